@@ -1,0 +1,116 @@
+"""Settings: typed, documented, and strict. Unknown keys are refused with the nearest valid name.
+
+A settings class is at once the section of a config file, the help text, and the entry in the
+record. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from efface.errors import InputError
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, no unknown keys, no silent conversion of wrong types."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, ser_json_inf_nan="strings"
+    )
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any], where: str = "settings") -> Self:
+        """Validate `values`; on failure raise one `InputError` that names all faults."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise InputError(*problems_of(error, cls), what=f"{where} cannot be used") from None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values."""
+        return self.model_dump(mode="json")
+
+
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Each fault of a pydantic error as one sentence with its dotted key."""
+    problems = []
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"]) or model.__name__
+        if fault["type"] == "extra_forbidden":
+            problems.append(unknown_name("setting", place, valid_keys(model, fault["loc"][:-1])))
+        else:
+            problems.append(f"{place}: {fault['msg']}, got {fault['input']!r}")
+    return problems
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str]) -> str:
+    """A sentence that refuses `name` and offers the nearest valid one.
+
+    >>> unknown_name("setting", "method.alhpa", ["alpha", "norm"])
+    "unknown setting 'method.alhpa'; did you mean 'alpha'? Valid: alpha, norm"
+    """
+    valid = sorted(valid)
+    near = difflib.get_close_matches(name.rsplit(".", 1)[-1], valid, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    return f"unknown {kind} '{name}'{hint} Valid: {', '.join(valid) or 'none'}"
+
+
+def valid_keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Field names of the settings class found at `place` inside `model`."""
+    current: type[BaseModel] = model
+    for part in place:
+        field = current.model_fields.get(str(part))
+        kind = field.annotation if field else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return []
+        current = kind
+    return list(current.model_fields)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as a dictionary; tags that would build Python objects are refused."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"config file {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"config file {path} is not valid YAML: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(f"config file {path} must hold keys and values, not a {type(values).__name__}")
+    return values
+
+
+def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """`values` with `a.b=1` style overrides applied; the right side is read as YAML.
+
+    >>> with_overrides({"method": {"name": "fine-tune"}}, ["method.steps=10"])
+    {'method': {'name': 'fine-tune', 'steps': 10}}
+    """
+    merged = _copied(values)
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        keys = path.strip().split(".")
+        if not equals or not all(keys):
+            raise InputError(f"--set {override!r}: write it as key=value, for example method.alpha=0.3")
+        section = merged
+        for name in keys[:-1]:
+            section = section.setdefault(name, {})
+            if not isinstance(section, dict):
+                raise InputError(f"--set {override!r}: '{name}' holds a value, not a section")
+        try:
+            section[keys[-1]] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {override!r}: the value is not valid YAML") from None
+    return merged
+
+
+def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _copied(v) if isinstance(v, Mapping) else v for k, v in values.items()}
