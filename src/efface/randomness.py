@@ -7,6 +7,7 @@ eight, interrupted or not, then see the same crops, masks and noise.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,3 +46,51 @@ def torch_draws(*parts: Part, device: torch.device | str = "cpu") -> torch.Gener
     import torch
 
     return torch.Generator(device=device).manual_seed(key(*parts))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random draws of one batch: each image has its own, keyed by its id and its visit.
+
+    `visits[i]` counts how often the image with `ids[i]` has been shown before (its epoch), so two
+    showings of one image differ while the place in a batch, the batch and the process do not matter.
+    """
+
+    seed: int
+    ids: tuple[str, ...]
+    visits: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def each(self, purpose: str) -> list[np.random.Generator]:
+        """One NumPy generator per image."""
+        return [numpy_draws(self.seed, purpose, visit, id_) for id_, visit in self._keys()]
+
+    def normal(self, purpose: str, shape: tuple[int, ...], device: torch.device | str) -> torch.Tensor:
+        """Standard normal draws `[B, *shape]`, float32, drawn on `device`."""
+        import torch
+
+        return torch.stack(
+            [torch.randn(shape, generator=rng, device=device) for rng in self._torch(purpose, device)]
+        )
+
+    def uniform(self, purpose: str, shape: tuple[int, ...], device: torch.device | str) -> torch.Tensor:
+        """Draws from U[0, 1), `[B, *shape]`, float32, drawn on `device`."""
+        import torch
+
+        return torch.stack(
+            [torch.rand(shape, generator=rng, device=device) for rng in self._torch(purpose, device)]
+        )
+
+    def join(self, other: Draws) -> Draws:
+        """The draws of both batches, one after the other."""
+        if self.seed != other.seed:
+            raise ValueError(f"draws of seeds {self.seed} and {other.seed} cannot be joined")
+        return Draws(self.seed, self.ids + other.ids, self.visits + other.visits)
+
+    def _keys(self) -> list[tuple[str, int]]:
+        return list(zip(self.ids, self.visits, strict=True))
+
+    def _torch(self, purpose: str, device: torch.device | str) -> list[torch.Generator]:
+        return [torch_draws(self.seed, purpose, visit, id_, device=device) for id_, visit in self._keys()]

@@ -1,0 +1,130 @@
+"""What is hidden from a model before it sees an image.
+
+A corruption gives three things: the condition that the model sees, the mask of known pixels, and
+the region that metrics look at. It is written as `name:arguments`, sizes as fractions of the side.
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from efface.errors import InputError
+from efface.randomness import Draws
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HIDDEN_GREY = 0.5
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """One corrupted batch.
+
+    condition: what may be seen, float `[B, 3, H, W]` in [0, 1]; hidden pixels are mid-grey.
+    known: True where the condition shows the original pixel, bool `[B, 1, H, W]`.
+    region: True where metrics compare, bool `[B, 1, H, W]`.
+    """
+
+    condition: Tensor
+    known: Tensor
+    region: Tensor
+
+
+class Corruption(ABC):
+    """One kind of corruption with its arguments. `str(corruption)` reads back to an equal one."""
+
+    name: ClassVar[str]
+    usage: ClassVar[str]
+    summary: ClassVar[str]
+    is_random: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, arguments: str) -> Self:
+        """Read what stands behind `name:`; raises `InputError`."""
+
+    @abstractmethod
+    def apply(self, images: Tensor, grid: int, draws: Draws) -> Corrupted:
+        """Corrupt `images` `[B, 3, H, W]` in [0, 1] for a model with `grid` x `grid` patches."""
+
+    @abstractmethod
+    def check(self, size: int, grid: int) -> None:
+        """Raise `InputError` with the valid range if a model of `size` px and `grid` cannot use it."""
+
+
+class Hole(Corruption):
+    """A corruption that hides pixels and leaves the others as they are."""
+
+    @abstractmethod
+    def hidden(self, size: int, grid: int, draws: np.random.Generator) -> Mask:
+        """The hidden pixels of one image, bool `[size, size]`."""
+
+    @abstractmethod
+    def valid_range(self, size: int, grid: int) -> str:
+        """Which arguments leave something to see and something to restore, in words."""
+
+    def apply(self, images: Tensor, grid: int, draws: Draws) -> Corrupted:
+        import torch
+
+        size = images.shape[-1]
+        if self.is_random:
+            masks = np.stack([self.hidden(size, grid, rng) for rng in draws.each("corruption")])
+        else:
+            mask = self.hidden(size, grid, np.random.default_rng(0))
+            masks = np.broadcast_to(mask, (len(images), size, size))
+        hidden = torch.from_numpy(masks.copy()).unsqueeze(1).to(images.device)
+        return Corrupted(images.masked_fill(hidden, HIDDEN_GREY), ~hidden, hidden)
+
+    def check(self, size: int, grid: int) -> None:
+        hidden = self.hidden(size, grid, np.random.default_rng(0))
+        hint = f"valid on this model ({size} px, {grid} x {grid} patches): {self.valid_range(size, grid)}"
+        if not hidden.any():
+            raise InputError(f"corruption '{self}' hides no pixel; {hint}")
+        if touched_patches(hidden, grid).all():
+            raise InputError(f"corruption '{self}' leaves no visible patch; {hint}")
+
+
+def touched_patches(hidden: Mask, grid: int) -> Mask:
+    """Patches with at least one hidden pixel: bool `[..., grid, grid]` from `[..., H, W]`.
+
+    A patch that is partly hidden cannot be shown to a patch-wise model without showing it hidden
+    pixels, so it counts as hidden as a whole.
+    """
+    *batch, height, width = hidden.shape
+    blocks = hidden.reshape(*batch, grid, height // grid, grid, width // grid)
+    return np.asarray(blocks.any(axis=(-3, -1)))
+
+
+def read_fractions(name: str, arguments: str, names: Sequence[str], usage: str) -> list[float]:
+    """`arguments` as one number in [0, 1] for each of `names`; raises `InputError`."""
+    parts = [part.strip() for part in arguments.split(",")] if arguments else []
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) != len(names) or not all(0 <= number <= 1 for number in numbers):
+        wanted = ", ".join(names)
+        raise InputError(
+            f"corruption '{name}:{arguments}': give {wanted} as fractions of the side between 0 and 1, "
+            f"for example {usage}"
+        )
+    return numbers
+
+
+def pixels(fraction: float, size: int) -> int:
+    """A fraction of the side in whole pixels, rounded half up (so that 0.5 of 25 is 13)."""
+    return int(np.floor(fraction * size + 0.5))
+
+
+def number(value: float) -> str:
+    """A number without trailing zeros."""
+    return f"{value:g}"
