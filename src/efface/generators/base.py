@@ -1,0 +1,255 @@
+"""The contract of an image-to-image generator `h = D . E . T` (Li et al., ICLR 2024, section 3).
+
+Everything above this floor speaks to `Generator` alone; a family's own knowledge stays in its folder.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from efface.corruptions import Corrupted, Corruption
+from efface.generators.settings import NoiseKind
+from efface.randomness import Draws
+
+Trained = Literal["encoder", "all"]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Per-channel mean and standard deviation of a set's pixels, each `[3]`, in [0, 1]."""
+
+    mean: Tensor
+    std: Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """One corrupted batch with every random draw in it, so that student and teacher see the same.
+
+    images: the true pixels, float `[B, 3, H, W]` in [0, 1].
+    inputs: what the network is fed, in the family's own value space.
+    """
+
+    images: Tensor
+    inputs: Tensor
+    corrupted: Corrupted
+    draws: Draws
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def join(self, other: Self) -> Self:
+        """Both views as one batch."""
+        joined: dict[str, Any] = {}
+        for field in fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            joined[field.name] = _joined(mine, theirs)
+        return type(self)(**joined)
+
+
+class Generator(nn.Module, ABC):
+    """An image-to-image model and what unlearning needs of it.
+
+    `network` is the library's own module, whose weights are trained and saved. The frozen original is
+    reached with `with generator.teacher():`, inside which `encode` and `decode` use the original's
+    weights, in evaluation mode and without a graph.
+    """
+
+    family: ClassVar[str]
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        # in a tuple, so that the teacher is no submodule: never trained, saved, moved to train mode
+        self._teacher: tuple[nn.Module, ...] = ()
+        self._in_teacher = False
+
+    # what a family provides
+
+    @property
+    @abstractmethod
+    def image_size(self) -> int:
+        """Side of the square input in pixels."""
+
+    @property
+    @abstractmethod
+    def grid(self) -> int:
+        """Patches per side: the grid to which holes are widened."""
+
+    @abstractmethod
+    def view(self, images: Tensor, corruption: Corruption, draws: Draws) -> View:
+        """Corrupt `images`, uint8 or float in [0, 1], `[B, 3, H, W]` of the model's size."""
+
+    @abstractmethod
+    def noise_view(self, view: View, kind: NoiseKind, moments: Moments) -> View:
+        """The same view with the image replaced by noise; mask, draws and true pixels stay."""
+
+    @abstractmethod
+    def encode(self, view: View) -> tuple[Tensor, ...]:
+        """Everything that the decoder consumes; the decoder does not run."""
+
+    @abstractmethod
+    def decode(self, features: tuple[Tensor, ...], view: View) -> Tensor:
+        """The prediction, in the space of `task_target`."""
+
+    @abstractmethod
+    def task_target(self, view: View) -> Tensor:
+        """What the model's own training asks it to predict for this view."""
+
+    @abstractmethod
+    def noise_target(self, view: View, kind: NoiseKind, moments: Moments) -> Tensor:
+        """The target that noise in the image's place would give."""
+
+    @abstractmethod
+    def prediction_loss(self, prediction: Tensor, target: Tensor, view: View) -> Tensor:
+        """The model's own training loss of each image, `[B]`."""
+
+    @abstractmethod
+    def restore(self, view: View) -> Tensor:
+        """The finished pictures, `[B, 3, H, W]` in [0, 1]; known pixels are the original's."""
+
+    @abstractmethod
+    def encoder_parameters(self) -> dict[str, nn.Parameter]:
+        """Trainable parameters up to the features, by name in `network`."""
+
+    @abstractmethod
+    def decoder_parameters(self) -> dict[str, nn.Parameter]:
+        """Trainable parameters behind the features, by name in `network`."""
+
+    @abstractmethod
+    def reinitialise(self, seed: int) -> None:
+        """Fresh random weights, as before any training."""
+
+    @abstractmethod
+    def save_pretrained(self, folder: Path) -> None:
+        """Write a folder that the family's own library opens."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Family, sizes, value space and origin, as JSON-ready values for the record."""
+
+    # what all families share
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def active(self) -> nn.Module:
+        """The network that runs now: the student's, or the teacher's inside `teacher()`."""
+        return self._teacher[0] if self._in_teacher else self.network
+
+    def trained_parameters(self, trained: Trained) -> dict[str, nn.Parameter]:
+        """Parameters that a method of this kind changes, by name in `network`."""
+        if trained == "encoder":
+            return self.encoder_parameters()
+        return self.encoder_parameters() | self.decoder_parameters()
+
+    def set_trained(self, trained: Trained) -> None:
+        """Let gradients reach only what is trained, so that DDP and the graph hold nothing else."""
+        names = self.trained_parameters(trained)
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name in names)
+
+    def keep_teacher(self, trained: Trained = "all") -> None:
+        """Freeze the present weights as the teacher. Untrained weights are shared, not copied."""
+        names = self.trained_parameters(trained)
+        shared = [p for n, p in self.network.named_parameters() if n not in names]
+        teacher = copy.deepcopy(self.network, memo={id(p): p for p in shared})
+        self._teacher = (teacher.eval().requires_grad_(False),)
+        for parameter in shared:
+            parameter.requires_grad_(False)
+
+    def drop_teacher(self) -> None:
+        self._teacher = ()
+
+    @contextmanager
+    def teacher(self) -> Iterator[None]:
+        """Use the frozen original inside the block."""
+        if not self._teacher:
+            raise RuntimeError("no teacher is kept: call keep_teacher() on the original model first")
+        self._in_teacher = True
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._in_teacher = False
+
+    def predict(self, view: View) -> Tensor:
+        """Encoder and decoder: the prediction for `view`."""
+        return self.decode(self.encode(view), view)
+
+    def task_loss(self, view: View) -> Tensor:
+        """The model's own training loss of each image, `[B]`."""
+        return self.prediction_loss(self.predict(view), self.task_target(view), view)
+
+    def weights_digest(self) -> str:
+        """sha256 over names, shapes, types and bytes of all weights, in name order."""
+        return weights_digest(self.network.state_dict())
+
+
+def weights_digest(weights: dict[str, Tensor]) -> str:
+    """sha256 over names, shapes, types and bytes of `weights`, in name order."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}|".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def noise_pixels(images: Tensor, kind: NoiseKind, moments: Moments, draws: Draws) -> Tensor:
+    """Noise pictures in [0, 1] in place of `images` `[B, 3, H, W]`, for every kind but standard-normal.
+
+    moment-matched: normal with the forget set's channel moments, clamped to [0, 1] (Lemma 1 of the paper
+    asks for the forget set's covariance; the released code clamps, with scalar moments of the batch).
+    """
+    shape = tuple(images.shape[1:])
+    mean = moments.mean.to(images.device).view(1, -1, 1, 1)
+    std = moments.std.to(images.device).view(1, -1, 1, 1)
+    if kind == "uniform":
+        return draws.uniform("noise", shape, images.device)
+    if kind == "constant":
+        return mean.expand(images.shape).contiguous()
+    if kind == "moment-matched":
+        return (draws.normal("noise", shape, images.device) * std + mean).clamp_(0, 1)
+    raise ValueError(f"'{kind}' noise has no pixels: it is drawn in the model's own value space")
+
+
+def pixels_in_unit_range(images: Tensor, device: torch.device) -> Tensor:
+    """uint8 or float images on `device` as float32 in [0, 1]."""
+    images = images.to(device, non_blocking=True)
+    return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+
+
+def check_batch(images: Tensor, size: int, draws: Sequence[Any]) -> None:
+    """Refuse a batch that the model cannot take."""
+    if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != (size, size):
+        raise ValueError(f"images of shape {tuple(images.shape)} do not fit: [B, 3, {size}, {size}] is wanted")
+    if len(images) != len(draws):
+        raise ValueError(f"{len(images)} images but draws for {len(draws)}")
+
+
+def _joined(mine: Any, theirs: Any) -> Any:
+    if isinstance(mine, Tensor):
+        return torch.cat([mine, theirs])
+    if isinstance(mine, Draws):
+        return mine.join(theirs)
+    if isinstance(mine, Corrupted):
+        return Corrupted(
+            *(torch.cat([getattr(mine, f.name), getattr(theirs, f.name)]) for f in fields(Corrupted))
+        )
+    if mine != theirs:
+        raise ValueError(f"views that differ in {mine!r} and {theirs!r} cannot be joined")
+    return mine

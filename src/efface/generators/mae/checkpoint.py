@@ -1,0 +1,316 @@
+"""Reading and writing masked autoencoders: transformers folders, hub ids, the released `.pth` layout.
+
+Pickles are read with `weights_only=True`; a file that asks for anything else is refused by name. Tensor
+names of the release were read off facebookresearch/mae checkpoints; no code of it is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import pickle
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+from efface.errors import Faults, InputError
+from efface.files import sha256_of_file, write_json
+from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
+from efface.generators.settings import ModelSettings
+
+# widths of the released networks and their heads: ViT-B, ViT-L, ViT-H, and the common decoder
+ENCODER_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
+DECODER_HEADS = {512: 16}
+RELEASED_EPSILON = 1e-6
+SHOWN_TENSORS = 5
+
+
+def load(settings: ModelSettings) -> MaeGenerator:
+    """A masked autoencoder from wherever `settings` says; raises `InputError` naming all faults."""
+    path = Path(settings.path)
+    if path.is_file():
+        network, origin = _load_released(path, settings)
+        statistics: dict[str, Any] = {}
+    else:
+        network, origin = _load_transformers(settings)
+        statistics = _preprocessor(settings)
+    mean = settings.image_mean or statistics.get("image_mean") or IMAGENET_MEAN
+    std = settings.image_std or statistics.get("image_std") or IMAGENET_STD
+    origin["image_statistics"] = (
+        "settings" if settings.image_mean or settings.image_std else "file" if statistics else "ImageNet (assumed)"
+    )
+    _check_architecture(network.config)
+    return MaeGenerator(network, tuple(mean), tuple(std), origin)
+
+
+def save(generator: MaeGenerator, folder: Path) -> None:
+    """A folder that `ViTMAEForPreTraining.from_pretrained` and `AutoImageProcessor` open."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = generator.network.config
+    used, config.mask_ratio = config.mask_ratio, generator.mask_ratio
+    try:
+        with _quiet():
+            generator.network.save_pretrained(folder)
+    finally:
+        config.mask_ratio = used
+    size = generator.image_size
+    write_json(
+        folder / "preprocessor_config.json",
+        {
+            "image_processor_type": "ViTImageProcessor",
+            "do_resize": True,
+            "size": {"height": size, "width": size},
+            "resample": 3,
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": [round(value, 6) for value in generator.mean.flatten().tolist()],
+            "image_std": [round(value, 6) for value in generator.std.flatten().tolist()],
+        },
+    )
+
+
+def converted(released: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A released state dict under the names in which transformers stores a masked autoencoder."""
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in released.items():
+        for new_name, new_tensor in _renamed(name, tensor):
+            renamed[new_name] = new_tensor
+    return renamed
+
+
+def configuration(released: dict[str, Tensor], settings: ModelSettings, norm_pix_loss: bool) -> ViTMAEConfig:
+    """The architecture that a released state dict belongs to, read off its shapes."""
+    width, channels, patch, _ = released["patch_embed.proj.weight"].shape
+    decoder_width = released["decoder_embed.weight"].shape[0]
+    grid = round((released["pos_embed"].shape[1] - 1) ** 0.5)
+    with Faults("the checkpoint does not say how many attention heads it has") as faults:
+        heads = settings.num_attention_heads or ENCODER_HEADS.get(width)
+        decoder_heads = settings.decoder_num_attention_heads or DECODER_HEADS.get(decoder_width)
+        if not heads:
+            faults.add(f"encoder of width {width}: give --set model.num_attention_heads=N")
+        if not decoder_heads:
+            faults.add(f"decoder of width {decoder_width}: give --set model.decoder_num_attention_heads=N")
+    return ViTMAEConfig(
+        hidden_size=width,
+        num_hidden_layers=_blocks(released, "blocks"),
+        num_attention_heads=heads,
+        intermediate_size=released["blocks.0.mlp.fc1.weight"].shape[0],
+        decoder_hidden_size=decoder_width,
+        decoder_num_hidden_layers=_blocks(released, "decoder_blocks"),
+        decoder_num_attention_heads=decoder_heads,
+        decoder_intermediate_size=released["decoder_blocks.0.mlp.fc1.weight"].shape[0],
+        image_size=grid * patch,
+        patch_size=patch,
+        num_channels=channels,
+        layer_norm_eps=RELEASED_EPSILON,
+        norm_pix_loss=norm_pix_loss,
+    )
+
+
+def _load_released(path: Path, settings: ModelSettings) -> tuple[ViTMAEForPreTraining, dict[str, Any]]:
+    content = read_pickle(path)
+    arguments = content.get("args") if isinstance(content, dict) else None
+    released = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(released, dict) or "patch_embed.proj.weight" not in released:
+        raise InputError(
+            f"{path} is not a masked autoencoder in the released layout: no tensor 'patch_embed.proj.weight' "
+            "under 'model'"
+        )
+    if "decoder_embed.weight" not in released or "decoder_blocks.0.mlp.fc1.weight" not in released:
+        raise InputError(
+            f"{path} holds an encoder without its decoder, as the released fine-tuning files do "
+            "(mae_pretrain_vit_*.pth). Nothing can be restored with it; the full pre-training checkpoint is "
+            "needed (mae_visualize_vit_*.pth, or mae_pretrain_vit_*_full.pth)"
+        )
+    said = getattr(arguments, "norm_pix_loss", None)
+    norm_pix_loss = settings.norm_pix_loss if settings.norm_pix_loss is not None else bool(said)
+    config = configuration(released, settings, norm_pix_loss)
+    network = _filled(config, converted(released), str(path))
+    origin = {
+        "kind": "released",
+        "sha256": sha256_of_file(path),
+        "norm_pix_loss": "settings" if settings.norm_pix_loss is not None else "file" if said is not None else "assumed",
+    }
+    return network, origin
+
+
+def _load_transformers(settings: ModelSettings) -> tuple[ViTMAEForPreTraining, dict[str, Any]]:
+    path = Path(settings.path)
+    local = path.is_dir()
+    if local:
+        kind = _model_type(path)
+        if kind != "vit_mae":
+            raise InputError(f"{path} holds a '{kind}' model; a masked autoencoder has model_type 'vit_mae'")
+    elif path.is_absolute() or settings.path.count("/") != 1 or settings.path.startswith("."):
+        raise InputError(f"no model at {settings.path}: neither a folder, a file nor a hub id (owner/name)")
+    try:
+        with _quiet():
+            network, report = ViTMAEForPreTraining.from_pretrained(
+                settings.path,
+                revision=settings.revision or "main",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                dtype=torch.float32,
+                local_files_only=local,
+            )
+    except (OSError, ValueError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise InputError(f"the model at {settings.path} cannot be read: {_first_line(error)}") from None
+    _check_complete(report, settings.path)
+    if settings.norm_pix_loss is not None:
+        network.config.norm_pix_loss = settings.norm_pix_loss
+    origin: dict[str, Any] = {"kind": "transformers"}
+    if not local:
+        origin |= {"hub": settings.path, "revision": getattr(network.config, "_commit_hash", None)}
+    origin["norm_pix_loss"] = "settings" if settings.norm_pix_loss is not None else "file"
+    return network, origin
+
+
+def read_pickle(path: Path) -> Any:
+    """A `.pth` file, tensors and plain values only; raises `InputError` if it carries code.
+
+    `argparse.Namespace`, in which training scripts keep their options, is admitted: it only holds values.
+    """
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        text = str(error)
+        if "GLOBAL" in text or "global" in text:
+            named = text.split("GLOBAL ")[-1].split(" ")[0] if "GLOBAL " in text else "an object"
+            raise InputError(
+                f"{path} is refused: it carries code ({named}), not only weights. Nothing of it was run. "
+                "Ask its maker for a safetensors file, or for the bare state dict"
+            ) from None
+        raise InputError(f"{path} is not a readable checkpoint: {_first_line(error)}") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is not a readable checkpoint (truncated?): {_first_line(error)}") from None
+
+
+def _renamed(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
+    simple = {
+        "cls_token": "vit.embeddings.cls_token",
+        "pos_embed": "vit.embeddings.position_embeddings",
+        "mask_token": "decoder.mask_token",
+        "decoder_pos_embed": "decoder.decoder_pos_embed",
+        "patch_embed.proj.weight": "vit.embeddings.patch_embeddings.projection.weight",
+        "patch_embed.proj.bias": "vit.embeddings.patch_embeddings.projection.bias",
+        "norm.weight": "vit.layernorm.weight",
+        "norm.bias": "vit.layernorm.bias",
+    }
+    if name in simple:
+        return [(simple[name], tensor)]
+    for released, stored in (("blocks.", "vit.encoder.layer."), ("decoder_blocks.", "decoder.decoder_layers.")):
+        if name.startswith(released):
+            number, part = name.removeprefix(released).split(".", 1)
+            return [(f"{stored}{number}.{new}", value) for new, value in _renamed_in_block(part, tensor)]
+    return [(f"decoder.{name}", tensor)]
+
+
+def _renamed_in_block(part: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
+    module, kind = part.rsplit(".", 1)
+    if module == "attn.qkv":
+        names = ("query", "key", "value")
+        return [
+            (f"attention.attention.{name}.{kind}", piece.clone())
+            for name, piece in zip(names, tensor.chunk(3), strict=True)
+        ]
+    stored = {
+        "norm1": "layernorm_before",
+        "norm2": "layernorm_after",
+        "attn.proj": "attention.output.dense",
+        "mlp.fc1": "intermediate.dense",
+        "mlp.fc2": "output.dense",
+    }
+    return [(f"{stored.get(module, module)}.{kind}", tensor)]
+
+
+def _filled(config: ViTMAEConfig, weights: dict[str, Tensor], where: str) -> ViTMAEForPreTraining:
+    with _quiet():
+        network, report = ViTMAEForPreTraining.from_pretrained(
+            None, config=config, state_dict=weights, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    _check_complete(report, where)
+    return network
+
+
+def _check_complete(report: dict[str, Any], where: str) -> None:
+    missing = sorted(report["missing_keys"])
+    if missing and all(name.startswith("decoder.") for name in missing) and len(missing) > SHOWN_TENSORS:
+        raise InputError(
+            f"{where} holds an encoder without its decoder: nothing can be restored with it; the full "
+            "pre-training checkpoint is needed"
+        )
+    with Faults(f"the weights in {where} do not fit the architecture they claim") as faults:
+        for kind, names in (("missing", missing), ("not part of it", sorted(report["unexpected_keys"]))):
+            if names:
+                more = f" and {len(names) - SHOWN_TENSORS} more" if len(names) > SHOWN_TENSORS else ""
+                faults.add(f"{kind}: {', '.join(names[:SHOWN_TENSORS])}{more}")
+        for name, stored, wanted in sorted(report["mismatched_keys"])[:SHOWN_TENSORS]:
+            faults.add(f"{name}: stored as {tuple(stored)}, the config asks for {tuple(wanted)}")
+
+
+def _check_architecture(config: ViTMAEConfig) -> None:
+    with Faults("this masked autoencoder cannot be used") as faults:
+        for name in ("image_size", "patch_size"):
+            value = getattr(config, name)
+            if not isinstance(value, int) and len(set(value)) != 1:
+                faults.add(f"{name} is {tuple(value)}: only square images and patches are supported")
+        if config.num_channels != 3:
+            faults.add(f"it takes {config.num_channels} channels: only RGB models are supported")
+
+
+def _preprocessor(settings: ModelSettings) -> dict[str, Any]:
+    name = "preprocessor_config.json"
+    path = Path(settings.path) / name
+    if not Path(settings.path).is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(settings.path, name, revision=settings.revision or "main")
+        if not isinstance(cached, str):
+            return {}
+        path = Path(cached)
+    if not path.is_file():
+        return {}
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return {key: values[key] for key in ("image_mean", "image_std") if values.get(key)}
+
+
+def _model_type(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
+    except FileNotFoundError:
+        raise InputError(f"{folder} is not a model folder: it has no config.json") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{folder}/config.json names no model_type") from None
+
+
+def _blocks(released: dict[str, Tensor], prefix: str) -> int:
+    return 1 + max(int(name.split(".")[1]) for name in released if name.startswith(prefix + "."))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and load report off the screen: faults are ours to report."""
+    level = transformers.logging.get_verbosity()
+    bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity(logging.CRITICAL)
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bars:
+            transformers.logging.enable_progress_bar()

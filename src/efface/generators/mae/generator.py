@@ -1,0 +1,208 @@
+"""A masked autoencoder behind the generator's contract.
+
+Follows He et al., "Masked Autoencoders Are Scalable Vision Learners" (CVPR 2022), on transformers'
+`ViTMAEForPreTraining`; only its public methods are used, so a saved model opens with plain transformers.
+A deviation: visible patches are fed in raster order, not in random order; the encoder has no notion of
+order beyond the position embeddings, so its features differ only in their order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+from efface.corruptions import Corruption
+from efface.generators.base import (
+    Generator,
+    Moments,
+    View,
+    check_batch,
+    noise_pixels,
+    pixels_in_unit_range,
+)
+from efface.generators.mae.patches import denormalised, from_visible_neighbours, normalised, statistics
+from efface.generators.settings import NoiseKind
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class MaeView(View):
+    """A view of a masked autoencoder.
+
+    hidden: patches that the encoder does not see, bool `[B, N]` in raster order.
+    visible_count: how many it sees, the same for the whole batch.
+    """
+
+    hidden: Tensor
+    visible_count: int
+
+
+class MaeGenerator(Generator):
+    """`ViTMAEForPreTraining` with the channel statistics of its training input.
+
+    Image values are [0, 1]; the network is fed `(image - mean) / std`. Noise replaces the whole picture;
+    `standard-normal` is N(0, I) in the network's own value space, the other kinds are pictures.
+    """
+
+    family: ClassVar[str] = "mae"
+
+    def __init__(
+        self,
+        network: ViTMAEForPreTraining,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+        origin: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(network)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.origin = origin or {}
+        # encode() sets the ratio of the view at hand; this is the one to be saved with the model
+        self.mask_ratio = float(network.config.mask_ratio)
+
+    @classmethod
+    def new(cls, seed: int, **config: Any) -> MaeGenerator:
+        """An untrained model; `config` as in `ViTMAEConfig`. The global random state is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(ViTMAEForPreTraining(ViTMAEConfig(**config)), origin={"kind": "new", "seed": seed})
+
+    @property
+    def config(self) -> ViTMAEConfig:
+        return self.network.config
+
+    @property
+    def image_size(self) -> int:
+        size = self.config.image_size
+        return int(size if isinstance(size, int) else size[0])
+
+    @property
+    def patch_size(self) -> int:
+        size = self.config.patch_size
+        return int(size if isinstance(size, int) else size[0])
+
+    @property
+    def grid(self) -> int:
+        return self.image_size // self.patch_size
+
+    def view(self, images: Tensor, corruption: Corruption, draws: Any) -> MaeView:
+        check_batch(images, self.image_size, draws)
+        images = pixels_in_unit_range(images, self.device)
+        corrupted = corruption.apply(images, self.grid, draws)
+        blocks = corrupted.known.unflatten(2, (self.grid, -1)).unflatten(4, (self.grid, -1))
+        hidden = ~blocks.all(dim=5).all(dim=3).flatten(1)
+        visible_count = int((~hidden[0]).sum())
+        return MaeView(images, self._to_inputs(images), corrupted, draws, hidden, visible_count)
+
+    def noise_view(self, view: View, kind: NoiseKind, moments: Moments) -> View:
+        return replace(view, inputs=self._noise_inputs(view, kind, moments))
+
+    def encode(self, view: View) -> tuple[Tensor, ...]:
+        assert isinstance(view, MaeView)
+        network = self.active
+        count = self.grid**2
+        # the library keeps int(N * (1 - ratio)) patches; half a patch more makes that exact
+        network.vit.config.mask_ratio = 1 - (view.visible_count + 0.5) / count
+        return (network.vit(view.inputs, noise=_order(view.hidden)).last_hidden_state,)
+
+    def decode(self, features: tuple[Tensor, ...], view: View) -> Tensor:
+        assert isinstance(view, MaeView)
+        places = torch.argsort(torch.argsort(_order(view.hidden), dim=1), dim=1)
+        logits: Tensor = self.active.decoder(features[0], places).logits
+        return logits
+
+    def task_target(self, view: View) -> Tensor:
+        return self._target(self._to_inputs(view.images))
+
+    def noise_target(self, view: View, kind: NoiseKind, moments: Moments) -> Tensor:
+        return self._target(self._noise_inputs(view, kind, moments))
+
+    def prediction_loss(self, prediction: Tensor, target: Tensor, view: View) -> Tensor:
+        assert isinstance(view, MaeView)
+        per_patch = (prediction - target).pow(2).mean(dim=-1)
+        return (per_patch * view.hidden).sum(dim=1) / view.hidden.sum(dim=1)
+
+    def restore(self, view: View, oracle: bool = False) -> Tensor:
+        """The finished pictures. With `oracle`, a normalised-pixel model is given the hidden patches' true
+        statistics, which no honest restoration has: for comparison with pictures made so elsewhere."""
+        assert isinstance(view, MaeView)
+        with torch.no_grad():
+            patches = self.predict(view).float()
+            if self.config.norm_pix_loss:
+                mean, variance = statistics(self._patches(self._to_inputs(view.images)))
+                if not oracle:
+                    mean = from_visible_neighbours(mean, view.hidden, self.grid)
+                    variance = from_visible_neighbours(variance, view.hidden, self.grid)
+                patches = denormalised(patches, mean, variance)
+            pictures = self.network.unpatchify(patches) * self.std + self.mean
+            return torch.where(view.corrupted.known, view.images, pictures.clamp(0, 1))
+
+    def encoder_parameters(self) -> dict[str, nn.Parameter]:
+        return self._learnable("vit.")
+
+    def decoder_parameters(self) -> dict[str, nn.Parameter]:
+        return self._learnable("decoder.")
+
+    def reinitialise(self, seed: int) -> None:
+        fresh = type(self).new(seed, **self.config.to_dict())
+        self.network.load_state_dict(fresh.network.state_dict())
+
+    def save_pretrained(self, folder: Path) -> None:
+        from efface.generators.mae.checkpoint import save
+
+        save(self, folder)
+
+    def describe(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "family": self.family,
+            "image_size": self.image_size,
+            "patch_size": self.patch_size,
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "hidden_size": config.hidden_size,
+            "layers": config.num_hidden_layers,
+            "decoder_hidden_size": config.decoder_hidden_size,
+            "decoder_layers": config.decoder_num_hidden_layers,
+            "norm_pix_loss": config.norm_pix_loss,
+            "image_mean": [round(v, 6) for v in self.mean.flatten().tolist()],
+            "image_std": [round(v, 6) for v in self.std.flatten().tolist()],
+            "origin": self.origin,
+        }
+
+    def _to_inputs(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+    def _noise_inputs(self, view: View, kind: NoiseKind, moments: Moments) -> Tensor:
+        if kind == "standard-normal":
+            return view.draws.normal("noise", tuple(view.images.shape[1:]), view.images.device)
+        return self._to_inputs(noise_pixels(view.images, kind, moments, view.draws))
+
+    def _patches(self, inputs: Tensor) -> Tensor:
+        patches: Tensor = self.network.patchify(inputs)
+        return patches
+
+    def _target(self, inputs: Tensor) -> Tensor:
+        patches = self._patches(inputs)
+        return normalised(patches) if self.config.norm_pix_loss else patches
+
+    def _learnable(self, prefix: str) -> dict[str, nn.Parameter]:
+        # the sine-cosine position embeddings are constants of the architecture, never trained
+        fixed = ("position_embeddings", "decoder_pos_embed")
+        return {
+            name: parameter
+            for name, parameter in self.network.named_parameters()
+            if name.startswith(prefix) and not name.endswith(fixed)
+        }
+
+
+def _order(hidden: Tensor) -> Tensor:
+    """Sort keys that put visible patches first, each part in raster order, `[B, N]` float."""
+    count = hidden.shape[1]
+    return hidden.float() * count + torch.arange(count, device=hidden.device)
