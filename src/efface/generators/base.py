@@ -85,6 +85,11 @@ class Generator(nn.Module, ABC):
     def grid(self) -> int:
         """Patches per side: the grid to which holes are widened."""
 
+    @property
+    @abstractmethod
+    def training_corruption(self) -> Corruption:
+        """The corruption of the model's own pre-training."""
+
     @abstractmethod
     def view(self, images: Tensor, corruption: Corruption, draws: Draws) -> View:
         """Corrupt `images`, uint8 or float in [0, 1], `[B, 3, H, W]` of the model's size."""
@@ -130,8 +135,16 @@ class Generator(nn.Module, ABC):
         """Fresh random weights, as before any training."""
 
     @abstractmethod
+    def compile_network(self) -> None:
+        """Compile what `encode` and `decode` run, in place; names of weights stay as they are."""
+
+    @abstractmethod
     def save_pretrained(self, folder: Path) -> None:
         """Write a folder that the family's own library opens."""
+
+    @abstractmethod
+    def risks(self, images: Tensor) -> list[str]:
+        """What looks wrong when the model is shown these real images, one sentence each."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

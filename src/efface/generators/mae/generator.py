@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from efface.corruptions import Corruption
+from efface.corruptions.random_patches import RandomPatches
 from efface.generators.base import (
     Generator,
     Moments,
@@ -92,6 +93,10 @@ class MaeGenerator(Generator):
     def grid(self) -> int:
         return self.image_size // self.patch_size
 
+    @property
+    def training_corruption(self) -> Corruption:
+        return RandomPatches(self.mask_ratio)
+
     def view(self, images: Tensor, corruption: Corruption, draws: Any) -> MaeView:
         check_batch(images, self.image_size, draws)
         images = pixels_in_unit_range(images, self.device)
@@ -154,10 +159,20 @@ class MaeGenerator(Generator):
         fresh = type(self).new(seed, **self.config.to_dict())
         self.network.load_state_dict(fresh.network.state_dict())
 
+    def compile_network(self) -> None:
+        for network in (self.network, *self._teacher):
+            network.vit.compile()
+            network.decoder.compile()
+
     def save_pretrained(self, folder: Path) -> None:
         from efface.generators.mae.checkpoint import save
 
         save(self, folder)
+
+    def risks(self, images: Tensor) -> list[str]:
+        from efface.generators.mae.checks import risks
+
+        return risks(self, images)
 
     def describe(self) -> dict[str, Any]:
         config = self.config

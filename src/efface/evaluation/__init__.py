@@ -1,0 +1,1 @@
+"""Which images, which views, which metrics, which reference. `settings` is free of torch."""

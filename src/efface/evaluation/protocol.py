@@ -1,0 +1,293 @@
+"""The evaluation protocol: every model restores the same views of the same images.
+
+Views are keyed by the evaluation seed, so all models see the same crops and masks. An image's value is the
+mean over its crops; a set's value the mean over its images; intervals resample images, never crops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from efface.corruptions import Corruption
+from efface.evaluation.results import SETS, ModelName, Row, SetName, Worst
+from efface.evaluation.settings import EvaluationSettings
+from efface.generators.base import Generator
+from efface.images.cache import PixelCache
+from efface.images.crops import evaluation_crops
+from efface.images.items import ImageSet
+from efface.metrics.catalogue import METRICS, MetricInfo
+from efface.metrics.extractors import FeatureExtractor
+from efface.metrics.frechet import frechet_distance, frechet_refusal
+from efface.metrics.image_error import feature_cosine, hole_mse, hole_psnr, ssim
+from efface.metrics.intervals import FEWEST_GROUPS, Interval, bootstrap_difference, bootstrap_mean
+from efface.metrics.kernel import kernel_distance, kernel_distance_interval
+from efface.progress import Progress
+from efface.randomness import Draws, numpy_draws
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass
+class Measured:
+    """What one model did on one set: values of each metric by view, and features of its pictures."""
+
+    values: dict[str, list[Tensor]] = field(default_factory=dict)
+    features: list[Tensor] = field(default_factory=list)
+
+    def of_views(self, metric: str) -> Values:
+        return torch.cat(self.values[metric]).double().numpy()
+
+    def of_images(self, metric: str, crops: int) -> Values:
+        """The mean over the crops of each image, `[images]`."""
+        means: Values = self.of_views(metric).reshape(-1, crops).mean(axis=1)
+        return means
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows of figures, the worst-hit images and classes, and every image's own values.
+
+    per_image: for each (model, set) the values `[images]` by metric, in the order of `sets`.
+    """
+
+    rows: list[Row]
+    worst: list[Worst]
+    per_image: dict[tuple[ModelName, SetName], dict[str, Values]]
+
+
+def evaluate(
+    models: Mapping[ModelName, Generator],
+    sets: Mapping[SetName, ImageSet],
+    cache: PixelCache,
+    corruption: Corruption,
+    extractor: FeatureExtractor,
+    settings: EvaluationSettings,
+    *,
+    sampler: str | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure `models` on `sets`, whose pixels are in `cache`. Models are left in evaluation mode."""
+    progress = progress or Progress()
+    rows: list[Row] = []
+    worst: list[Worst] = []
+    per_image: dict[tuple[ModelName, SetName], dict[str, Values]] = {}
+    crops = settings.crops_per_image
+    for set_name in SETS:
+        images = sets.get(set_name, ImageSet())
+        if not len(images):
+            continue
+        measured, true_features = _measure(models, images, cache, corruption, extractor, settings, set_name, progress)
+        table = _Table(set_name, measured, true_features, images, corruption, extractor, settings, sampler)
+        rows += table.rows()
+        for model, found in measured.items():
+            per_image[model, set_name] = {name: found.of_images(name, crops) for name in found.values}
+        if set_name != "forget":
+            worst += _worst_hit(set_name, images, per_image, settings.worst)
+    return Evaluation(rows, worst, per_image)
+
+
+@torch.inference_mode()
+def _measure(
+    models: Mapping[ModelName, Generator],
+    images: ImageSet,
+    cache: PixelCache,
+    corruption: Corruption,
+    extractor: FeatureExtractor,
+    settings: EvaluationSettings,
+    set_name: SetName,
+    progress: Progress,
+) -> tuple[dict[ModelName, Measured], Tensor]:
+    measured = {name: Measured() for name in models}
+    true_features: list[Tensor] = []
+    size = next(iter(models.values())).image_size
+    for model in models.values():
+        model.eval()
+    with progress.task(f"measure {set_name}", len(images) * settings.crops_per_image) as task:
+        for pixels, draws in view_batches(images, cache, size, settings):
+            truth_features: Tensor | None = None
+            for name, model in models.items():
+                view = model.view(pixels, corruption, draws)
+                with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                    restored = model.restore(view).float()
+                if truth_features is None:
+                    truth_features = extractor.features(view.images).float().cpu()
+                    true_features.append(truth_features)
+                found = extractor.features(restored).float().cpu()
+                measured[name].features.append(found)
+                values = {"ssim": ssim(restored, view.images), "feature_cosine": feature_cosine(found, truth_features)}
+                if bool(view.corrupted.region.any()):
+                    region = view.corrupted.region
+                    values["hole_mse"] = hole_mse(restored, view.images, region)
+                    values["hole_psnr"] = hole_psnr(restored, view.images, region)
+                for metric, value in values.items():
+                    measured[name].values.setdefault(metric, []).append(value.cpu())
+            task.advance(len(pixels))
+    return measured, torch.cat(true_features)
+
+
+def view_batches(
+    images: ImageSet, cache: PixelCache, size: int, settings: EvaluationSettings
+) -> Iterator[tuple[Tensor, Draws]]:
+    """uint8 crops `[b, 3, size, size]` with their draws: all crops of the first image, of the second, ..."""
+    crops: list[npt.NDArray[np.uint8]] = []
+    ids: list[str] = []
+    visits: list[int] = []
+    for place, image in enumerate(images):
+        draws = numpy_draws(settings.seed, "evaluation crops", image.id)
+        crops += list(evaluation_crops(cache.read(image.id), size, settings.crops_per_image, draws))
+        ids += [image.id] * settings.crops_per_image
+        visits += range(settings.crops_per_image)
+        last = place == len(images) - 1
+        while len(crops) >= settings.batch_size or (last and crops):
+            end = settings.batch_size
+            yield torch.from_numpy(np.stack(crops[:end])), Draws(settings.seed, tuple(ids[:end]), tuple(visits[:end]))
+            crops, ids, visits = crops[end:], ids[end:], visits[end:]
+
+
+class _Table:
+    """The rows of one set."""
+
+    def __init__(
+        self,
+        set_name: SetName,
+        measured: Mapping[ModelName, Measured],
+        true_features: Tensor,
+        images: ImageSet,
+        corruption: Corruption,
+        extractor: FeatureExtractor,
+        settings: EvaluationSettings,
+        sampler: str | None,
+    ) -> None:
+        self.set_name, self.measured, self.settings = set_name, measured, settings
+        self.images, self.corruption, self.extractor, self.sampler = images, corruption, extractor, sampler
+        # entries with the same bytes are one photo, and so are all crops of it
+        photos = {id_: number for number, id_ in enumerate(dict.fromkeys(images.ids))}
+        self.photos = np.array([photos[id_] for id_ in images.ids])
+        self.truth = true_features.double().numpy()
+        self.bootstrap = {
+            "confidence": settings.confidence, "resamples": settings.resamples, "seed": settings.seed
+        }  # fmt: skip
+
+    def rows(self) -> list[Row]:
+        return [
+            self._per_image_row(model, info) if info.kind == "per-image" else self._distribution_row(model, info)
+            for info in METRICS.values()
+            for model in self.measured
+            if info.kind == "distribution" or info.name in self.measured[model].values
+        ]
+
+    def _per_image_row(self, model: ModelName, info: MetricInfo) -> Row:
+        crops = self.settings.crops_per_image
+        values = self.measured[model].of_images(info.name, crops)
+        interval = bootstrap_mean(values, self.photos, **self.bootstrap)
+        reference = self._reference(model)
+        reference_value = distance = None
+        distance_interval: Interval | None = None
+        if reference:
+            others = self.measured[reference].of_images(info.name, crops)
+            reference_value = _photo_mean(others, self.photos)
+            distance = _photo_mean(values - others, self.photos)
+            distance_interval = bootstrap_difference(values, others, self.photos, **self.bootstrap)
+        note = None if interval else f"interval not available: fewer than {FEWEST_GROUPS} photos"
+        value = _photo_mean(values, self.photos)
+        return self._row(model, info, value, interval, reference, reference_value, distance, distance_interval, note)
+
+    def _distribution_row(self, model: ModelName, info: MetricInfo) -> Row:
+        value, interval, note = self._distribution(model, info.name)
+        reference = self._reference(model) if value is not None else None
+        reference_value = self._distribution(reference, info.name, False)[0] if reference else None
+        distance = value - reference_value if value is not None and reference_value is not None else None
+        return self._row(model, info, value, interval, reference, reference_value, distance, None, note)
+
+    def _distribution(
+        self, model: ModelName, metric: str, with_interval: bool = True
+    ) -> tuple[float | None, Interval | None, str | None]:
+        features = torch.cat(self.measured[model].features).double().numpy()
+        if metric == "frechet_distance":
+            refused = frechet_refusal(len(self.images), self.extractor.dimension)
+            if refused:
+                return None, None, refused
+            return frechet_distance(features, self.truth), None, "a point value; see kernel_distance for an interval"
+        if len(self.images) < FEWEST_GROUPS:
+            return None, None, f"not available: fewer than {FEWEST_GROUPS} photos"
+        interval = None
+        if with_interval:
+            views = np.repeat(self.photos, self.settings.crops_per_image)
+            interval = kernel_distance_interval(features, self.truth, views, views, **self.bootstrap)
+        return kernel_distance(features, self.truth), interval, None
+
+    def _reference(self, model: ModelName) -> ModelName | None:
+        if model != "retrained" and "retrained" in self.measured:
+            return "retrained"
+        return "original" if model == "unlearned" and "original" in self.measured else None
+
+    def _row(
+        self,
+        model: ModelName,
+        info: MetricInfo,
+        value: float | None,
+        interval: Interval | None,
+        reference: ModelName | None,
+        reference_value: float | None,
+        distance: float | None,
+        distance_interval: Interval | None,
+        note: str | None,
+    ) -> Row:
+        return Row(
+            model=model,
+            set=self.set_name,
+            metric=info.name,
+            value=value,
+            low=interval.low if interval else None,
+            high=interval.high if interval else None,
+            direction=info.direction(self.set_name),
+            reference=reference,
+            reference_value=reference_value,
+            distance=distance,
+            distance_low=distance_interval.low if distance_interval else None,
+            distance_high=distance_interval.high if distance_interval else None,
+            unit=info.unit,
+            n=len(self.images),
+            crops=self.settings.crops_per_image,
+            corruption=str(self.corruption),
+            sampler=self.sampler,
+            extractor=self.extractor.name if "features" in info.requires else None,
+            seed=self.settings.seed,
+            note=note,
+        )
+
+
+def _photo_mean(values: Values, photos: npt.NDArray[np.int64]) -> float:
+    """Mean over photos of the mean within each, as the bootstrap takes it."""
+    return float((np.bincount(photos, values) / np.bincount(photos)).mean())
+
+
+def _worst_hit(
+    set_name: SetName,
+    images: ImageSet,
+    per_image: Mapping[tuple[ModelName, SetName], Mapping[str, Values]],
+    count: int,
+) -> list[Worst]:
+    original = per_image.get(("original", set_name), {}).get("hole_mse")
+    unlearned = per_image.get(("unlearned", set_name), {}).get("hole_mse")
+    if original is None or unlearned is None:
+        return []
+    floor = np.finfo(np.float64).tiny
+    entries: list[Worst] = []
+    ratios = unlearned / np.maximum(original, floor)
+    for place in np.argsort(-ratios, kind="stable")[:count]:
+        values = float(original[place]), float(unlearned[place]), float(ratios[place])
+        entries.append(Worst(set_name, "image", images[int(place)].id, *values))
+    labels = np.array([label or "" for label in images.labels])
+    classes: list[Worst] = []
+    for label in sorted(set(labels.tolist()) - {""}):
+        chosen = labels == label
+        before, after = float(original[chosen].mean()), float(unlearned[chosen].mean())
+        classes.append(Worst(set_name, "class", label, before, after, after / max(before, floor)))
+    return entries + sorted(classes, key=lambda entry: -entry.ratio)[:count]

@@ -1,0 +1,94 @@
+"""Result rows: one figure each, beside what it is to be compared with.
+
+`results.json` is the list of rows, `results.csv` the same as a table. Figures that cannot be given are
+rows with `value` null and the reason in `note`, so that their absence is visible.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from efface.errors import InputError
+from efface.files import write_json, write_text
+
+ModelName = Literal["original", "unlearned", "retrained"]
+SetName = Literal["forget", "retain", "neutral"]
+MODELS: tuple[ModelName, ...] = ("original", "unlearned", "retrained")
+SETS: tuple[SetName, ...] = ("forget", "retain", "neutral")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure. `low` and `high` bound its confidence interval; null where there is none.
+
+    direction: `up`, `down`, or `match_retrained` on the forget set. reference: the model that `distance`
+    (value minus the reference's value, with its paired interval) is taken to. n: images, crops: views of
+    each; sampler: how a generator with several steps drew the picture.
+    """
+
+    model: ModelName
+    set: SetName
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    direction: str
+    reference: ModelName | None
+    reference_value: float | None
+    distance: float | None
+    distance_low: float | None
+    distance_high: float | None
+    unit: str
+    n: int
+    crops: int
+    corruption: str
+    sampler: str | None
+    extractor: str | None
+    seed: int
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Worst:
+    """An image or class whose hole error rose most from the original to the unlearned model."""
+
+    set: SetName
+    kind: Literal["image", "class"]
+    name: str
+    original: float
+    unlearned: float
+    ratio: float
+
+
+def write_results(folder: Path, rows: Iterable[Row]) -> None:
+    """Write `results.json` and `results.csv`."""
+    rows = list(rows)
+    write_json(folder / "results.json", [asdict(row) for row in rows])
+    table = io.StringIO()
+    writer = csv.DictWriter(table, [field.name for field in fields(Row)])
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_text(folder / "results.csv", table.getvalue())
+
+
+def read_results(folder: Path) -> list[Row]:
+    """The rows of `results.json`; raises `InputError` where they are missing or damaged."""
+    path = folder / "results.json"
+    try:
+        return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds no results.json: the run is not finished") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def find(rows: Iterable[Row], model: str, set_name: str, metric: str) -> Row | None:
+    """The row of that model, set and metric."""
+    wanted = (model, set_name, metric)
+    return next((row for row in rows if (row.model, row.set, row.metric) == wanted), None)

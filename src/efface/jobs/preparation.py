@@ -1,0 +1,120 @@
+"""What every job does first: open models and images, and find all faults before anything changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from efface.corruptions import Corruption, parse_corruption
+from efface.errors import EffaceError, Faults, InputError
+from efface.evaluation.results import SetName
+from efface.generators import ModelSettings, load_generator
+from efface.generators.base import Generator
+from efface.images.cache import PixelCache
+from efface.images.items import ImageSet
+from efface.images.selection import Split, split_images
+from efface.metrics.extractors import FeatureExtractor, load_extractor
+from efface.progress import Progress
+from efface.runs.config import RunConfig
+from efface.training.data import per_stream
+from efface.training.phases import Training
+
+Opened = TypeVar("Opened")
+
+# a crop of a fifth of the area is then still made from as many pixels as the released recipes have
+STORED_SIDE_RATIO = 256 / 224
+
+
+@dataclass
+class Prepared:
+    """Everything a job works on. `close` lets go of the cache's files."""
+
+    generator: Generator
+    corruption: Corruption
+    split: Split
+    cache: PixelCache
+    extractor: FeatureExtractor
+    retrained: Generator | None
+
+    @property
+    def sets(self) -> Mapping[SetName, ImageSet]:
+        split = self.split
+        return {"forget": split.forget, "retain": split.retain, "neutral": split.neutral}
+
+
+def prepare(config: RunConfig, cache_folder: Path, processes: int = 1, progress: Progress | None = None) -> Prepared:
+    """Open everything that `config` names; raises one `InputError` with all faults found.
+
+    Models, corruption, batch and extractor are looked at first and together; images after them, because
+    reading all of them takes longest.
+    """
+    progress = progress or Progress()
+    with Faults("this run cannot start") as faults:
+        generator = attempt(lambda: load_generator(config.model), faults)
+        corruption = parse_corruption(config.corruption)
+        retrained = attempt(lambda: load_reference(config.retrained, generator), faults) if config.retrained else None
+        extractor = attempt(lambda: load_extractor(config.evaluation.extractor), faults)
+        for problem in batch_faults(config, processes):
+            faults.add(problem)
+        if generator:
+            for asked in {corruption, _training_corruption(config) or corruption}:
+                attempt(lambda asked=asked: asked.check(generator.image_size, generator.grid), faults)  # type: ignore[misc]
+    assert generator is not None
+    assert extractor is not None
+    cache = PixelCache(cache_folder, config.stored_side or stored_side(generator.image_size))
+    try:
+        split = split_images(
+            config.images, needs_retain=config.method.needs_retain, cache=cache, progress=progress.count
+        )
+    finally:
+        progress.finish_counting()
+    for note in split.notes:
+        progress.say(f"note: {note}")
+    return Prepared(generator, corruption, split, cache, extractor, retrained)
+
+
+def load_reference(settings: ModelSettings | None, generator: Generator | None) -> Generator | None:
+    """The reference model; raises `InputError` if it does not take the same views as the original."""
+    if settings is None:
+        return None
+    reference = load_generator(settings)
+    if generator and (reference.image_size, reference.grid) != (generator.image_size, generator.grid):
+        raise InputError(
+            f"the reference model {settings.path} has {reference.image_size} px and a grid of {reference.grid}, "
+            f"the model {generator.image_size} px and {generator.grid}: they cannot see the same views"
+        )
+    return reference
+
+
+def batch_faults(config: RunConfig, processes: int) -> list[str]:
+    """Why the batch does not divide over streams and processes, phase by phase."""
+    problems = []
+    for phase in config.method.phases():
+        if isinstance(phase, Training):
+            try:
+                per_stream(config.training.batch_size, len(phase.streams), processes)
+            except ValueError as error:
+                problems.append(f"training.batch_size: {error}")
+    return list(dict.fromkeys(problems))
+
+
+def stored_side(image_size: int) -> int:
+    """Short side at which decoded images are kept for a model of this input size."""
+    return round(image_size * STORED_SIDE_RATIO)
+
+
+def attempt(action: Callable[[], Opened], faults: Faults) -> Opened | None:
+    """The result of `action`, or None with its problems added to `faults`."""
+    try:
+        return action()
+    except InputError as error:
+        faults.problems += error.problems
+    except EffaceError as error:
+        faults.add(str(error))
+    return None
+
+
+def _training_corruption(config: RunConfig) -> Corruption | None:
+    return parse_corruption(config.training.corruption) if config.training.corruption else None

@@ -1,0 +1,82 @@
+"""What a method is: typed settings, declared traits, and a list of resumable phases.
+
+A method's class is the section of the config file, the command line's help and the record's entry at
+once, so method files do not import torch: their losses only call tensors' own methods.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from efface.settings import Settings
+from efface.training.phases import Batch, Loss, Phase, Training
+from efface.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from efface.generators.base import Generator, Trained
+
+ClaimLevel = Literal["exact", "empirical"]
+
+
+class Method(Settings, ABC):
+    """One way to unlearn. Subclasses declare their traits and give `phases`."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[str]
+    """The paper and equation that it follows."""
+    deviations: ClassVar[str] = "none known"
+    needs_retain: ClassVar[bool] = True
+    """Whether it cannot run without retain (or proxy retain) images."""
+    needs_forget: ClassVar[bool] = True
+    """Whether it trains on the forget images themselves; they must be named in any case."""
+    trains: ClassVar[Trained] = "encoder"
+    deterministic: ClassVar[bool] = False
+    """Whether the result does not depend on the unlearning seed."""
+    claim: ClassVar[ClaimLevel] = "empirical"
+    recommended: ClassVar[Mapping[str, Any]] = {}
+    """Training settings that differ from the defaults of `TrainingSettings`."""
+
+    @abstractmethod
+    def phases(self) -> list[Phase]:
+        """What is done, in order."""
+
+    @classmethod
+    def training_settings(cls, chosen: Mapping[str, Any]) -> TrainingSettings:
+        """The recommended training settings with the user's own in their place."""
+        return TrainingSettings.read({**cls.recommended, **chosen}, where="training")
+
+
+class OneLossMethod(Method):
+    """A method that is one phase with one loss: most are."""
+
+    streams: ClassVar[tuple[str, ...]] = ("retain", "forget")
+    needs_teacher: ClassVar[bool] = False
+
+    @abstractmethod
+    def loss(self, student: Generator, batch: Batch) -> Loss:
+        """The loss of one step; `batch.views` holds a view for each of `streams`."""
+
+    def phases(self) -> list[Phase]:
+        return [Training("unlearn", self.loss, self.streams, self.trains, self.needs_teacher)]
+
+
+def weighted(retain: Tensor, forget: Tensor, alpha: float) -> Loss:
+    """`retain + alpha * forget`, Eq. (10) of the paper, with both parts kept for the log."""
+    return Loss(retain + alpha * forget, {"retain": retain.detach(), "forget": forget.detach()})
+
+
+def feature_distance(features: tuple[Tensor, ...], targets: tuple[Tensor, ...], norm: str) -> Tensor:
+    """Distance of two tuples of feature maps `[B, ...]` for each image, `[B]`, summed over the maps.
+
+    norm: `mse`, the mean of squares of the released code, or `l2`, the plain norm that the paper prints.
+    """
+    distances = []
+    for feature, target in zip(features, targets, strict=True):
+        squares = (feature.float() - target.float()).square().flatten(1)
+        distances.append(squares.mean(dim=1) if norm == "mse" else squares.sum(dim=1).sqrt())
+    return sum(distances[1:], distances[0])

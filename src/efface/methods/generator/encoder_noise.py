@@ -1,0 +1,51 @@
+"""`encoder-noise`: the encoder learns to see noise where a forgotten image is.
+
+Follows: Li, Hsu, Chen, Marculescu, "Machine Unlearning for Image-to-Image Generative Models", ICLR 2024
+(arXiv 2402.00351), Eq. (10) and Figure 2; facts of the released code were consulted, none of it is used.
+Deviations: forget and retain images come in equal numbers in every batch (released: one shuffled loader);
+the teacher is in evaluation mode; moment-matched noise uses the whole forget set's channel moments
+(released: scalar moments of the current batch); the first setting of `noise` is N(0, I), as in the paper's
+appendix (released: moment-matched for tokens, N(0, I) in the hole for diffusion).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from efface.generators.settings import NoiseKind
+from efface.methods.base import OneLossMethod, feature_distance, weighted
+from efface.training.phases import Batch, Loss
+
+if TYPE_CHECKING:
+    from efface.generators.base import Generator
+
+
+class EncoderNoise(OneLossMethod):
+    """Hold retain features to the original's; draw forget features to the original's of noise.
+
+    L_R = |E(x_r) - E_0(x_r)|, L_F = |E(x_f) - E_0(n)|, minimise L_R + alpha * L_F over the encoder alone.
+    The teacher sees every retain image and every noise image once, the student every image once.
+    """
+
+    alpha: float = Field(0.25, ge=0, description="weight of forgetting against retaining (released: 0.1 to 0.25)")
+    noise: NoiseKind = Field("standard-normal", description="what the teacher sees in place of a forget image")
+    norm: Literal["mse", "l2"] = Field(
+        "mse", description="mse: mean of squares, as released; l2: the norm printed in the paper"
+    )
+
+    name: ClassVar[str] = "encoder-noise"
+    summary: ClassVar[str] = "encoder drawn to the original's features of noise on forget images (ICLR 2024)"
+    source: ClassVar[str] = "Li et al., ICLR 2024, arXiv 2402.00351, Eq. (10)"
+    deviations: ClassVar[str] = "balanced batches; forget-set moments for moment-matched noise"
+    needs_teacher: ClassVar[bool] = True
+
+    def loss(self, student: Generator, batch: Batch) -> Loss:
+        retain, forget = batch.views["retain"], batch.views["forget"]
+        noise = student.noise_view(forget, self.noise, batch.moments)
+        with student.teacher():
+            targets = student.encode(retain.join(noise))
+        features = student.encode(retain.join(forget))
+        distance = feature_distance(features, targets, self.norm)
+        return weighted(distance[: len(retain)].mean(), distance[len(retain) :].mean(), self.alpha)

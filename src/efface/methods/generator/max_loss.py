@@ -1,0 +1,34 @@
+"""`max-loss`: train on retain images, and against the model's own loss on forget images.
+
+Follows: the baseline "Max Loss" of Li et al., ICLR 2024 (arXiv 2402.00351), in which the whole model is
+trained on `retain loss - alpha * forget loss`. Deviations: none known; the loss is the generator's own.
+The forget term has no lower bound: gradients are clipped and the step count decides how far it goes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from efface.methods.base import OneLossMethod, weighted
+from efface.training.phases import Batch, Loss
+
+if TYPE_CHECKING:
+    from efface.generators.base import Generator, Trained
+
+
+class MaxLoss(OneLossMethod):
+    """Minimise the task loss on retain images minus alpha times that on forget images."""
+
+    alpha: float = Field(0.25, ge=0, description="weight of forgetting against retaining")
+
+    name: ClassVar[str] = "max-loss"
+    summary: ClassVar[str] = "task loss down on retain, up on forget images; whole model"
+    source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"
+    trains: ClassVar[Trained] = "all"
+
+    def loss(self, student: Generator, batch: Batch) -> Loss:
+        retain, forget = batch.views["retain"], batch.views["forget"]
+        losses = student.task_loss(retain.join(forget))
+        return weighted(losses[: len(retain)].mean(), -losses[len(retain) :].mean(), self.alpha)

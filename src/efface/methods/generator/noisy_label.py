@@ -1,0 +1,42 @@
+"""`noisy-label`: forget images are given noise as their training target.
+
+Follows: the baseline "Noisy Label" of Li et al., ICLR 2024 (arXiv 2402.00351): the whole model is trained
+on the retain task loss plus alpha times the loss towards a noise target. Deviations: the release has no
+masked-autoencoder form; here the target of a hidden patch is the same patch of a noise picture, in the
+generator's own target space.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from efface.generators.settings import NoiseKind
+from efface.methods.base import OneLossMethod, weighted
+from efface.training.phases import Batch, Loss
+
+if TYPE_CHECKING:
+    from efface.generators.base import Generator, Trained
+
+
+class NoisyLabel(OneLossMethod):
+    """Minimise the task loss on retain images plus alpha times the loss to noise on forget images."""
+
+    alpha: float = Field(0.25, ge=0, description="weight of forgetting against retaining")
+    noise: NoiseKind = Field("standard-normal", description="the target of forget images")
+
+    name: ClassVar[str] = "noisy-label"
+    summary: ClassVar[str] = "task loss on retain, noise as the target of forget images; whole model"
+    source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"
+    deviations: ClassVar[str] = "the form for masked autoencoders is ours"
+    trains: ClassVar[Trained] = "all"
+
+    def loss(self, student: Generator, batch: Batch) -> Loss:
+        retain, forget = batch.views["retain"], batch.views["forget"]
+        both = retain.join(forget)
+        prediction = student.predict(both)
+        target = student.task_target(both)
+        target[len(retain) :] = student.noise_target(forget, self.noise, batch.moments)
+        losses = student.prediction_loss(prediction, target, both)
+        return weighted(losses[: len(retain)].mean(), losses[len(retain) :].mean(), self.alpha)

@@ -1,0 +1,334 @@
+"""The one training loop, on accelerate. It knows phases and their losses, not what they are for."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from efface.corruptions import Corruption, parse_corruption
+from efface.errors import Stopped
+from efface.generators.base import Generator, Moments
+from efface.images.cache import PixelCache
+from efface.images.items import ImageSet
+from efface.progress import Progress, Task
+from efface.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    random_states,
+    restore_random_states,
+    save_checkpoint,
+)
+from efface.training.data import CropBatch, Streams
+from efface.training.interruption import StopRequest
+from efface.training.optimisation import adamw, learning_rate
+from efface.training.phases import Batch, Edit, LossFunction, Phase, Training
+from efface.training.settings import Budget, TrainingSettings
+
+UNTIMED_STEPS, TIMED_STEPS = 2, 6
+
+
+@dataclass(frozen=True)
+class Data:
+    """What training reads: image sets by stream name, their pixels, the corruption, the noise moments."""
+
+    sets: Mapping[str, ImageSet]
+    cache: PixelCache
+    corruption: Corruption
+    moments: Moments
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What training did. `seconds` counts all starts of an interrupted run."""
+
+    steps: int
+    seconds: float
+    seconds_per_step: float
+    precision: str
+    processes: int
+    resumed_from: int | None
+
+
+class Trainer:
+    """Runs the phases of a method on a generator, from the last checkpoint in `folder` if there is one.
+
+    With `folder=None` nothing is kept. `config_digest` ties checkpoints to their config.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        phases: list[Phase],
+        data: Data,
+        settings: TrainingSettings,
+        seed: int,
+        accelerator: Accelerator,
+        *,
+        folder: Path | None = None,
+        config_digest: str = "",
+        budget: Budget | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.generator, self.phases, self.data, self.settings = generator, phases, data, settings
+        self.seed, self.accelerator, self.folder, self.config_digest = seed, accelerator, folder, config_digest
+        self.budget = budget or Budget()
+        self.progress = progress or Progress()
+        self.seconds = 0.0
+        self.resumed_from: int | None = None
+        self._done_steps = 0
+
+    def run(self) -> TrainingReport:
+        """All phases, to the end. Raises `Stopped`, with a checkpoint, on a signal or a non-finite loss."""
+        generator = self.generator
+        generator.to(self.accelerator.device)
+        edits = any(isinstance(phase, Edit) for phase in self.phases)
+        trained = "encoder" if self._only_encoder() and not edits else "all"
+        generator.set_trained(trained)
+        if any(isinstance(phase, Training) and phase.needs_teacher for phase in self.phases):
+            generator.keep_teacher(trained)
+        checkpoint = self._resume()
+        with StopRequest() as stop:
+            for number, phase in enumerate(self.phases):
+                if checkpoint and number < checkpoint.phase:
+                    continue
+                here = checkpoint if checkpoint and number == checkpoint.phase else None
+                if isinstance(phase, Edit):
+                    phase.apply(generator, self.seed)
+                    self.progress.log("edit", phase=phase.name)
+                else:
+                    self._train(number, phase, here, stop)
+        generator.drop_teacher()
+        generator.eval().requires_grad_(True)
+        per_step = self.seconds / max(self._done_steps, 1)
+        return TrainingReport(
+            self._done_steps,
+            self.seconds,
+            per_step,
+            "bf16" if self.accelerator.mixed_precision == "bf16" else "fp32",
+            self.accelerator.num_processes,
+            self.resumed_from,
+        )
+
+    def time_steps(self, count: int = TIMED_STEPS) -> float:
+        """Median seconds of a step of the first training phase. Weights and states stay as they are."""
+        phase = next(phase for phase in self.phases if isinstance(phase, Training))
+        self.generator.to(self.accelerator.device).set_trained(phase.trained)
+        if phase.needs_teacher:
+            self.generator.keep_teacher(phase.trained)
+        step = _Step(self, phase)
+        seconds = self._timed(step, count)
+        self.generator.drop_teacher()
+        return seconds
+
+    def _only_encoder(self) -> bool:
+        return all(phase.trained == "encoder" for phase in self.phases if isinstance(phase, Training))
+
+    def _resume(self) -> Checkpoint | None:
+        checkpoint = load_checkpoint(self.folder, self.config_digest) if self.folder else None
+        if checkpoint:
+            state = self.generator.network.state_dict()
+            self.generator.network.load_state_dict({**state, **checkpoint.weights})
+            self.seconds, self.resumed_from = checkpoint.seconds, checkpoint.step
+            self.progress.say(f"continuing at step {checkpoint.step} of {checkpoint.steps}")
+        return checkpoint
+
+    def _train(self, number: int, phase: Training, checkpoint: Checkpoint | None, stop: StopRequest) -> None:
+        self.generator.set_trained(phase.trained)
+        step = _Step(self, phase)
+        if checkpoint:
+            steps, first = checkpoint.steps, checkpoint.step
+            step.optimizer.load_state_dict(checkpoint.optimizer)
+            restore_random_states(checkpoint.random_states)
+        else:
+            steps, first = self._steps(step), 0
+            self._save(number, 0, steps, step)
+        self.progress.log("phase", phase=phase.name, first=first, steps=steps)
+        with self.progress.task(phase.name, steps, first) as task:
+            self._run_steps(number, phase, step, range(first, steps), steps, task, stop)
+        self._done_steps += steps
+
+    def _run_steps(
+        self, number: int, phase: Training, step: _Step, places: range, steps: int, task: Task, stop: StopRequest
+    ) -> None:
+        every, finite = self.settings.log_every, _FiniteCheck(self.accelerator.device)
+        began, before, since = time.monotonic(), self.seconds, places.start
+        for place, crops in zip(places, step.streams.steps(places.start, steps), strict=True):
+            total, parts, norm = step(crops, learning_rate(self.settings, place, steps), finite)
+            done = place + 1
+            self.seconds = before + time.monotonic() - began
+            last = done == steps
+            if finite.immediate or done % every == 0 or last:
+                self._refuse_non_finite(finite, phase, since, done)
+            if done % every == 0 or last:
+                values = {"loss": total.item(), **{name: value.item() for name, value in parts.items()}}
+                self.progress.log(
+                    "step", phase=phase.name, step=done, steps=steps, gradient_norm=norm.item(),
+                    learning_rate=learning_rate(self.settings, place, steps), seconds=round(self.seconds, 3),
+                    **values,
+                )
+                task.advance(done - task.done, **values)
+                since = done
+            asked = self._asked_to_stop(stop, done)
+            if (done % self.settings.checkpoint_every == 0 and not last) or (asked and not last):
+                self._refuse_non_finite(finite, phase, since, done)
+                self._save(number, done, steps, step)
+            if asked and not last:
+                self.progress.log("stopped", reason=asked, step=done)
+                kept = f"; the checkpoint is in {self.folder}" if self.folder else ""
+                raise Stopped(f"stopped by {asked} after step {done} of {steps}{kept}. The same command continues.")
+
+    def _refuse_non_finite(self, finite: _FiniteCheck, phase: Training, since: int, done: int) -> None:
+        if finite.holds():
+            return
+        self.progress.log("non-finite", phase=phase.name, step=done)
+        where = f"step {done}" if finite.immediate else f"one of the steps {since + 1} to {done}"
+        if not finite.immediate:
+            # on an accelerator the weights may already be spoilt: go back to the last checkpoint
+            self._resume()
+        kept = f" The last good weights are in {self.folder}." if self.folder else ""
+        raise Stopped(
+            f"{phase.name}: the loss or its gradient is not finite at {where}; training stopped.{kept} "
+            "A smaller training.learning_rate, a smaller method.alpha or fewer steps usually help; "
+            "a changed config needs a new --out folder."
+        )
+
+    def _asked_to_stop(self, stop: StopRequest, done: int) -> str | None:
+        if self.accelerator.num_processes == 1:
+            return stop.asked
+        # all processes must stop at the same step; asking costs a synchronisation, on GPUs every few steps
+        if self.accelerator.device.type != "cpu" and done % self.settings.log_every:
+            return None
+        asked = torch.tensor(float(stop.asked is not None), device=self.accelerator.device)
+        anyone: Tensor = self.accelerator.reduce(asked, "sum")
+        return (stop.asked or "a signal to another process") if anyone.item() else None
+
+    def _steps(self, step: _Step) -> int:
+        if self.budget.steps is not None:
+            return self.budget.steps
+        if self.budget.seconds is None:
+            return self.settings.steps
+        seconds = torch.tensor(self._timed(step, TIMED_STEPS), device=self.accelerator.device)
+        slowest = float(self.accelerator.gather(seconds.unsqueeze(0)).max())
+        steps = max(1, int(self.budget.seconds / slowest))
+        self.progress.say(f"{slowest:.3f} s a step: the budget allows {steps} steps")
+        self.progress.log("budget", seconds=self.budget.seconds, seconds_per_step=slowest, steps=steps)
+        return steps
+
+    def _timed(self, step: _Step, count: int) -> float:
+        """Time whole steps at a learning rate of zero, then forget the optimizer's moments."""
+        finite, times = _FiniteCheck(self.accelerator.device), []
+        last = time.monotonic()
+        for crops in step.streams.steps(0, UNTIMED_STEPS + count):
+            step(crops, 0.0, finite)
+            finite.holds()  # waits for the device
+            times.append(time.monotonic() - last)
+            last = time.monotonic()
+        step.optimizer.state.clear()
+        step.optimizer.zero_grad()
+        return statistics.median(times[UNTIMED_STEPS:])
+
+    def _save(self, number: int, done: int, steps: int, step: _Step) -> None:
+        if self.folder is None:
+            return
+        if self.accelerator.is_main_process:
+            weights = self.generator.network.state_dict()
+            if not any(isinstance(phase, Edit) for phase in self.phases):
+                trained = self.generator.trained_parameters("encoder" if self._only_encoder() else "all")
+                weights = {name: weights[name] for name in trained}
+            save_checkpoint(
+                self.folder,
+                Checkpoint(
+                    self.config_digest, number, done, steps, weights,
+                    step.optimizer.state_dict(), random_states(), self.seconds,
+                ),
+            )
+        self.accelerator.wait_for_everyone()
+
+
+class _Step:
+    """One optimizer step of a training phase."""
+
+    def __init__(self, trainer: Trainer, phase: Training) -> None:
+        accelerator, settings, data = trainer.accelerator, trainer.settings, trainer.data
+        generator = trainer.generator
+        self.trainer, self.accelerator, self.settings = trainer, accelerator, settings
+        self.corruption = training_corruption(generator, phase, data.corruption, settings)
+        self.streams = Streams(
+            {name: data.sets[name] for name in phase.streams},
+            data.cache,
+            generator.image_size,
+            settings,
+            trainer.seed,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+        parameters = generator.trained_parameters(phase.trained)
+        self.parameters = list(parameters.values())
+        self.optimizer = adamw(parameters, settings)
+        generator.train()
+        if settings.compile:
+            generator.compile_network()
+        self.model = accelerator.prepare_model(_PhaseLoss(generator, phase.loss))
+
+    def __call__(
+        self, crops: CropBatch, rate: float, finite: _FiniteCheck
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        generator = self.trainer.generator
+        views = {
+            stream: generator.view(images, self.corruption, draws) for stream, (images, draws) in crops.items()
+        }
+        total, parts = self.model(Batch(views, self.trainer.data.moments))
+        self.accelerator.backward(total)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip or float("inf"))
+        finite.add(total, norm)
+        if not finite.immediate or finite.holds():
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total.detach(), parts, norm
+
+
+class _PhaseLoss(nn.Module):
+    """A loss as a module, so that autocast and DDP wrap the whole of it."""
+
+    def __init__(self, generator: Generator, loss: LossFunction) -> None:
+        super().__init__()
+        self.generator = generator
+        self.loss = loss
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = self.loss(self.generator, batch)
+        return loss.total, dict(loss.parts)
+
+
+class _FiniteCheck:
+    """Whether everything seen so far was finite, without waiting for an accelerator at each step."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.immediate = device.type == "cpu"
+        self._finite = torch.ones((), dtype=torch.bool, device=device)
+
+    def add(self, *values: Tensor) -> None:
+        for value in values:
+            self._finite = self._finite & value.detach().isfinite().all()
+
+    def holds(self) -> bool:
+        return bool(self._finite.item())
+
+
+def training_corruption(
+    generator: Generator, phase: Training, asked: Corruption, settings: TrainingSettings
+) -> Corruption:
+    """The corruption that a phase trains with: the setting, else what the phase declares."""
+    if settings.corruption is not None:
+        return parse_corruption(settings.corruption)
+    return generator.training_corruption if phase.corruption == "own" else asked

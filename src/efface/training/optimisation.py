@@ -1,0 +1,67 @@
+"""Optimizer, learning-rate schedule, precision and processes of the training loop."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+
+from efface.training.settings import TrainingSettings
+
+
+def adamw(parameters: Mapping[str, nn.Parameter], settings: TrainingSettings) -> torch.optim.AdamW:
+    """AdamW without weight decay on biases, norms and single tokens, as He et al. 2022 train."""
+    decayed = [p for name, p in parameters.items() if p.ndim > 1 and not name.endswith("token")]
+    others = [p for name, p in parameters.items() if p.ndim <= 1 or name.endswith("token")]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        fused=True,
+    )
+
+
+def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:
+    """Linear warm-up over the first share of the steps, then half a cosine down to zero.
+
+    `step` counts from 0, and the first step already has a rate above zero.
+    """
+    warm = round(settings.warmup * steps)
+    if step < warm:
+        return settings.learning_rate * (step + 1) / (warm + 1)
+    share = (step - warm) / max(steps - warm, 1)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def accelerator(settings: TrainingSettings) -> Accelerator:
+    """Processes, device and precision: one process, or as many as torchrun started."""
+    precision = "bf16" if chosen_precision(settings) == "bf16" else "no"
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        # accelerate keeps one state for the whole process; a second run may want another precision
+        AcceleratorState._reset_state(reset_partial_state=False)
+    return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision)
+
+
+def chosen_precision(settings: TrainingSettings) -> str:
+    """`fp32` or `bf16`; `auto` takes bf16 only where the hardware computes in it."""
+    if settings.precision != "auto":
+        return settings.precision
+    return "bf16" if has_bf16() else "fp32"
+
+
+def has_bf16() -> bool:
+    """Whether the device computes in bf16, rather than emulating it."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if platform.machine().lower() in {"x86_64", "amd64"}:
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return False

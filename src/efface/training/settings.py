@@ -1,0 +1,65 @@
+"""How a training phase is run. Importing this module does not import torch."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field
+
+from efface.errors import InputError
+from efface.settings import Settings
+
+
+class TrainingSettings(Settings):
+    """Steps, batches, optimizer and precision of one run; every method recommends its own values."""
+
+    steps: int = Field(1000, ge=1, description="optimizer steps")
+    batch_size: int = Field(64, ge=1, description="images a step, over all processes and data streams")
+    learning_rate: float = Field(5e-5, gt=0, description="peak learning rate of AdamW")
+    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's moment decays")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's weight decay; none on biases and norms")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising learning rate")
+    clip: float | None = Field(3.0, gt=0, description="largest gradient norm; null for none")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 autocast where the processor has it, else fp32"
+    )
+    crop_scale: tuple[float, float] = Field(
+        (0.2, 1.0), description="share of an image's area that a random resized crop covers, smallest and largest"
+    )
+    flip: bool = Field(True, description="mirror half of the crops")
+    corruption: str | None = Field(
+        None,
+        description="corruption during training; default: the run's for unlearning, the model's own for training",
+    )
+    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
+    log_every: int = Field(10, ge=1, description="steps between lines of the log")
+    compile: bool = Field(False, description="torch.compile the network (pays on GPUs only)")
+    threads: int = Field(2, ge=1, description="threads that read and crop images")
+
+
+class Budget(Settings):
+    """A bound on training, by steps or by time."""
+
+    steps: int | None = None
+    seconds: float | None = None
+
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_budget(text: str) -> Budget:
+    """Read `500steps`, `90s`, `10m` or `1.5h`; raises `InputError`.
+
+    >>> parse_budget("10m").seconds, parse_budget("500steps").steps
+    (600.0, 500)
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(steps?|s|m|h)\s*", text)
+    if not match or float(match[1]) <= 0:
+        raise InputError(f"budget '{text}': write it as 500steps, 90s, 10m or 1.5h")
+    amount, unit = float(match[1]), match[2]
+    if unit.startswith("step"):
+        if amount != int(amount):
+            raise InputError(f"budget '{text}': steps are whole")
+        return Budget(steps=int(amount))
+    return Budget(seconds=amount * UNITS[unit])
