@@ -1,0 +1,1 @@
+"""The run folder, its config and its record."""

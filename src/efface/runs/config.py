@@ -1,0 +1,146 @@
+"""The config of a run: everything that decides its result. It is `RUN/config.yaml` and part of the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Self
+
+from pydantic import Field, SerializeAsAny, field_serializer, field_validator, model_validator
+
+from efface.corruptions import parse_corruption
+from efface.errors import Faults, InputError
+from efface.evaluation.settings import EvaluationSettings
+from efface.files import sha256_of_json
+from efface.generators.settings import ModelSettings
+from efface.images.selection import ImagesSettings
+from efface.methods import Method, method_class, read_method
+from efface.settings import Settings, unknown_name
+from efface.training.settings import TrainingSettings, parse_budget
+
+NOT_DECIDING = ("keep_working_files", "with_pictures")
+"""Settings that do not change the result, so they may differ when a run is continued."""
+
+
+class RequestSettings(Settings):
+    """What is known of the deletion request; free text, printed in record and report."""
+
+    id: str | None = Field(None, description="the request's number or UUID")
+    received: date | None = Field(None, description="the day on which it came in")
+    regime: str | None = Field(None, description="the law or policy under which it was made")
+    reason: str | None = Field(None, description="why, in the requester's or operator's words")
+
+
+class RunConfig(Settings):
+    """One unlearning run."""
+
+    model: ModelSettings
+    images: ImagesSettings
+    method: SerializeAsAny[Method]
+    training: TrainingSettings
+    corruption: str = Field("centre:0.5", description="what is hidden from the model")
+    evaluation: EvaluationSettings = EvaluationSettings()
+    retrained: ModelSettings | None = Field(None, description="a model trained without the forget images")
+    retrained_stages: str = Field(
+        "all", description="which stages of the reference were retrained; anything but 'all' is printed as a limit"
+    )
+    seed: int = Field(0, description="seed of unlearning")
+    stored_side: int | None = Field(
+        None, ge=8, description="short side at which decoded images are kept; default: 8/7 of the model's input"
+    )
+    budget: str | None = Field(None, description="bound on training, for example 10m or 500steps")
+    request: RequestSettings = RequestSettings()
+    keep_working_files: bool = Field(False, description="keep caches and checkpoints; they hold forgotten images")
+    with_pictures: bool = Field(False, description="also write pictures.html, which shows forgotten images")
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """A config from plain values, as a YAML file holds them; raises `InputError` naming all faults."""
+        values = dict(values)
+        with Faults("the config cannot be used") as faults:
+            for name in sorted(set(values) - set(cls.model_fields)):
+                faults.add(unknown_name("setting", name, cls.model_fields))
+                values.pop(name)
+            method, training = _method_and_training(values, faults)
+            if isinstance(values.get("model"), str):
+                values["model"] = {"path": values["model"]}
+            if isinstance(values.get("retrained"), str):
+                values["retrained"] = {"path": values["retrained"]}
+            if method is not None and training is not None:
+                values |= {"method": method, "training": training}
+                return cls.read(values, where="the config")
+            raise InputError
+
+    @field_validator("corruption")
+    @classmethod
+    def _known_corruption(cls, text: str) -> str:
+        return str(_or_value_error(parse_corruption, text))
+
+    @field_validator("budget")
+    @classmethod
+    def _readable_budget(cls, text: str | None) -> str | None:
+        if text is not None:
+            _or_value_error(parse_budget, text)
+        return text
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _read_method(cls, value: Any) -> Any:
+        return _or_value_error(read_method, value) if isinstance(value, Mapping) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recommended_training(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "training" not in values and isinstance(values.get("method"), Method):
+            return {**values, "training": values["method"].training_settings({})}
+        return values
+
+    @field_serializer("method")
+    def _with_name(self, method: Method) -> dict[str, Any]:
+        return {"name": method.name, **method.model_dump(mode="json")}
+
+    def digest(self) -> str:
+        """sha256 over all settings that decide the result."""
+        values = self.as_dict()
+        return sha256_of_json({name: value for name, value in values.items() if name not in NOT_DECIDING})
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], place: str = "") -> list[str]:
+    """Each setting that differs, as `place: old -> new`."""
+    lines = []
+    for name in sorted(set(before) | set(after)):
+        old, new = before.get(name), after.get(name)
+        if old == new or (not place and name in NOT_DECIDING):
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            lines += differences(old, new, f"{place}{name}.")
+        else:
+            lines.append(f"{place}{name}: {old!r} -> {new!r}")
+    return lines
+
+
+def _method_and_training(
+    values: dict[str, Any], faults: Faults
+) -> tuple[Method | None, TrainingSettings | None]:
+    section = values.get("method", {})
+    section = {"name": section} if isinstance(section, str) else dict(section)
+    method: Method | None = None
+    training: TrainingSettings | None = None
+    try:
+        method = read_method(section)
+    except InputError as error:
+        faults.problems += error.problems
+    try:
+        kind = type(method) if method else method_class("encoder-noise")
+        training = kind.training_settings(values.get("training") or {})
+    except InputError as error:
+        faults.problems += error.problems
+    return method, training
+
+
+def _or_value_error(read: Any, value: Any) -> Any:
+    """pydantic collects ValueErrors; an InputError would leave the other faults unsaid."""
+    try:
+        return read(value)
+    except InputError as error:
+        raise ValueError("; ".join(error.problems)) from None

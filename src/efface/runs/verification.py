@@ -1,0 +1,102 @@
+"""Verification: every digest of a record computed again from the files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from efface.errors import EffaceError
+from efface.files import sha256_of_file, sha256_of_json
+from efface.generators import ModelSettings, load_generator
+from efface.runs.config import NOT_DECIDING
+from efface.runs.folder import open_run, working_files
+from efface.runs.record import digest_of, read_record
+
+Outcome = Literal["matches", "differs", "missing", "not checked"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One digest of the record and what was found of it."""
+
+    what: str
+    outcome: Outcome
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome in ("matches", "not checked")
+
+
+def verify(run: Path, source_model: bool = True) -> list[Check]:
+    """Compute every digest of the run's record again; raises `InputError` if there is no record.
+
+    Model files, manifests, results, config and the record itself are checked from the run's folder. The
+    original and the reference model are read again where the config says they lie, unless `source_model`
+    is False; where they no longer lie there, the check is named `not checked`.
+    """
+    run = Path(run)
+    record = read_record(run)
+    config = open_run(run)
+    checks = [_compared("record.json itself", record["digest"], digest_of(record))]
+    checks.append(
+        _compared(
+            "config.yaml",
+            record["config"]["sha256"],
+            sha256_of_json({name: value for name, value in config.items() if name not in NOT_DECIDING}),
+        )
+    )
+    for name, digest in record["model"]["after"]["files"].items():
+        checks.append(_file(f"model/{name}", run / "model" / name, digest))
+    checks += _unlisted(run / "model", record["model"]["after"]["files"])
+    for name, facts in record["sets"].items():
+        checks.append(_file(f"manifests/{name}.jsonl", run / "manifests" / f"{name}.jsonl", facts["sha256"]))
+    for name, digest in record["results"]["files"].items():
+        checks.append(_file(name, run / name, digest))
+    checks.append(_weights("weights after unlearning", {"path": str(run / "model")}, record["model"]["after"]["weights"]))
+    if source_model:
+        checks.append(_weights("weights before unlearning", config["model"], record["model"]["before"]["weights"]))
+        if record.get("retrained"):
+            checks.append(_weights("weights of the reference", config["retrained"], record["retrained"]["weights"]))
+    checks.append(_purged(run, record))
+    return checks
+
+
+def _compared(what: str, recorded: str, found: str) -> Check:
+    if recorded == found:
+        return Check(what, "matches")
+    return Check(what, "differs", f"recorded {recorded[:16]}..., found {found[:16]}...")
+
+
+def _file(what: str, path: Path, recorded: str) -> Check:
+    if not path.is_file():
+        return Check(what, "missing", "the file is gone")
+    return _compared(what, recorded, sha256_of_file(path))
+
+
+def _unlisted(folder: Path, listed: Mapping[str, str]) -> Iterator[Check]:
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+        name = str(path.relative_to(folder))
+        if path.is_file() and name not in listed:
+            yield Check(f"model/{name}", "differs", "the file is not in the record")
+
+
+def _weights(what: str, model: Mapping[str, Any], recorded: str) -> Check:
+    if not Path(model["path"]).exists():
+        return Check(what, "not checked", "the model is no longer where the config says")
+    try:
+        found = load_generator(ModelSettings.read(model)).weights_digest()
+    except EffaceError as error:
+        return Check(what, "differs", f"it cannot be read: {error}")
+    return _compared(what, recorded, found)
+
+
+def _purged(run: Path, record: Mapping[str, Any]) -> Check:
+    left = working_files(run)
+    if not left:
+        return Check("working files", "matches", "none are left")
+    if record["working_files"]["kept"]:
+        return Check("working files", "matches", f"{len(left)} kept on request, as recorded")
+    return Check("working files", "differs", f"{len(left)} are left though the record says purged: run `efface purge`")
