@@ -1,0 +1,87 @@
+"""The Inception network of published FID values, from a TorchScript file that the user names.
+
+A TorchScript file is a program: loading and calling it runs what is in it. efface therefore never
+looks for such a file or downloads one; it is used only where its path is given. The published file
+is NVIDIA's inception-2015-12-05.pt (StyleGAN2-ADA), recognised by its sha256.
+
+Its convention, kept here: images as floats in 0..255, of any size, `return_features=True` for the 2048
+pooled features. Images are rounded to 8 bits, as if saved, and resized here with an antialiased bicubic
+filter, because the network's own resizing to 299 x 299 is not antialiased (Parmar et al. 2022, "On
+aliased resizing and surprising subtleties in GAN evaluation", arXiv:2104.11222).
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from efface.errors import InputError
+from efface.files import sha256_of_file
+from efface.metrics.catalogue import INCEPTION, PUBLISHED_INCEPTION
+from efface.metrics.image_batches import check_images, resized
+
+SIDE = 299
+
+
+class TorchScriptInception:
+    """Features of a TorchScript Inception file; see the module. Only its distances may be titled FID."""
+
+    name = INCEPTION
+
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"feature extractor inception: no such file: {path}")
+        self.digest = sha256_of_file(path)
+        published = self.digest == PUBLISHED_INCEPTION
+        self.comparable_to = (
+            "FID with antialiased resizing (clean-fid) up to small differences of the bicubic filter; "
+            "not FID computed with another resizing or another number of images"
+            if published
+            else "only with distances of the same file; not comparable with published FID, because the "
+            "file is not the published Inception network"
+        )
+        self._network = _loaded(path)
+        self.dimension = self._probe(path)
+
+    def features(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] in [0, 1] to float32 [B, dimension]."""
+        check_images("images", images)
+        with torch.no_grad():
+            bytes_ = images.detach().float().clamp(0, 1).mul(255).round()
+            pictures = resized(bytes_ / 255, SIDE, SIDE, "bicubic") * 255
+            result: Tensor = self._network.to(images.device)(pictures, return_features=True)
+        return result.float()
+
+    def _probe(self, path: Path) -> int:
+        """The number of features, from a call with one grey picture."""
+        try:
+            result = self.features(torch.full((1, 3, SIDE, SIDE), 0.5))
+        except (RuntimeError, AttributeError) as error:
+            raise InputError(
+                f"feature extractor inception: {path} cannot be called as network(images, "
+                f"return_features=True): {str(error).strip().splitlines()[-1]}"
+            ) from None
+        if result.ndim != 2 or len(result) != 1:
+            raise InputError(
+                f"feature extractor inception: {path} must return [images, features], "
+                f"got {list(result.shape)}"
+            )
+        return int(result.shape[1])
+
+
+def _loaded(path: Path) -> torch.jit.ScriptModule:
+    try:
+        with warnings.catch_warnings():
+            # torch recommends another format for new files; this file exists only in this one.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            network = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"feature extractor inception: {path} is no TorchScript file: {reason}") from None
+    assert isinstance(network, torch.jit.ScriptModule)
+    network.eval()
+    return network

@@ -1,0 +1,173 @@
+"""Confidence intervals by resampling source photos.
+
+Images cut from one photo resemble each other, so they are no independent evidence. Everything here
+resamples whole photos, the groups, never the crops within one. A mean is the mean over groups of
+the mean within each group: every photo counts once, however many crops it gave.
+
+The interval is the bias-corrected and accelerated one (BCa; Efron 1987, "Better bootstrap
+confidence intervals", JASA 82, equations 2.3 and 6.6), because image errors are skewed, with its
+nominal levels widened from the normal to the t distribution ("expanded" levels; Hesterberg 2015,
+"What teachers should know about the bootstrap", The American Statistician 69, section 5.2): the
+plain bootstrap takes the spread of G photos with divisor G and so is too narrow for few photos.
+
+Share of nominal 95 % intervals that held the truth, 1,500 simulated data sets each (so give or take 0.01):
+
+| values | groups | percentile | BCa | expanded BCa (used) | Student t |
+|---|---|---|---|---|---|
+| normal | 5 | 0.84 | 0.84 | 0.91 | 0.94 |
+| normal | 8 | 0.88 | 0.88 | 0.93 | 0.95 |
+| normal | 30 | 0.95 | 0.94 | 0.95 | 0.95 |
+| exponential | 8 | 0.83 | 0.84 | 0.90 | 0.89 |
+| exponential | 30 | 0.92 | 0.93 | 0.94 | 0.92 |
+| log-normal | 5 | 0.73 | 0.75 | 0.80 | 0.82 |
+| log-normal | 8 | 0.78 | 0.80 | 0.86 | 0.82 |
+| log-normal | 30 | 0.89 | 0.90 | 0.92 | 0.89 |
+
+So with few photos and skewed errors it is still too narrow, as every interval in the table is.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from efface.metrics.refusal import MetricInputError
+from efface.randomness import numpy_draws
+
+FEWEST_GROUPS = 5
+# Draws held at once: 4 million indices, 32 MiB.
+DRAWS_AT_ONCE = 1 << 22
+
+
+class Interval(NamedTuple):
+    """An estimate with the ends of its confidence interval, in the unit of the values."""
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap_mean(
+    values: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval | None:
+    """The mean over source photos with its interval, or None with fewer than five photos.
+
+    `values` [N] finite; `groups` [N] names the source photo of each image, None means that every
+    image is a photo of its own. The same input and seed give the same interval, in whatever order
+    the images come. Raises `MetricInputError` for values that are not finite or shapes that differ.
+    """
+    means = _group_means(values, groups)
+    check_levels(confidence, resamples)
+    if len(means) < FEWEST_GROUPS:
+        return None
+    draws = _resampled_means(means, resamples, seed)
+    low, high = np.quantile(draws, _bca_levels(means, draws, confidence))
+    return Interval(float(means.mean()), float(low), float(high))
+
+
+def bootstrap_difference(
+    values_a: ArrayLike,
+    values_b: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval | None:
+    """The mean of a - b of two models on the same images with its interval, or None below five photos.
+
+    `values_a` and `values_b` [N] belong to the same images in the same order, so the difference of
+    each image is taken first: what makes an image hard for both models cancels. Otherwise as
+    `bootstrap_mean`.
+    """
+    a, b = _finite(values_a, "values_a"), _finite(values_b, "values_b")
+    if a.shape != b.shape:
+        raise MetricInputError(
+            f"a paired difference needs the same images on both sides, got {len(a)} and {len(b)} values"
+        )
+    return bootstrap_mean(a - b, groups, confidence=confidence, resamples=resamples, seed=seed)
+
+
+def expanded_level(level: float, groups: int) -> float:
+    """The level to read off a bootstrap distribution of `groups` units for a nominal `level` < 0.5.
+
+    Hesterberg (2015): Phi(sqrt(G / (G - 1)) t_{level, G - 1}).
+
+    >>> round(expanded_level(0.025, 10), 4), round(expanded_level(0.025, 1000), 4)
+    (0.0086, 0.0248)
+    """
+    quantile = np.sqrt(groups / (groups - 1)) * stats.t.ppf(level, groups - 1)
+    return float(stats.norm.cdf(quantile))
+
+
+def check_levels(confidence: float, resamples: int) -> None:
+    """Refuse a confidence outside of (0, 1) and fewer than 100 resamples."""
+    if not 0 < confidence < 1:
+        raise MetricInputError(f"confidence must lie between 0 and 1, for example 0.95, got {confidence}")
+    if resamples < 100:
+        raise MetricInputError(f"an interval needs at least 100 resamples, got {resamples}")
+
+
+def _group_means(values: ArrayLike, groups: ArrayLike | None) -> NDArray[np.float64]:
+    """Mean of each group, sorted, so that the order of images and the names of photos do not matter."""
+    values = _finite(values, "values")
+    if groups is None:
+        return np.sort(values)
+    labels: NDArray[Any] = np.asarray(groups)
+    if labels.shape != values.shape:
+        raise MetricInputError(
+            f"groups must name the photo of each of {len(values)} values, got {labels.shape}"
+        )
+    _, member, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return np.sort(np.bincount(member, weights=values) / counts)
+
+
+def _finite(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise MetricInputError(f"{name} must be one number per image, got an array of shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise MetricInputError(f"{name} holds {int((~np.isfinite(array)).sum())} values that are not finite")
+    return array
+
+
+def _resampled_means(means: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
+    """Means of `resamples` draws with replacement, in blocks of bounded memory."""
+    random = numpy_draws(seed, "bootstrap-mean")
+    block = max(1, DRAWS_AT_ONCE // len(means))
+    parts = []
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        parts.append(means[random.integers(0, len(means), size=(rows, len(means)))].mean(axis=1))
+    return np.concatenate(parts)
+
+
+def _bca_levels(
+    means: NDArray[np.float64], draws: NDArray[np.float64], confidence: float
+) -> tuple[float, float]:
+    """The two levels at which BCa reads the bootstrap distribution (Efron 1987, equation 6.6)."""
+    deviation = means - means.mean()
+    spread = float((deviation**2).sum())
+    if spread == 0:
+        return 0.0, 1.0
+    acceleration = float((deviation**3).sum()) / (6 * spread**1.5)
+    # Ties count half, else few distinct means would look like bias.
+    below = (np.mean(draws < means.mean()) + np.mean(draws <= means.mean())) / 2
+    bias = stats.norm.ppf(np.clip(below, 1 / len(draws), 1 - 1 / len(draws)))
+    tail = stats.norm.ppf(expanded_level((1 - confidence) / 2, len(means)))
+
+    def level(quantile: float) -> float:
+        shifted = bias + quantile
+        # A vanishing denominator means that the correction runs off to the end of the distribution.
+        stretched = bias + shifted / max(1 - acceleration * shifted, 1e-6)
+        return float(stats.norm.cdf(stretched))
+
+    return level(tail), level(-tail)
