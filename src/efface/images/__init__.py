@@ -1,0 +1,7 @@
+"""Where images come from, which of them are to be forgotten, and how they are read.
+
+`sources` lists and identifies images, `selection` splits them into forget, retain and neutral,
+`reading` decodes, `cache` keeps decoded pixels on disk, `crops` cuts training and evaluation views,
+`duplicates` finds forget images that hide in the retain set, `bundled` holds sample photographs.
+Importing this package loads none of them.
+"""

@@ -1,0 +1,342 @@
+"""Decoded pixels on disk: decoded once, read back at memory speed, overwritten when evicted.
+
+Pixels lie one image after the other in shard files that are mapped into memory, so the working set is the
+system's page cache and not this process. An entry appears in the index only after its pixels are
+flushed: a killed run continues with what is missing. Writers hold a file lock; a second one waits, then
+adds only what is still missing. The folder's name holds everything else that pixels depend on: decoder
+version, short side and resampler.
+
+Evicting overwrites pixels with zeros in place, then the index record (which holds a thumbnail). On disks and
+file systems that write elsewhere instead (flash, copy-on-write, snapshots) old blocks may outlive
+that: only an encrypted disk helps there. Space is given back when a whole shard is empty.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+import numpy as np
+from PIL import Image
+
+from efface.errors import Faults, InputError
+from efface.images.cache_index import DEAD, LEAVING, LIVE, RECORD, Index, ends_of, shard_path
+from efface.images.duplicates import Fingerprints, fingerprint
+from efface.images.items import Fault, ImageItem, ImageSet, ReadingError
+from efface.images.reading import DECODER_VERSION, decode_image, stored_size
+from efface.images.threads import Progress, in_threads
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RESAMPLERS = {
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+SHARD_BYTES = 1 << 30
+COMMIT_BYTES, COMMIT_IMAGES = 1 << 26, 4096
+ZEROS = bytes(1 << 20)
+
+Prepared = tuple["NDArray[np.uint8]", tuple[int, int, "NDArray[np.uint8]"]]
+
+
+class PixelCache:
+    """Decoded images by id (sha256 of the encoded bytes), shrunk to a short side of `short_side`.
+
+    Images whose short side is smaller are kept as they are; nothing is enlarged. Safe to read from many
+    threads and processes.
+    """
+
+    def __init__(self, folder: str | Path, short_side: int, resampler: str = "lanczos") -> None:
+        if resampler not in RESAMPLERS:
+            raise InputError(f"unknown resampler '{resampler}'. Valid: {', '.join(sorted(RESAMPLERS))}")
+        if short_side < 1:
+            raise InputError(f"the cached short side must be at least 1 pixel, not {short_side}")
+        self.short_side = short_side
+        self.resampler = resampler
+        self._store = Store(Path(folder) / f"decoder{DECODER_VERSION}-short{short_side}-{resampler}")
+
+    def add(
+        self, image_set: ImageSet, progress: Progress | None = None, skip_unreadable: bool = False
+    ) -> tuple[Fault, ...]:
+        """Decode and store what is not stored yet. Returns the images that were skipped.
+
+        Raises InputError naming every image that cannot be read, unless `skip_unreadable`; the others are
+        stored all the same. Raises InputError before decoding when the disk is too small.
+        """
+        with self._store.locked():
+            missing = ImageSet({item.id: item for item in image_set if item.id not in self}.values())
+            self._check_space(missing)
+            faults = self._store.add(missing, self._prepare, progress)
+        if not skip_unreadable:
+            with Faults(f"{len(faults)} images cannot be used" if len(faults) > 1 else "") as collected:
+                for fault in faults:
+                    collected.add(str(fault))
+        return faults
+
+    def read(self, image_id: str) -> NDArray[np.uint8]:
+        """Pixels uint8 [height, width, 3], a read-only view of the file. KeyError when not stored.
+
+        The view shows zeros once the image is evicted.
+        """
+        return self._store.read(image_id)
+
+    def fingerprints(self, ids: Iterable[str]) -> Fingerprints:
+        """What near-duplicates are found by, made when the images were decoded. KeyError as `read`."""
+        return self._store.fingerprints(ids)
+
+    def __contains__(self, image_id: object) -> bool:
+        return isinstance(image_id, str) and self._store.row(image_id) >= 0
+
+    def __len__(self) -> int:
+        return len(self._store.index.refresh().rows)
+
+    def evict(self, ids: Iterable[str]) -> int:
+        """Overwrite the pixels and records of `ids` with zeros on disk. Returns how many were stored."""
+        return self._store.evict(ids)
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Size of all files of this cache, evicted space that is not given back included."""
+        return sum(path.stat().st_size for path in self._store.folder.iterdir())
+
+    def close(self) -> None:
+        """Let go of the mapped files; views that were handed out stay valid."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _prepare(self, item: ImageItem) -> Prepared | Fault:
+        try:
+            image = decode_image(item.read_bytes())
+        except ReadingError as error:
+            return Fault(item.path, error.reason, item.source.where, item.id)
+        size = _shrunk(*image.size, self.short_side)
+        small = image if size == image.size else image.resize(size, RESAMPLERS[self.resampler])
+        return np.asarray(small), fingerprint(image)
+
+    def _check_space(self, missing: ImageSet) -> None:
+        needed = estimate_bytes(missing, self.short_side)
+        free = shutil.disk_usage(self._store.folder).free
+        if needed > free:
+            raise InputError(
+                f"caching {len(missing)} images at short side {self.short_side} needs "
+                f"{needed / 2**20:,.0f} MiB, but {self._store.folder.parent} has {free / 2**20:,.0f} MiB "
+                "free; choose another folder or a smaller short side"
+            )
+
+
+def estimate_bytes(image_set: ImageSet, short_side: int) -> int:
+    """Bytes that caching `image_set` takes on disk, from the sizes in the files' headers."""
+    total = 0
+    for item in {item.id: item for item in image_set}.values():
+        width, height = (item.width, item.height) if item.width else stored_size(item.read_bytes())
+        width, height = _shrunk(width, height, short_side)
+        total += 3 * width * height + RECORD.itemsize
+    return total
+
+
+def evict_everywhere(folder: str | Path, ids: Iterable[str]) -> int:
+    """Evict `ids` from every cache below `folder`, whatever its size, resampler or decoder version."""
+    wanted = list(ids)
+    stores = sorted(Path(folder).glob("decoder*-short*-*"))
+    return sum(Store(path).evict(wanted) for path in stores)
+
+
+class Store:
+    """The files of one cache: `index`, `pixels-NNNNN.bin`, `lock`."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.index = Index(folder / "index")
+        self._maps: dict[int, NDArray[np.uint8]] = {}
+        self._mapping = threading.Lock()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the cache's lock for writing, and clear away what a killed writer left half done."""
+        with open(self.folder / "lock", "ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.index.refresh()
+            if len(leaving := self.index.with_state(LEAVING)):
+                self._zero(leaving)
+            self._clear_tails()
+            yield
+
+    def row(self, image_id: str) -> int:
+        row = self.index.now.row(image_id)
+        return row if row >= 0 else self.index.refresh().row(image_id)
+
+    def read(self, image_id: str) -> NDArray[np.uint8]:
+        row = self.row(image_id)
+        if row < 0:
+            raise KeyError(f"image {image_id} is not in the pixel cache")
+        record = self.index.now.records[row]
+        height, width, start = int(record["height"]), int(record["width"]), int(record["offset"])
+        stop = start + 3 * height * width
+        return self._mapped(int(record["shard"]), stop)[start:stop].reshape(height, width, 3)
+
+    def fingerprints(self, ids: Iterable[str]) -> Fingerprints:
+        rows = [(self.row(image_id), image_id) for image_id in ids]
+        if lacking := [image_id for row, image_id in rows if row < 0]:
+            raise KeyError(f"{len(lacking)} images are not in the pixel cache, the first is {lacking[0]}")
+        records = self.index.now.records[[row for row, _ in rows]]
+        hashes = records["hashes"].astype(np.uint64)
+        return Fingerprints(hashes[:, 0].copy(), hashes[:, 1].copy(), records["thumbnail"].copy())
+
+    def add(
+        self,
+        missing: ImageSet,
+        prepare: Callable[[ImageItem], Prepared | Fault],
+        progress: Progress | None,
+    ) -> tuple[Fault, ...]:
+        """Store the images of `missing`. The lock must be held."""
+        faults = []
+        writer = Writer(self)
+        try:
+            for done, (item, outcome) in enumerate(
+                zip(missing, in_threads(prepare, missing), strict=True), 1
+            ):
+                if isinstance(outcome, Fault):
+                    faults.append(outcome)
+                else:
+                    writer.write(item.id, *outcome)
+                if progress:
+                    progress("decoding images", done, len(missing))
+        finally:
+            writer.commit()
+        return tuple(faults)
+
+    def evict(self, ids: Iterable[str]) -> int:
+        with self.locked():
+            rows = sorted({row for image_id in ids if (row := self.row(image_id)) >= 0})
+            if rows:
+                # Marked first: a killed eviction must not leave black images that count as stored.
+                self.index.mark(rows, LEAVING)
+                self._zero(np.array(rows))
+        return len(rows)
+
+    def close(self) -> None:
+        with self._mapping:
+            self._maps.clear()
+
+    def _mapped(self, shard: int, stop: int) -> NDArray[np.uint8]:
+        pixels = self._maps.get(shard)
+        if pixels is None or len(pixels) < stop:
+            with self._mapping:
+                path = shard_path(self.folder, shard)
+                pixels = self._maps[shard] = np.memmap(path, np.uint8, mode="r").view(np.ndarray)
+        return pixels
+
+    def _zero(self, rows: NDArray[np.int64]) -> None:
+        records = self.index.now.records[rows]
+        for shard in np.unique(records["shard"]):
+            here = records[records["shard"] == shard]
+            path = shard_path(self.folder, int(shard))
+            if not path.exists():
+                continue
+            with open(path, "rb+", buffering=0) as file:
+                for start, stop in zip(here["offset"].tolist(), ends_of(here).tolist(), strict=True):
+                    _write_zeros(file.fileno(), start, stop)
+                os.fsync(file.fileno())
+        self.index.mark([int(row) for row in rows], DEAD)
+        self._drop_empty_shards()
+
+    def _drop_empty_shards(self) -> None:
+        used = set(self.index.now.records["shard"][self.index.now.rows].tolist())
+        for path in self.folder.glob("pixels-*.bin"):
+            shard = int(path.stem.removeprefix("pixels-"))
+            if shard not in used:
+                path.unlink()
+                with self._mapping:
+                    self._maps.pop(shard, None)
+
+    def _clear_tails(self) -> None:
+        """Overwrite pixels behind the last entry: a killed writer left them, and no entry names them."""
+        now = self.index.now
+        records = now.records[now.rows]
+        for path in self.folder.glob("pixels-*.bin"):
+            shard = int(path.stem.removeprefix("pixels-"))
+            ends = ends_of(records[records["shard"] == shard])
+            start, size = int(ends.max(initial=0)), path.stat().st_size
+            if start < size:
+                with open(path, "rb+", buffering=0) as file:
+                    _write_zeros(file.fileno(), start, size)
+                    os.fsync(file.fileno())
+
+
+class Writer:
+    """Appends images to shards, and their records to the index in commits."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        now = store.index.now
+        live = now.records[now.rows]
+        self.shard = int(now.records["shard"].max(initial=0))
+        self.offset = int(ends_of(live[live["shard"] == self.shard]).max(initial=0))
+        if len(now.records) and not self.offset:
+            self.shard += 1  # the last shard is gone, but another process may still map it
+        self.pending: list[tuple[object, ...]] = []
+        self.pending_bytes = 0
+        self.file: BinaryIO | None = None
+
+    def write(
+        self, image_id: str, pixels: NDArray[np.uint8], prints: tuple[int, int, NDArray[np.uint8]]
+    ) -> None:
+        if self.offset and self.offset + pixels.nbytes > SHARD_BYTES:
+            self.commit()
+            self.shard, self.offset = self.shard + 1, 0
+        if self.file is None:
+            path = shard_path(self.store.folder, self.shard)
+            self.file = open(path, "rb+" if path.exists() else "wb+")  # noqa: SIM115 (closed by commit)
+            self.file.seek(self.offset)
+        self.file.write(np.ascontiguousarray(pixels).data)
+        digest = np.frombuffer(bytes.fromhex(image_id), np.uint8)
+        height, width = pixels.shape[:2]
+        self.pending.append((digest, self.offset, self.shard, height, width, LIVE, prints[:2], prints[2]))
+        self.offset += pixels.nbytes
+        self.pending_bytes += pixels.nbytes
+        if self.pending_bytes >= COMMIT_BYTES or len(self.pending) >= COMMIT_IMAGES:
+            self.commit()
+
+    def commit(self) -> None:
+        """Flush the pixels, and only then name them in the index."""
+        if self.file is None:
+            return
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        self.store.index.append(np.array(self.pending, RECORD))
+        self.file, self.pending, self.pending_bytes = None, [], 0
+
+
+def _shrunk(width: int, height: int, short_side: int) -> tuple[int, int]:
+    short = min(width, height)
+    if short <= short_side:
+        return width, height
+    return max(1, round(width * short_side / short)), max(1, round(height * short_side / short))
+
+
+def _write_zeros(file: int, start: int, stop: int) -> None:
+    """Overwrite a stretch of a file with zeros, leaving alone what already is."""
+    while start < stop:
+        length = min(len(ZEROS), stop - start)
+        if any(os.pread(file, length, start)):
+            os.pwrite(file, ZEROS[:length], start)
+        start += length

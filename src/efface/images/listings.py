@@ -1,0 +1,95 @@
+"""What a source offers before anything is read: a list of candidates, and what was passed over."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from efface.images.items import Locator, printable
+from efface.images.reading import MAX_BYTES, SUFFIXES
+
+NAMES_TO_COMPARE = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class FileLocator:
+    """An image file at a resolved path."""
+
+    where: str
+
+    def read_bytes(self) -> bytes:
+        status = os.stat(self.where)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("not a regular file")  # reading a pipe would wait for ever
+        if status.st_size > MAX_BYTES:
+            raise OSError(f"oversized: {status.st_size:,} bytes, more than {MAX_BYTES:,}")
+        with open(self.where, "rb") as file:
+            return file.read()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An entry of a source: not yet read, perhaps not readable.
+
+    `row` says where the entry stands ("forget.csv row 3"), `sha256` what its bytes must be.
+    """
+
+    path: str
+    source: Locator
+    label: str | None = None
+    sha256: str | None = None
+    row: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.row} ({printable(self.path)})" if self.row else printable(self.path)
+
+
+@dataclass(slots=True)
+class Listing:
+    """The candidates of one source, in order.
+
+    `root` is the folder that names are relative to, where there is one. `digests` are entries of a list
+    that name an image by sha256 only, with their rows. `problems` are entries that lead nowhere.
+    """
+
+    candidates: list[Candidate] = field(default_factory=list)
+    root: str | None = None
+    passed_over: Counter[str] = field(default_factory=Counter)
+    digests: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def is_image_name(name: str) -> bool:
+    return suffix_of(name) in SUFFIXES
+
+
+def suffix_of(name: str) -> str:
+    """The lower-case suffix that files are counted by; "(none)" without one, "(hidden)" for dot files."""
+    if name.startswith("."):
+        return "(hidden)"
+    return os.path.splitext(name)[1].lower() or "(none)"
+
+
+def no_such(path: str | Path) -> str:
+    """ "no such file or folder", with the nearest existing name in that folder."""
+    folder, name = os.path.split(os.fspath(path).rstrip("/"))
+    while folder and not os.path.isdir(folder):
+        folder, name = os.path.split(folder)
+    try:
+        with os.scandir(folder or ".") as entries:
+            names = [entry.name for entry in islice(entries, NAMES_TO_COMPARE)]
+    except OSError:
+        names = []
+    return "no such file or folder" + did_you_mean(name, names)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """ "; did you mean 'cats'?" or nothing."""
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return f"; did you mean '{printable(near[0])}'?" if near else ""

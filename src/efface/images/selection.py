@@ -1,0 +1,289 @@
+"""Which images are to be forgotten, which are kept, and which are never trained on.
+
+`split_images` reads the settings, finds every fault it can before it raises, and returns the three sets with
+an account of all that was taken out, skipped or passed over on the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from efface.errors import InputError
+from efface.images.duplicates import DEFAULT_DISTANCE, Pair, find_duplicates
+from efface.images.items import Fault, ImageSet, printable
+from efface.images.scanning import Scan, scan
+from efface.images.selectors import GRAMMAR, Chosen, Main, choose_alone, choose_within
+from efface.images.sources import identify, list_source, nothing_in, passed_over_text
+from efface.images.threads import Progress
+from efface.settings import Settings
+
+if TYPE_CHECKING:
+    from efface.images.cache import PixelCache
+
+
+class ImagesSettings(Settings):
+    """Where the images are, and which of them to forget, keep, or leave untouched."""
+
+    images: str | None = Field(
+        None,
+        description="all images: a folder (one class per sub-folder, or flat), a .csv or .jsonl manifest, "
+        "a .parquet file, hub:owner/name[:split], or bundled. Without it, each selector is its own source",
+    )
+    forget: tuple[str, ...] = Field((), description=f"what to forget: {GRAMMAR}; several are joined")
+    retain: tuple[str, ...] = Field(
+        (), description="what to keep, said in the same ways; with --images, everything else by default"
+    )
+    neutral: tuple[str, ...] = Field(
+        (), description="images that are never trained on, only evaluated, said in the same ways"
+    )
+    proxy_retain: tuple[str, ...] = Field(
+        (),
+        description="images of the same kind that stand in for the retain set where the real one may no "
+        "longer be used; their own source, also with --images",
+    )
+    duplicates: Literal["stop", "forget", "ignore"] = Field(
+        "stop",
+        description="what to do when the retain set holds copies or near-copies of forget images: stop, "
+        "forget them too, or ignore that",
+    )
+    near_duplicate_distance: int = Field(
+        DEFAULT_DISTANCE,
+        ge=-1,
+        le=32,
+        description="near-copies differ in at most this many of 64 bits of a perceptual hash, and look alike "
+        "as thumbnails; less for aligned pictures such as faces; -1 looks for exact copies only",
+    )
+    skip_unreadable: bool = Field(
+        False, description="leave out images that cannot be read, and record them, instead of stopping"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatePair:
+    """A retain image and the forget image that it duplicates; `distance` in hash bits of 64."""
+
+    forget_id: str
+    retain_id: str
+    forget_path: str
+    retain_path: str
+    distance: int
+    kind: Literal["exact", "near"]
+    mirrored: bool
+
+    def __str__(self) -> str:
+        if self.kind == "exact":
+            how = "has the same bytes as"
+        else:
+            how = f"nearly equals ({self.distance} of 64 hash bits{', mirrored' if self.mirrored else ''})"
+        return f"{printable(self.retain_path)} {how} forget image {printable(self.forget_path)}"
+
+
+@dataclass(frozen=True)
+class DuplicateReport:
+    """Copies of forget images found in the retain set, each with its nearest forget image."""
+
+    pairs: tuple[DuplicatePair, ...] = ()
+    action: Literal["stop", "forget", "ignore"] = "stop"
+    distance: int = DEFAULT_DISTANCE
+
+    def count(self, kind: Literal["exact", "near"]) -> int:
+        return sum(pair.kind == kind for pair in self.pairs)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The three sets, and the account of how they came about. `notes` are sentences for the log."""
+
+    forget: ImageSet
+    retain: ImageSet
+    neutral: ImageSet
+    proxy: bool = False
+    skipped: tuple[Fault, ...] = ()
+    duplicates: DuplicateReport = field(default_factory=DuplicateReport)
+    notes: tuple[str, ...] = ()
+
+
+def split_images(
+    settings: ImagesSettings,
+    *,
+    needs_retain: bool,
+    cache: PixelCache | None = None,
+    progress: Progress | None = None,
+) -> Split:
+    """Choose, check and separate the images.
+
+    Every image is decoded once: into `cache` where one is given, else only to see that it can be. Raises
+    InputError in at most three steps, each naming all its faults: what selectors did not find, images
+    that cannot be read, and duplicates (with `duplicates="stop"`).
+    """
+    draft = Draft(settings, progress)
+    draft.choose(needs_retain)
+    draft.separate(needs_retain)
+    scanned = draft.read(cache, needs_retain)
+    report = draft.move_duplicates(scanned, needs_retain)
+    skipped = tuple({fault.where: fault for fault in draft.unreadable}.values())
+    return Split(draft.forget, draft.retain, draft.neutral, draft.proxy, skipped, report, tuple(draft.notes))
+
+
+class Draft:
+    """The sets while they are being separated."""
+
+    def __init__(self, settings: ImagesSettings, progress: Progress | None) -> None:
+        self.settings = settings
+        self.progress = progress
+        self.forget = self.retain = self.neutral = ImageSet()
+        self.proxy = bool(settings.proxy_retain)
+        self.unreadable: list[Fault] = []
+        self.unreadable_forget: list[Fault] = []
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+
+    def choose(self, needs_retain: bool) -> None:
+        settings = self.settings
+        main = self._main() if settings.images is not None else None
+        if settings.images is not None and main is None:
+            self._stop("the images cannot be used")
+        self.forget, self.unreadable_forget = self._chosen(main, settings.forget, "forget")
+        self.neutral, _ = self._chosen(main, settings.neutral, "neutral")
+        if settings.retain and settings.proxy_retain:
+            self.problems.append("retain and proxy_retain are both given; a proxy takes the place of retain")
+        if settings.proxy_retain:
+            self.retain, _ = self._chosen(None, settings.proxy_retain, "proxy_retain")
+            self.notes.append(f"{len(self.retain)} proxy images stand in for the retain set")
+        elif settings.retain:
+            self.retain, _ = self._chosen(main, settings.retain, "retain")
+        elif main is not None:
+            self.retain = main.images
+        elif needs_retain:
+            self.problems.append(
+                "images to keep are needed, in one of three ways: --retain (what to keep), --images (all "
+                "images; what is not forgotten is kept), or --proxy-retain (images of the same kind)"
+            )
+        if not settings.forget:
+            self.problems.append(f"nothing is said to be forgotten; give --forget: {GRAMMAR}")
+
+    def separate(self, needs_retain: bool) -> None:
+        """Take the forget and neutral images out of the retain set; stop on any fault so far."""
+        forgotten = {item.id: item for item in self.forget}
+        for item in self.neutral:
+            if item.id in forgotten:
+                twin = forgotten[item.id]
+                same = "" if twin.source.where == item.source.where else f" (as {printable(twin.path)})"
+                self.problems.append(
+                    f"{printable(item.path)} is chosen both to be forgotten{same} and as neutral"
+                )
+        explicit = bool(self.settings.retain or self.settings.proxy_retain)
+        places = {item.source.where for item in self.forget}
+        kept = [index for index, item in enumerate(self.retain) if item.source.where not in places]
+        if explicit and (both := len(self.retain) - len(kept)):
+            self.notes.append(f"{both} images chosen for both forget and retain were taken out of retain")
+        retain = self.retain.subset(kept)
+        self.retain = retain.without(set(self.neutral.ids))
+        if taken := len(retain) - len(self.retain):
+            self.notes.append(f"{taken} neutral images were taken out of retain")
+        if self.problems:
+            self._stop("the choice of images does not work out")
+
+    def read(self, cache: PixelCache | None, needs_retain: bool) -> Scan:
+        """Decode everything once; raise, or take out, what cannot be read."""
+        everything = self.forget.union(self.retain).union(self.neutral)
+        scanned = scan(everything, cache, self.progress)
+        bad, forgotten = {fault.id for fault in scanned.faults}, set(self.forget.ids)
+        self.unreadable_forget += [fault for fault in scanned.faults if fault.id in forgotten]
+        self.unreadable += scanned.faults
+        faults = list({fault.where: fault for fault in self.unreadable}.values())
+        if faults and not self.settings.skip_unreadable:
+            sentences = [str(fault) for fault in faults]
+            raise InputError(
+                *sentences, what=f"{len(faults)} images cannot be used (skip_unreadable leaves them out)"
+            )
+        if faults:
+            of_forget = len({fault.where for fault in self.unreadable_forget})
+            self.notes.append(
+                f"{len(faults)} images could not be read and were left out, "
+                f"{of_forget} of them chosen to be forgotten"
+            )
+        self.forget, self.retain = self.forget.without(bad), self.retain.without(bad)
+        self.neutral = self.neutral.without(bad)
+        if not len(self.forget):
+            raise InputError("no image to forget is left; none of those chosen can be read")
+        self._check_retain(needs_retain)
+        return scanned
+
+    def move_duplicates(self, scanned: Scan, needs_retain: bool) -> DuplicateReport:
+        """Find copies of forget images in the retain set, and do what the settings say."""
+        action, distance = self.settings.duplicates, self.settings.near_duplicate_distance
+        forget, retain = self.forget, self.retain
+        found = find_duplicates(forget, retain, scanned.of(forget), scanned.of(retain), distance)
+        pairs = tuple(_named(pair, forget, retain) for pair in found)
+        report = DuplicateReport(pairs, action, distance)
+        copies = f"{report.count('exact')} copies and {report.count('near')} near-copies of forget images"
+        if pairs and action == "stop":
+            raise InputError(
+                *(str(pair) for pair in pairs),
+                what=f"the retain set holds {copies}; remove them, or choose "
+                "duplicates: forget (forget them too) or ignore (keep them)",
+            )
+        if action == "forget":
+            # One step only: copies of copies could chain through look-alikes to the whole set.
+            moved = {pair.other for pair in found}
+            self.forget = forget.union(retain.subset(sorted(moved)))
+            self.retain = retain.subset(index for index in range(len(retain)) if index not in moved)
+        if pairs:
+            done = (
+                "were moved to the forget set" if action == "forget" else "stay in the retain set, as chosen"
+            )
+            self.notes.append(f"{copies} {done}")
+        self._check_retain(needs_retain)
+        return report
+
+    def _main(self) -> Main | None:
+        assert self.settings.images is not None
+        try:
+            listing = list_source(self.settings.images)
+        except InputError as error:
+            self.problems += [f"images {problem}" for problem in error.problems]
+            return None
+        images, unreadable, problems = identify(listing, self.progress)
+        self.problems += [f"images {problem}" for problem in problems]
+        if not (len(images) or unreadable or problems):
+            self.problems.append(nothing_in(listing))
+        self._take_note(images)
+        self.unreadable += unreadable
+        return Main(images, listing.root, unreadable)
+
+    def _chosen(
+        self, main: Main | None, selectors: tuple[str, ...], role: str
+    ) -> tuple[ImageSet, list[Fault]]:
+        chosen: Chosen
+        if main is None:
+            chosen = choose_alone(selectors, role, self.progress)
+            self._take_note(chosen.images)
+        else:
+            chosen = choose_within(main, selectors, role)
+        self.problems += chosen.problems
+        self.unreadable += chosen.unreadable
+        return chosen.images, list(chosen.unreadable)
+
+    def _take_note(self, images: ImageSet) -> None:
+        if count := sum(images.passed_over.values()):
+            self.notes.append(f"{count} files that are not images{passed_over_text(images.passed_over)}")
+
+    def _check_retain(self, needs_retain: bool) -> None:
+        if needs_retain and not len(self.retain):
+            raise InputError("no image to keep is left; choose less to forget, or give more with --retain")
+
+    def _stop(self, what: str) -> None:
+        if not self.settings.skip_unreadable:
+            faults = {fault.where: fault for fault in self.unreadable}
+            self.problems += [str(fault) for fault in faults.values()]
+        raise InputError(*dict.fromkeys(self.problems), what=what if len(self.problems) > 1 else "")
+
+
+def _named(pair: Pair, forget: ImageSet, retain: ImageSet) -> DuplicatePair:
+    ours, theirs = forget[pair.forget], retain[pair.other]
+    names = (ours.id, theirs.id, ours.path, theirs.path)
+    return DuplicatePair(*names, pair.distance, pair.kind, pair.mirrored)

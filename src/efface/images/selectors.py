@@ -1,0 +1,201 @@
+"""Selectors: how a user says which images are meant. `GRAMMAR` is their help text.
+
+With a main set of images, selectors choose entries of it: by resolved file, else by content. Without one,
+each selector is a source of its own.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from efface.errors import InputError
+from efface.files import sha256_of_bytes
+from efface.images.items import Fault, ImageSet, printable
+from efface.images.listings import Candidate, FileLocator, Listing, did_you_mean, is_image_name, no_such
+from efface.images.manifests import SHA256
+from efface.images.sources import identify, list_source, nothing_in
+from efface.images.threads import Progress, in_threads
+
+GRAMMAR = (
+    "a folder, an image file, a .txt list (a path or sha256 per line), a .csv or .jsonl manifest, "
+    "a .parquet file, glob:PATTERN, label:NAME, sha256:HEX, bundled, or bundled:NAME"
+)
+
+
+@dataclass
+class Chosen:
+    """What selectors led to: images, unreadable ones among them, and what was not found."""
+
+    images: ImageSet = field(default_factory=ImageSet)
+    unreadable: list[Fault] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Main:
+    """The main set of images, with the ways to look one up."""
+
+    images: ImageSet
+    root: str | None
+    unreadable: list[Fault]
+
+    def __post_init__(self) -> None:
+        self.by_place = {item.source.where: index for index, item in enumerate(self.images)}
+        self.by_id: dict[str, list[int]] = {}
+        self.by_label: dict[str, list[int]] = {}
+        for index, item in enumerate(self.images):
+            self.by_id.setdefault(item.id, []).append(index)
+            if item.label is not None:
+                self.by_label.setdefault(item.label, []).append(index)
+        self.unreadable_by_place = {fault.where: fault for fault in self.unreadable}
+
+
+def choose_within(main: Main, selectors: Sequence[str], role: str) -> Chosen:
+    """The entries of the main set that the selectors name, in the order of the set.
+
+    An image named by file is that entry only; named by content (a copy elsewhere, a sha256), every entry
+    with that content.
+    """
+    chosen = Chosen()
+    indices: set[int] = set()
+    for selector in selectors:
+        problems: list[str] = []
+        try:
+            indices.update(_within(main, selector, chosen.unreadable, problems))
+        except InputError as error:
+            problems += error.problems
+        chosen.problems += [f"{role} {printable(selector)}: {problem}" for problem in problems]
+    chosen.images = main.images.subset(sorted(indices))
+    return chosen
+
+
+def choose_alone(selectors: Sequence[str], role: str, progress: Progress | None = None) -> Chosen:
+    """The images of the selectors' own sources, one after the other, each file once."""
+    chosen = Chosen()
+    for selector in selectors:
+        problems: list[str] = []
+        try:
+            if selector.startswith(("label:", "sha256:")):
+                raise InputError("chooses among the main images; give those with --images")
+            pattern = selector.removeprefix("glob:")
+            listing = list_source(selector) if pattern == selector else _globbed(pattern, os.getcwd())
+            problems += [
+                f"{row}: a sha256 is looked for in --images, which is not given" for row, _ in listing.digests
+            ]
+            images, unreadable, found = identify(listing, progress)
+            problems += found
+            if not (len(images) or unreadable or problems):
+                problems.append(nothing_in(listing))
+            chosen.images = chosen.images.union(images)
+            chosen.unreadable += unreadable
+        except InputError as error:
+            problems += error.problems
+        chosen.problems += [f"{role} {printable(selector)}: {problem}" for problem in problems]
+    return chosen
+
+
+def _within(main: Main, selector: str, unreadable: list[Fault], problems: list[str]) -> Iterable[int]:
+    kind, colon, rest = selector.partition(":")
+    if colon and kind == "label":
+        if rest not in main.by_label:
+            problems.append(f"no image has this label{did_you_mean(rest, main.by_label)}")
+        return main.by_label.get(rest, ())
+    if colon and kind == "sha256":
+        if not SHA256.fullmatch(rest):
+            problems.append("a sha256 has 64 hexadecimal digits")
+        return _by_digests(main, [("", rest.lower())], problems) if not problems else ()
+    if colon and kind == "glob":
+        return _by_pattern(main, rest, unreadable)
+    name = selector
+    if not os.path.exists(name) and main.root and os.path.exists(os.path.join(main.root, name)):
+        name = os.path.join(main.root, name)
+    elif not os.path.exists(name) and kind not in ("bundled", "hub"):
+        problems.append(no_such(os.path.join(main.root, name) if main.root else name))
+        return ()
+    listing = list_source(name, main.root)
+    problems += listing.problems
+    if not (listing.candidates or listing.digests or problems):
+        problems.append(nothing_in(listing))
+    found = _by_candidates(main, listing.candidates, unreadable, problems)
+    return [*found, *_by_digests(main, listing.digests, problems)]
+
+
+def _by_digests(main: Main, digests: list[tuple[str, str]], problems: list[str]) -> list[int]:
+    for row, digest in digests:
+        if digest not in main.by_id:
+            problems.append(f"{row + ': ' if row else ''}no image has the sha256 {digest}")
+    return [index for _, digest in digests for index in main.by_id.get(digest, ())]
+
+
+def _by_candidates(
+    main: Main, candidates: list[Candidate], unreadable: list[Fault], problems: list[str]
+) -> list[int]:
+    found: list[int] = []
+    strangers: list[Candidate] = []
+    for candidate in candidates:
+        place = candidate.source.where
+        if place in main.by_place:
+            index = main.by_place[place]
+            actual = main.images[index].id
+            if candidate.sha256 not in (None, actual):
+                stated = str(candidate.sha256)[:12]
+                problems.append(f"{candidate}: its sha256 is {actual[:12]}…, but {stated}… is stated")
+            found.append(index)
+        elif place in main.unreadable_by_place:
+            unreadable.append(main.unreadable_by_place[place])
+        else:
+            strangers.append(candidate)
+    for candidate, outcome in zip(strangers, in_threads(_digest, strangers), strict=True):
+        if isinstance(outcome, OSError):
+            problems.append(f"{candidate}: cannot be read ({outcome.strerror or outcome})")
+        elif candidate.sha256 not in (None, outcome):
+            problems.append(f"{candidate}: its sha256 is {outcome[:12]}…, but another one is stated")
+        elif outcome not in main.by_id:
+            problems.append(f"{candidate} is not one of the main images, neither by file nor by content")
+        else:
+            found += main.by_id[outcome]
+    return found
+
+
+def _by_pattern(main: Main, pattern: str, unreadable: list[Fault]) -> list[int]:
+    if main.root is None:
+        found = [index for index, path in enumerate(main.images.paths) if fnmatch.fnmatchcase(path, pattern)]
+    else:
+        places = [c.source.where for c in _globbed(pattern, main.root).candidates]
+        found = [main.by_place[place] for place in places if place in main.by_place]
+        missed = [main.unreadable_by_place[place] for place in places if place in main.unreadable_by_place]
+        unreadable += missed
+        if missed and not found:
+            return []
+    if not found:
+        raise InputError("matches none of the main images")
+    return found
+
+
+def _globbed(pattern: str, root: str) -> Listing:
+    """Image files that match a shell pattern (`**` for any folders) below `root`."""
+    listing = Listing(root=root)
+    matches = sorted(glob.glob(pattern, root_dir=root, recursive=True), key=os.fsencode)
+    names = [os.path.join(root, match) for match in matches]
+    files = [name for name in names if os.path.isfile(name)]
+    if names and not files:
+        raise InputError(f"matches only folders; their images are glob:{printable(pattern.rstrip('/'))}/*")
+    for name in files:
+        if is_image_name(os.path.basename(name)):
+            listing.candidates.append(Candidate(name, FileLocator(os.path.realpath(name))))
+        else:
+            listing.passed_over[os.path.splitext(name)[1].lower() or "(none)"] += 1
+    if not listing.candidates:
+        raise InputError(f"matches no image file in {printable(root)}")
+    return listing
+
+
+def _digest(candidate: Candidate) -> str | OSError:
+    try:
+        return sha256_of_bytes(candidate.source.read_bytes())
+    except OSError as error:
+        return error

@@ -1,0 +1,278 @@
+"""Folders, manifests, data sets and bundled photographs."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import picture, save_picture
+
+from efface.errors import InputError
+from efface.files import sha256_of_file
+from efface.images.bundled import CREDITS, bundled_photos
+from efface.images.reading import decode
+from efface.images.sources import check_readable, open_images
+
+
+def names(images: object) -> list[str]:
+    return [os.path.basename(path) for path in images.paths]  # type: ignore[attr-defined]
+
+
+def problems(source: str | Path) -> tuple[str, ...]:
+    with pytest.raises(InputError) as caught:
+        open_images(source)
+    return caught.value.problems
+
+
+def test_sub_folders_are_classes(animals: Path) -> None:
+    images = open_images(animals)
+    assert images.classes == ("cats", "dogs")
+    assert images.labels == ("cats",) * 3 + ("dogs",) * 3
+
+
+def test_a_flat_folder_has_no_labels(animals: Path) -> None:
+    assert open_images(animals / "cats").labels == (None,) * 3
+
+
+def test_deeper_folders_keep_the_class_of_the_first(animals: Path) -> None:
+    save_picture(animals / "cats" / "deep" / "9.png", 9)
+    assert open_images(animals).labels.count("cats") == 4
+
+
+def test_the_order_is_that_of_the_names_bytes(tmp_path: Path) -> None:
+    for seed, name in enumerate(["b.png", "a.png", "B.png", "ä.png", "10.png", "9.png"]):
+        save_picture(tmp_path / name, seed)
+    assert names(open_images(tmp_path)) == ["10.png", "9.png", "B.png", "a.png", "b.png", "ä.png"]
+
+
+def test_what_is_passed_over_is_counted_by_suffix(animals: Path) -> None:
+    for name in ("a.TXT", "b.csv", "c", ".hidden.png"):
+        (animals / name).write_text("x")
+    assert open_images(animals).passed_over == {"(hidden)": 1, "(none)": 1, ".csv": 1, ".txt": 2}
+
+
+def test_names_may_hold_markup_line_breaks_and_bytes_that_are_not_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    data = save_picture(tmp_path / "plain.png", 0).read_bytes()
+    odd = [b"<script>.png", b"[bold]x.png", b"line\nbreak.png", b"\xff\xfe.png", b" space .png"]
+    for name in odd:
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+            file.write(data)
+    images = open_images(folder)
+    assert sorted(os.fsencode(os.path.basename(path)) for path in images.paths) == sorted(odd)
+    assert all(item.read_bytes() == data for item in images)
+
+
+def test_class_names_that_are_not_utf_8_can_be_published(tmp_path: Path) -> None:
+    folder = os.path.join(os.fsencode(tmp_path), b"\xffclass")
+    os.mkdir(folder)
+    with open(os.path.join(folder, b"a.png"), "wb") as file:
+        file.write(save_picture(tmp_path / "b.png", 0).read_bytes())
+    rows = open_images(tmp_path).manifest(b"k")
+    assert "\\udcffclass" in [row["label"] for row in rows]
+    json.dumps(rows, ensure_ascii=False).encode()
+
+
+def test_linked_files_and_folders_are_followed_once(animals: Path, tmp_path: Path) -> None:
+    save_picture(tmp_path / "elsewhere" / "x.png", 20)
+    (animals / "more").symlink_to(tmp_path / "elsewhere")
+    (animals / "loop").symlink_to(animals)
+    images = open_images(animals)
+    assert len(images) == 7
+    assert images.passed_over["(folder linked twice)"] == 1
+
+
+def test_one_error_names_every_image_that_cannot_be_read(animals: Path) -> None:
+    (animals / "cats" / "empty.png").write_bytes(b"")
+    (animals / "dogs" / "noise.jpg").write_bytes(b"noise")
+    (animals / "dogs" / "gone.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(animals / "dogs" / "pipe.png")
+    found = problems(animals)
+    assert len(found) == 4
+    for name, said in [
+        ("empty", "zero bytes"),
+        ("noise", "not an image"),
+        ("gone", "No such"),
+        ("pipe", "regular"),
+    ]:
+        assert any(name in problem and said in problem for problem in found)
+
+
+def test_unreadable_images_are_skipped_only_when_asked_for_and_named(animals: Path) -> None:
+    (animals / "cats" / "empty.png").write_bytes(b"")
+    images = open_images(animals, skip_unreadable=True)
+    assert len(images) == 6
+    assert [os.path.basename(fault.path) for fault in images.skipped] == ["empty.png"]
+
+
+def test_a_decode_check_finds_what_headers_do_not_tell(animals: Path) -> None:
+    whole = (animals / "cats" / "0.png").read_bytes()
+    (animals / "cats" / "half.png").write_bytes(whole[: len(whole) // 2])
+    faults = check_readable(open_images(animals))
+    assert [os.path.basename(fault.path) for fault in faults] == ["half.png"]
+
+
+def test_a_missing_folder_is_refused_with_the_nearest_name(animals: Path) -> None:
+    (problem,) = problems(animals.parent / "dta")
+    assert "did you mean 'data'?" in problem
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "a.heic").write_text("x")
+    (problem,) = problems(tmp_path)
+    assert "no images found" in problem
+    assert "1 .heic" in problem
+
+
+def test_a_csv_manifest_gives_order_and_labels(animals: Path) -> None:
+    (animals / "m.csv").write_text("file_name,label\ndogs/1.png,d\ncats/0.png,\n")
+    images = open_images(animals / "m.csv")
+    assert names(images) == ["1.png", "0.png"]
+    assert images.labels == ("d", None)
+
+
+def test_a_jsonl_manifest_may_state_the_sha256(animals: Path) -> None:
+    digest = sha256_of_file(animals / "cats" / "0.png")
+    rows = [{"path": "cats/0.png", "label": 3, "sha256": digest}, {"path": "cats/1.png", "sha256": digest}]
+    (animals / "m.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    (problem,) = problems(animals / "m.jsonl")
+    assert "line 2 (" in problem
+    assert "sha256" in problem
+    (animals / "m.jsonl").write_text(json.dumps(rows[0]))
+    assert open_images(animals / "m.jsonl").labels == ("3",)
+
+
+def test_manifest_rows_that_lead_nowhere_are_all_named(animals: Path) -> None:
+    (animals / "m.csv").write_text('path\ncats/0.png\ncats/00.png\n\nbirds/1.png\n""\ncats/0.png\n')
+    found = problems(animals / "m.csv")
+    assert len(found) == 4
+    assert "row 2 (cats/00.png): no such file or folder; did you mean '0.png'?" in found[0]
+    assert "row 3 (birds/1.png)" in found[1]
+    assert "row 4: needs a 'path'" in found[2]
+    assert "row 5 (cats/0.png): repeats the image of row 1" in found[3]
+
+
+@pytest.mark.parametrize("row", ["../secret.png", "{absolute}", "link.png", "linked/secret.png"])
+def test_a_manifest_row_may_not_lead_outside_its_folder(animals: Path, row: str) -> None:
+    secret = save_picture(animals.parent / "secret.png", 50)
+    (animals / "link.png").symlink_to(secret)
+    (animals / "linked").symlink_to(animals.parent)
+    (animals / "m.csv").write_text(f"path\n{row.format(absolute=secret)}\n")
+    (problem,) = problems(animals / "m.csv")
+    assert "leads outside the manifest's folder" in problem
+
+
+def test_an_absolute_path_inside_the_manifests_folder_is_fine(animals: Path) -> None:
+    (animals / "m.csv").write_text(f"path\n{animals / 'cats' / '0.png'}\n")
+    assert len(open_images(animals / "m.csv")) == 1
+
+
+def test_a_manifest_may_name_files_with_line_breaks_and_odd_bytes(tmp_path: Path) -> None:
+    data = save_picture(tmp_path / "plain.png", 0).read_bytes()
+    for name in (b"a\nb.png", b"\xff.png"):
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
+            file.write(data)
+    (tmp_path / "m.csv").write_bytes(b'\xef\xbb\xbfpath\n"a\nb.png"\n\xff.png\n')
+    assert len(open_images(tmp_path / "m.csv")) == 2
+
+
+def test_a_manifest_without_a_path_column_is_refused(animals: Path) -> None:
+    (animals / "m.csv").write_text("paht,label\ncats/0.png,x\n")
+    (problem,) = problems(animals / "m.csv")
+    assert "needs a column 'path'" in problem
+    assert "did you mean 'paht'?" in problem
+
+
+def test_a_jsonl_line_that_is_not_json_is_named(animals: Path) -> None:
+    (animals / "m.jsonl").write_text('{"path": "cats/0.png"}\n{oops\n')
+    assert "line 2 is not JSON" in problems(animals / "m.jsonl")[0]
+
+
+def test_a_folder_with_metadata_is_read_by_it_and_counts_the_rest(animals: Path) -> None:
+    (animals / "metadata.csv").write_text("file_name,label\ncats/0.png,tabby\n")
+    images = open_images(animals)
+    assert images.labels == ("tabby",)
+    assert images.passed_over == {"(image without a row in metadata.csv)": 5, ".txt": 1}
+
+
+def parquet(path: Path, seeds: list[int], labels: list[int] | None = None) -> Path:
+    pyarrow = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    rows = []
+    for seed in seeds:
+        buffer = io.BytesIO()
+        picture(seed).save(buffer, "PNG")
+        rows.append({"bytes": buffer.getvalue(), "path": f"{seed}.png"})
+    columns: dict[str, list[object]] = {"image": [*rows]}
+    if labels is not None:
+        columns["label"] = [*labels]
+    table = pyarrow.table(columns)
+    if labels is not None:
+        features = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=2)
+    return path
+
+
+def test_parquet_rows_are_images_with_class_names(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "train.parquet", [0, 1, 2, 3, 4], [0, 1, 1, 0, 1])
+    images = open_images(path)
+    assert images.labels == ("cat", "dog", "dog", "cat", "dog")
+    assert names(images)[3] == "train.parquet#3"
+    for index in (4, 0, 3):
+        assert (decode(images[index].read_bytes()) == np.asarray(picture(index))).all()
+
+
+def test_a_folder_of_parquet_files_is_one_data_set(tmp_path: Path) -> None:
+    parquet(tmp_path / "data" / "train-00001.parquet", [2])
+    parquet(tmp_path / "data" / "train-00000.parquet", [0, 1])
+    (tmp_path / "README.md").write_text("card")
+    images = open_images(tmp_path)
+    assert names(images) == ["train-00000.parquet#0", "train-00000.parquet#1", "train-00001.parquet#0"]
+    assert images.passed_over == {".md": 1}
+
+
+def test_a_parquet_file_without_images_names_its_columns(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table({"text": ["a"]}), tmp_path / "t.parquet")
+    assert "its columns are text" in problems(tmp_path / "t.parquet")[0]
+    (tmp_path / "u.parquet").write_bytes(b"noise")
+    assert "not a parquet file" in problems(tmp_path / "u.parquet")[0]
+
+
+def test_a_saved_data_set_is_read(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    path = parquet(tmp_path / "p" / "train.parquet", [0, 1], [0, 1])
+    images = open_images(path)
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
+    )
+    rows = {"image": [{"bytes": item.read_bytes(), "path": None} for item in images], "label": [0, 1]}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / "saved"))
+    saved = open_images(tmp_path / "saved")
+    assert saved.ids == images.ids
+    assert saved.labels == ("cat", "dog")
+
+
+def test_a_hub_data_set_that_cannot_be_had_is_one_fault() -> None:
+    pytest.importorskip("datasets")
+    assert "data set hub:nobody/nothing:test cannot be loaded" in problems("hub:nobody/nothing:test")[0]
+
+
+def test_bundled_photos_are_real_credited_and_distinct() -> None:
+    photos = bundled_photos()
+    assert len(photos) == len(CREDITS) == 15
+    assert len(set(photos.ids)) == 15
+    assert all(credit.licence and credit.holder and credit.stated for credit in CREDITS)
+    chelsea = open_images("bundled:chelsea")
+    assert decode(chelsea[0].read_bytes()).shape == (300, 451, 3)
+
+
+def test_an_unknown_bundled_photo_is_refused_with_the_nearest_name() -> None:
+    assert "did you mean 'coffee'?" in problems("bundled:cofee")[0]
