@@ -1,0 +1,27 @@
+"""efface makes an image model forget chosen images and shows what that did.
+
+    import efface
+
+    result = efface.unlearn("my-mae", forget="photos/remove", retain="photos/keep", out="runs/first")
+    result.generator()          # the unlearned model; result.model is its folder
+    efface.evaluate("my-mae", result.model, forget="photos/remove", retain="photos/keep", out="runs/again")
+
+Importing this package does not import torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from efface.api import evaluate, load, plan, train, unlearn
+
+__all__ = ["evaluate", "load", "plan", "train", "unlearn"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from efface import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'efface' has no attribute {name!r}")

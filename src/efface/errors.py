@@ -16,7 +16,6 @@ EXIT_CODES = {
     3: "the output folder is refused: not a run, another config, or in use",
     4: "stopped before the end; what was done is kept and the same command continues",
     5: "`efface verify` found something that does not match its record",
-    6: "a requirement stated with the run is not met",
 }
 
 

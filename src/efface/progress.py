@@ -95,8 +95,15 @@ class Progress:
         """Show `name` while the block runs; `done` parts were done by an earlier start."""
         task = Task(self, name, total, done)
         if self._console and self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            with Bars(*columns, TimeRemainingColumn(), TextColumn("{task.fields[shown]}"), console=self._console) as bars:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+            )
+            with Bars(
+                *columns, TimeRemainingColumn(), TextColumn("{task.fields[shown]}"), console=self._console
+            ) as bars:
                 self._bars, self._bar = bars, bars.add_task(name, total=total, completed=done, shown="")
                 try:
                     yield task
@@ -110,7 +117,8 @@ class Progress:
     def _show(self, task: Task, shown: dict[str, float]) -> None:
         text = " ".join(f"{name} {value:.4g}" for name, value in shown.items())
         if self._bars is not None:
-            self._bars.update(self._bar, completed=task.done, **({"shown": text} if text else {}))
+            fields: dict[str, Any] = {"shown": text} if text else {}
+            self._bars.update(self._bar, completed=task.done, **fields)
         elif self._console and time.monotonic() - task._told >= PLAIN_LINE_EVERY and task.done < task.total:
             task._told = time.monotonic()
             left = task.seconds_left

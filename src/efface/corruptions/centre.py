@@ -34,13 +34,19 @@ class Centre(Hole):
     def parse(cls, arguments: str) -> Self:
         if match := re.fullmatch(r"(\d+)x(\d+)b", arguments.strip()):
             if match[1] != match[2]:
-                raise InputError(f"corruption 'centre:{arguments}': the hole is square, for example centre:8x8b")
+                raise InputError(
+                    f"corruption 'centre:{arguments}': the hole is square, for example centre:8x8b"
+                )
             return cls(fraction=None, blocks=int(match[1]))
         (fraction,) = read_fractions(cls.name, arguments or "0.5", ["the side of the hole"], cls.usage)
         return cls(fraction=fraction)
 
     def __str__(self) -> str:
-        return f"centre:{self.blocks}x{self.blocks}b" if self.blocks is not None else f"centre:{number(self.side)}"
+        return (
+            f"centre:{self.blocks}x{self.blocks}b"
+            if self.blocks is not None
+            else f"centre:{number(self.side)}"
+        )
 
     @property
     def side(self) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +83,9 @@ def evaluate(
         images = sets.get(set_name, ImageSet())
         if not len(images):
             continue
-        measured, true_features = _measure(models, images, cache, corruption, extractor, settings, set_name, progress)
+        measured, true_features = _measure(
+            models, images, cache, corruption, extractor, settings, set_name, progress
+        )
         table = _Table(set_name, measured, true_features, images, corruption, extractor, settings, sampler)
         rows += table.rows()
         for model, found in measured.items():
@@ -120,7 +123,10 @@ def _measure(
                     true_features.append(truth_features)
                 found = extractor.features(restored).float().cpu()
                 measured[name].features.append(found)
-                values = {"ssim": ssim(restored, view.images), "feature_cosine": feature_cosine(found, truth_features)}
+                values = {
+                    "ssim": ssim(restored, view.images),
+                    "feature_cosine": feature_cosine(found, truth_features),
+                }
                 if bool(view.corrupted.region.any()):
                     region = view.corrupted.region
                     values["hole_mse"] = hole_mse(restored, view.images, region)
@@ -146,7 +152,10 @@ def view_batches(
         last = place == len(images) - 1
         while len(crops) >= settings.batch_size or (last and crops):
             end = settings.batch_size
-            yield torch.from_numpy(np.stack(crops[:end])), Draws(settings.seed, tuple(ids[:end]), tuple(visits[:end]))
+            yield (
+                torch.from_numpy(np.stack(crops[:end])),
+                Draws(settings.seed, tuple(ids[:end]), tuple(visits[:end])),
+            )
             crops, ids, visits = crops[end:], ids[end:], visits[end:]
 
 
@@ -170,13 +179,15 @@ class _Table:
         photos = {id_: number for number, id_ in enumerate(dict.fromkeys(images.ids))}
         self.photos = np.array([photos[id_] for id_ in images.ids])
         self.truth = true_features.double().numpy()
-        self.bootstrap = {
+        self.bootstrap: dict[str, Any] = {
             "confidence": settings.confidence, "resamples": settings.resamples, "seed": settings.seed
         }  # fmt: skip
 
     def rows(self) -> list[Row]:
         return [
-            self._per_image_row(model, info) if info.kind == "per-image" else self._distribution_row(model, info)
+            self._per_image_row(model, info)
+            if info.kind == "per-image"
+            else self._distribution_row(model, info)
             for info in METRICS.values()
             for model in self.measured
             if info.kind == "distribution" or info.name in self.measured[model].values
@@ -196,7 +207,9 @@ class _Table:
             distance_interval = bootstrap_difference(values, others, self.photos, **self.bootstrap)
         note = None if interval else f"interval not available: fewer than {FEWEST_GROUPS} photos"
         value = _photo_mean(values, self.photos)
-        return self._row(model, info, value, interval, reference, reference_value, distance, distance_interval, note)
+        return self._row(
+            model, info, value, interval, reference, reference_value, distance, distance_interval, note
+        )
 
     def _distribution_row(self, model: ModelName, info: MetricInfo) -> Row:
         value, interval, note = self._distribution(model, info.name)
@@ -213,14 +226,18 @@ class _Table:
             refused = frechet_refusal(len(self.images), self.extractor.dimension)
             if refused:
                 return None, None, refused
-            return frechet_distance(features, self.truth), None, "a point value; see kernel_distance for an interval"
+            return (
+                frechet_distance(features, self.truth),
+                None,
+                "a point value; see kernel_distance for an interval",
+            )
         if len(self.images) < FEWEST_GROUPS:
             return None, None, f"not available: fewer than {FEWEST_GROUPS} photos"
+        views = np.repeat(self.photos, self.settings.crops_per_image)
         interval = None
         if with_interval:
-            views = np.repeat(self.photos, self.settings.crops_per_image)
             interval = kernel_distance_interval(features, self.truth, views, views, **self.bootstrap)
-        return kernel_distance(features, self.truth), interval, None
+        return kernel_distance(features, self.truth, views, views), interval, None
 
     def _reference(self, model: ModelName) -> ModelName | None:
         if model != "retrained" and "retrained" in self.measured:

@@ -249,7 +249,9 @@ def pixels_in_unit_range(images: Tensor, device: torch.device) -> Tensor:
 def check_batch(images: Tensor, size: int, draws: Sequence[Any]) -> None:
     """Refuse a batch that the model cannot take."""
     if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != (size, size):
-        raise ValueError(f"images of shape {tuple(images.shape)} do not fit: [B, 3, {size}, {size}] is wanted")
+        raise ValueError(
+            f"images of shape {tuple(images.shape)} do not fit: [B, 3, {size}, {size}] is wanted"
+        )
     if len(images) != len(draws):
         raise ValueError(f"{len(images)} images but draws for {len(draws)}")
 

@@ -29,5 +29,6 @@ class ModelSettings(Settings):
         None, description="channel means of the training input; default: the file's, else ImageNet's"
     )
     image_std: tuple[float, float, float] | None = Field(
-        None, description="channel standard deviations of the training input; default: the file's, else ImageNet's"
+        None,
+        description="channel standard deviations of the training input; default: the file's, else ImageNet's",
     )

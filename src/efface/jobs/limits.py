@@ -6,67 +6,83 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from efface.evaluation.results import Row
-from efface.runs.config import RunConfig
 
 FEW_IMAGES = 30
+DRIVES_AWAY = ("encoder-noise", "noisy-label", "random-encoder", "max-loss", "gradient-ascent")
 
 ALWAYS = (
     "Only the model's weights were changed. Copies of the images elsewhere, backups, earlier releases of the "
     "model, models derived from it, and optimizer states or averaged weights of its training are not reached.",
-    "The measurements ask what the model does with the views that were shown to it under one corruption. They do "
-    "not prove that nothing of the images is left in the weights, nor that it cannot be brought back by further training.",
+    "The measurements ask what the model does with the views that were shown to it under one corruption. They "
+    "do not prove that nothing of the images is left in the weights, nor that it cannot be brought back.",
     "A record can show what was done; it cannot make a dishonest operator honest.",
 )
 
 
-def limits_of(config: RunConfig, preparation: Mapping[str, Any], rows: Iterable[Row]) -> list[str]:
-    """The limits of a run, most specific first."""
-    limits: list[str] = []
-    counts = {name: facts["count"] for name, facts in preparation["sets"].items()}
-    if preparation["retrained"] is None:
+def limits_of(facts: Mapping[str, Any], rows: Iterable[Row]) -> list[str]:
+    """The limits of a run from the facts of its record, most specific first."""
+    rows = list(rows)
+    limits = _of_references(facts) if rows else []
+    limits += _of_sets(facts)
+    if any(row.extractor and row.extractor.startswith("filter-bank") for row in rows):
         limits.append(
-            "No model retrained without the forgotten images was at hand. Whether the unlearned model behaves as such a "
-            "model would cannot be said; distances are to the original model instead."
+            "Fréchet and kernel distance use the small built-in extractor, which sees texture, edges and colour "
+            "but no objects. They cannot be compared with published FID or KID values."
         )
-    elif config.retrained_stages != "all":
+    if facts.get("method") and facts["method"]["name"] in DRIVES_AWAY:
         limits.append(
-            f"The reference model was not retrained in every stage: {config.retrained_stages}. A stage that was not may "
-            "still hold the forgotten images."
+            "The method drives the model away from the forgotten images rather than towards a model that never "
+            "saw them. Where the error exceeds the retrained model's, the overshoot itself can betray that an "
+            "image was forgotten."
+        )
+    return [*limits, *facts["risks"], *ALWAYS]
+
+
+def _of_references(facts: Mapping[str, Any]) -> list[str]:
+    counts = _counts(facts)
+    limits = []
+    retrained = facts.get("retrained")
+    if retrained is None:
+        limits.append(
+            "No model retrained without the forgotten images was at hand. Whether the unlearned model behaves as "
+            "such a model would cannot be said; distances are to the original model instead."
+        )
+    elif retrained["stages"] != "all":
+        limits.append(
+            f"The reference model was not retrained in every stage: {retrained['stages']}. A stage that was not "
+            "may still hold the forgotten images."
         )
     if not counts.get("neutral"):
         limits.append(
-            "No neutral set (images in neither training nor request) was given, so it is not known how the model treats "
-            "images that it never saw."
+            "No neutral set (images in neither training nor request) was given, so it is not known how the "
+            "model treats images that it never saw."
         )
     if not counts.get("retain"):
         limits.append("No retain images were given: what unlearning cost the rest was not measured.")
-    if preparation["proxy"]:
+    return limits
+
+
+def _of_sets(facts: Mapping[str, Any]) -> list[str]:
+    limits = []
+    if facts["proxy_retain"]:
         limits.append(
-            "Proxy images stood in for the retain set, in unlearning and in the figures named 'retain'. What it cost the "
-            "real retain images was not measured."
+            "Proxy images stood in for the retain set, in unlearning and in the figures named 'retain'. What it "
+            "cost the real retain images was not measured."
         )
-    duplicates = preparation["duplicates"]
+    duplicates = facts["duplicates"]
     copies = duplicates["exact"] + duplicates["near"]
     if copies and duplicates["action"] == "ignore":
         limits.append(
-            f"The retain set holds {copies} copies or near-copies of forgotten images, and they were kept on request: "
-            "the model may still know the images through them."
+            f"The retain set holds {copies} copies or near-copies of forgotten images, and they were kept on "
+            "request: the model may still know the images through them."
         )
-    if preparation["skipped"]["count"]:
-        limits.append(f"{preparation['skipped']['count']} images could not be read and were left out on request.")
-    for name, count in counts.items():
+    if facts["skipped"]["count"]:
+        limits.append(f"{facts['skipped']['count']} images could not be read and were left out on request.")
+    for name, count in _counts(facts).items():
         if 0 < count < FEW_IMAGES:
             limits.append(f"The {name} set has {count} image{'s' * (count > 1)}: its figures are uncertain.")
-    if any(row.extractor and row.extractor.startswith("filter-bank") for row in rows):
-        limits.append(
-            "Fréchet and kernel distance use the small built-in extractor, which sees texture, edges and colour but no "
-            "objects. They cannot be compared with published FID or KID values."
-        )
-    if config.method.name in ("encoder-noise", "noisy-label", "random-encoder", "max-loss", "gradient-ascent"):
-        limits.append(
-            "The method drives the model away from the forgotten images rather than towards a model that never saw them. "
-            "Where the error exceeds the retrained model's, the overshoot itself can betray that an image was forgotten."
-        )
-    limits += preparation["risks"]
-    limits += ALWAYS
     return limits
+
+
+def _counts(facts: Mapping[str, Any]) -> dict[str, int]:
+    return {name: values["count"] for name, values in facts["sets"].items()}

@@ -14,7 +14,7 @@ from efface.generators import ModelSettings, load_generator
 from efface.generators.base import Generator
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
-from efface.images.selection import Split, split_images
+from efface.images.selection import ImagesSettings, Split, split_images
 from efface.metrics.extractors import FeatureExtractor, load_extractor
 from efface.progress import Progress
 from efface.runs.config import RunConfig
@@ -44,7 +44,9 @@ class Prepared:
         return {"forget": split.forget, "retain": split.retain, "neutral": split.neutral}
 
 
-def prepare(config: RunConfig, cache_folder: Path, processes: int = 1, progress: Progress | None = None) -> Prepared:
+def prepare(
+    config: RunConfig, cache_folder: Path, processes: int = 1, progress: Progress | None = None
+) -> Prepared:
     """Open everything that `config` names; raises one `InputError` with all faults found.
 
     Models, corruption, batch and extractor are looked at first and together; images after them, because
@@ -54,7 +56,9 @@ def prepare(config: RunConfig, cache_folder: Path, processes: int = 1, progress:
     with Faults("this run cannot start") as faults:
         generator = attempt(lambda: load_generator(config.model), faults)
         corruption = parse_corruption(config.corruption)
-        retrained = attempt(lambda: load_reference(config.retrained, generator), faults) if config.retrained else None
+        retrained = (
+            attempt(lambda: load_reference(config.retrained, generator), faults) if config.retrained else None
+        )
         extractor = attempt(lambda: load_extractor(config.evaluation.extractor), faults)
         for problem in batch_faults(config, processes):
             faults.add(problem)
@@ -63,16 +67,34 @@ def prepare(config: RunConfig, cache_folder: Path, processes: int = 1, progress:
                 attempt(lambda asked=asked: asked.check(generator.image_size, generator.grid), faults)  # type: ignore[misc]
     assert generator is not None
     assert extractor is not None
-    cache = PixelCache(cache_folder, config.stored_side or stored_side(generator.image_size))
+    cache, split = read_images(
+        config.images,
+        cache_folder,
+        config.stored_side,
+        generator.image_size,
+        config.method.needs_retain,
+        progress,
+    )
+    return Prepared(generator, corruption, split, cache, extractor, retrained)
+
+
+def read_images(
+    settings: ImagesSettings,
+    cache_folder: Path,
+    side: int | None,
+    image_size: int,
+    needs_retain: bool,
+    progress: Progress,
+) -> tuple[PixelCache, Split]:
+    """Choose the sets and decode them into a cache; every note is told."""
+    cache = PixelCache(cache_folder, side or stored_side(image_size))
     try:
-        split = split_images(
-            config.images, needs_retain=config.method.needs_retain, cache=cache, progress=progress.count
-        )
+        split = split_images(settings, needs_retain=needs_retain, cache=cache, progress=progress.count)
     finally:
         progress.finish_counting()
     for note in split.notes:
         progress.say(f"note: {note}")
-    return Prepared(generator, corruption, split, cache, extractor, retrained)
+    return cache, split
 
 
 def load_reference(settings: ModelSettings | None, generator: Generator | None) -> Generator | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny, field_serializer, field_validator, model_validator
 
@@ -12,9 +12,12 @@ from efface.corruptions import parse_corruption
 from efface.errors import Faults, InputError
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import sha256_of_json
+from efface.generators.mae.architecture import Architecture
 from efface.generators.settings import ModelSettings
+from efface.images.duplicates import DEFAULT_DISTANCE
 from efface.images.selection import ImagesSettings
 from efface.methods import Method, method_class, read_method
+from efface.methods.generator.retrain import Retrain
 from efface.settings import Settings, unknown_name
 from efface.training.settings import TrainingSettings, parse_budget
 
@@ -42,15 +45,20 @@ class RunConfig(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     retrained: ModelSettings | None = Field(None, description="a model trained without the forget images")
     retrained_stages: str = Field(
-        "all", description="which stages of the reference were retrained; anything but 'all' is printed as a limit"
+        "all",
+        description="which stages of the reference were retrained; anything but 'all' is printed as a limit",
     )
     seed: int = Field(0, description="seed of unlearning")
     stored_side: int | None = Field(
-        None, ge=8, description="short side at which decoded images are kept; default: 8/7 of the model's input"
+        None,
+        ge=8,
+        description="short side at which decoded images are kept; default: 8/7 of the model's input",
     )
     budget: str | None = Field(None, description="bound on training, for example 10m or 500steps")
     request: RequestSettings = RequestSettings()
-    keep_working_files: bool = Field(False, description="keep caches and checkpoints; they hold forgotten images")
+    keep_working_files: bool = Field(
+        False, description="keep caches and checkpoints; they hold forgotten images"
+    )
     with_pictures: bool = Field(False, description="also write pictures.html, which shows forgotten images")
 
     @classmethod
@@ -91,7 +99,11 @@ class RunConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _recommended_training(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and "training" not in values and isinstance(values.get("method"), Method):
+        if (
+            isinstance(values, Mapping)
+            and "training" not in values
+            and isinstance(values.get("method"), Method)
+        ):
             return {**values, "training": values["method"].training_settings({})}
         return values
 
@@ -101,8 +113,84 @@ class RunConfig(Settings):
 
     def digest(self) -> str:
         """sha256 over all settings that decide the result."""
-        values = self.as_dict()
-        return sha256_of_json({name: value for name, value in values.items() if name not in NOT_DECIDING})
+        return deciding_digest(self.as_dict())
+
+
+class TrainConfig(Settings):
+    """Training a model from scratch, for instance the reference without the forget images."""
+
+    architecture: Architecture = Architecture()
+    like: ModelSettings | None = Field(None, description="a model whose shape and value space are taken over")
+    images: str = Field(description="the images to train on, with all that is excluded below")
+    without: tuple[str, ...] = Field((), description="what is left out, said as in images.forget")
+    neutral: tuple[str, ...] = Field((), description="what is never trained on, said as in images.forget")
+    duplicates: Literal["stop", "forget", "ignore"] = Field(
+        "stop", description="copies of left-out images among the others: stop, forget (leave out too) or ignore"
+    )
+    near_duplicate_distance: int = Field(DEFAULT_DISTANCE, ge=-1, le=32, description="as in images")
+    skip_unreadable: bool = Field(False, description="leave out images that cannot be read, and say so")
+    training: TrainingSettings
+    seed: int = Field(0, description="seed of initialisation, order, crops and masks")
+    stored_side: int | None = Field(None, ge=8, description="short side at which decoded images are kept")
+    budget: str | None = Field(None, description="bound on training, for example 10m or 500steps")
+    keep_working_files: bool = Field(False, description="keep caches and checkpoints")
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """A config from plain values; raises `InputError` naming all faults."""
+        values = dict(values)
+        if isinstance(values.get("like"), str):
+            values["like"] = {"path": values["like"]}
+        values["training"] = Retrain.training_settings(values.get("training") or {})
+        config = cls.read(values, where="the config")
+        if problems := config.architecture.faults():
+            raise InputError(*problems, what="the architecture does not fit together")
+        if config.budget:
+            parse_budget(config.budget)
+        return config
+
+    def digest(self) -> str:
+        """sha256 over all settings that decide the result."""
+        return deciding_digest(self.as_dict())
+
+
+class EvaluateConfig(Settings):
+    """Comparing models that are there already."""
+
+    original: ModelSettings = Field(description="the model before unlearning")
+    unlearned: ModelSettings | None = Field(None, description="the model after unlearning")
+    retrained: ModelSettings | None = Field(None, description="a model trained without the forget images")
+    retrained_stages: str = Field("all", description="which stages of the reference were retrained")
+    images: ImagesSettings
+    corruption: str = Field("centre:0.5", description="what is hidden from the models")
+    evaluation: EvaluationSettings = EvaluationSettings()
+    stored_side: int | None = Field(None, ge=8, description="short side at which decoded images are kept")
+    request: RequestSettings = RequestSettings()
+    keep_working_files: bool = Field(False, description="keep caches")
+    with_pictures: bool = Field(False, description="also write pictures.html, which shows forgotten images")
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """A config from plain values; raises `InputError` naming all faults."""
+        values = dict(values)
+        for name in ("original", "unlearned", "retrained"):
+            if isinstance(values.get(name), str):
+                values[name] = {"path": values[name]}
+        return cls.read(values, where="the config")
+
+    @field_validator("corruption")
+    @classmethod
+    def _known_corruption(cls, text: str) -> str:
+        return str(_or_value_error(parse_corruption, text))
+
+    def digest(self) -> str:
+        """sha256 over all settings that decide the result."""
+        return deciding_digest(self.as_dict())
+
+
+def deciding_digest(values: Mapping[str, Any]) -> str:
+    """sha256 over a config's plain values without those that do not change the result."""
+    return sha256_of_json({name: value for name, value in values.items() if name not in NOT_DECIDING})
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], place: str = "") -> list[str]:

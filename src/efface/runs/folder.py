@@ -1,10 +1,10 @@
 """The run folder: who may write into it, what in it is finished, and what must be purged.
 
-    RUN/config.yaml    what was asked, resolved            RUN/model/         the unlearned model
-    RUN/results.json   rows of figures (also .csv)         RUN/record.json    what was done, bound by digests
-    RUN/report.html    the page for people                 RUN/log.jsonl      every event
-    RUN/manifests/     the image sets by keyed id          RUN/run.key        the key of those ids (keep it safe)
-    RUN/state.json     which parts are finished            RUN/work/          caches and checkpoints, purged at the end
+RUN/config.yaml    what was asked, resolved            RUN/model/         the unlearned model
+RUN/results.json   rows of figures (also .csv)         RUN/record.json    what was done, bound by digests
+RUN/report.html    the page for people                 RUN/log.jsonl      every event
+RUN/manifests/     the image sets by keyed id          RUN/run.key        the key of those ids (keep it safe)
+RUN/state.json     which parts are finished            RUN/work/          caches and checkpoints, purged at the end
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._release()
-            raise RunRefused(f"{self.path} is in use by another process; wait for it or choose another folder") from None
+            raise RunRefused(
+                f"{self.path} is in use by another process; wait for it or choose another folder"
+            ) from None
         try:
             self._claim()
         except BaseException:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from efface.errors import EffaceError
-from efface.files import sha256_of_file, sha256_of_json
+from efface.files import sha256_of_file
 from efface.generators import ModelSettings, load_generator
-from efface.runs.config import NOT_DECIDING
+from efface.runs.config import deciding_digest
 from efface.runs.folder import open_run, working_files
 from efface.runs.record import digest_of, read_record
 
@@ -41,25 +41,21 @@ def verify(run: Path, source_model: bool = True) -> list[Check]:
     record = read_record(run)
     config = open_run(run)
     checks = [_compared("record.json itself", record["digest"], digest_of(record))]
-    checks.append(
-        _compared(
-            "config.yaml",
-            record["config"]["sha256"],
-            sha256_of_json({name: value for name, value in config.items() if name not in NOT_DECIDING}),
-        )
-    )
-    for name, digest in record["model"]["after"]["files"].items():
-        checks.append(_file(f"model/{name}", run / "model" / name, digest))
-    checks += _unlisted(run / "model", record["model"]["after"]["files"])
+    checks.append(_compared("config.yaml", record["config"]["sha256"], deciding_digest(config)))
+    delivered = record["model"].get("after")
+    if delivered:
+        checks += [_file(f"model/{name}", run / "model" / name, digest) for name, digest in delivered["files"].items()]
+        checks += _unlisted(run / "model", delivered["files"])
+        checks.append(_weights("weights in model/", {"path": str(run / "model")}, delivered["weights"]))
     for name, facts in record["sets"].items():
         checks.append(_file(f"manifests/{name}.jsonl", run / "manifests" / f"{name}.jsonl", facts["sha256"]))
-    for name, digest in record["results"]["files"].items():
+    for name, digest in (record.get("results") or {"files": {}})["files"].items():
         checks.append(_file(name, run / name, digest))
-    checks.append(_weights("weights after unlearning", {"path": str(run / "model")}, record["model"]["after"]["weights"]))
     if source_model:
-        checks.append(_weights("weights before unlearning", config["model"], record["model"]["before"]["weights"]))
-        if record.get("retrained"):
-            checks.append(_weights("weights of the reference", config["retrained"], record["retrained"]["weights"]))
+        checks += [
+            _weights(f"weights of the {name} model", config[name], facts["weights"])
+            for name, facts in record["sources"].items()
+        ]
     checks.append(_purged(run, record))
     return checks
 
@@ -99,4 +95,6 @@ def _purged(run: Path, record: Mapping[str, Any]) -> Check:
         return Check("working files", "matches", "none are left")
     if record["working_files"]["kept"]:
         return Check("working files", "matches", f"{len(left)} kept on request, as recorded")
-    return Check("working files", "differs", f"{len(left)} are left though the record says purged: run `efface purge`")
+    return Check(
+        "working files", "differs", f"{len(left)} are left though the record says purged: run `efface purge`"
+    )

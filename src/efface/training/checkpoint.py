@@ -59,7 +59,7 @@ def load_checkpoint(folder: Path, config_digest: str) -> Checkpoint | None:
 def random_states() -> dict[str, Any]:
     """The global random states of python, NumPy and torch, as plain values and tensors."""
     version, internal, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     states: dict[str, Any] = {
         "python": [version, list(internal), gauss],
         "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],

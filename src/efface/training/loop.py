@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from efface.corruptions import Corruption, parse_corruption
 from efface.errors import Stopped
-from efface.generators.base import Generator, Moments
+from efface.generators.base import Generator, Moments, Trained
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.progress import Progress, Task
@@ -78,7 +77,12 @@ class Trainer:
         progress: Progress | None = None,
     ) -> None:
         self.generator, self.phases, self.data, self.settings = generator, phases, data, settings
-        self.seed, self.accelerator, self.folder, self.config_digest = seed, accelerator, folder, config_digest
+        self.seed, self.accelerator, self.folder, self.config_digest = (
+            seed,
+            accelerator,
+            folder,
+            config_digest,
+        )
         self.budget = budget or Budget()
         self.progress = progress or Progress()
         self.seconds = 0.0
@@ -90,7 +94,7 @@ class Trainer:
         generator = self.generator
         generator.to(self.accelerator.device)
         edits = any(isinstance(phase, Edit) for phase in self.phases)
-        trained = "encoder" if self._only_encoder() and not edits else "all"
+        trained: Trained = "encoder" if self._only_encoder() and not edits else "all"
         generator.set_trained(trained)
         if any(isinstance(phase, Training) and phase.needs_teacher for phase in self.phases):
             generator.keep_teacher(trained)
@@ -156,7 +160,14 @@ class Trainer:
         self._done_steps += steps
 
     def _run_steps(
-        self, number: int, phase: Training, step: _Step, places: range, steps: int, task: Task, stop: StopRequest
+        self,
+        number: int,
+        phase: Training,
+        step: _Step,
+        places: range,
+        steps: int,
+        task: Task,
+        stop: StopRequest,
     ) -> None:
         every, finite = self.settings.log_every, _FiniteCheck(self.accelerator.device)
         began, before, since = time.monotonic(), self.seconds, places.start
@@ -170,8 +181,13 @@ class Trainer:
             if done % every == 0 or last:
                 values = {"loss": total.item(), **{name: value.item() for name, value in parts.items()}}
                 self.progress.log(
-                    "step", phase=phase.name, step=done, steps=steps, gradient_norm=norm.item(),
-                    learning_rate=learning_rate(self.settings, place, steps), seconds=round(self.seconds, 3),
+                    "step",
+                    phase=phase.name,
+                    step=done,
+                    steps=steps,
+                    gradient_norm=norm.item(),
+                    learning_rate=learning_rate(self.settings, place, steps),
+                    seconds=round(self.seconds, 3),
                     **values,
                 )
                 task.advance(done - task.done, **values)
@@ -183,7 +199,9 @@ class Trainer:
             if asked and not last:
                 self.progress.log("stopped", reason=asked, step=done)
                 kept = f"; the checkpoint is in {self.folder}" if self.folder else ""
-                raise Stopped(f"stopped by {asked} after step {done} of {steps}{kept}. The same command continues.")
+                raise Stopped(
+                    f"stopped by {asked} after step {done} of {steps}{kept}. The same command continues."
+                )
 
     def _refuse_non_finite(self, finite: _FiniteCheck, phase: Training, since: int, done: int) -> None:
         if finite.holds():
@@ -246,8 +264,14 @@ class Trainer:
             save_checkpoint(
                 self.folder,
                 Checkpoint(
-                    self.config_digest, number, done, steps, weights,
-                    step.optimizer.state_dict(), random_states(), self.seconds,
+                    self.config_digest,
+                    number,
+                    done,
+                    steps,
+                    weights,
+                    step.optimizer.state_dict(),
+                    random_states(),
+                    self.seconds,
                 ),
             )
         self.accelerator.wait_for_everyone()
@@ -283,7 +307,8 @@ class _Step:
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         generator = self.trainer.generator
         views = {
-            stream: generator.view(images, self.corruption, draws) for stream, (images, draws) in crops.items()
+            stream: generator.view(images, self.corruption, draws)
+            for stream, (images, draws) in crops.items()
         }
         total, parts = self.model(Batch(views, self.trainer.data.moments))
         self.accelerator.backward(total)

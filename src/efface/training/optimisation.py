@@ -61,7 +61,7 @@ def chosen_precision(settings: TrainingSettings) -> str:
 def has_bf16() -> bool:
     """Whether the device computes in bf16, rather than emulating it."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if platform.machine().lower() in {"x86_64", "amd64"}:
         return bool(torch.cpu._is_avx512_bf16_supported())
     return False

@@ -25,7 +25,8 @@ class TrainingSettings(Settings):
         "auto", description="auto: bf16 autocast where the processor has it, else fp32"
     )
     crop_scale: tuple[float, float] = Field(
-        (0.2, 1.0), description="share of an image's area that a random resized crop covers, smallest and largest"
+        (0.2, 1.0),
+        description="share of an image's area that a random resized crop covers, smallest and largest",
     )
     flip: bool = Field(True, description="mirror half of the crops")
     corruption: str | None = Field(

@@ -10,8 +10,8 @@ import argparse
 import json
 import logging
 import pickle
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,11 @@ def load(settings: ModelSettings) -> MaeGenerator:
     mean = settings.image_mean or statistics.get("image_mean") or IMAGENET_MEAN
     std = settings.image_std or statistics.get("image_std") or IMAGENET_STD
     origin["image_statistics"] = (
-        "settings" if settings.image_mean or settings.image_std else "file" if statistics else "ImageNet (assumed)"
+        "settings"
+        if settings.image_mean or settings.image_std
+        else "file"
+        if statistics
+        else "ImageNet (assumed)"
     )
     _check_architecture(network.config)
     return MaeGenerator(network, tuple(mean), tuple(std), origin)
@@ -92,9 +96,9 @@ def configuration(released: dict[str, Tensor], settings: ModelSettings, norm_pix
     width, channels, patch, _ = released["patch_embed.proj.weight"].shape
     decoder_width = released["decoder_embed.weight"].shape[0]
     grid = round((released["pos_embed"].shape[1] - 1) ** 0.5)
+    heads = settings.num_attention_heads or ENCODER_HEADS.get(width, 0)
+    decoder_heads = settings.decoder_num_attention_heads or DECODER_HEADS.get(decoder_width, 0)
     with Faults("the checkpoint does not say how many attention heads it has") as faults:
-        heads = settings.num_attention_heads or ENCODER_HEADS.get(width)
-        decoder_heads = settings.decoder_num_attention_heads or DECODER_HEADS.get(decoder_width)
         if not heads:
             faults.add(f"encoder of width {width}: give --set model.num_attention_heads=N")
         if not decoder_heads:
@@ -138,7 +142,11 @@ def _load_released(path: Path, settings: ModelSettings) -> tuple[ViTMAEForPreTra
     origin = {
         "kind": "released",
         "sha256": sha256_of_file(path),
-        "norm_pix_loss": "settings" if settings.norm_pix_loss is not None else "file" if said is not None else "assumed",
+        "norm_pix_loss": "settings"
+        if settings.norm_pix_loss is not None
+        else "file"
+        if said is not None
+        else "assumed",
     }
     return network, origin
 
@@ -154,7 +162,7 @@ def _load_transformers(settings: ModelSettings) -> tuple[ViTMAEForPreTraining, d
         raise InputError(f"no model at {settings.path}: neither a folder, a file nor a hub id (owner/name)")
     try:
         with _quiet():
-            network, report = ViTMAEForPreTraining.from_pretrained(
+            network, report = _from_pretrained(
                 settings.path,
                 revision=settings.revision or "main",
                 output_loading_info=True,
@@ -185,7 +193,11 @@ def read_pickle(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         text = str(error)
         if "GLOBAL" in text or "global" in text:
-            named = text.split("GLOBAL ")[-1].split(" ")[0] if "GLOBAL " in text else "an object"
+            named = (
+                text.rsplit("GLOBAL ", maxsplit=1)[-1].split(" ", maxsplit=1)[0]
+                if "GLOBAL " in text
+                else "an object"
+            )
             raise InputError(
                 f"{path} is refused: it carries code ({named}), not only weights. Nothing of it was run. "
                 "Ask its maker for a safetensors file, or for the bare state dict"
@@ -208,7 +220,10 @@ def _renamed(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
     }
     if name in simple:
         return [(simple[name], tensor)]
-    for released, stored in (("blocks.", "vit.encoder.layer."), ("decoder_blocks.", "decoder.decoder_layers.")):
+    for released, stored in (
+        ("blocks.", "vit.encoder.layer."),
+        ("decoder_blocks.", "decoder.decoder_layers."),
+    ):
         if name.startswith(released):
             number, part = name.removeprefix(released).split(".", 1)
             return [(f"{stored}{number}.{new}", value) for new, value in _renamed_in_block(part, tensor)]
@@ -235,11 +250,18 @@ def _renamed_in_block(part: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
 
 def _filled(config: ViTMAEConfig, weights: dict[str, Tensor], where: str) -> ViTMAEForPreTraining:
     with _quiet():
-        network, report = ViTMAEForPreTraining.from_pretrained(
+        network, report = _from_pretrained(
             None, config=config, state_dict=weights, output_loading_info=True, ignore_mismatched_sizes=True
         )
     _check_complete(report, where)
     return network
+
+
+def _from_pretrained(place: str | None, **options: Any) -> tuple[ViTMAEForPreTraining, dict[str, Any]]:
+    # with output_loading_info the library returns a pair, which its annotations do not say
+    loaded: Any = ViTMAEForPreTraining.from_pretrained(place, **options)
+    network, report = loaded
+    return network, report
 
 
 def _check_complete(report: dict[str, Any], where: str) -> None:

@@ -69,7 +69,9 @@ def compare_readings(generator: MaeGenerator, images: Tensor) -> list[Reading]:
     """The share of hidden variance explained under every reading, the present one first."""
     mean = tuple(round(value, 6) for value in generator.mean.flatten().tolist())
     std = tuple(round(value, 6) for value in generator.std.flatten().tolist())
-    name = next((name for name, values in READINGS.items() if values == (mean, std)), f"mean {mean}, std {std}")
+    name = next(
+        (name for name, values in READINGS.items() if values == (mean, std)), f"mean {mean}, std {std}"
+    )
     norm_pix_loss = bool(generator.config.norm_pix_loss)
     candidates = {(name, norm_pix_loss): (mean, std)}
     for other, statistics in READINGS.items():

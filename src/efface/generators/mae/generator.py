@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,9 @@ class MaeGenerator(Generator):
     """
 
     family: ClassVar[str] = "mae"
+    network: ViTMAEForPreTraining
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -77,7 +80,8 @@ class MaeGenerator(Generator):
 
     @property
     def config(self) -> ViTMAEConfig:
-        return self.network.config
+        config: ViTMAEConfig = self.network.config
+        return config
 
     @property
     def image_size(self) -> int:
@@ -111,7 +115,7 @@ class MaeGenerator(Generator):
 
     def encode(self, view: View) -> tuple[Tensor, ...]:
         assert isinstance(view, MaeView)
-        network = self.active
+        network = self._running
         count = self.grid**2
         # the library keeps int(N * (1 - ratio)) patches; half a patch more makes that exact
         network.vit.config.mask_ratio = 1 - (view.visible_count + 0.5) / count
@@ -120,7 +124,7 @@ class MaeGenerator(Generator):
     def decode(self, features: tuple[Tensor, ...], view: View) -> Tensor:
         assert isinstance(view, MaeView)
         places = torch.argsort(torch.argsort(_order(view.hidden), dim=1), dim=1)
-        logits: Tensor = self.active.decoder(features[0], places).logits
+        logits: Tensor = self._running.decoder(features[0], places).logits
         return logits
 
     def task_target(self, view: View) -> Tensor:
@@ -161,6 +165,7 @@ class MaeGenerator(Generator):
 
     def compile_network(self) -> None:
         for network in (self.network, *self._teacher):
+            assert isinstance(network, ViTMAEForPreTraining)
             network.vit.compile()
             network.decoder.compile()
 
@@ -190,6 +195,10 @@ class MaeGenerator(Generator):
             "image_std": [round(v, 6) for v in self.std.flatten().tolist()],
             "origin": self.origin,
         }
+
+    @property
+    def _running(self) -> ViTMAEForPreTraining:
+        return cast(ViTMAEForPreTraining, self.active)
 
     def _to_inputs(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std

@@ -29,8 +29,12 @@ class EncoderNoise(OneLossMethod):
     The teacher sees every retain image and every noise image once, the student every image once.
     """
 
-    alpha: float = Field(0.25, ge=0, description="weight of forgetting against retaining (released: 0.1 to 0.25)")
-    noise: NoiseKind = Field("standard-normal", description="what the teacher sees in place of a forget image")
+    alpha: float = Field(
+        0.25, ge=0, description="weight of forgetting against retaining (released: 0.1 to 0.25)"
+    )
+    noise: NoiseKind = Field(
+        "standard-normal", description="what the teacher sees in place of a forget image"
+    )
     norm: Literal["mse", "l2"] = Field(
         "mse", description="mse: mean of squares, as released; l2: the norm printed in the paper"
     )

@@ -1,0 +1,69 @@
+"""The command line, one file for each verb. Nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from efface.cli.demo import demo
+from efface.cli.evaluate import evaluate
+from efface.cli.listing import list_
+from efface.cli.plan import plan
+from efface.cli.purge import purge
+from efface.cli.report import report
+from efface.cli.train import train
+from efface.cli.unlearn import unlearn
+from efface.cli.verify import verify
+from efface.errors import EXIT_CODES, EffaceError
+
+HELP = "Make an image model forget chosen images, and show what that did."
+EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
+
+app = typer.Typer(
+    name="efface",
+    help=HELP,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for name, verb in (
+    ("demo", demo),
+    ("plan", plan),
+    ("train", train),
+    ("unlearn", unlearn),
+    ("evaluate", evaluate),
+    ("report", report),
+    ("verify", verify),
+    ("purge", purge),
+    ("list", list_),
+):
+    app.command(name)(verb)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"efface {installed('efface')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; an expected error is one message and its exit code."""
+    # model libraries print notices of their own; ours are the ones that matter here
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except EffaceError as error:
+        text = f"efface: {error}\n".encode("utf-8", "backslashreplace").decode()
+        sys.stderr.write(text)
+        sys.exit(error.exit_code)

@@ -1,0 +1,97 @@
+"""`efface evaluate`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from efface.cli import options as o
+
+
+def evaluate(
+    run: Annotated[
+        Path | None, typer.Argument(help="A finished run, evaluated again with the options given here.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder of the evaluation.")] = None,
+    original: Annotated[str | None, typer.Option(help="The model before unlearning.")] = None,
+    unlearned: Annotated[str | None, typer.Option(help="The model after unlearning.")] = None,
+    retrained: o.Retrained = None,
+    images: o.Images = None,
+    forget: o.Forget = None,
+    retain: o.Retain = None,
+    neutral: o.Neutral = None,
+    corruption: o.Corruption = None,
+    extractor: o.Extractor = None,
+    duplicates: o.Duplicates = None,
+    skip_unreadable: o.SkipUnreadable = False,
+    seed: o.Seed = None,
+    keep_working_files: o.KeepWorkingFiles = False,
+    with_pictures: o.WithPictures = False,
+    config: o.Config = None,
+    set_: o.Set = None,
+    json_: o.Json = False,
+) -> None:
+    """Compare models that are there already.
+
+    Gives the same figures, record and page as unlearning does."""
+    from efface.cli.outcome import tell_run
+    from efface.errors import InputError
+    from efface.progress import Progress
+    from efface.runs.config import EvaluateConfig
+
+    if out is None:
+        raise InputError("give a folder for the evaluation with --out DIR")
+    values = o.collect(
+        config,
+        {
+            "original": original,
+            "unlearned": unlearned,
+            "retrained": retrained,
+            **o.image_options(images, forget, retain, neutral, None, duplicates, skip_unreadable),
+            "corruption": corruption,
+            "evaluation.extractor": extractor,
+            "evaluation.seed": seed,
+            "keep_working_files": keep_working_files,
+            "with_pictures": with_pictures,
+        },
+        set_,
+    )
+    if run is not None:
+        values = _of_run(run, values)
+    read = EvaluateConfig.from_values(values)
+    from efface.jobs.evaluation import evaluate_models
+
+    result = evaluate_models(read, out, Progress.on_terminal())
+    tell_run(result.run, result.rows, json_)
+
+
+def _of_run(run: Path, values: dict[str, object]) -> dict[str, object]:
+    """The settings of a finished unlearning run, with `values` in their place where given."""
+    from efface.errors import InputError
+    from efface.runs.folder import open_run
+
+    found = open_run(run)
+    if "method" not in found or not (run / "model").is_dir():
+        raise InputError(f"{run} is no finished unlearning run: give --original and --unlearned instead")
+    taken: dict[str, object] = {
+        "original": found["model"],
+        "unlearned": {"path": str(run / "model")},
+        **{
+            name: found[name]
+            for name in (
+                "retrained",
+                "retrained_stages",
+                "images",
+                "corruption",
+                "evaluation",
+                "stored_side",
+                "request",
+            )
+        },
+    }
+    for name, value in values.items():
+        before = taken.get(name)
+        taken[name] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+    return taken

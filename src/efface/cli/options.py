@@ -1,0 +1,127 @@
+"""Options that several verbs share, and how they, a config file and `--set` become one config.
+
+Later wins: the config file, then options, then `--set`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+SELECTOR = (
+    "a folder, an image, a .txt list of paths or sha256, a .csv/.jsonl manifest, glob:PATTERN, label:NAME, "
+    "sha256:HEX, or bundled:NAME"
+)
+
+Images = Annotated[
+    str | None,
+    typer.Option(
+        help="All images that the model was trained on: a folder, a .csv/.jsonl manifest, a .parquet file, "
+        "hub:owner/name, or bundled. The other sets are then chosen within it."
+    ),
+]
+Forget = Annotated[list[str] | None, typer.Option(help=f"What to forget: {SELECTOR}. May be repeated.")]
+Retain = Annotated[
+    list[str] | None, typer.Option(help="What to keep, said likewise. With --images: everything else.")
+]
+Neutral = Annotated[
+    list[str] | None, typer.Option(help="Images held out of training, only evaluated, said likewise.")
+]
+ProxyRetain = Annotated[
+    list[str] | None,
+    typer.Option(help="Images of the same kind, where the real retain images may not be used."),
+]
+Duplicates = Annotated[
+    str | None,
+    typer.Option(
+        help="Copies of forget images among the retain images: stop (default), forget them too, or ignore."
+    ),
+]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and record how many.")
+]
+Corruption = Annotated[
+    str | None,
+    typer.Option(help="What is hidden from the model, for example centre:0.5. See: efface list corruptions."),
+]
+Retrained = Annotated[
+    str | None, typer.Option(help="A model trained without the forget images: the reference.")
+]
+Method = Annotated[str | None, typer.Option(help="How to unlearn. See: efface list methods.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of every draw of this job.")]
+Budget = Annotated[str | None, typer.Option(help="Bound on training: 500steps, 90s, 10m or 1.5h.")]
+Extractor = Annotated[
+    str | None,
+    typer.Option(
+        help="Features for distances: built-in, inception:FILE, clip:FOLDER_OR_ID, dinov2:FOLDER_OR_ID."
+    ),
+]
+Config = Annotated[Path | None, typer.Option("--config", help="A YAML file with any of the settings.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any setting, for example method.alpha=0.3. See: efface list settings."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+KeepWorkingFiles = Annotated[
+    bool,
+    typer.Option("--keep-working-files", help="Keep caches and checkpoints, which hold forgotten images."),
+]
+WithPictures = Annotated[
+    bool,
+    typer.Option(
+        "--with-pictures", help="Also write pictures.html, a separate file that shows forgotten images."
+    ),
+]
+
+
+def collect(config: Path | None, options: dict[str, Any], overrides: Iterable[str] | None) -> dict[str, Any]:
+    """Plain config values; `options` are dotted keys whose value None means that it was not given."""
+    from efface.settings import read_yaml, with_overrides
+
+    values = read_yaml(config) if config else {}
+    for name, value in options.items():
+        if value is None or value is False or value == []:
+            continue
+        *sections, last = name.split(".")
+        place = values
+        for section in sections:
+            inner = place.get(section)
+            if not isinstance(inner, dict):
+                # `model: PATH` and `method: NAME` are short for a section with that entry
+                short = {"model": "path", "method": "name"}.get(section)
+                inner = {short: inner} if short and isinstance(inner, str) else {}
+                place[section] = inner
+            place = inner
+        place[last] = value
+    return with_overrides(values, overrides or [])
+
+
+def image_options(
+    images: str | None,
+    forget: list[str] | None,
+    retain: list[str] | None,
+    neutral: list[str] | None,
+    proxy_retain: list[str] | None,
+    duplicates: str | None,
+    skip_unreadable: bool,
+) -> dict[str, Any]:
+    """The options of the image sets under their config keys."""
+    return {
+        "images.images": images,
+        "images.forget": forget,
+        "images.retain": retain,
+        "images.neutral": neutral,
+        "images.proxy_retain": proxy_retain,
+        "images.duplicates": duplicates,
+        "images.skip_unreadable": skip_unreadable,
+    }
+
+
+def show(value: Any) -> None:
+    """Print JSON for machines on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,101 @@
+"""`efface plan`"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from efface.cli import options as o
+
+if TYPE_CHECKING:
+    from efface.jobs.planning import Plan
+
+
+def plan(
+    model: Annotated[
+        str | None, typer.Argument(help="The trained model: a folder, a hub id, or a released .pth file.")
+    ] = None,
+    forget: o.Forget = None,
+    images: o.Images = None,
+    retain: o.Retain = None,
+    proxy_retain: o.ProxyRetain = None,
+    neutral: o.Neutral = None,
+    retrained: o.Retrained = None,
+    method: o.Method = None,
+    corruption: o.Corruption = None,
+    budget: o.Budget = None,
+    seed: o.Seed = None,
+    duplicates: o.Duplicates = None,
+    skip_unreadable: o.SkipUnreadable = False,
+    extractor: o.Extractor = None,
+    config: o.Config = None,
+    set_: o.Set = None,
+    json_: o.Json = False,
+) -> None:
+    """Say what is wrong or risky, and what it would cost.
+
+    Takes the options of unlearn. Exit code 2 if the run could not start.
+    """
+    from efface.errors import InputError
+    from efface.progress import Progress
+    from efface.runs.config import RunConfig
+
+    values = o.collect(
+        config,
+        {
+            "model.path": model,
+            **o.image_options(images, forget, retain, neutral, proxy_retain, duplicates, skip_unreadable),
+            "retrained": retrained,
+            "method.name": method,
+            "corruption": corruption,
+            "budget": budget,
+            "seed": seed,
+            "evaluation.extractor": extractor,
+        },
+        set_,
+    )
+    read = RunConfig.from_values(values)
+    from efface.jobs.planning import plan as look
+
+    found = look(read, Progress.on_terminal())
+    if json_:
+        o.show(found.as_dict())
+    else:
+        _tell(found)
+    if found.faults:
+        raise InputError("this run cannot start; every fault found is listed above")
+
+
+def _tell(found: Plan) -> None:
+    for heading, lines in (("faults", found.faults), ("risks", found.risks), ("notes", found.notes)):
+        if lines:
+            typer.echo(f"{heading}:")
+            for line in lines:
+                typer.echo(f"  - {line}")
+    if found.model:
+        model = found.model
+        typer.echo(
+            f"model: {model['family']}, {model['image_size']} px, {model['parameters'] / 1e6:.1f} M parameters"
+        )
+    if found.changes:
+        changes = found.changes
+        typer.echo(
+            f"changes: {changes['trains']}, {changes['tensors']} tensors, {changes['parameters'] / 1e6:.1f} M "
+            f"parameters ({changes['share']:.0%}), such as {', '.join(changes['first'])}"
+        )
+    if found.sets:
+        typer.echo("sets: " + ", ".join(f"{name} {count}" for name, count in found.sets.items()))
+    if found.estimate:
+        e = found.estimate
+        typer.echo(
+            f"training: {e.steps} steps of {e.seconds_per_step:.3g} s = {_time(e.training_seconds)}, "
+            f"{found.changes['precision']}\n"
+            f"evaluation: about {_time(e.evaluation_seconds)}\n"
+            f"memory: {e.peak_memory_bytes / 2**30:.1f} GiB at the peak of the timed steps\n"
+            f"disk: {e.disk_bytes / 2**30:.2f} GiB while it runs, {e.disk_kept_bytes / 2**30:.2f} GiB afterwards"
+        )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

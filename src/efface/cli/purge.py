@@ -1,0 +1,23 @@
+"""`efface purge`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def purge(run: Annotated[Path, typer.Argument(help="A finished or stopped run.")]) -> None:
+    """Remove the working files of a run.
+
+    Caches and checkpoints hold forgotten images.
+
+    A run that is not finished starts from its beginning afterwards.
+    """
+    from efface.jobs.frame import record_purge
+    from efface.runs.folder import RunFolder, open_run
+
+    with RunFolder(run, open_run(run)):
+        removed = record_purge(run)
+    typer.echo(f"{len(removed)} working files removed from {run}")

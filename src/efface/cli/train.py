@@ -1,0 +1,67 @@
+"""`efface train`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from efface.cli import options as o
+
+
+def train(
+    out: Annotated[Path | None, typer.Option(help="The run folder. The same command continues it.")] = None,
+    images: Annotated[str | None, typer.Option(help="The images to train on, as for unlearn.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help=f"What to leave out: {o.SELECTOR}. May be repeated.")
+    ] = None,
+    neutral: o.Neutral = None,
+    size: Annotated[str | None, typer.Option(help="tiny (default), small, base or large.")] = None,
+    like: Annotated[str | None, typer.Option(help="A model whose architecture is taken over.")] = None,
+    budget: o.Budget = None,
+    seed: o.Seed = None,
+    duplicates: o.Duplicates = None,
+    skip_unreadable: o.SkipUnreadable = False,
+    keep_working_files: o.KeepWorkingFiles = False,
+    config: o.Config = None,
+    set_: o.Set = None,
+    json_: o.Json = False,
+) -> None:
+    """Train a masked autoencoder from scratch.
+
+    For instance the reference: the same images --without those that are to be forgotten."""
+    from efface.errors import InputError
+    from efface.generators.mae.architecture import SIZES
+    from efface.progress import Progress
+    from efface.runs.config import TrainConfig
+    from efface.settings import unknown_name
+
+    if out is None:
+        raise InputError("give the run folder with --out RUN")
+    if size is not None and size not in SIZES:
+        raise InputError(unknown_name("size", size, SIZES))
+    values = o.collect(
+        config,
+        {
+            "images": images,
+            "without": without,
+            "neutral": neutral,
+            "like": like,
+            "budget": budget,
+            "seed": seed,
+            "duplicates": duplicates,
+            "skip_unreadable": skip_unreadable,
+            "keep_working_files": keep_working_files,
+            **{f"architecture.{name}": value for name, value in SIZES[size or "tiny"].items()},
+        },
+        set_,
+    )
+    read = TrainConfig.from_values(values)
+    from efface.jobs.training import train as run
+
+    result = run(read, out, Progress.on_terminal())
+    if json_:
+        o.show({"run": str(result.run), "model": str(result.model), "record": result.record})
+    else:
+        typer.echo(result.model)

@@ -1,0 +1,71 @@
+"""`efface unlearn`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from efface.cli import options as o
+
+
+def unlearn(
+    model: Annotated[
+        str | None, typer.Argument(help="The trained model: a folder, a hub id, or a released .pth file.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder. The same command continues it.")] = None,
+    forget: o.Forget = None,
+    images: o.Images = None,
+    retain: o.Retain = None,
+    proxy_retain: o.ProxyRetain = None,
+    neutral: o.Neutral = None,
+    retrained: o.Retrained = None,
+    method: o.Method = None,
+    corruption: o.Corruption = None,
+    budget: o.Budget = None,
+    seed: o.Seed = None,
+    duplicates: o.Duplicates = None,
+    skip_unreadable: o.SkipUnreadable = False,
+    extractor: o.Extractor = None,
+    keep_working_files: o.KeepWorkingFiles = False,
+    with_pictures: o.WithPictures = False,
+    config: o.Config = None,
+    set_: o.Set = None,
+    json_: o.Json = False,
+) -> None:
+    """Make a model forget chosen images.
+
+    Leaves RUN/model, results.json, record.json, report.html and log.jsonl.
+
+    Two ways to say which images: --forget and --retain as folders of their own, or --images with all
+    that the model was trained on and --forget choosing within it.
+    """
+    from efface.cli.outcome import tell_run
+    from efface.errors import InputError
+    from efface.progress import Progress
+    from efface.runs.config import RunConfig
+
+    if out is None:
+        raise InputError("give the run folder with --out RUN")
+    values = o.collect(
+        config,
+        {
+            "model.path": model,
+            **o.image_options(images, forget, retain, neutral, proxy_retain, duplicates, skip_unreadable),
+            "retrained": retrained,
+            "method.name": method,
+            "corruption": corruption,
+            "budget": budget,
+            "seed": seed,
+            "evaluation.extractor": extractor,
+            "keep_working_files": keep_working_files,
+            "with_pictures": with_pictures,
+        },
+        set_,
+    )
+    read = RunConfig.from_values(values)
+    from efface.jobs.unlearning import unlearn as run
+
+    result = run(read, out, Progress.on_terminal())
+    tell_run(result.run, result.rows, json_)

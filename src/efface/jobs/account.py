@@ -1,0 +1,114 @@
+"""The account that every job gives of itself: sets, models and figures, as the record holds them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from efface.evaluation.protocol import Evaluation, view_batches
+from efface.evaluation.results import SetName, write_results
+from efface.evaluation.settings import EvaluationSettings
+from efface.files import flush_folder, write_json, write_text
+from efface.generators.base import Generator
+from efface.images.items import ImageSet
+from efface.images.selection import Split
+from efface.jobs.preparation import Prepared
+from efface.metrics.extractors import FeatureExtractor
+from efface.runs.record import write_manifest
+
+IMAGES_FOR_RISKS = 16
+
+
+def split_facts(split: Split) -> dict[str, Any]:
+    """How the sets came about: what was left out, what was found twice, and the notes."""
+    return {
+        "notes": list(split.notes),
+        "proxy_retain": split.proxy,
+        "skipped": {
+            "count": len(split.skipped),
+            "reasons": sorted({fault.reason for fault in split.skipped}),
+        },
+        "duplicates": {
+            "exact": split.duplicates.count("exact"),
+            "near": split.duplicates.count("near"),
+            "action": split.duplicates.action,
+            "distance": split.duplicates.distance,
+        },
+    }
+
+
+def manifests(run: Path, sets: Mapping[SetName, ImageSet], key: bytes) -> dict[str, Any]:
+    """Write the manifest of every set; returns their counts and digests."""
+    return {name: write_manifest(run, name, images, key) for name, images in sets.items()}
+
+
+def model_facts(generator: Generator) -> dict[str, Any]:
+    """Digest of a model's weights, and what it is."""
+    return {"weights": generator.weights_digest(), "description": generator.describe()}
+
+
+def extractor_facts(extractor: FeatureExtractor) -> dict[str, Any]:
+    """Which features were used, and what their distances compare with."""
+    return {
+        "name": extractor.name,
+        "dimension": extractor.dimension,
+        "digest": extractor.digest,
+        "comparable_to": extractor.comparable_to,
+    }
+
+
+def some_images(prepared: Prepared, settings: EvaluationSettings) -> Tensor:
+    """A few centre crops of retain (else forget) images, uint8 `[B, 3, size, size]`."""
+    images = prepared.split.retain if len(prepared.split.retain) else prepared.split.forget
+    some = images.subset(range(min(len(images), IMAGES_FOR_RISKS)))
+    settings = settings.model_copy(update={"batch_size": IMAGES_FOR_RISKS, "crops_per_image": 1})
+    return next(view_batches(some, prepared.cache, prepared.generator.image_size, settings))[0]
+
+
+def write_evaluation(
+    folder: Path, evaluation: Evaluation, sets: Mapping[SetName, ImageSet], key: bytes
+) -> None:
+    """Write results.json, results.csv, per_image.csv and worst.json; images appear by keyed id."""
+    write_results(folder, evaluation.rows)
+    keyed = {
+        id_: keyed_id
+        for images in sets.values()
+        for id_, keyed_id in zip(images.ids, images.keyed_ids(key), strict=True)
+    }
+    metrics = list(dict.fromkeys(name for values in evaluation.per_image.values() for name in values))
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["model", "set", "image", *metrics])
+    for (model, set_name), values in evaluation.per_image.items():
+        for place, id_ in enumerate(sets[set_name].ids):
+            row = [repr(float(values[name][place])) if name in values else "" for name in metrics]
+            writer.writerow([model, set_name, keyed[id_], *row])
+    write_text(folder / "per_image.csv", table.getvalue())
+    worst = [
+        {**asdict(entry), "name": keyed[entry.name] if entry.kind == "image" else entry.name}
+        for entry in evaluation.worst
+    ]
+    write_json(folder / "worst.json", worst)
+
+
+def save_model(generator: Generator, folder: Path) -> None:
+    """Put a model's folder in place at once: written beside it, flushed, renamed."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    generator.save_pretrained(temporary)
+    for path in temporary.rglob("*"):
+        if path.is_file():
+            with open(path, "rb+") as file:
+                os.fsync(file.fileno())
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(temporary, folder)
+    flush_folder(folder.parent)

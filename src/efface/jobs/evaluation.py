@@ -1,0 +1,113 @@
+"""`evaluate`: figures, record and page for models that are there already."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from efface.corruptions import parse_corruption
+from efface.errors import Faults
+from efface.evaluation.results import ModelName, Row, read_results
+from efface.generators import load_generator
+from efface.generators.base import Generator
+from efface.jobs.account import extractor_facts, manifests, model_facts, some_images, split_facts
+from efface.jobs.frame import begin, conclude, run_folder
+from efface.jobs.preparation import Prepared, attempt, load_reference, read_images
+from efface.jobs.unlearning import measure, sources
+from efface.metrics.extractors import load_extractor
+from efface.progress import Progress
+from efface.reports.page import write_report
+from efface.runs.config import EvaluateConfig
+from efface.runs.folder import RunFolder
+from efface.runs.record import read_record
+
+CLAIM = "Models were compared; none was changed, and nothing is claimed of how they came about."
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """A finished evaluation: where it lies, its rows of figures and its record."""
+
+    run: Path
+    rows: list[Row]
+    record: dict[str, Any]
+
+
+def evaluate_models(config: EvaluateConfig, out: Path, progress: Progress | None = None) -> EvaluateResult:
+    """Compare the models that `config` names, in the folder `out`; raises as `unlearn` does."""
+    with run_folder(config, out, progress) as (run, spoken):
+        if run.finished("record"):
+            spoken.say(f"{out} is finished already; nothing to do")
+        else:
+            _evaluate(config, run, spoken)
+        return EvaluateResult(run.path, read_results(run.path), read_record(run.path))
+
+
+def _evaluate(config: EvaluateConfig, run: RunFolder, progress: Progress) -> None:
+    began = time.monotonic()
+    begin(run)
+    models, prepared = _prepare(config, run, progress)
+    risks = prepared.generator.risks(some_images(prepared, config.evaluation))
+    for risk in risks:
+        progress.say(f"warning: {risk}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        measure(config, run, models, prepared, device, progress)
+        described = {name: model_facts(model) for name, model in models.items()}
+        sets = manifests(run.path, prepared.sets, run.key)
+    finally:
+        prepared.cache.close()
+    retrained = described.get("retrained")
+    conclude(
+        config,
+        run,
+        progress,
+        {
+            "kind": "evaluation",
+            "claim": {"level": "empirical", "words": CLAIM},
+            "request": config.request.as_dict(),
+            "durations": {"evaluation": round(time.monotonic() - began, 3)},
+            "model": {"before": described["original"], "after": None},
+            "retrained": {**retrained, "stages": config.retrained_stages} if retrained else None,
+            "sources": sources(**described),
+            "method": None,
+            "training": None,
+            "corruption": config.corruption,
+            "seeds": {"evaluation": config.evaluation.seed},
+            "sets": sets,
+            **split_facts(prepared.split),
+            "risks": risks,
+            "evaluation": {**config.evaluation.as_dict(), "extractor": extractor_facts(prepared.extractor)},
+        },
+    )
+    write_report(run.path)
+    run.finish("record", True)
+
+
+def _prepare(
+    config: EvaluateConfig, run: RunFolder, progress: Progress
+) -> tuple[dict[ModelName, Generator], Prepared]:
+    models: dict[ModelName, Generator] = {}
+    with Faults("these models cannot be compared") as faults:
+        original = attempt(lambda: load_generator(config.original), faults)
+        if original:
+            models["original"] = original
+        asked: dict[ModelName, Any] = {"unlearned": config.unlearned, "retrained": config.retrained}
+        for name, settings in asked.items():
+            model = attempt(lambda settings=settings: load_reference(settings, original), faults)  # type: ignore[misc]
+            if model:
+                models[name] = model
+        extractor = attempt(lambda: load_extractor(config.evaluation.extractor), faults)
+        corruption = parse_corruption(config.corruption)
+        if original:
+            attempt(lambda: corruption.check(original.image_size, original.grid), faults)
+    assert original is not None
+    assert extractor is not None
+    cache, split = read_images(
+        config.images, run.work / "cache", config.stored_side, original.image_size, False, progress
+    )
+    return models, Prepared(original, corruption, split, cache, extractor, models.get("retrained"))

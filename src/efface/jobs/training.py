@@ -1,0 +1,181 @@
+"""`train`: a model from scratch, for instance the reference that never saw the forget images."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from efface.errors import Faults, InputError
+from efface.generators import load_generator
+from efface.generators.base import Generator, Moments
+from efface.generators.mae.generator import MaeGenerator
+from efface.images.cache import PixelCache
+from efface.images.items import ImageSet
+from efface.images.selection import ImagesSettings, Split, split_images
+from efface.images.sources import open_images
+from efface.jobs.account import manifests, model_facts, save_model, split_facts
+from efface.jobs.frame import begin, conclude, run_folder
+from efface.jobs.preparation import attempt, stored_side
+from efface.jobs.unlearning import training_facts
+from efface.methods.generator.retrain import Retrain
+from efface.progress import Progress
+from efface.runs.config import TrainConfig
+from efface.runs.folder import RunFolder
+from efface.runs.record import file_digests, read_record
+from efface.training.data import per_stream
+from efface.training.loop import Data, Trainer
+from efface.training.optimisation import accelerator as make_accelerator
+from efface.training.phases import Training
+from efface.training.settings import parse_budget
+
+CLAIM = "A model trained from fresh weights on the images named below and on no others."
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained model: its run folder and record."""
+
+    run: Path
+    record: dict[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The folder of the trained model."""
+        return self.run / "model"
+
+    def generator(self) -> Generator:
+        """The trained model, opened."""
+        return load_generator(str(self.model))
+
+
+def train(config: TrainConfig, out: Path, progress: Progress | None = None) -> TrainResult:
+    """Train, or continue to train, what `config` describes in the folder `out`; raises as `unlearn` does."""
+    accelerator = make_accelerator(config.training)
+    first = accelerator.is_main_process
+    with run_folder(config, out, progress, first) as (run, spoken):
+        accelerator.wait_for_everyone()
+        if run.finished("record"):
+            spoken.say(f"{out} is finished already; nothing to do")
+            return TrainResult(run.path, read_record(run.path))
+        began = time.monotonic()
+        with accelerator.main_process_first():
+            generator, cache, split = _prepare(config, run, accelerator.num_processes, spoken)
+        if first and not run.finished("preparation"):
+            begin(run)
+            run.finish("preparation", _preparation(run, split, time.monotonic() - began))
+        if not run.finished("training"):
+            report = Trainer(
+                generator,
+                [phase for phase in Retrain().phases() if isinstance(phase, Training)],
+                Data({"retain": split.retain}, cache, generator.training_corruption, _no_moments()),
+                config.training,
+                config.seed,
+                accelerator,
+                folder=run.work,
+                config_digest=config.digest(),
+                budget=parse_budget(config.budget) if config.budget else None,
+                progress=spoken,
+            ).run()
+            if first:
+                save_model(generator, run.model)
+                after = {**model_facts(generator), "files": file_digests(run.model)}
+                changed = len(generator.trained_parameters("all"))
+                run.finish("training", {**asdict(report), "changed_tensors": changed, "after": after})
+        cache.close()
+        if first:
+            conclude(config, run, spoken, _facts(config, run))
+            run.finish("record", True)
+        accelerator.wait_for_everyone()
+        return TrainResult(run.path, read_record(run.path))
+
+
+def _prepare(
+    config: TrainConfig, run: RunFolder, processes: int, progress: Progress
+) -> tuple[Generator, PixelCache, Split]:
+    with Faults("this training cannot start") as faults:
+        generator = attempt(lambda: new_generator(config), faults)
+        try:
+            per_stream(config.training.batch_size, 1, processes)
+        except ValueError as error:
+            faults.add(f"training.batch_size: {error}")
+    assert generator is not None
+    cache = PixelCache(run.work / "cache", config.stored_side or stored_side(generator.image_size))
+    try:
+        split = _split(config, cache, progress)
+    finally:
+        progress.finish_counting()
+    for note in split.notes:
+        progress.say(f"note: {note}")
+    return generator, cache, split
+
+
+def new_generator(config: TrainConfig) -> Generator:
+    """Fresh weights in the shape that `config` asks for."""
+    if config.like is None:
+        return MaeGenerator.new(config.seed, **config.architecture.transformers_config())
+    generator = load_generator(config.like)
+    generator.reinitialise(config.seed)
+    return generator
+
+
+def _split(config: TrainConfig, cache: PixelCache, progress: Progress) -> Split:
+    """What is trained on (`retain`) and what is left out (`forget`, `neutral`)."""
+    left_out = config.without or config.neutral
+    if left_out:
+        settings = ImagesSettings(
+            images=config.images,
+            forget=config.without or config.neutral,
+            neutral=config.neutral if config.without else (),
+            duplicates=config.duplicates,
+            near_duplicate_distance=config.near_duplicate_distance,
+            skip_unreadable=config.skip_unreadable,
+        )
+        split = split_images(settings, needs_retain=True, cache=cache, progress=progress.count)
+        if not config.without:
+            return Split(
+                ImageSet(), split.retain, split.forget, False, split.skipped, split.duplicates, split.notes
+            )
+        return split
+    images = open_images(config.images, skip_unreadable=config.skip_unreadable, progress=progress.count)
+    skipped = cache.add(images, progress.count, config.skip_unreadable)
+    images = images.without({fault.id for fault in skipped})
+    if not len(images):
+        raise InputError(f"no image of {config.images} can be read")
+    return Split(ImageSet(), images, ImageSet(), skipped=(*images.skipped, *skipped))
+
+
+def _preparation(run: RunFolder, split: Split, seconds: float) -> dict[str, Any]:
+    sets = {"forget": split.forget, "retain": split.retain, "neutral": split.neutral}
+    return {
+        "seconds": round(seconds, 3),
+        **split_facts(split),
+        "sets": manifests(run.path, sets, run.key),  # type: ignore[arg-type]
+    }
+
+
+def _facts(config: TrainConfig, run: RunFolder) -> dict[str, Any]:
+    preparation, training = run.finished("preparation"), run.finished("training")
+    return {
+        "kind": "training",
+        "claim": {"level": "exact", "words": CLAIM},
+        "request": None,
+        "durations": {"preparation": preparation["seconds"], "training": round(training["seconds"], 3)},
+        "model": {"before": None, "after": training["after"]},
+        "retrained": None,
+        "sources": {},
+        "method": None,
+        "training": {**config.training.as_dict(), **training_facts(training), "budget": config.budget},
+        "corruption": None,
+        "seeds": {"training": config.seed},
+        **{name: preparation[name] for name in ("sets", "proxy_retain", "skipped", "duplicates", "notes")},
+        "risks": [],
+        "evaluation": None,
+    }
+
+
+def _no_moments() -> Moments:
+    return Moments(torch.zeros(3), torch.ones(3))

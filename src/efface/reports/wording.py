@@ -1,0 +1,167 @@
+"""Numbers, times and settings as a reader who is no engineer takes them in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def figure(value: float, digits: int = 4) -> str:
+    """`value` with so many significant digits; powers of ten only for the very small and large.
+
+    >>> figure(0.0767157), figure(11.51658), figure(-0.000024, 2), figure(3.25e-9, 2)
+    ('0.07672', '11.52', '−0.000024', '3.2 × 10⁻⁹')
+    """
+    if value and not 1e-6 <= abs(value) < 1e7:
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        text = f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}"
+    else:
+        text = f"{value:.{decimals(value, digits)}f}"
+    return text.replace("-", "−")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A difference, with its sign."""
+    return ("+" if value > 0 else "") + figure(value, digits)
+
+
+def interval(low: float | None, high: float | None, digits: int = 3) -> str | None:
+    """Both bounds with the decimals of the larger one; None where there is no interval.
+
+    >>> interval(0.072509, 0.081474), interval(-0.0012, 0.013, 2)
+    ('0.0725 to 0.0815', '−0.001 to 0.013')
+    """
+    if low is None or high is None:
+        return None
+    largest = max(abs(low), abs(high))
+    if largest and not 1e-6 <= largest < 1e7:
+        return f"{figure(low, digits)} to {figure(high, digits)}"
+    places = decimals(largest, digits)
+    return f"{low:.{places}f} to {high:.{places}f}".replace("-", "−")
+
+
+def compared(value: float, reference: float) -> str:
+    """How `value` stands to `reference`, to be followed by whose it is.
+
+    >>> compared(2.5, 1), compared(1.003, 1), compared(0.4, 1), compared(1, 1)
+    ('2.5 times', '0.30 % above', '0.40 times', 'the same as')
+    """
+    if value == reference:
+        return "the same as"
+    if reference <= 0 or value < 0:
+        return f"{figure(value)} against {figure(reference)} of"
+    ratio = value / reference
+    if 0.9 < ratio < 1.1:
+        return f"{_percent(ratio)} % {'above' if ratio > 1 else 'below'}"
+    return "more than 1000 times" if ratio > 1000 else f"{_times(ratio)} times"
+
+
+def ratio(value: float, reference: float) -> str:
+    """The same in the fewest signs.
+
+    >>> ratio(2.5, 1), ratio(1.003, 1), ratio(0.999, 1), ratio(1, 1)
+    ('× 2.5', '+0.30 %', '−0.10 %', 'unchanged')
+    """
+    if value == reference:
+        return "unchanged"
+    if reference <= 0 or value < 0:
+        return f"{signed(value - reference)}"
+    share = value / reference
+    if 0.9 < share < 1.1:
+        return f"{'+' if share > 1 else '−'}{_percent(share)} %"
+    return "× 1000 or more" if share > 1000 else f"× {_times(share)}"
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(5.94), duration(105), duration(7260)
+    ('5.9 s', '1 min 45 s', '2 h 1 min')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def moment(text: str | None) -> str:
+    """An ISO time or date in words, UTC where it says so; other text as it is.
+
+    >>> moment("2026-11-21T09:59:16+00:00"), moment("2026-11-03")
+    ('21 November 2026, 09:59 UTC', '3 November 2026')
+    """
+    if not text:
+        return "not stated"
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    day = f"{when.day} {MONTHS[when.month - 1]} {when.year}"
+    if len(text) <= len("2026-11-03"):
+        return day
+    zone = {"UTC": " UTC", "UTC+00:00": " UTC"}.get(
+        when.tzname() or "", f" {when.tzname()}" if when.tzname() else ""
+    )
+    return f"{day}, {when:%H:%M}{zone}"
+
+
+def setting(value: Any) -> str:
+    """A setting's value in words."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name_of(key)} {setting(inner)}" for key, inner in value.items()) or "none"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(setting(inner) for inner in value) or "none"
+    return str(value)
+
+
+def name_of(key: object) -> str:
+    """A key of the record as words."""
+    return str(key).replace("_", " ")
+
+
+def counted(count: int, singular: str, plural: str = "") -> str:
+    """
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1200 images')
+    """
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"
+
+
+def sentence(text: str) -> str:
+    """
+    >>> sentence("the model may be untrained"), sentence("Is it?")
+    ('The model may be untrained.', 'Is it?')
+    """
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def decimals(value: float, digits: int) -> int:
+    """Decimals that show `digits` significant digits of `value`."""
+    return max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
+
+
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+    "November", "December",
+)  # fmt: skip
+
+
+def _percent(share: float) -> str:
+    percent = abs(share - 1) * 100
+    return "less than 0.01" if percent < 0.01 else figure(percent, 2)
+
+
+def _times(share: float) -> str:
+    return f"{share:.0f}" if share >= 10 else f"{share:.1f}" if share >= 1 else figure(share, 2)
