@@ -173,7 +173,12 @@ def _measure(config: RunConfig, prepared: Prepared, found: Plan) -> None:
     trainer = Trainer(
         generator,
         phases,
-        Data({**sets}, prepared.cache, prepared.corruption, pixel_moments(small.forget, prepared.cache)),
+        Data(
+            {str(name): images for name, images in sets.items()},
+            prepared.cache,
+            prepared.corruption,
+            pixel_moments(small.forget, prepared.cache),
+        ),
         settings,
         config.seed,
         make_accelerator(settings),

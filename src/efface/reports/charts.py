@@ -30,7 +30,7 @@ MARKS: dict[ModelName, tuple[str, str]] = {
     "retrained": ("#d55e00", "D"),
 }
 INK, FAINT = "#333333", "#d9d9d6"
-WIDTH = 3.4
+WIDTH = 2.9
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _error_chart(title: str, rows: Sequence[Row], widest: float, name: str) -> C
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=FAINT, linewidth=0.6)
-        axes.set_xlabel("mean squared error (intensity 0 to 1, squared)")
+        axes.set_xlabel("squared error (intensity 0 to 1)")
     values = (f"{row.model} {number(row.value or 0.0)}{_bounds(row)}" for row in rows)
     alt = f"{title}, error in the hidden region: {'; '.join(values)}. The dashed line is the {yardstick.model} model."
     return Chart(title, _with_alt(drawn[0], alt), alt)
@@ -135,7 +135,7 @@ def _drawing(name: str, height: float) -> Iterator[tuple[Axes, list[str]]]:
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         yield axes, drawn
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

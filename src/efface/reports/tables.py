@@ -13,7 +13,7 @@ from efface.reports.wording import counted, figure, interval, ratio, signed
 DIRECTIONS = {
     "up": "higher is better",
     "down": "lower is better",
-    "match_retrained": "the retrained model's value is the goal, neither higher nor lower",
+    "match_retrained": "the goal is the retrained model's value",
 }
 ABOUT: dict[SetName, str] = {
     "forget": "The images that were to be forgotten.",
@@ -82,7 +82,7 @@ class WorstTable:
 def set_tables(rows: Iterable[Row], extractor_digest: str = "", proxy_retain: bool = False) -> list[SetTable]:
     """Tables in the order forget, retain, neutral; one for each corruption and sampler that was measured."""
     rows = list(rows)
-    tables = []
+    tables: list[SetTable] = []
     for set_name in SETS:
         mine = [row for row in rows if row.set == set_name]
         for conditions in dict.fromkeys((row.corruption, row.sampler) for row in mine):
@@ -177,8 +177,8 @@ def _meaning(row: Row, bounds: str | None) -> str:
     worse = (row.distance > 0) == (info.better == "down")
     word = "worse" if worse else "better"
     if row.set == "forget" and row.reference == "retrained" and row.model == "unlearned":
-        return f"{word} than the retrained model: {'overshoot' if worse else 'undershoot'}"
-    return f"{word} than the {row.reference} model"
+        return f"restores {word} than the retrained model: {'overshoot' if worse else 'undershoot'}"
+    return f"restores {word} than the {row.reference} model"
 
 
 def _worst_entry(entry: Worst) -> dict[str, str]:

@@ -71,6 +71,8 @@ def ratio(value: float, reference: float) -> str:
     if reference <= 0 or value < 0:
         return f"{signed(value - reference)}"
     share = value / reference
+    if abs(share - 1) < 1e-4:
+        return "under 0.01 %"
     if 0.9 < share < 1.1:
         return f"{'+' if share > 1 else '−'}{_percent(share)} %"
     return "× 1000 or more" if share > 1000 else f"× {_times(share)}"
