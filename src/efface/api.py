@@ -51,9 +51,9 @@ def unlearn(
     `settings` are those of `RunConfig`: `corruption`, `seed`, `budget`, `training={...}`, `evaluation={...}`.
     Raises `InputError` before anything changes, `RunRefused`, and `Stopped` with everything kept.
     """
-    config = RunConfig.from_values(
-        _run_values(model, forget, retain, neutral, proxy_retain, images, retrained, method, settings)
-    )
+    sets = _images(images, forget, retain, neutral, proxy_retain, settings.pop("duplicates", None))
+    models = _models(model=model, retrained=retrained)
+    config = RunConfig.from_values({**models, "images": sets, "method": method, **settings})
     return unlearn_run(config, Path(out), progress)
 
 
@@ -71,9 +71,9 @@ def plan(
     **settings: Any,
 ) -> Plan:
     """All faults and risks of such a run, what it would change and cost; nothing is written."""
-    config = RunConfig.from_values(
-        _run_values(model, forget, retain, neutral, proxy_retain, images, retrained, method, settings)
-    )
+    sets = _images(images, forget, retain, neutral, proxy_retain, settings.pop("duplicates", None))
+    models = _models(model=model, retrained=retrained)
+    config = RunConfig.from_values({**models, "images": sets, "method": method, **settings})
     return plan_run(config, progress)
 
 

@@ -78,7 +78,7 @@ def _loaded(path: Path) -> torch.jit.ScriptModule:
         with warnings.catch_warnings():
             # torch recommends another format for new files; this file exists only in this one.
             warnings.simplefilter("ignore", DeprecationWarning)
-            network = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+            network = torch.jit.load(str(path), map_location="cpu")
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"feature extractor inception: {path} is no TorchScript file: {reason}") from None
