@@ -29,7 +29,7 @@ def sha256_of_file(path: Path) -> str:
 
 def sha256_of_json(value: Any) -> str:
     """Hex sha256 of `value` as canonical JSON (sorted keys, no spaces, UTF-8)."""
-    return sha256_of_bytes(canonical_json(value).encode())
+    return sha256_of_bytes(canonical_json(value).encode("utf-8", "backslashreplace"))
 
 
 def canonical_json(value: Any) -> str:
@@ -58,9 +58,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path`, atomically."""
+    """Write `text` as UTF-8 to `path`, atomically.
+
+    A lone surrogate (a byte of a file name that is no UTF-8) becomes `\\udcXX`, its escape in JSON.
+    """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

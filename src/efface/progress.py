@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,11 @@ class Progress:
             self._console.print(text, markup=False, soft_wrap=True)
 
     def log(self, event: str, **values: Any) -> None:
-        """One line of the JSONL log; the write is flushed."""
+        """One line of the JSONL log; the write is flushed. JSON has no NaN or infinity: they become null."""
         if self._log is None:
             return
+        odd = {name for name, value in values.items() if isinstance(value, float) and not isfinite(value)}
+        values |= dict.fromkeys(odd)
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **values}
         with open(self._log, "a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=True) + "\n")

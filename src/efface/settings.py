@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -44,6 +44,10 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
         place = ".".join(str(part) for part in fault["loc"]) or model.__name__
         if fault["type"] == "extra_forbidden":
             problems.append(unknown_name("setting", place, valid_keys(model, fault["loc"][:-1])))
+        elif fault["type"] == "missing":
+            problems.append(f"{place}: it is needed and was not given")
+        elif fault["type"] == "value_error":
+            problems.append(f"{place}: {fault['ctx']['error']}")
         else:
             problems.append(f"{place}: {fault['msg']}, got {fault['input']!r}")
     return problems
@@ -66,10 +70,11 @@ def valid_keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str
     current: type[BaseModel] = model
     for part in place:
         field = current.model_fields.get(str(part))
-        kind = field.annotation if field else None
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not inner:
             return []
-        current = kind
+        current = inner[0]
     return list(current.model_fields)
 
 

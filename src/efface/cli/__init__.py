@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
@@ -16,10 +20,24 @@ from efface.cli.report import report
 from efface.cli.train import train
 from efface.cli.unlearn import unlearn
 from efface.cli.verify import verify
-from efface.errors import EXIT_CODES, EffaceError
+from efface.errors import EXIT_CODES, EffaceError, Stopped
 
 HELP = "Make an image model forget chosen images, and show what that did."
 EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
+
+
+def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
+    """Ctrl-C as an expected end, with its exit code and a sentence."""
+
+    @functools.wraps(verb)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            verb(*arguments, **options)
+        except KeyboardInterrupt:
+            raise Stopped("stopped. What was finished is kept; the same command continues.") from None
+
+    return run
+
 
 app = typer.Typer(
     name="efface",
@@ -42,7 +60,7 @@ for name, verb in (
     ("purge", purge),
     ("list", list_),
 ):
-    app.command(name)(verb)
+    app.command(name)(_interruptible(verb))
 
 
 @app.callback(invoke_without_command=True)
@@ -61,6 +79,8 @@ def main() -> None:
     # model libraries print notices of their own; ours are the ones that matter here
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # outside of training, which stops at its next step, both signals end the work at once
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except EffaceError as error:

@@ -93,5 +93,7 @@ def _of_run(run: Path, values: dict[str, object]) -> dict[str, object]:
     }
     for name, value in values.items():
         before = taken.get(name)
-        taken[name] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+        # another model brings its own settings; other sections keep what is not given anew
+        joined = isinstance(before, dict) and isinstance(value, dict) and "path" not in value
+        taken[name] = {**before, **value} if joined else value
     return taken

@@ -81,9 +81,10 @@ WithPictures = Annotated[
 
 def collect(config: Path | None, options: dict[str, Any], overrides: Iterable[str] | None) -> dict[str, Any]:
     """Plain config values; `options` are dotted keys whose value None means that it was not given."""
+    from efface.runs.config import written_out
     from efface.settings import read_yaml, with_overrides
 
-    values = read_yaml(config) if config else {}
+    values = written_out(read_yaml(config)) if config else {}
     for name, value in options.items():
         if value is None or value is False or value == []:
             continue
@@ -91,14 +92,10 @@ def collect(config: Path | None, options: dict[str, Any], overrides: Iterable[st
         place = values
         for section in sections:
             inner = place.get(section)
-            if not isinstance(inner, dict):
-                # `model: PATH` and `method: NAME` are short for a section with that entry
-                short = {"model": "path", "method": "name"}.get(section)
-                inner = {short: inner} if short and isinstance(inner, str) else {}
-                place[section] = inner
-            place = inner
+            place[section] = inner if isinstance(inner, dict) else {}
+            place = place[section]
         place[last] = value
-    return with_overrides(values, overrides or [])
+    return with_overrides(written_out(values), overrides or [])
 
 
 def image_options(

@@ -7,6 +7,7 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -126,5 +127,19 @@ def pixels(fraction: float, size: int) -> int:
 
 
 def number(value: float) -> str:
-    """A number without trailing zeros."""
-    return f"{value:g}"
+    """The shortest text that reads back to the same number.
+
+    >>> number(0.5), number(1.0), number(1 / 3)
+    ('0.5', '1', '0.3333333333333333')
+    """
+    return repr(float(value)).removesuffix(".0")
+
+
+def rounded_up(value: float) -> str:
+    """`value` in at most four decimals, never below it."""
+    return number(math.ceil(round(value * 1e4, 6)) / 1e4)
+
+
+def rounded_down(value: float) -> str:
+    """`value` in at most four decimals, never above it."""
+    return number(math.floor(round(value * 1e4, 6)) / 1e4)

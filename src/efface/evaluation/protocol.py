@@ -229,7 +229,7 @@ class _Table:
             return (
                 frechet_distance(features, self.truth),
                 None,
-                "a point value; see kernel_distance for an interval",
+                "a point value; the kernel distance carries the interval",
             )
         if len(self.images) < FEWEST_GROUPS:
             return None, None, f"not available: fewer than {FEWEST_GROUPS} photos"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from efface.settings import Settings
 
@@ -28,7 +28,7 @@ class ModelSettings(Settings):
     image_mean: tuple[float, float, float] | None = Field(
         None, description="channel means of the training input; default: the file's, else ImageNet's"
     )
-    image_std: tuple[float, float, float] | None = Field(
+    image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(
         None,
         description="channel standard deviations of the training input; default: the file's, else ImageNet's",
     )

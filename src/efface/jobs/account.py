@@ -16,13 +16,14 @@ from torch import Tensor
 from efface.evaluation.protocol import Evaluation, view_batches
 from efface.evaluation.results import SetName, write_results
 from efface.evaluation.settings import EvaluationSettings
-from efface.files import flush_folder, write_json, write_text
+from efface.errors import RunRefused
+from efface.files import flush_folder, sha256_of_bytes, write_json, write_text
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
 from efface.images.selection import Split
 from efface.jobs.preparation import Prepared
 from efface.metrics.extractors import FeatureExtractor
-from efface.runs.record import write_manifest
+from efface.runs.record import manifest_text, write_manifest
 
 IMAGES_FOR_RISKS = 16
 
@@ -34,7 +35,8 @@ def split_facts(split: Split) -> dict[str, Any]:
         "proxy_retain": split.proxy,
         "skipped": {
             "count": len(split.skipped),
-            "reasons": sorted({fault.reason for fault in split.skipped}),
+            # without what stands in brackets: it may quote a part of the plain id
+            "reasons": sorted({fault.reason.partition(" (")[0] for fault in split.skipped}),
         },
         "duplicates": {
             "exact": split.duplicates.count("exact"),
@@ -48,6 +50,27 @@ def split_facts(split: Split) -> dict[str, Any]:
 def manifests(run: Path, sets: Mapping[SetName, ImageSet], key: bytes) -> dict[str, Any]:
     """Write the manifest of every set; returns their counts and digests."""
     return {name: write_manifest(run, name, images, key) for name, images in sets.items()}
+
+
+def refuse_other_images(sets: Mapping[SetName, ImageSet], key: bytes, recorded: Mapping[str, Any]) -> None:
+    """Raise `RunRefused` if a continued run would go on with other images than its manifests name."""
+    changed = [
+        f"{name}: {recorded[name]['count']} images when the run began, {len(images)} now"
+        for name, images in sets.items()
+        if sha256_of_bytes(manifest_text(images, key).encode()) != recorded[name]["sha256"]
+    ]
+    if changed:
+        raise RunRefused(
+            "the images are no longer those with which this run began; put them back to continue it, or choose "
+            "another --out folder. What differs:\n" + "\n".join(f"  - {line}" for line in changed)
+        )
+
+
+def only_retain_images(preparation: Mapping[str, Any]) -> bool:
+    """Whether nothing but the named retain images, free of copies of forgotten ones, is trained on."""
+    duplicates = preparation["duplicates"]
+    ignored = duplicates["action"] == "ignore" and (duplicates["exact"] or duplicates["near"])
+    return not (preparation["proxy_retain"] or ignored)
 
 
 def model_facts(generator: Generator) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from efface.errors import Stopped
+from efface.errors import InputError, Stopped
 from efface.evaluation.results import read_results
 from efface.jobs.limits import limits_of
 from efface.progress import Progress
+from efface.reports.page import write_report
 from efface.runs.environment import environment
-from efface.runs.folder import RunFolder, purge, working_files
+from efface.runs.folder import STARTED, RunFolder, purge, working_files
 from efface.runs.record import RESULT_FILES, file_digests, read_record, write_record
 
 
@@ -23,12 +24,16 @@ def run_folder(
 ) -> Iterator[tuple[RunFolder, Progress]]:
     """Hold `out` for the run of `config` while the block runs; only the first process writes and speaks.
 
-    A fault of the file system becomes `Stopped`: what was finished is kept.
+    A fault of the file system becomes `Stopped`: what was finished is kept. Wrong input that is found before
+    any part is finished leaves `out` as it was.
     """
     with RunFolder(Path(out), config.as_dict(), shared=not first) as run:
         spoken = (progress or Progress()) if first else Progress()
         try:
             yield run, spoken.logging_to(run.log) if first else spoken
+        except InputError:
+            run.abandon()
+            raise
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             raise Stopped(
@@ -47,7 +52,7 @@ def conclude(config: Any, run: RunFolder, progress: Progress, facts: dict[str, A
         run.path,
         {
             **facts,
-            "started": run.finished("started"),
+            "started": run.finished(STARTED),
             "finished": now(),
             "config": {"sha256": config.digest()},
             "results": {"files": file_digests(run.path, RESULT_FILES), "rows": len(rows)}
@@ -61,7 +66,7 @@ def conclude(config: Any, run: RunFolder, progress: Progress, facts: dict[str, A
 
 
 def record_purge(path: Path) -> list[str]:
-    """Remove the working files of a finished or stopped run; a finished run's record says so afterwards."""
+    """Remove the working files of a run; a finished run's record and page say so afterwards."""
     removed = purge(path)
     if (path / "record.json").exists():
         record = read_record(path)
@@ -70,13 +75,15 @@ def record_purge(path: Path) -> list[str]:
         write_record(
             path, {name: value for name, value in record.items() if name not in ("schema", "digest")}
         )
+        if (path / "report.html").exists():
+            write_report(path)
     return removed
 
 
 def begin(run: RunFolder) -> None:
     """Remember when the run was started first."""
-    if not run.finished("started"):
-        run.finish("started", now())
+    if not run.finished(STARTED):
+        run.finish(STARTED, now())
 
 
 def now() -> str:

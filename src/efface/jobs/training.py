@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
+from efface.corruptions import parse_corruption
 from efface.errors import Faults, InputError
+from efface.evaluation.results import SetName
 from efface.generators import load_generator
 from efface.generators.base import Generator, Moments
 from efface.generators.mae.generator import MaeGenerator
@@ -17,7 +19,14 @@ from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.selection import ImagesSettings, Split, split_images
 from efface.images.sources import open_images
-from efface.jobs.account import manifests, model_facts, save_model, split_facts
+from efface.jobs.account import (
+    manifests,
+    model_facts,
+    only_retain_images,
+    refuse_other_images,
+    save_model,
+    split_facts,
+)
 from efface.jobs.frame import begin, conclude, run_folder
 from efface.jobs.preparation import attempt, stored_side
 from efface.jobs.unlearning import training_facts
@@ -67,6 +76,8 @@ def train(config: TrainConfig, out: Path, progress: Progress | None = None) -> T
         if first and not run.finished("preparation"):
             begin(run)
             run.finish("preparation", _preparation(run, split, time.monotonic() - began))
+        elif first:
+            refuse_other_images(_sets(split), run.key, run.finished("preparation")["sets"])
         if not run.finished("training"):
             report = Trainer(
                 generator,
@@ -98,6 +109,9 @@ def _prepare(
 ) -> tuple[Generator, PixelCache, Split]:
     with Faults("this training cannot start") as faults:
         generator = attempt(lambda: new_generator(config), faults)
+        if generator and config.training.corruption:
+            corruption = parse_corruption(config.training.corruption)
+            attempt(lambda: corruption.check(generator.image_size, generator.grid), faults)
         try:
             per_stream(config.training.batch_size, 1, processes)
         except ValueError as error:
@@ -149,19 +163,19 @@ def _split(config: TrainConfig, cache: PixelCache, progress: Progress) -> Split:
 
 
 def _preparation(run: RunFolder, split: Split, seconds: float) -> dict[str, Any]:
-    sets = {"forget": split.forget, "retain": split.retain, "neutral": split.neutral}
-    return {
-        "seconds": round(seconds, 3),
-        **split_facts(split),
-        "sets": manifests(run.path, sets, run.key),  # type: ignore[arg-type]
-    }
+    sets = manifests(run.path, _sets(split), run.key)
+    return {"seconds": round(seconds, 3), **split_facts(split), "sets": sets}
+
+
+def _sets(split: Split) -> dict[SetName, ImageSet]:
+    return {"forget": split.forget, "retain": split.retain, "neutral": split.neutral}
 
 
 def _facts(config: TrainConfig, run: RunFolder) -> dict[str, Any]:
     preparation, training = run.finished("preparation"), run.finished("training")
     return {
         "kind": "training",
-        "claim": {"level": "exact", "words": CLAIM},
+        "claim": {"level": "exact" if only_retain_images(preparation) else "empirical", "words": CLAIM},
         "request": None,
         "durations": {"preparation": preparation["seconds"], "training": round(training["seconds"], 3)},
         "model": {"before": None, "after": training["after"]},

@@ -14,6 +14,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from efface.errors import RunRefused
 from efface.evaluation.protocol import evaluate
 from efface.evaluation.results import ModelName, Row, read_results
 from efface.generators import load_generator
@@ -22,6 +23,8 @@ from efface.jobs.account import (
     extractor_facts,
     manifests,
     model_facts,
+    only_retain_images,
+    refuse_other_images,
     save_model,
     some_images,
     split_facts,
@@ -94,6 +97,8 @@ class _Run:
             if first and not self.run.finished("preparation"):
                 begin(self.run)
                 self.run.finish("preparation", self._preparation(prepared, time.monotonic() - began))
+            elif first:
+                self._refuse_changed_input(prepared)
             if not self.run.finished("training"):
                 self._train(prepared)
             if first and not self.run.finished("evaluation"):
@@ -121,6 +126,17 @@ class _Run:
             if retrained
             else None,
         }
+
+    def _refuse_changed_input(self, prepared: Prepared) -> None:
+        recorded = self.run.finished("preparation")
+        refuse_other_images(prepared.sets, self.run.key, recorded["sets"])
+        for name, model in (("before", prepared.generator), ("retrained", prepared.retrained)):
+            if model and model.weights_digest() != recorded[name]["weights"]:
+                what = "model" if name == "before" else "retrained model"
+                raise RunRefused(
+                    f"the {what} is no longer the one with which this run began: its weights differ. Put it back to "
+                    "continue, or choose another --out folder"
+                )
 
     def _train(self, prepared: Prepared) -> None:
         config, split, generator = self.config, prepared.split, prepared.generator
@@ -163,7 +179,7 @@ class _Run:
             run.finished(p) for p in ("preparation", "training", "evaluation")
         )
         method = config.method
-        claim = "exact" if method.claim == "exact" and _only_retain(preparation) else "empirical"
+        claim = "exact" if method.claim == "exact" and only_retain_images(preparation) else "empirical"
         return {
             "kind": "unlearning",
             "claim": {"level": claim, "words": CLAIMS[claim]},
@@ -225,10 +241,3 @@ def training_facts(training: Mapping[str, Any]) -> dict[str, Any]:
     """What the record tells of training beside its settings."""
     names = ("steps", "precision", "processes", "seconds_per_step", "resumed_from", "changed_tensors")
     return {name: training[name] for name in names}
-
-
-def _only_retain(preparation: Mapping[str, Any]) -> bool:
-    """Whether nothing but the named retain images, free of copies, reached the retrained model."""
-    duplicates = preparation["duplicates"]
-    ignored = duplicates["action"] == "ignore" and (duplicates["exact"] or duplicates["near"])
-    return not (preparation["proxy_retain"] or ignored)

@@ -69,14 +69,12 @@ def done(files: RunFiles) -> list[Fact]:
         )
         facts.append(Fact("Precision", [_precision(training)]))
         rest = {name: value for name, value in training.items() if name not in SAID and value is not None}
-        facts.append(
-            Fact("Training settings", [f"{name_of(name)}: {setting(value)}" for name, value in rest.items()])
-        )
+        facts.append(Fact("Training settings", ["; ".join(_named(rest))]))
         facts.append(Fact("Budget", [str(training["budget"])] if training.get("budget") else ["none set"]))
     if record.get("corruption"):
         facts.append(Fact("Hidden from the model", [_corruption(str(record["corruption"]))]))
     if seeds:
-        facts.append(Fact("Seeds", [f"{name_of(name)}: {setting(value)}" for name, value in seeds.items()]))
+        facts.append(Fact("Seeds", _named(seeds)))
     if record.get("started"):
         facts.append(
             Fact(
@@ -195,14 +193,18 @@ def _method(method: Mapping[str, Any]) -> list[Fact]:
     facts.append(
         Fact(
             "Its settings",
-            [f"{name_of(name)}: {setting(value)}" for name, value in settings.items()] or ["none"],
+            _named(settings) or ["none"],
         )
     )
     facts.append(
         Fact("Part that was trained", [PARTS.get(str(method.get("trains")), setting(method.get("trains")))])
     )
-    rest = [f"{name_of(name)}: {setting(value)}" for name, value in method.items() if name not in ELSEWHERE]
+    rest = _named({name: value for name, value in method.items() if name not in ELSEWHERE})
     return [*facts, Fact("More", rest)] if rest else facts
+
+
+def _named(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{name_of(name)}: {setting(value)}" for name, value in settings.items()]
 
 
 def _precision(training: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup, escape
 
 from efface.evaluation.results import MODELS, SETS, ModelName, Row, find
+from efface.images.items import printable
 from efface.reports.run_files import Steps
 from efface.reports.wording import figure as number
 from efface.reports.wording import interval, name_of
@@ -31,6 +32,7 @@ MARKS: dict[ModelName, tuple[str, str]] = {
 }
 INK, FAINT = "#333333", "#d9d9d6"
 WIDTH = 2.9
+FEW_POINTS = 40
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def _error_chart(title: str, rows: Sequence[Row], widest: float, name: str) -> C
 
 def _curve(title: str, steps: Sequence[int], values: Sequence[float], name: str) -> Chart:
     with _drawing(name, height=1.7) as (axes, drawn):
-        axes.plot(steps, values, color=MARKS["unlearned"][0], linewidth=1.3, marker="o", markersize=2.2)
+        marker = "o" if len(steps) <= FEW_POINTS else ""
+        axes.plot(steps, values, color=MARKS["unlearned"][0], linewidth=1.1, marker=marker, markersize=2.5)
         axes.grid(axis="y", color=FAINT, linewidth=0.6)
         axes.set_xlabel("step")
         axes.set_ylabel("value (no unit)")
@@ -147,6 +150,7 @@ def _drawing(name: str, height: float) -> Iterator[tuple[Axes, list[str]]]:
 
 def _with_alt(svg: str, alt: str) -> Markup:
     """The picture for screen readers as one image with `alt`; its size is left to the page."""
+    alt = printable(alt)
     opening, rest = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', opening)
     kept = f'{box[0] if box else ""} xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg"'

@@ -49,7 +49,7 @@ def report_content(files: RunFiles) -> dict[str, Any]:
         "finished": record.get("finished"),
         "claim": claim,
         "verdict": _verdict(files, str(claim.get("level"))),
-        "mismatches": files.mismatches,
+        "mismatches": ", ".join(files.mismatches),
         "is_unlearning": _is_unlearning(files),
         "asked": asked(files),
         "done": done(files),

@@ -62,7 +62,8 @@ def write_pictures(
     path = Path(folder) / "pictures.html"
     shown = list(restored(models, sets, cache, corruption, settings, count))
     tables = [(part, [[_data_url(picture) for picture in row] for row in part.rows]) for part in shown]
-    write_text(path, render("pictures.html", tables=tables, corruption=str(corruption)))
+    small = any(row[0].width < SMALLEST for part in shown for row in part.rows)
+    write_text(path, render("pictures.html", tables=tables, corruption=str(corruption), small=small))
     return path
 
 

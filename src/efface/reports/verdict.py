@@ -195,9 +195,7 @@ class _Judge:
         if original is None or unlearned is None:
             return None
         change = ratio if self.by.is_ratio else lambda value, reference: signed(value - reference)
-        beside = (
-            "no retrained model" if retrained is None else f"retrained model: {change(retrained, original)}"
-        )
+        beside = "no retrained model" if retrained is None else f"retrained: {change(retrained, original)}"
         return Tile(NAMES[name].capitalize(), change(unlearned, original), beside)
 
     def _values(self, name: SetName) -> list[float | None]:

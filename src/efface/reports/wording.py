@@ -13,7 +13,7 @@ SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def figure(value: float, digits: int = 4) -> str:
     """`value` with so many significant digits; powers of ten only for the very small and large.
 
-    >>> figure(0.0767157), figure(11.51658), figure(-0.000024, 2), figure(3.25e-9, 2)
+    >>> figure(0.0767157), figure(11.51658), figure(-0.000024, 2), figure(3.2e-9, 2)
     ('0.07672', '11.52', '−0.000024', '3.2 × 10⁻⁹')
     """
     if value and not 1e-6 <= abs(value) < 1e7:

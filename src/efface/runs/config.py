@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, field_serializer, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, field_serializer, field_validator
 
 from efface.corruptions import parse_corruption
 from efface.errors import Faults, InputError
@@ -16,13 +16,20 @@ from efface.generators.mae.architecture import Architecture
 from efface.generators.settings import ModelSettings
 from efface.images.duplicates import DEFAULT_DISTANCE
 from efface.images.selection import ImagesSettings
-from efface.methods import Method, method_class, read_method
+from efface.methods import Method, read_method
+from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.methods.generator.retrain import Retrain
-from efface.settings import Settings, unknown_name
+from efface.settings import Settings
 from efface.training.settings import TrainingSettings, parse_budget
 
 NOT_DECIDING = ("keep_working_files", "with_pictures")
 """Settings that do not change the result, so they may differ when a run is continued."""
+
+SHORT_FORMS = {
+    **dict.fromkeys(("model", "retrained", "original", "unlearned", "like"), "path"),
+    "method": "name",
+}
+"""Sections that may be given as a text alone, and the entry that the text then is."""
 
 
 class RequestSettings(Settings):
@@ -64,20 +71,11 @@ class RunConfig(Settings):
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """A config from plain values, as a YAML file holds them; raises `InputError` naming all faults."""
-        values = dict(values)
+        values = written_out(values)
         with Faults("the config cannot be used") as faults:
-            for name in sorted(set(values) - set(cls.model_fields)):
-                faults.add(unknown_name("setting", name, cls.model_fields))
-                values.pop(name)
-            method, training = _method_and_training(values, faults)
-            if isinstance(values.get("model"), str):
-                values["model"] = {"path": values["model"]}
-            if isinstance(values.get("retrained"), str):
-                values["retrained"] = {"path": values["retrained"]}
-            if method is not None and training is not None:
-                values |= {"method": method, "training": training}
-                return cls.read(values, where="the config")
-            raise InputError
+            method = _method(values.get("method", {}), faults)
+            training = _training(type(method), values.get("training"), faults)
+            return cls.read({**values, "method": method, "training": training}, where="the config")
 
     @field_validator("corruption")
     @classmethod
@@ -90,22 +88,6 @@ class RunConfig(Settings):
         if text is not None:
             _or_value_error(parse_budget, text)
         return text
-
-    @field_validator("method", mode="before")
-    @classmethod
-    def _read_method(cls, value: Any) -> Any:
-        return _or_value_error(read_method, value) if isinstance(value, Mapping) else value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _recommended_training(cls, values: Any) -> Any:
-        if (
-            isinstance(values, Mapping)
-            and "training" not in values
-            and isinstance(values.get("method"), Method)
-        ):
-            return {**values, "training": values["method"].training_settings({})}
-        return values
 
     @field_serializer("method")
     def _with_name(self, method: Method) -> dict[str, Any]:
@@ -138,16 +120,24 @@ class TrainConfig(Settings):
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """A config from plain values; raises `InputError` naming all faults."""
-        values = dict(values)
-        if isinstance(values.get("like"), str):
-            values["like"] = {"path": values["like"]}
-        values["training"] = Retrain.training_settings(values.get("training") or {})
-        config = cls.read(values, where="the config")
-        if problems := config.architecture.faults():
-            raise InputError(*problems, what="the architecture does not fit together")
-        if config.budget:
-            parse_budget(config.budget)
-        return config
+        values = written_out(values)
+        with Faults("the config cannot be used") as faults:
+            training = _training(Retrain, values.get("training"), faults)
+            return cls.read({**values, "training": training}, where="the config")
+
+    @field_validator("architecture")
+    @classmethod
+    def _fitting_architecture(cls, architecture: Architecture) -> Architecture:
+        if problems := architecture.faults():
+            raise ValueError("; ".join(problems))
+        return architecture
+
+    @field_validator("budget")
+    @classmethod
+    def _readable_budget(cls, text: str | None) -> str | None:
+        if text is not None:
+            _or_value_error(parse_budget, text)
+        return text
 
     def digest(self) -> str:
         """sha256 over all settings that decide the result."""
@@ -172,11 +162,7 @@ class EvaluateConfig(Settings):
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """A config from plain values; raises `InputError` naming all faults."""
-        values = dict(values)
-        for name in ("original", "unlearned", "retrained"):
-            if isinstance(values.get(name), str):
-                values[name] = {"path": values[name]}
-        return cls.read(values, where="the config")
+        return cls.read(written_out(values), where="the config")
 
     @field_validator("corruption")
     @classmethod
@@ -186,6 +172,14 @@ class EvaluateConfig(Settings):
     def digest(self) -> str:
         """sha256 over all settings that decide the result."""
         return deciding_digest(self.as_dict())
+
+
+def written_out(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with `model: PATH` and `method: NAME` written as the sections for which they are short."""
+    return {
+        name: {SHORT_FORMS[name]: value} if name in SHORT_FORMS and isinstance(value, str) else value
+        for name, value in values.items()
+    }
 
 
 def deciding_digest(values: Mapping[str, Any]) -> str:
@@ -207,23 +201,26 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], place: str 
     return lines
 
 
-def _method_and_training(
-    values: dict[str, Any], faults: Faults
-) -> tuple[Method | None, TrainingSettings | None]:
-    section = values.get("method", {})
-    section = {"name": section} if isinstance(section, str) else dict(section)
-    method: Method | None = None
-    training: TrainingSettings | None = None
+def _method(section: Any, faults: Faults) -> Method:
+    """The method of a config section; on a fault a stand-in, so that the other sections are read too."""
     try:
-        method = read_method(section)
+        if not isinstance(section, Mapping):
+            raise InputError(f"give a name, or a section with a name, not {section!r}")
+        return read_method(section)
     except InputError as error:
-        faults.problems += error.problems
+        faults.problems += [f"method: {problem}" for problem in error.problems]
+    return EncoderNoise()
+
+
+def _training(method: type[Method], section: Any, faults: Faults) -> TrainingSettings:
+    """The training settings of a config section; on a fault a stand-in, as in `_method`."""
     try:
-        kind = type(method) if method else method_class("encoder-noise")
-        training = kind.training_settings(values.get("training") or {})
+        if not isinstance(section or {}, Mapping):
+            raise InputError(f"give a section with settings, not {section!r}")
+        return method.training_settings(section or {})
     except InputError as error:
-        faults.problems += error.problems
-    return method, training
+        faults.problems += [f"training: {problem}" for problem in error.problems]
+    return TrainingSettings()
 
 
 def _or_value_error(read: Any, value: Any) -> Any:

@@ -24,8 +24,14 @@ import yaml
 from efface.errors import InputError, RunRefused
 from efface.files import replacing, write_json, write_text
 from efface.runs.config import differences
+from efface.settings import read_yaml
 
 SHOWN_DIFFERENCES = 12
+STARTED = "started"
+"""The part of the state that says when a run was started first; it is there before anything is finished."""
+
+BEFORE_THE_FIRST_PART = ("log.jsonl", "state.json", "config.yaml", "run.key", ".lock")
+"""What a run folder holds, beside working files, before a part is finished, in the order of removal."""
 
 
 class RunFolder:
@@ -39,11 +45,13 @@ class RunFolder:
         self.config = config
         self.shared = shared
         self._lock: int | None = None
+        self._made = False
 
     def __enter__(self) -> Self:
         if self.shared:
             return self
         refuse_foreign(self.path)
+        self._made = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -94,10 +102,26 @@ class RunFolder:
         """Remember that a part is finished, with the facts that later parts need."""
         write_json(self.path / "state.json", {**read_state(self.path), part: facts})
 
+    def abandon(self) -> None:
+        """Leave the folder as it was before the run, so that a corrected config may have it.
+
+        Only a run of which nothing is finished is abandoned; later the folder stays with its config.
+        """
+        if self.shared or set(read_state(self.path)) - {STARTED}:
+            return
+        purge(self.path)
+        for name in BEFORE_THE_FIRST_PART:
+            (self.path / name).unlink(missing_ok=True)
+        if self._made:
+            self.path.rmdir()
+
     def _claim(self) -> None:
         config_file = self.path / "config.yaml"
+        for left_by_a_kill in self.path.glob(".*.tmp"):
+            if left_by_a_kill.is_file():
+                left_by_a_kill.unlink()
         if config_file.exists():
-            changed = differences(yaml.safe_load(config_file.read_text(encoding="utf-8")), dict(self.config))
+            changed = differences(open_run(self.path), dict(self.config))
             if changed:
                 shown = "\n".join(f"  - {line}" for line in changed[:SHOWN_DIFFERENCES])
                 raise RunRefused(
@@ -124,7 +148,7 @@ def refuse_foreign(path: Path) -> None:
         return
     if not path.is_dir():
         raise RunRefused(f"{path} is a file; --out names a folder")
-    inside = {entry.name for entry in path.iterdir()}
+    inside = {entry.name for entry in path.iterdir() if not entry.match(".*.tmp")}
     unfinished_claim = {".lock", "run.key", "config.yaml"}
     if inside - unfinished_claim and "config.yaml" not in inside:
         some = ", ".join(sorted(inside)[:3])
@@ -136,8 +160,8 @@ def open_run(path: Path) -> dict[str, Any]:
     config_file = Path(path) / "config.yaml"
     if not config_file.is_file():
         raise InputError(f"{path} is not an efface run: it has no config.yaml")
-    values = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
+    values = read_yaml(config_file)
+    if not values:
         raise InputError(f"{config_file} is damaged: it holds no settings")
     return values
 

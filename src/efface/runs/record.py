@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from efface.errors import InputError
-from efface.files import sha256_of_file, sha256_of_json, write_json, write_text
+from efface.files import sha256_of_bytes, sha256_of_file, sha256_of_json, write_json, write_text
 from efface.images.items import ImageSet
 
 SCHEMA = "efface-record/1"
-RESULT_FILES = ("results.json", "results.csv", "per_image.csv")
+RESULT_FILES = ("results.json", "results.csv", "per_image.csv", "worst.json")
 
 CLAIMS = {
     "exact": "The delivered model was trained from fresh weights without the forgotten images.",
@@ -57,9 +57,14 @@ def digest_of(record: Mapping[str, Any]) -> str:
 
 def write_manifest(run: Path, name: str, images: ImageSet, key: bytes) -> dict[str, Any]:
     """Write `RUN/manifests/NAME.jsonl`, one keyed id a line in the set's order; returns count and digest."""
-    path = run / "manifests" / f"{name}.jsonl"
-    write_text(path, "".join(json.dumps({"id": id_}) + "\n" for id_ in images.keyed_ids(key)))
-    return {"count": len(images), "sha256": sha256_of_file(path)}
+    text = manifest_text(images, key)
+    write_text(run / "manifests" / f"{name}.jsonl", text)
+    return {"count": len(images), "sha256": sha256_of_bytes(text.encode())}
+
+
+def manifest_text(images: ImageSet, key: bytes) -> str:
+    """One JSON line with the keyed id of each image, in the set's order."""
+    return "".join(json.dumps({"id": id_}) + "\n" for id_ in images.keyed_ids(key))
 
 
 def file_digests(folder: Path, names: Iterable[str] | None = None) -> dict[str, str]:

@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import pickle
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
@@ -30,7 +32,23 @@ from efface.generators.settings import ModelSettings
 ENCODER_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 DECODER_HEADS = {512: 16}
 RELEASED_EPSILON = 1e-6
+SIZES_READ_OFF = (
+    "pos_embed",
+    "blocks.0.mlp.fc1.weight",
+    "decoder_embed.weight",
+    "decoder_blocks.0.mlp.fc1.weight",
+)
 SHOWN_TENSORS = 5
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    SafetensorError,
+    StrictDataclassError,
+    pickle.UnpicklingError,
+)
 
 
 def load(settings: ModelSettings) -> MaeGenerator:
@@ -51,7 +69,6 @@ def load(settings: ModelSettings) -> MaeGenerator:
         if statistics
         else "ImageNet (assumed)"
     )
-    _check_architecture(network.config)
     return MaeGenerator(network, tuple(mean), tuple(std), origin)
 
 
@@ -99,10 +116,14 @@ def configuration(released: dict[str, Tensor], settings: ModelSettings, norm_pix
     heads = settings.num_attention_heads or ENCODER_HEADS.get(width, 0)
     decoder_heads = settings.decoder_num_attention_heads or DECODER_HEADS.get(decoder_width, 0)
     with Faults("the checkpoint does not say how many attention heads it has") as faults:
-        if not heads:
-            faults.add(f"encoder of width {width}: give --set model.num_attention_heads=N")
-        if not decoder_heads:
-            faults.add(f"decoder of width {decoder_width}: give --set model.decoder_num_attention_heads=N")
+        for part, of_width, count, key in (
+            ("encoder", width, heads, "num_attention_heads"),
+            ("decoder", decoder_width, decoder_heads, "decoder_num_attention_heads"),
+        ):
+            if not count:
+                faults.add(f"{part} of width {of_width}: give --set model.{key}=N")
+            elif of_width % count:
+                faults.add(f"{part} of width {of_width}: model.{key}={count} does not divide it")
     return ViTMAEConfig(
         hidden_size=width,
         num_hidden_layers=_blocks(released, "blocks"),
@@ -129,15 +150,18 @@ def _load_released(path: Path, settings: ModelSettings) -> tuple[ViTMAEForPreTra
             f"{path} is not a masked autoencoder in the released layout: no tensor 'patch_embed.proj.weight' "
             "under 'model'"
         )
-    if "decoder_embed.weight" not in released or "decoder_blocks.0.mlp.fc1.weight" not in released:
+    if not any(str(name).startswith("decoder_") for name in released):
         raise InputError(
             f"{path} holds an encoder without its decoder, as the released fine-tuning files do "
             "(mae_pretrain_vit_*.pth). Nothing can be restored with it; the full pre-training checkpoint is "
             "needed (mae_visualize_vit_*.pth, or mae_pretrain_vit_*_full.pth)"
         )
+    if missing := [name for name in SIZES_READ_OFF if name not in released]:
+        raise InputError(f"{path} is incomplete: no tensor {', '.join(missing)}")
     said = getattr(arguments, "norm_pix_loss", None)
     norm_pix_loss = settings.norm_pix_loss if settings.norm_pix_loss is not None else bool(said)
     config = configuration(released, settings, norm_pix_loss)
+    _check_architecture(config)
     network = _filled(config, converted(released), str(path))
     origin = {
         "kind": "released",
@@ -160,18 +184,22 @@ def _load_transformers(settings: ModelSettings) -> tuple[ViTMAEForPreTraining, d
             raise InputError(f"{path} holds a '{kind}' model; a masked autoencoder has model_type 'vit_mae'")
     elif path.is_absolute() or settings.path.count("/") != 1 or settings.path.startswith("."):
         raise InputError(f"no model at {settings.path}: neither a folder, a file nor a hub id (owner/name)")
+    where = {"revision": settings.revision or "main", "local_files_only": local}
     try:
         with _quiet():
+            config = ViTMAEConfig.from_pretrained(settings.path, **where)
+            _check_architecture(config)
             network, report = _from_pretrained(
                 settings.path,
-                revision=settings.revision or "main",
+                config=config,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
                 dtype=torch.float32,
-                local_files_only=local,
+                **where,
             )
-    except (OSError, ValueError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise InputError(f"the model at {settings.path} cannot be read: {_first_line(error)}") from None
+    except UNREADABLE as error:
+        lead = "" if local else "no folder of that name is here, and as a hub id: "
+        raise InputError(f"the model at {settings.path} cannot be read: {lead}{_why(error)}") from None
     _check_complete(report, settings.path)
     if settings.norm_pix_loss is not None:
         network.config.norm_pix_loss = settings.norm_pix_loss
@@ -190,21 +218,8 @@ def read_pickle(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        text = str(error)
-        if "GLOBAL" in text or "global" in text:
-            named = (
-                text.rsplit("GLOBAL ", maxsplit=1)[-1].split(" ", maxsplit=1)[0]
-                if "GLOBAL " in text
-                else "an object"
-            )
-            raise InputError(
-                f"{path} is refused: it carries code ({named}), not only weights. Nothing of it was run. "
-                "Ask its maker for a safetensors file, or for the bare state dict"
-            ) from None
-        raise InputError(f"{path} is not a readable checkpoint: {_first_line(error)}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not a readable checkpoint (truncated?): {_first_line(error)}") from None
+    except (*UNREADABLE, LookupError, AttributeError) as error:
+        raise InputError(f"{path} is not a readable checkpoint: {_why(error)}") from None
 
 
 def _renamed(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
@@ -281,11 +296,16 @@ def _check_complete(report: dict[str, Any], where: str) -> None:
 
 
 def _check_architecture(config: ViTMAEConfig) -> None:
+    """Refuse what is not square and RGB; a side that is written as a pair of equal numbers becomes one."""
     with Faults("this masked autoencoder cannot be used") as faults:
         for name in ("image_size", "patch_size"):
             value = getattr(config, name)
-            if not isinstance(value, int) and len(set(value)) != 1:
+            sides = {value} if isinstance(value, int) else set(value)
+            if len(sides) != 1:
                 faults.add(f"{name} is {tuple(value)}: only square images and patches are supported")
+            setattr(config, name, max(sides))
+        if config.image_size % config.patch_size:
+            faults.add(f"image_size {config.image_size} is no multiple of patch_size {config.patch_size}")
         if config.num_channels != 3:
             faults.add(f"it takes {config.num_channels} channels: only RGB models are supported")
 
@@ -302,8 +322,23 @@ def _preprocessor(settings: ModelSettings) -> dict[str, Any]:
         path = Path(cached)
     if not path.is_file():
         return {}
-    values = json.loads(path.read_text(encoding="utf-8"))
-    return {key: values[key] for key in ("image_mean", "image_std") if values.get(key)}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values.get("do_normalize") is False:
+            return {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
+        said = {key: values[key] for key in ("image_mean", "image_std") if values.get(key) is not None}
+        return {key: _three(value) for key, value in said.items()}
+    except (ValueError, TypeError, AttributeError):
+        raise InputError(
+            f"{path} is not usable: image_mean and image_std must be one number or three each"
+        ) from None
+
+
+def _three(value: Any) -> tuple[float, ...]:
+    numbers = [float(number) for number in (value if isinstance(value, list) else [value])]
+    if len(numbers) not in (1, 3):
+        raise ValueError(f"{len(numbers)} numbers for 3 channels")
+    return tuple(numbers * (3 // len(numbers)))
 
 
 def _model_type(folder: Path) -> str:
@@ -319,7 +354,15 @@ def _blocks(released: dict[str, Tensor], prefix: str) -> int:
     return 1 + max(int(name.split(".")[1]) for name in released if name.startswith(prefix + "."))
 
 
-def _first_line(error: BaseException) -> str:
+def _why(error: BaseException) -> str:
+    """Why a file of weights cannot be read, in one line. torch's advice to unpickle it anyway is left out."""
+    if found := re.search(r"GLOBAL (\S+) was not an allowed global", str(error)):
+        return (
+            f"refused, because it carries code ({found[1]}), not only weights. Nothing of it was run. "
+            "Ask its maker for a safetensors file, or for the bare state dict"
+        )
+    if isinstance(error, (pickle.UnpicklingError, EOFError, LookupError, AttributeError)):
+        return "it is truncated, or no file of weights at all"
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -26,7 +26,13 @@ from efface.generators.base import (
     noise_pixels,
     pixels_in_unit_range,
 )
-from efface.generators.mae.patches import denormalised, from_visible_neighbours, normalised, statistics
+from efface.generators.mae.patches import (
+    denormalised,
+    from_visible_neighbours,
+    normalised,
+    sine_cosine_positions,
+    statistics,
+)
 from efface.generators.settings import NoiseKind
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -76,7 +82,9 @@ class MaeGenerator(Generator):
         """An untrained model; `config` as in `ViTMAEConfig`. The global random state is left as it was."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(ViTMAEForPreTraining(ViTMAEConfig(**config)), origin={"kind": "new", "seed": seed})
+            network = ViTMAEForPreTraining(ViTMAEConfig(**config))
+            _initialise_embeddings(network)
+        return cls(network, origin={"kind": "new", "seed": seed})
 
     @property
     def config(self) -> ViTMAEConfig:
@@ -224,6 +232,21 @@ class MaeGenerator(Generator):
             for name, parameter in self.network.named_parameters()
             if name.startswith(prefix) and not name.endswith(fixed)
         }
+
+
+def _initialise_embeddings(network: ViTMAEForPreTraining) -> None:
+    """Position embeddings and single tokens as He et al. 2022 set them before training.
+
+    transformers 5 leaves them at zero, which only does no harm where trained weights are loaded over them:
+    without positions all hidden patches of an image are one and the same to the decoder.
+    """
+    embeddings, decoder, config = network.vit.embeddings, network.decoder, network.config
+    grid = config.image_size // config.patch_size
+    with torch.no_grad():
+        embeddings.position_embeddings.copy_(sine_cosine_positions(grid, config.hidden_size))
+        decoder.decoder_pos_embed.copy_(sine_cosine_positions(grid, config.decoder_hidden_size))
+        for token in (embeddings.cls_token, decoder.mask_token):
+            token.normal_(std=config.initializer_range)
 
 
 def _order(hidden: Tensor) -> Tensor:

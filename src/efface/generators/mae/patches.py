@@ -1,4 +1,4 @@
-"""Patches of a masked autoencoder, and the statistics of those that are hidden.
+"""Patches of a masked autoencoder: where they lie, and the statistics of those that are hidden.
 
 A model trained with `norm_pix_loss` predicts each patch with its own mean and variance taken out. To
 show a picture, these must be put back, and those of a hidden patch are not known to an honest
@@ -42,3 +42,16 @@ def from_visible_neighbours(values: Tensor, hidden: Tensor, grid: int) -> Tensor
     weight = (~hidden).float().unsqueeze(1) / distance.clamp(min=1).pow(4)
     interpolated = weight @ values.float() / weight.sum(dim=-1, keepdim=True)
     return torch.where(hidden.unsqueeze(-1), interpolated, values.float())
+
+
+def sine_cosine_positions(grid: int, width: int) -> Tensor:
+    """The fixed position embeddings of He et al. 2022: `[1, 1 + grid * grid, width]`, a zero row first.
+
+    A quarter of the width each: sine and cosine of the column, then sine and cosine of the row, at
+    frequencies 10000^(-4k / width), k = 0, 1, ...
+    """
+    frequencies = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    rows, columns = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
+    angles = [place.reshape(-1, 1) * frequencies for place in (columns, rows)]
+    positions = torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
+    return torch.cat([torch.zeros(1, width), positions.float()]).unsqueeze(0)

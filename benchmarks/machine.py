@@ -1,0 +1,44 @@
+"""What every benchmark's result carries: the machine, the command, and ratios of paired measurements."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from efface.files import write_json
+from efface.runs.environment import environment
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def write_result(name: str, values: dict[str, Any]) -> None:
+    """Write `benchmarks/results/NAME.json` and print the values."""
+    machine = environment()
+    machine.pop("source")
+    result = {
+        "benchmark": name,
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine,
+        **values,
+    }
+    write_json(RESULTS / f"{name}.json", result)
+    for key, value in values.items():
+        print(f"{key}: {value}")
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Smallest, median and largest of `values`."""
+    return {
+        "min": round(min(values), 4),
+        "median": round(statistics.median(values), 4),
+        "max": round(max(values), 4),
+    }
+
+
+def ratios(slow: list[float], fast: list[float]) -> dict[str, float]:
+    """The ratios slow / fast of measurements taken in turn, pair by pair."""
+    return spread([a / b for a, b in zip(slow, fast, strict=True)])

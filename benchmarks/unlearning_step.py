@@ -1,0 +1,210 @@
+"""One unlearning step of a ViT-B/16 masked autoencoder at 224 px: efface against a plain loop.
+
+The plain loop is what a user would write first: fp32, the whole model forward and backward, the teacher's
+whole forward on every image and again on its noise. Both see the same photos; efface's time includes
+reading and cropping them. Steps are timed in turn, and the ratio is taken pair by pair.
+
+    python benchmarks/unlearning_step.py --mask-ratio 0.75 --batch 8
+    python benchmarks/unlearning_step.py --mask-ratio 0.25 --batch 8
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from machine import ratios, spread, write_result
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import ViTMAEForPreTraining
+
+from efface.corruptions.random_patches import RandomPatches
+from efface.generators.mae.architecture import SIZES, Architecture
+from efface.generators.mae.generator import MaeGenerator
+from efface.images.bundled import bundled_photos
+from efface.images.cache import PixelCache
+from efface.methods.generator.encoder_noise import EncoderNoise
+from efface.training.data import pixel_moments
+from efface.training.loop import Data, Trainer
+from efface.training.optimisation import accelerator, has_bf16
+from efface.training.phases import Batch
+from efface.training.settings import TrainingSettings
+
+ALPHA = 0.25
+STEPS_EACH_TURN = 2
+
+
+class PlainLoop:
+    """The first loop that comes to mind, on plain transformers."""
+
+    def __init__(self, model: ViTMAEForPreTraining, images: torch.Tensor) -> None:
+        self.student = model
+        self.teacher = copy.deepcopy(model).eval()
+        self.images = images
+        self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=5e-5)
+
+    def loss(self) -> torch.Tensor:
+        images = self.images
+        half = len(images) // 2
+        patches = torch.rand(len(images), self.student.vit.embeddings.patch_embeddings.num_patches)
+        patches = patches.to(images.device)
+        with torch.no_grad():
+            clean = self.teacher(images, noise=patches).logits
+            noised = self.teacher(torch.randn_like(images), noise=patches).logits
+        found = self.student(images, noise=patches).logits
+        retain = torch.nn.functional.mse_loss(found[:half], clean[:half])
+        forget = torch.nn.functional.mse_loss(found[half:], noised[half:])
+        return retain + ALPHA * forget
+
+    def step(self) -> None:
+        self.loss().backward()
+        torch.nn.utils.clip_grad_norm_(self.student.parameters(), 3.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def timed(step: Callable[[], Any], count: int, device: torch.device) -> float:
+    """Mean seconds of `count` steps after one that is not counted."""
+    step()
+    wait(device)
+    began = time.perf_counter()
+    for _ in range(count):
+        step()
+    wait(device)
+    return (time.perf_counter() - began) / count
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def saved_bytes(forward: Callable[[], torch.Tensor], known: set[int]) -> int:
+    """Bytes that autograd keeps for the backward pass, without weights (`known` storages)."""
+    seen: dict[int, int] = {}
+    kept = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            seen[storage.data_ptr()] = storage.nbytes()
+            kept.append(tensor)  # keeps the address from being used again
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        forward()
+    return sum(seen.values())
+
+
+def matrix_peak(device: torch.device, dtype: torch.dtype, side: int) -> float:
+    """Best measured FLOP/s of a square matrix product."""
+    a = torch.randn(side, side, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(8):
+        wait(device)
+        began = time.perf_counter()
+        a @ a
+        wait(device)
+        best = min(best, time.perf_counter() - began)
+    return 2 * side**3 / best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mask-ratio", type=float, default=0.75)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--compile", action="store_true")
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shape = Architecture(**SIZES["base"], mask_ratio=options.mask_ratio)
+    generator = MaeGenerator.new(0, **shape.transformers_config()).to(device)
+    plain_model = copy.deepcopy(generator.network)
+    photos = bundled_photos()
+    half = len(photos) // 2
+    sets = {"forget": photos.subset(range(half)), "retain": photos.subset(range(half, len(photos)))}
+    with tempfile.TemporaryDirectory() as folder, PixelCache(folder, 256) as cache:
+        cache.add(photos)
+        settings = TrainingSettings(batch_size=options.batch, precision="auto", compile=options.compile)
+        phases = EncoderNoise(alpha=ALPHA).phases()
+        corruption = RandomPatches(options.mask_ratio)
+        data = Data(sets, cache, corruption, pixel_moments(sets["forget"], cache))
+        trainer = Trainer(generator, phases, data, settings, 0, accelerator(settings))
+        plain = PlainLoop(plain_model, torch.randn(options.batch, 3, 224, 224, device=device))
+        ours, theirs = [], []
+        for _ in range(options.pairs):
+            ours.append(trainer.time_steps(STEPS_EACH_TURN))
+            theirs.append(timed(plain.step, STEPS_EACH_TURN, device))
+        memory = measure_memory(trainer, generator, plain, phases[0], corruption, options.batch)
+        flops = step_flops(generator, phases[0], corruption, options.batch, trainer)
+    dtype = torch.bfloat16 if has_bf16() else torch.float32
+    peak = matrix_peak(device, dtype, 8192 if device.type == "cuda" else 2048)
+    write_result(
+        f"unlearning_step_{device.type}_mask{options.mask_ratio:g}_batch{options.batch}",
+        {
+            "times_faster": ratios(theirs, ours),
+            "seconds_efface": spread(ours),
+            "seconds_plain_loop": spread(theirs),
+            "pairs": options.pairs,
+            **memory,
+            "flops_of_a_step": flops,
+            "share_of_matrix_peak": round(flops / min(ours) / peak, 4),
+            "matrix_peak_flops": peak,
+        },
+    )
+
+
+def one_batch(generator: MaeGenerator, corruption: RandomPatches, batch: int) -> Batch:
+    """A balanced batch of random pictures with its views."""
+    from efface.generators.base import Moments
+    from efface.randomness import Draws
+
+    def view(name: str) -> Any:
+        ids = tuple(f"{name}{number}" for number in range(batch // 2))
+        pictures = torch.rand(len(ids), 3, generator.image_size, generator.image_size)
+        return generator.view(pictures, corruption, Draws(0, ids, (0,) * len(ids)))
+
+    moments = Moments(torch.full((3,), 0.5), torch.full((3,), 0.25))
+    return Batch({"retain": view("retain"), "forget": view("forget")}, moments)
+
+
+def measure_memory(
+    trainer: Trainer, generator: MaeGenerator, plain: PlainLoop, phase: Any, corruption: RandomPatches, batch: int
+) -> dict[str, Any]:
+    """What autograd keeps in each of the two, beyond the weights."""
+    generator.set_trained(phase.trained)
+    generator.keep_teacher(phase.trained)
+    inputs = one_batch(generator, corruption, batch)
+    known = {p.untyped_storage().data_ptr() for p in generator.network.parameters()}
+    with trainer.accelerator.autocast():
+        ours = saved_bytes(lambda: phase.loss(generator, inputs).total, known)
+    generator.drop_teacher()
+    known = {p.untyped_storage().data_ptr() for p in plain.student.parameters()}
+    theirs = saved_bytes(plain.loss, known)
+    return {
+        "activation_bytes_efface": ours,
+        "activation_bytes_plain_loop": theirs,
+        "activation_share": round(ours / theirs, 4),
+    }
+
+
+def step_flops(
+    generator: MaeGenerator, phase: Any, corruption: RandomPatches, batch: int, trainer: Trainer
+) -> int:
+    """Matrix FLOPs of one of efface's steps: student forward and backward, teacher forward."""
+    generator.set_trained(phase.trained)
+    generator.keep_teacher(phase.trained)
+    inputs = one_batch(generator, corruption, batch)
+    with FlopCounterMode(display=False) as counter, trainer.accelerator.autocast():
+        phase.loss(generator, inputs).total.backward()
+    generator.drop_teacher()
+    generator.zero_grad(set_to_none=True)
+    return int(counter.get_total_flops())
+
+
+if __name__ == "__main__":
+    main()
