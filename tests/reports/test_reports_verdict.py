@@ -58,13 +58,13 @@ def test_an_exact_claim_is_not_asked_to_resemble_itself() -> None:
     assert "itself one that was trained without these images" in verdict.meaning
 
 
-def test_a_distance_without_an_interval_is_not_judged() -> None:
+def test_a_distance_without_an_interval_is_named_but_not_certain() -> None:
     rows = [
         row("original", "forget", 0.04),
         row("unlearned", "forget", 0.1),
         row("retrained", "forget", 0.05),
     ]
-    assert verdict_of(rows).label == "Cannot be judged"
+    assert verdict_of(rows).label == "Overshoot, on too few images to be certain"
     assert "+0.050" in verdict_of(rows).meaning
 
 

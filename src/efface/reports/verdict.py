@@ -99,10 +99,11 @@ class _Judge:
         gap = (unlearned.value or 0.0) - (self.retrained.value or 0.0)
         bounds = interval(unlearned.distance_low, unlearned.distance_high, 2)
         if bounds is None or unlearned.reference != "retrained":
+            side = "Overshoot" if gap * self.by.worse > 0 else "Undershoot"
             return (
-                "Cannot be judged",
-                f"The difference from the retrained model is {signed(gap)}, but without an interval it cannot be said "
-                "whether it is more than chance.",
+                f"{side}, on too few images to be certain",
+                f"The difference from the retrained model is {signed(gap)}. {self._direction(gap)} Without an interval, "
+                "which takes at least five images, it cannot be said that this is more than chance.",
             )
         if includes_zero(unlearned):
             return (
@@ -122,6 +123,14 @@ class _Judge:
             "The unlearned model still restores these images better than a model that never saw them. Part of what it "
             "had learnt from them is still at work.",
         )
+
+    def _direction(self, gap: float) -> str:
+        if gap * self.by.worse > 0:
+            return (
+                "This is an overshoot: the model does worse on these images than one that never saw them, which can "
+                "itself betray that they were forgotten."
+            )
+        return "This is an undershoot: part of what the model had learnt from these images is still at work."
 
     def _without_retrained(self, unlearned: Row) -> tuple[str, str]:
         if self.claim == "exact":
