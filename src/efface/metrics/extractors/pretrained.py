@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,8 +55,8 @@ class Clip:
     def __init__(self, place: str) -> None:
         from transformers import CLIPModel
 
-        self.name = f"clip:{place}"
-        self._network, self._prepare, self.digest = _loaded(CLIPModel, place, self.name)
+        self.name = f"clip:{_shown(place)}"
+        self._network, self._prepare, self.digest = _loaded(CLIPModel, place, f"clip:{place}")
         self.dimension = int(self._network.config.projection_dim)
         self.comparable_to = _comparable_to(self.name)
 
@@ -77,8 +78,8 @@ class Dinov2:
     def __init__(self, place: str) -> None:
         from transformers import Dinov2Model
 
-        self.name = f"dinov2:{place}"
-        self._network, self._prepare, self.digest = _loaded(Dinov2Model, place, self.name)
+        self.name = f"dinov2:{_shown(place)}"
+        self._network, self._prepare, self.digest = _loaded(Dinov2Model, place, f"dinov2:{place}")
         self.dimension = int(self._network.config.hidden_size)
         self.comparable_to = _comparable_to(self.name)
 
@@ -141,3 +142,8 @@ def _height_and_width(size: int | Mapping[str, int]) -> tuple[int, int]:
 
 def _comparable_to(name: str) -> str:
     return f"only with {name} distances of the same digest; not comparable with published FID"
+
+
+def _shown(place: str) -> str:
+    """A hub name as it is; of a folder only its last part, because results and records carry no paths."""
+    return Path(place).name if Path(place).is_dir() else place
