@@ -50,7 +50,9 @@ class MemoryWatch:
     def _watch(self) -> None:
         while not self._stop.wait(0.05):
             status = dict(
-                line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line
+                line.split(":", 1)
+                for line in Path("/proc/self/status").read_text().splitlines()
+                if ":" in line
             )
             self.private = max(self.private, int(status["RssAnon"].split()[0]) // 1024)
             self.total = max(self.total, int(status["VmRSS"].split()[0]) // 1024)
@@ -65,7 +67,9 @@ def make_images(folder: Path, count: int) -> None:
         place = folder / f"class{number % FOLDERS:03d}"
         place.mkdir(exist_ok=True)
         buffer = io.BytesIO()
-        Image.fromarray(crop.transpose(1, 2, 0)).save(buffer, "JPEG", quality=85, comment=str(number).encode())
+        Image.fromarray(crop.transpose(1, 2, 0)).save(
+            buffer, "JPEG", quality=85, comment=str(number).encode()
+        )
         (place / f"{number:06d}.jpg").write_bytes(buffer.getvalue())
 
 

@@ -173,7 +173,12 @@ def one_batch(generator: MaeGenerator, corruption: RandomPatches, batch: int) ->
 
 
 def measure_memory(
-    trainer: Trainer, generator: MaeGenerator, plain: PlainLoop, phase: Any, corruption: RandomPatches, batch: int
+    trainer: Trainer,
+    generator: MaeGenerator,
+    plain: PlainLoop,
+    phase: Any,
+    corruption: RandomPatches,
+    batch: int,
 ) -> dict[str, Any]:
     """What autograd keeps in each of the two, beyond the weights."""
     generator.set_trained(phase.trained)

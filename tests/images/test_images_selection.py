@@ -279,3 +279,20 @@ def test_rows_of_a_data_set_are_chosen_by_label_pattern_and_digest(animals: Path
 
 def test_every_setting_has_a_help_text() -> None:
     assert all(field.description for field in ImagesSettings.model_fields.values())
+
+
+def test_neutral_images_may_come_from_a_folder_outside_the_main_images(animals: Path, tmp_path: Path) -> None:
+    save_picture(tmp_path / "unseen" / "new.png", seed=901)
+    result = split(images=str(animals), forget=("cats",), neutral=(str(tmp_path / "unseen"),))
+    assert names(result.neutral) == ["unseen/new.png"]
+    assert names(result.retain) == DOGS
+
+
+def test_a_neutral_folder_that_is_partly_outside_the_main_images_is_a_fault(
+    animals: Path, tmp_path: Path
+) -> None:
+    mixed = tmp_path / "mixed.txt"
+    save_picture(tmp_path / "new.png", seed=902)
+    mixed.write_text(f"{animals / 'dogs' / '0.png'}\n{tmp_path / 'new.png'}\n")
+    (problem,) = problems(images=str(animals), forget=("cats",), neutral=(str(mixed),))
+    assert "new.png) is not one of the main images" in problem

@@ -6,6 +6,7 @@ an account of all that was taken out, skipped or passed over on the way.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -147,7 +148,7 @@ class Draft:
         if settings.images is not None and main is None:
             self._stop("the images cannot be used")
         self.forget, self.unreadable_forget = self._chosen(main, settings.forget, "forget")
-        self.neutral, _ = self._chosen(main, settings.neutral, "neutral")
+        self.neutral = self._neutral(main)
         if settings.retain and settings.proxy_retain:
             self.problems.append("retain and proxy_retain are both given; a proxy takes the place of retain")
         if settings.proxy_retain:
@@ -267,6 +268,17 @@ class Draft:
         self.problems += chosen.problems
         self.unreadable += chosen.unreadable
         return chosen.images, list(chosen.unreadable)
+
+    def _neutral(self, main: Main | None) -> ImageSet:
+        """Neutral images may lie among the main ones or, being never trained on, in a source of their own."""
+        neutral = ImageSet()
+        for selector in self.settings.neutral:
+            is_source = os.path.exists(selector) or selector.startswith(("bundled", "hub:"))
+            within = choose_within(main, (selector,), "neutral") if main is not None else None
+            outside = within is not None and within.problems and not (len(within.images) or within.unreadable)
+            chosen, _ = self._chosen(None if outside and is_source else main, (selector,), "neutral")
+            neutral = neutral.union(chosen)
+        return neutral
 
     def _take_note(self, images: ImageSet) -> None:
         if count := sum(images.passed_over.values()):

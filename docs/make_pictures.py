@@ -1,0 +1,43 @@
+"""The picture in the README, made from a finished demo: `python docs/make_pictures.py runs/demo`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from efface.corruptions import parse_corruption
+from efface.evaluation.settings import EvaluationSettings
+from efface.generators import load_generator
+from efface.images.cache import PixelCache
+from efface.images.selection import ImagesSettings, split_images
+from efface.jobs.demo import FORGET, NEUTRAL, STORED_SIDE
+from efface.reports.pictures import picture_grid
+from efface.runs.folder import open_run
+
+ROWS = 2
+SIDE = 112
+
+
+def main(demo: Path) -> None:
+    run = open_run(demo / "unlearned")
+    models = {
+        "original": load_generator(str(demo / "original" / "model")),
+        "unlearned": load_generator(str(demo / "unlearned" / "model")),
+        "retrained": load_generator(str(demo / "retrained" / "model")),
+    }
+    settings = ImagesSettings(images="bundled", forget=FORGET, neutral=NEUTRAL)
+    with tempfile.TemporaryDirectory() as folder, PixelCache(folder, STORED_SIDE) as cache:
+        split = split_images(settings, needs_retain=True, cache=cache)
+        sets = {"forget": split.forget, "retain": split.retain, "neutral": split.neutral}
+        evaluation = EvaluationSettings.read(run["evaluation"])
+        grid = picture_grid(
+            models, sets, cache, parse_corruption(run["corruption"]), evaluation, ROWS, side=SIDE
+        )
+    out = Path(__file__).parent / "demo.png"
+    grid.save(out, optimize=True)
+    print(out)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
