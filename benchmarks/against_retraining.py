@@ -15,7 +15,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from machine import write_result
 
 import efface
 from efface.corruptions import parse_corruption
@@ -26,6 +25,7 @@ from efface.images.cache import PixelCache
 from efface.images.sources import open_images
 from efface.progress import Progress
 from efface.randomness import numpy_draws
+from machine import write_result
 
 CORRUPTION = "centre:0.5"
 BETTER_THAN_MEAN = 0.8

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from machine import write_result
 from PIL import Image
 
 from efface.images.bundled import bundled_photos
@@ -26,6 +25,7 @@ from efface.images.crops import batch, random_resized_crop
 from efface.images.reading import decode
 from efface.images.sources import open_images
 from efface.randomness import numpy_draws
+from machine import write_result
 
 SIDE = 64
 FOLDERS = 100

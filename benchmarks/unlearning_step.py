@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from machine import ratios, spread, write_result
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import ViTMAEForPreTraining
 
@@ -33,6 +32,7 @@ from efface.training.loop import Data, Trainer
 from efface.training.optimisation import accelerator, has_bf16
 from efface.training.phases import Batch
 from efface.training.settings import TrainingSettings
+from machine import ratios, spread, write_result
 
 ALPHA = 0.25
 STEPS_EACH_TURN = 2

@@ -48,10 +48,11 @@ def unlearn(
     """Make a model forget images, in the run folder `out`; the same call continues an interrupted run.
 
     Sets are selectors as on the command line (a folder, `label:cat`, `glob:*.png`, ...) or several of them.
-    `settings` are those of `RunConfig`: `corruption`, `seed`, `budget`, `training={...}`, `evaluation={...}`.
+    `settings` are those of `RunConfig`: `corruption`, `seed`, `budget`, `training={...}`, `evaluation={...}`,
+    and of its sets: `duplicates`, `near_duplicate_distance`, `skip_unreadable`.
     Raises `InputError` before anything changes, `RunRefused`, and `Stopped` with everything kept.
     """
-    sets = _images(images, forget, retain, neutral, proxy_retain, settings.pop("duplicates", None))
+    sets = _images(images, forget, retain, neutral, proxy_retain, settings)
     models = _models(model=model, retrained=retrained)
     config = RunConfig.from_values({**models, "images": sets, "method": method, **settings})
     return unlearn_run(config, Path(out), progress)
@@ -71,7 +72,7 @@ def plan(
     **settings: Any,
 ) -> Plan:
     """All faults and risks of such a run, what it would change and cost; nothing is written."""
-    sets = _images(images, forget, retain, neutral, proxy_retain, settings.pop("duplicates", None))
+    sets = _images(images, forget, retain, neutral, proxy_retain, settings)
     models = _models(model=model, retrained=retrained)
     config = RunConfig.from_values({**models, "images": sets, "method": method, **settings})
     return plan_run(config, progress)
@@ -112,11 +113,9 @@ def evaluate(
     **settings: Any,
 ) -> EvaluateResult:
     """Compare models that are there already; `settings` are those of `EvaluateConfig`."""
-    values = {
-        **_models(original=original, unlearned=unlearned, retrained=retrained),
-        "images": _images(images, forget, retain, neutral, None),
-        **settings,
-    }
+    sets = _images(images, forget, retain, neutral, None, settings)
+    models = _models(original=original, unlearned=unlearned, retrained=retrained)
+    values = {**models, "images": sets, **settings}
     return evaluate_models(EvaluateConfig.from_values(values), Path(out), progress)
 
 
@@ -130,8 +129,9 @@ def _images(
     retain: Selection,
     neutral: Selection,
     proxy_retain: Selection,
-    duplicates: str | None = None,
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
+    """The section of the image sets; what else belongs to it is taken out of `settings`."""
     values: dict[str, Any] = {
         "forget": _selectors(forget),
         "retain": _selectors(retain),
@@ -140,9 +140,8 @@ def _images(
     }
     if images is not None:
         values["images"] = fspath(images)
-    if duplicates is not None:
-        values["duplicates"] = duplicates
-    return values
+    of_sets = ("duplicates", "near_duplicate_distance", "skip_unreadable")
+    return values | {name: settings.pop(name) for name in of_sets if name in settings}
 
 
 def _selectors(selection: Selection) -> tuple[str, ...]:

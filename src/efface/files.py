@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 DIGEST_BLOCK = 1 << 20
+PROBE_BYTES = 1 << 20
 
 
 def sha256_of_bytes(data: bytes) -> str:
@@ -48,13 +49,39 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
+        with system_errors(path.parent):
+            yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def system_errors(folder: Path) -> Iterator[None]:
+    """Make an error of a library that writes into `folder` the system's own, where that is its cause.
+
+    torch and safetensors write by themselves, and where the disk is full they raise errors of their own that do
+    not say so. After such an error a little is written here; the `OSError` that this meets is raised instead.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        probe = folder / f".probe.{os.getpid()}.tmp"
+        try:
+            with open(probe, "wb") as file:
+                file.write(bytes(PROBE_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as cause:
+            raise OSError(cause.errno, cause.strerror, str(folder)) from error
+        finally:
+            probe.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

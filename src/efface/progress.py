@@ -58,7 +58,10 @@ class Progress:
         return cls(log, Console(file=sys.stderr, highlight=False))
 
     def logging_to(self, log: Path) -> Progress:
-        """The same console with another log."""
+        """The same console with another log. A last line that a kill or a full disk cut short is ended."""
+        if log.exists() and not log.read_bytes()[-1:] in (b"", b"\n"):
+            with open(log, "ab") as file:
+                file.write(b"\n")
         return Progress(log, self._console)
 
     def say(self, text: str) -> None:

@@ -94,6 +94,8 @@ def _of_run(run: Path, values: dict[str, object]) -> dict[str, object]:
     for name, value in values.items():
         before = taken.get(name)
         # another model brings its own settings; other sections keep what is not given anew
-        joined = isinstance(before, dict) and isinstance(value, dict) and "path" not in value
-        taken[name] = {**before, **value} if joined else value
+        if isinstance(before, dict) and isinstance(value, dict) and "path" not in value:
+            taken[name] = {**before, **value}
+        else:
+            taken[name] = value
     return taken

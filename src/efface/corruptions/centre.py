@@ -11,7 +11,15 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from efface.corruptions.base import Hole, Mask, number, pixels, read_fractions
+from efface.corruptions.base import (
+    Hole,
+    Mask,
+    number,
+    pixels,
+    read_fractions,
+    rounded_down,
+    rounded_up,
+)
 from efface.errors import InputError
 
 
@@ -65,7 +73,7 @@ class Centre(Hole):
         return mask
 
     def valid_range(self, size: int, grid: int) -> str:
-        return (
-            f"centre:F with F from {number(np.ceil(1000 / size) / 1000)} to {number(1 - 2 / grid)}, "
-            f"or centre:KxKb with K from 1 to {grid - 1}"
-        )
+        blocks = f"centre:KxKb with K from 1 to {grid - 1}"
+        if grid < 3:
+            return blocks
+        return f"centre:F with F from {rounded_up(1 / size)} to {rounded_down(1 - 2 / grid)}, or {blocks}"

@@ -7,7 +7,15 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from efface.corruptions.base import Hole, Mask, number, pixels, read_fractions
+from efface.corruptions.base import (
+    Hole,
+    Mask,
+    number,
+    pixels,
+    read_fractions,
+    rounded_down,
+    rounded_up,
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Extension(Hole):
     quarter_turns: ClassVar[int] = 0
 
     def valid_range(self, size: int, grid: int) -> str:
-        return f"{self.name}:F with F from {number(np.ceil(1000 / size) / 1000)} to {number(1 - 1 / grid)}"
+        return f"{self.name}:F with F from {rounded_up(1 / size)} to {rounded_down(1 - 1 / grid)}"
 
 
 class ExtendUp(Extension):

@@ -7,7 +7,15 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from efface.corruptions.base import Hole, Mask, number, pixels, read_fractions
+from efface.corruptions.base import (
+    Hole,
+    Mask,
+    number,
+    pixels,
+    read_fractions,
+    rounded_down,
+    rounded_up,
+)
 
 
 @dataclass(frozen=True)
@@ -35,5 +43,7 @@ class Outpainting(Hole):
         return mask
 
     def valid_range(self, size: int, grid: int) -> str:
-        smallest = (1 if grid % 2 else 2) / grid
-        return f"outpaint:F with F from {number(smallest)} to {number(np.floor(1000 - 1000 / size) / 1000)}"
+        largest = rounded_down(1 - 1 / size)
+        # the kept square must hold a whole patch: the middle one, or those that meet in the middle
+        smallest = rounded_up((1 if grid % 2 else 2) / grid) if grid > 2 else largest
+        return f"outpaint:F with F from {smallest} to {largest}"

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from efface.corruptions.base import Hole, Mask, number, read_fractions
+from efface.corruptions.base import Hole, Mask, number, read_fractions, rounded_down, rounded_up
 
 
 @dataclass(frozen=True)
@@ -41,4 +41,4 @@ class RandomPatches(Hole):
 
     def valid_range(self, size: int, grid: int) -> str:
         count = grid * grid
-        return f"random:R with R from {number(1 / count)} to {number(1 - 1 / count)}"
+        return f"random:R with R from {rounded_up(1 / count)} to {rounded_down(1 - 1 / count)}"

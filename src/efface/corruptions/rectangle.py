@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from efface.corruptions.base import Hole, Mask, number, pixels, read_fractions
+from efface.corruptions.base import Hole, Mask, number, pixels, read_fractions, rounded_up
 from efface.errors import InputError
 
 
@@ -47,6 +47,6 @@ class Rectangle(Hole):
 
     def valid_range(self, size: int, grid: int) -> str:
         return (
-            f"height and width of at least {number(np.ceil(1000 / size) / 1000)} that leave one patch "
+            f"height and width of at least {rounded_up(1 / size)} that leave one patch "
             f"(1/{grid} of the side) untouched"
         )

@@ -231,7 +231,7 @@ class _Table:
                 None,
                 "a point value; the kernel distance carries the interval",
             )
-        if len(self.images) < FEWEST_GROUPS:
+        if len(set(self.photos.tolist())) < FEWEST_GROUPS:
             return None, None, f"not available: fewer than {FEWEST_GROUPS} photos"
         views = np.repeat(self.photos, self.settings.crops_per_image)
         interval = None

@@ -13,11 +13,11 @@ from typing import Any
 
 from torch import Tensor
 
+from efface.errors import RunRefused
 from efface.evaluation.protocol import Evaluation, view_batches
 from efface.evaluation.results import SetName, write_results
 from efface.evaluation.settings import EvaluationSettings
-from efface.errors import RunRefused
-from efface.files import flush_folder, sha256_of_bytes, write_json, write_text
+from efface.files import flush_folder, sha256_of_bytes, system_errors, write_json, write_text
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
 from efface.images.selection import Split
@@ -126,7 +126,8 @@ def save_model(generator: Generator, folder: Path) -> None:
     """Put a model's folder in place at once: written beside it, flushed, renamed."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    generator.save_pretrained(temporary)
+    with system_errors(folder.parent):
+        generator.save_pretrained(temporary)
     for path in temporary.rglob("*"):
         if path.is_file():
             with open(path, "rb+") as file:

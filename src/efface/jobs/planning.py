@@ -18,14 +18,13 @@ import torch
 from efface.corruptions import parse_corruption
 from efface.errors import EffaceError, Faults, InputError
 from efface.evaluation.results import SetName
-from efface.generators import load_generator
 from efface.generators.base import Generator
 from efface.images.cache import PixelCache, estimate_bytes
 from efface.images.items import ImageSet
 from efface.images.selection import Split, split_images
 from efface.jobs.account import some_images
-from efface.jobs.preparation import Prepared, attempt, batch_faults, load_reference, stored_side
-from efface.metrics.extractors import FeatureExtractor, load_extractor
+from efface.jobs.preparation import Prepared, attempt, open_models, stored_side
+from efface.metrics.extractors import FeatureExtractor
 from efface.metrics.frechet import frechet_refusal
 from efface.progress import Progress
 from efface.runs.config import RunConfig
@@ -77,13 +76,8 @@ def plan(config: RunConfig, progress: Progress | None = None) -> Plan:
     found = Plan()
     with tempfile.TemporaryDirectory(prefix="efface-plan-") as folder:
         faults = Faults()
-        generator = attempt(lambda: load_generator(config.model), faults)
-        extractor = attempt(lambda: load_extractor(config.evaluation.extractor), faults)
-        retrained = attempt(lambda: load_reference(config.retrained, generator), faults)
-        corruption = parse_corruption(config.corruption)
-        faults.problems += batch_faults(config, 1)
+        generator, extractor, retrained = open_models(config, 1, faults)
         if generator:
-            attempt(lambda: corruption.check(generator.image_size, generator.grid), faults)
             found.model = generator.describe()
             found.changes = _changes(config, generator)
         split = attempt(lambda: _split(config, progress), faults)
@@ -93,6 +87,7 @@ def plan(config: RunConfig, progress: Progress | None = None) -> Plan:
             found.risks += _risks_of_sets(config, split, extractor)
         if generator and split and extractor and not faults:
             cache = PixelCache(Path(folder), config.stored_side or stored_side(generator.image_size))
+            corruption = parse_corruption(config.corruption)
             prepared = Prepared(generator, corruption, split, cache, extractor, retrained)
             try:
                 _measure(config, prepared, found)

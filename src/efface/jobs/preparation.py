@@ -54,17 +54,7 @@ def prepare(
     """
     progress = progress or Progress()
     with Faults("this run cannot start") as faults:
-        generator = attempt(lambda: load_generator(config.model), faults)
-        corruption = parse_corruption(config.corruption)
-        retrained = (
-            attempt(lambda: load_reference(config.retrained, generator), faults) if config.retrained else None
-        )
-        extractor = attempt(lambda: load_extractor(config.evaluation.extractor), faults)
-        for problem in batch_faults(config, processes):
-            faults.add(problem)
-        if generator:
-            for asked in {corruption, _training_corruption(config) or corruption}:
-                attempt(lambda asked=asked: asked.check(generator.image_size, generator.grid), faults)  # type: ignore[misc]
+        generator, extractor, retrained = open_models(config, processes, faults)
     assert generator is not None
     assert extractor is not None
     cache, split = read_images(
@@ -75,7 +65,25 @@ def prepare(
         config.method.needs_retain,
         progress,
     )
-    return Prepared(generator, corruption, split, cache, extractor, retrained)
+    return Prepared(generator, parse_corruption(config.corruption), split, cache, extractor, retrained)
+
+
+def open_models(
+    config: RunConfig, processes: int, faults: Faults
+) -> tuple[Generator | None, FeatureExtractor | None, Generator | None]:
+    """The model, the feature extractor and the reference; None for each that is absent or has a fault.
+
+    Batch and corruptions are looked at too: all that can be found before any image is read.
+    """
+    generator = attempt(lambda: load_generator(config.model), faults)
+    extractor = attempt(lambda: load_extractor(config.evaluation.extractor), faults)
+    retrained = attempt(lambda: load_reference(config.retrained, generator), faults)
+    faults.problems += batch_faults(config, processes)
+    for text in dict.fromkeys((config.corruption, config.training.corruption or config.corruption)):
+        asked = attempt(lambda text=text: parse_corruption(text), faults)  # type: ignore[misc]
+        if asked and generator:
+            attempt(lambda asked=asked: asked.check(generator.image_size, generator.grid), faults)  # type: ignore[misc]
+    return generator, extractor, retrained
 
 
 def read_images(
@@ -136,7 +144,3 @@ def attempt(action: Callable[[], Opened], faults: Faults) -> Opened | None:
     except EffaceError as error:
         faults.add(str(error))
     return None
-
-
-def _training_corruption(config: RunConfig) -> Corruption | None:
-    return parse_corruption(config.training.corruption) if config.training.corruption else None

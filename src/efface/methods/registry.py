@@ -40,7 +40,13 @@ def methods() -> dict[str, type[Method]]:
     """All methods by name; raises `InputError` where two claim one name."""
     found = list(BUILT_IN)
     for point in entry_points(group=ENTRY_POINTS):
-        found.append(point.load())
+        try:
+            found.append(point.load())
+        except Exception as error:
+            raise InputError(
+                f"the method '{point.name}' of another package cannot be loaded from {point.value}: {error}. "
+                "Mend or remove that package"
+            ) from error
     return by_name(found)
 
 
@@ -50,6 +56,8 @@ def by_name(found: list[type[Method]]) -> dict[str, type[Method]]:
     for method in found:
         if not (isinstance(method, type) and issubclass(method, Method)):
             raise InputError(f"{method!r}, given as a method by another package, is no subclass of Method")
+        if not getattr(method, "name", ""):
+            raise InputError(f"{method.__module__}.{method.__qualname__} is a method without a name")
         if method.name in table:
             first, second = table[method.name], method
             raise InputError(

@@ -45,7 +45,7 @@ class RunConfig(Settings):
     """One unlearning run."""
 
     model: ModelSettings
-    images: ImagesSettings
+    images: ImagesSettings = ImagesSettings()
     method: SerializeAsAny[Method]
     training: TrainingSettings
     corruption: str = Field("centre:0.5", description="what is hidden from the model")
@@ -107,7 +107,8 @@ class TrainConfig(Settings):
     without: tuple[str, ...] = Field((), description="what is left out, said as in images.forget")
     neutral: tuple[str, ...] = Field((), description="what is never trained on, said as in images.forget")
     duplicates: Literal["stop", "forget", "ignore"] = Field(
-        "stop", description="copies of left-out images among the others: stop, forget (leave out too) or ignore"
+        "stop",
+        description="copies of left-out images among the others: stop, forget (leave out too) or ignore",
     )
     near_duplicate_distance: int = Field(DEFAULT_DISTANCE, ge=-1, le=32, description="as in images")
     skip_unreadable: bool = Field(False, description="leave out images that cannot be read, and say so")
@@ -151,7 +152,7 @@ class EvaluateConfig(Settings):
     unlearned: ModelSettings | None = Field(None, description="the model after unlearning")
     retrained: ModelSettings | None = Field(None, description="a model trained without the forget images")
     retrained_stages: str = Field("all", description="which stages of the reference were retrained")
-    images: ImagesSettings
+    images: ImagesSettings = ImagesSettings()
     corruption: str = Field("centre:0.5", description="what is hidden from the models")
     evaluation: EvaluationSettings = EvaluationSettings()
     stored_side: int | None = Field(None, ge=8, description="short side at which decoded images are kept")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from efface.errors import EffaceError
+from efface.errors import EffaceError, InputError
 from efface.files import sha256_of_file
 from efface.generators import ModelSettings, load_generator
 from efface.runs.config import deciding_digest
@@ -39,12 +39,25 @@ def verify(run: Path, source_model: bool = True) -> list[Check]:
     """
     run = Path(run)
     record = read_record(run)
-    config = open_run(run)
-    checks = [_compared("record.json itself", record["digest"], digest_of(record))]
-    checks.append(_compared("config.yaml", record["config"]["sha256"], deciding_digest(config)))
+    itself = _compared("record.json itself", str(record.get("digest")), digest_of(record))
+    try:
+        return [itself, *_checks(run, record, source_model)]
+    except (KeyError, TypeError, AttributeError):
+        if itself.passed:
+            raise
+        # an edited record need not even have the parts that the other checks read
+        return [itself, Check("what the record lists", "differs", "parts of the record are gone")]
+
+
+def _checks(run: Path, record: Mapping[str, Any], source_model: bool) -> list[Check]:
+    config, unreadable = _config(run)
+    checks = [unreadable or _compared("config.yaml", record["config"]["sha256"], deciding_digest(config))]
     delivered = record["model"].get("after")
     if delivered:
-        checks += [_file(f"model/{name}", run / "model" / name, digest) for name, digest in delivered["files"].items()]
+        checks += [
+            _file(f"model/{name}", run / "model" / name, digest)
+            for name, digest in delivered["files"].items()
+        ]
         checks += _unlisted(run / "model", delivered["files"])
         checks.append(_weights("weights in model/", {"path": str(run / "model")}, delivered["weights"]))
     for name, facts in record["sets"].items():
@@ -53,11 +66,18 @@ def verify(run: Path, source_model: bool = True) -> list[Check]:
         checks.append(_file(name, run / name, digest))
     if source_model:
         checks += [
-            _weights(f"weights of the {name} model", config[name], facts["weights"])
+            _weights(f"weights of the {name} model", config.get(name), facts["weights"])
             for name, facts in record["sources"].items()
         ]
     checks.append(_purged(run, record))
     return checks
+
+
+def _config(run: Path) -> tuple[dict[str, Any], Check | None]:
+    try:
+        return open_run(run), None
+    except InputError as error:
+        return {}, Check("config.yaml", "differs", str(error))
 
 
 def _compared(what: str, recorded: str, found: str) -> Check:
@@ -79,11 +99,12 @@ def _unlisted(folder: Path, listed: Mapping[str, str]) -> Iterator[Check]:
             yield Check(f"model/{name}", "differs", "the file is not in the record")
 
 
-def _weights(what: str, model: Mapping[str, Any], recorded: str) -> Check:
-    if not Path(model["path"]).exists():
-        return Check(what, "not checked", "the model is no longer where the config says")
+def _weights(what: str, model: Any, recorded: str) -> Check:
     try:
-        found = load_generator(ModelSettings.read(model)).weights_digest()
+        settings = ModelSettings.read(model)
+        if not Path(settings.path).exists():
+            return Check(what, "not checked", "the model is no longer where the config says")
+        found = load_generator(settings).weights_digest()
     except EffaceError as error:
         return Check(what, "differs", f"it cannot be read: {error}")
     return _compared(what, recorded, found)

@@ -6,6 +6,7 @@ draw is keyed, the data position is the step itself. Files are read with `weight
 
 from __future__ import annotations
 
+import pickle
 import random
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -50,7 +51,12 @@ def load_checkpoint(folder: Path, config_digest: str) -> Checkpoint | None:
     path = folder / FILE_NAME
     if not path.exists():
         return None
-    checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, EOFError, LookupError, TypeError, pickle.UnpicklingError):
+        raise InputError(
+            f"{path} is damaged and cannot be continued from; remove it, and the same command starts anew"
+        ) from None
     if checkpoint.config_digest != config_digest:
         raise InputError(f"{path} belongs to another config; it is not continued")
     return checkpoint

@@ -27,7 +27,7 @@ from efface.training.checkpoint import (
 )
 from efface.training.data import CropBatch, Streams
 from efface.training.interruption import StopRequest
-from efface.training.optimisation import adamw, learning_rate
+from efface.training.optimisation import adamw, autocast_precision, learning_rate
 from efface.training.phases import Batch, Edit, LossFunction, Phase, Training
 from efface.training.settings import Budget, TrainingSettings
 
@@ -97,7 +97,7 @@ class Trainer:
         trained: Trained = "encoder" if self._only_encoder() and not edits else "all"
         generator.set_trained(trained)
         if any(isinstance(phase, Training) and phase.needs_teacher for phase in self.phases):
-            generator.keep_teacher(trained)
+            generator.keep_teacher(trained, autocast_precision(self.accelerator))
         checkpoint = self._resume()
         with StopRequest() as stop:
             for number, phase in enumerate(self.phases):
@@ -110,7 +110,7 @@ class Trainer:
                 else:
                     self._train(number, phase, here, stop)
         generator.drop_teacher()
-        generator.eval().requires_grad_(True)
+        generator.eval().set_trained("all")
         per_step = self.seconds / max(self._done_steps, 1)
         return TrainingReport(
             self._done_steps,
@@ -124,12 +124,14 @@ class Trainer:
     def time_steps(self, count: int = TIMED_STEPS) -> float:
         """Median seconds of a step of the first training phase. Weights and states stay as they are."""
         phase = next(phase for phase in self.phases if isinstance(phase, Training))
+        trained_before = self.generator.training
         self.generator.to(self.accelerator.device).set_trained(phase.trained)
         if phase.needs_teacher:
-            self.generator.keep_teacher(phase.trained)
+            self.generator.keep_teacher(phase.trained, autocast_precision(self.accelerator))
         step = _Step(self, phase)
         seconds = self._timed(step, count)
         self.generator.drop_teacher()
+        self.generator.train(trained_before).set_trained("all")
         return seconds
 
     def _only_encoder(self) -> bool:
@@ -241,7 +243,8 @@ class Trainer:
         return steps
 
     def _timed(self, step: _Step, count: int) -> float:
-        """Time whole steps at a learning rate of zero, then forget the optimizer's moments."""
+        """Time whole steps at a learning rate of zero, then forget what they did to states and moments."""
+        states = random_states()
         finite, times = _FiniteCheck(self.accelerator.device), []
         last = time.monotonic()
         for crops in step.streams.steps(0, UNTIMED_STEPS + count):
@@ -251,6 +254,7 @@ class Trainer:
             last = time.monotonic()
         step.optimizer.state.clear()
         step.optimizer.zero_grad()
+        restore_random_states(states)
         return statistics.median(times[UNTIMED_STEPS:])
 
     def _save(self, number: int, done: int, steps: int, step: _Step) -> None:

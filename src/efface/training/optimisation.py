@@ -51,6 +51,11 @@ def accelerator(settings: TrainingSettings) -> Accelerator:
     return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision)
 
 
+def autocast_precision(accelerator: Accelerator) -> torch.dtype | None:
+    """The type that autocast computes in, or None where nothing is cast."""
+    return torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
+
+
 def chosen_precision(settings: TrainingSettings) -> str:
     """`fp32` or `bf16`; `auto` takes bf16 only where the hardware computes in it."""
     if settings.precision != "auto":

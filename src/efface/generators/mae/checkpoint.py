@@ -7,6 +7,7 @@ names of the release were read off facebookresearch/mae checkpoints; no code of 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import pickle
@@ -184,7 +185,7 @@ def _load_transformers(settings: ModelSettings) -> tuple[ViTMAEForPreTraining, d
             raise InputError(f"{path} holds a '{kind}' model; a masked autoencoder has model_type 'vit_mae'")
     elif path.is_absolute() or settings.path.count("/") != 1 or settings.path.startswith("."):
         raise InputError(f"no model at {settings.path}: neither a folder, a file nor a hub id (owner/name)")
-    where = {"revision": settings.revision or "main", "local_files_only": local}
+    where: dict[str, Any] = {"revision": settings.revision or "main", "local_files_only": local}
     try:
         with _quiet():
             config = ViTMAEConfig.from_pretrained(settings.path, **where)
@@ -298,14 +299,16 @@ def _check_complete(report: dict[str, Any], where: str) -> None:
 def _check_architecture(config: ViTMAEConfig) -> None:
     """Refuse what is not square and RGB; a side that is written as a pair of equal numbers becomes one."""
     with Faults("this masked autoencoder cannot be used") as faults:
+        sides = {}
         for name in ("image_size", "patch_size"):
             value = getattr(config, name)
-            sides = {value} if isinstance(value, int) else set(value)
-            if len(sides) != 1:
+            lengths = {value} if isinstance(value, int) else set(value)
+            if len(lengths) != 1:
                 faults.add(f"{name} is {tuple(value)}: only square images and patches are supported")
-            setattr(config, name, max(sides))
-        if config.image_size % config.patch_size:
-            faults.add(f"image_size {config.image_size} is no multiple of patch_size {config.patch_size}")
+            sides[name] = max(lengths)
+            setattr(config, name, sides[name])
+        if sides["image_size"] % sides["patch_size"]:
+            faults.add("image_size {image_size} is no multiple of patch_size {patch_size}".format(**sides))
         if config.num_channels != 3:
             faults.add(f"it takes {config.num_channels} channels: only RGB models are supported")
 
@@ -361,9 +364,13 @@ def _why(error: BaseException) -> str:
             f"refused, because it carries code ({found[1]}), not only weights. Nothing of it was run. "
             "Ask its maker for a safetensors file, or for the bare state dict"
         )
-    if isinstance(error, (pickle.UnpicklingError, EOFError, LookupError, AttributeError)):
+    broken = isinstance(error, (pickle.UnpicklingError, EOFError, LookupError, AttributeError))
+    # torch seeks before the start of a file that was cut short
+    short = isinstance(error, OSError) and error.errno == errno.EINVAL
+    if broken or short or "PytorchStreamReader" in str(error):
         return "it is truncated, or no file of weights at all"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(line.strip() for line in lines) if lines[0].endswith(":") else lines[0]
 
 
 @contextmanager

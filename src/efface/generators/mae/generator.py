@@ -83,8 +83,9 @@ class MaeGenerator(Generator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = ViTMAEForPreTraining(ViTMAEConfig(**config))
-            _initialise_embeddings(network)
-        return cls(network, origin={"kind": "new", "seed": seed})
+            generator = cls(network, origin={"kind": "new", "seed": seed})
+            _initialise_embeddings(network, generator.grid)
+        return generator
 
     @property
     def config(self) -> ViTMAEConfig:
@@ -234,14 +235,13 @@ class MaeGenerator(Generator):
         }
 
 
-def _initialise_embeddings(network: ViTMAEForPreTraining) -> None:
+def _initialise_embeddings(network: ViTMAEForPreTraining, grid: int) -> None:
     """Position embeddings and single tokens as He et al. 2022 set them before training.
 
     transformers 5 leaves them at zero, which only does no harm where trained weights are loaded over them:
     without positions all hidden patches of an image are one and the same to the decoder.
     """
     embeddings, decoder, config = network.vit.embeddings, network.decoder, network.config
-    grid = config.image_size // config.patch_size
     with torch.no_grad():
         embeddings.position_embeddings.copy_(sine_cosine_positions(grid, config.hidden_size))
         decoder.decoder_pos_embed.copy_(sine_cosine_positions(grid, config.decoder_hidden_size))

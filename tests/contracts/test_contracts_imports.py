@@ -1,0 +1,23 @@
+"""What is read before any work must not cost an import of torch."""
+
+import subprocess
+import sys
+
+MODULES = [
+    "efface",
+    "efface.corruptions",
+    "efface.generators",
+    "efface.generators.mae.architecture",
+    "efface.generators.settings",
+    "efface.methods",
+    "efface.progress",
+    "efface.randomness",
+    "efface.settings",
+    "efface.training.phases",
+    "efface.training.settings",
+]
+
+
+def test_settings_methods_and_corruptions_import_no_torch() -> None:
+    code = f"import sys, {', '.join(MODULES)}; efface.methods.methods(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,68 @@
+"""Fixtures of every test of whole runs: a model, photographs, a finished run, and the command line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from run_making import SHORT, make_model, make_photos
+
+import efface
+from efface.jobs.unlearning import UnlearnResult
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the command line ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+CommandLine = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("models") / "tiny-mae")
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_photos(tmp_path_factory.mktemp("data") / "photos")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path, photos: Path) -> UnlearnResult:
+    """A run that forgot the cats and kept the dogs; the birds are neutral. Tests must not change it."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    return efface.unlearn(
+        tiny, forget="label:cats", neutral="label:birds", images=photos, out=out, request={"id": "7"}, **SHORT
+    )
+
+
+@pytest.fixture
+def cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Outcome]]:
+    """`cli("verify", run)` runs the command line in this process."""
+    from efface.cli import main
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["efface", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        return Outcome(code, *capsys.readouterr())
+
+    before = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, before)

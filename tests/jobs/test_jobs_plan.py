@@ -1,0 +1,144 @@
+"""Planning: everything that is wrong or risky at once, what it would cost, and nothing written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from run_making import SHORT, save_photo
+
+import efface
+from efface.errors import InputError
+
+SMALL = {"training": SHORT["training"]}
+
+
+def names_below(*folders: Path) -> set[str]:
+    return {str(path) for folder in folders for path in folder.rglob("*")}
+
+
+def test_all_faults_are_found_at_once(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "forget.txt").write_text("cats/cats-0.png\ncats/cats-9.png\ndogs/dgs-1.png\n")
+    faults = efface.plan(
+        tmp_path / "absent",
+        forget=tmp_path / "forget.txt",
+        images=photos,
+        retrained=tmp_path / "gone",
+        training={"batch_size": 5},
+        evaluation={"extractor": "clip"},
+    ).faults
+    together = "\n".join(faults)
+    for part in (
+        "no model at " + str(tmp_path / "absent"),
+        "no model at " + str(tmp_path / "gone"),
+        "forget.txt line 2",
+        "forget.txt line 3",
+        "a batch of 5 does not divide evenly over 2 streams",
+        "feature extractor 'clip'",
+    ):
+        assert part in together, part
+    assert len(faults) == 6
+
+
+def test_a_corruption_out_of_range_is_found_beside_missing_entries(
+    tiny: Path, photos: Path, tmp_path: Path
+) -> None:
+    found = efface.plan(
+        tiny,
+        forget=[photos / "cats", "label:horses"],
+        images=photos,
+        corruption="centre:0.9",
+        training={"batch_size": 3, "corruption": "random:1"},
+    )
+    assert [fault.split(":")[0].split(";")[0] for fault in found.faults] == [
+        "training.batch_size",
+        "corruption 'centre",
+        "corruption 'random",
+        "forget label",
+    ]
+    assert "centre:F with F from" in found.faults[1]
+    assert found.estimate is None
+
+
+def test_an_unknown_training_corruption_is_a_fault(tiny: Path, photos: Path) -> None:
+    found = efface.plan(tiny, forget="label:cats", images=photos, training={"corruption": "center:0.5"})
+    assert [fault[:45] for fault in found.faults] == ["unknown corruption 'center'; did you mean 'ce"]
+
+
+def test_an_estimate_has_positive_numbers(tiny: Path, photos: Path) -> None:
+    found = efface.plan(tiny, forget="label:cats", images=photos, **SMALL)
+    assert found.faults == []
+    estimate = found.estimate
+    assert estimate is not None
+    assert estimate.steps == 6
+    assert 0 < estimate.seconds_per_step < 10
+    assert estimate.training_seconds == pytest.approx(6 * estimate.seconds_per_step)
+    assert estimate.evaluation_seconds > 0
+    assert estimate.peak_memory_bytes > 50 << 20
+    weights = found.model["parameters"] * 4
+    # the parameters of the model and its fixed position embeddings are all that is kept
+    assert estimate.disk_kept_bytes == weights
+    # at least the pixels of ten photos at short side 37, two checkpoints and the models
+    assert estimate.disk_bytes > 10 * 37 * 37 * 3 + 2 * weights
+    assert found.sets == {"forget": 3, "retain": 7, "neutral": 0}
+    assert found.changes["trains"] == "encoder"
+    assert found.changes["tensors"] == 21
+    assert 0 < found.changes["share"] < 1
+
+
+@pytest.mark.parametrize(("budget", "steps"), [("17steps", 17), ("0.001s", 1)])
+def test_a_budget_decides_the_steps(tiny: Path, photos: Path, budget: str, steps: int) -> None:
+    estimate = efface.plan(tiny, forget="label:cats", images=photos, budget=budget, **SMALL).estimate
+    assert estimate is not None
+    assert estimate.steps == steps
+
+
+def test_risks_name_what_will_not_be_known(tiny: Path, photos: Path) -> None:
+    risks = "\n".join(efface.plan(tiny, forget="label:cats", images=photos, **SMALL).risks)
+    for part in (
+        "no neutral set",
+        "no retrained model (--retrained)",
+        "forget has 3 images: no interval can be given below 5",
+    ):
+        assert part in risks
+    assert "no retain set" not in risks
+
+
+def test_risks_that_are_provided_for_are_not_named(tiny: Path, photos: Path) -> None:
+    found = efface.plan(
+        tiny, forget="label:dogs", neutral="label:birds", images=photos, retrained=tiny, **SMALL
+    )
+    together = "\n".join(found.risks)
+    assert "no neutral set" not in together
+    assert "no retrained model" not in together
+    assert "62% of the images are to be forgotten" in together
+
+
+def test_nothing_is_written(
+    tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    here = tmp_path / "here"
+    for folder in (scratch, here):
+        folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.chdir(here)
+    before = names_below(tmp_path, tiny, photos)
+    weights = (tiny / "model.safetensors").read_bytes()
+    assert efface.plan(tiny, forget="label:cats", images=photos, **SMALL).faults == []
+    assert names_below(tmp_path, tiny, photos) == before
+    assert os.listdir(scratch) == []
+    assert (tiny / "model.safetensors").read_bytes() == weights
+
+
+def test_plan_and_unlearning_refuse_the_same(tiny: Path, photos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for number in range(3):
+        save_photo(data / "keep" / f"{number}.png", number)
+    save_photo(data / "drop" / "copy.png", 0)
+    found = efface.plan(tiny, forget=data / "drop", retain=data / "keep", **SMALL)
+    with pytest.raises(InputError) as caught:
+        efface.unlearn(tiny, forget=data / "drop", retain=data / "keep", out=tmp_path / "run", **SHORT)
+    assert found.faults == list(caught.value.problems)

@@ -1,0 +1,183 @@
+"""The run folder: who may write into it, and how it is left."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from efface.errors import InputError, RunRefused
+from efface.runs.folder import RunFolder, open_run, purge, read_state, working_files
+
+CONFIG = {"seed": 0, "method": {"alpha": 1}}
+
+HOLD = """
+import fcntl, os, sys
+handle = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.flock(handle, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_new_folder_gets_a_config_and_a_secret_key(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "a" / "run", CONFIG) as run:
+        assert open_run(run.path) == CONFIG
+        assert len(run.key) == 32
+        assert stat.S_IMODE(os.stat(run.path / "run.key").st_mode) == 0o600
+    with RunFolder(tmp_path / "b", CONFIG) as other:
+        assert other.key != run.key
+
+
+def test_the_key_stays_when_a_run_is_continued(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run", CONFIG) as run:
+        key = run.key
+    with RunFolder(tmp_path / "run", CONFIG) as run:
+        assert run.key == key
+
+
+def test_another_config_is_refused_with_the_difference(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, CONFIG):
+        pass
+    with pytest.raises(RunRefused) as caught, RunFolder(tmp_path, {"seed": 0, "method": {"alpha": 2}}):
+        pass
+    assert "method.alpha: 1 -> 2" in str(caught.value)
+    assert "seed" not in str(caught.value)
+    assert open_run(tmp_path) == CONFIG
+
+
+def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_text("mine")
+    with (
+        pytest.raises(RunRefused, match=r"is not an efface run \(it holds holiday\.jpg\)"),
+        RunFolder(tmp_path, CONFIG),
+    ):
+        pass
+    assert os.listdir(tmp_path) == ["holiday.jpg"]
+
+
+def test_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with (
+        pytest.raises(RunRefused, match="is a file; --out names a folder"),
+        RunFolder(tmp_path / "out", CONFIG),
+    ):
+        pass
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    below_a_file = RunFolder(tmp_path / "file" / "run", CONFIG)
+    with pytest.raises(RunRefused, match="cannot be written: Not a directory"), below_a_file:
+        pass
+
+
+def test_a_folder_held_by_another_process_is_refused_until_it_lets_go(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, CONFIG):
+        pass
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / ".lock")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(RunRefused, match="in use by another process"), RunFolder(tmp_path, CONFIG):
+        pass
+    holder.communicate("")
+    with RunFolder(tmp_path, CONFIG) as run:
+        assert run.path == tmp_path
+
+
+def test_the_folder_is_held_inside_the_block_only(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, CONFIG), pytest.raises(RunRefused, match="in use"), RunFolder(tmp_path, CONFIG):
+        pass
+    with RunFolder(tmp_path, CONFIG):
+        pass
+
+
+def test_a_claim_that_was_killed_half_way_is_finished_by_the_next(tmp_path: Path) -> None:
+    for left in (".lock", "run.key", ".config.yaml.77.tmp"):
+        (tmp_path / left).write_text("x")
+    with RunFolder(tmp_path, CONFIG) as run:
+        assert open_run(run.path) == CONFIG
+        assert len(run.key) == 32
+    assert not (tmp_path / ".config.yaml.77.tmp").exists()
+
+
+@pytest.mark.parametrize("content", ["", "- 1", "a: [1", "\x00"])
+def test_a_damaged_config_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(InputError) as caught:
+        open_run(tmp_path)
+    assert "config.yaml" in str(caught.value)
+    with pytest.raises(InputError), RunFolder(tmp_path, CONFIG):
+        pass
+
+
+def test_finished_parts_are_remembered(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, CONFIG) as run:
+        assert run.finished("training") is None
+        run.finish("training", {"steps": 3})
+        run.finish("evaluation", True)
+    with RunFolder(tmp_path, CONFIG) as run:
+        assert run.finished("training") == {"steps": 3}
+    assert read_state(tmp_path) == {"training": {"steps": 3}, "evaluation": True}
+
+
+def test_a_damaged_state_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text('{"training"')
+    with pytest.raises(InputError, match=r"state\.json is damaged; remove it"):
+        read_state(tmp_path)
+
+
+def test_purging_overwrites_then_removes_every_working_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work" / "cache"
+    work.mkdir(parents=True)
+    (work / "pixels").write_bytes(b"\xff" * 3_000_000)
+    (tmp_path / "work" / "checkpoint.pt").write_bytes(b"\xff" * 10)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("not ours")
+    (work / "link").symlink_to(elsewhere)
+    seen: dict[str, bytes] = {}
+    unlink = Path.unlink
+
+    def looking(path: Path, missing_ok: bool = False) -> None:
+        seen[path.name] = path.read_bytes()
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", looking)
+    assert working_files(tmp_path) == ["work/cache/link", "work/cache/pixels", "work/checkpoint.pt"]
+    assert purge(tmp_path) == ["work/cache/pixels", "work/checkpoint.pt"]
+    assert seen == {"pixels": bytes(3_000_000), "checkpoint.pt": bytes(10)}
+    assert working_files(tmp_path) == []
+    assert elsewhere.read_text() == "not ours"
+    assert purge(tmp_path) == []
+
+
+def test_an_abandoned_run_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "new", CONFIG) as run:
+        (run.work / "cache").mkdir(parents=True)
+        (run.work / "cache" / "pixels").write_bytes(b"x")
+        run.log.write_text("{}\n")
+        run.finish("started", "now")
+        run.abandon()
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    with RunFolder(tmp_path / "empty", CONFIG) as run:
+        run.abandon()
+    assert os.listdir(tmp_path / "empty") == []
+
+
+def test_a_run_with_a_finished_part_is_not_abandoned(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, CONFIG) as run:
+        run.finish("preparation", {})
+        run.abandon()
+    assert open_run(tmp_path) == CONFIG
+    assert (tmp_path / "run.key").exists()

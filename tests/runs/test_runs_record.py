@@ -1,0 +1,121 @@
+"""The record: documented field by field, and read only in its own schema."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from efface.errors import InputError
+from efface.evaluation.results import Row, Worst
+from efface.jobs.unlearning import UnlearnResult
+from efface.runs.record import SCHEMA, digest_of, file_digests, read_record, write_record
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "record.md").read_text(encoding="utf-8")
+
+
+def documented(section: str) -> dict[str, str]:
+    """The names in the first column of a section's table, with the text beside them."""
+    rows: dict[str, str] = {}
+    for line in DOCUMENT.split(f"## {section}\n")[1].split("\n## ")[0].splitlines():
+        if line.startswith("| `"):
+            _, names, text, _ = line.split("|", 3)
+            rows |= {name.strip(" `"): text for name in names.split(",")}
+    return rows
+
+
+def test_every_field_of_a_real_record_is_documented_and_no_other(finished: UnlearnResult) -> None:
+    assert set(documented("Fields")) == set(finished.record)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "claim",
+        "request",
+        "model",
+        "method",
+        "sets",
+        "skipped",
+        "duplicates",
+        "config",
+        "results",
+        "environment",
+    ],
+)
+def test_the_parts_of_a_field_are_documented(finished: UnlearnResult, section: str) -> None:
+    text = documented("Fields")[section]
+    assert all(f"`{name}`" in text for name in finished.record[section]), text
+
+
+def test_working_files_and_training_are_documented(finished: UnlearnResult) -> None:
+    table = documented("Fields")
+    assert all(f"`{name}`" in table["working_files"] for name in ("kept", "removed", "purged"))
+    told = set(finished.record["training"]) & {
+        "steps", "precision", "processes", "seconds_per_step", "resumed_from", "changed_tensors", "budget"
+    }  # fmt: skip
+    assert len(told) == 7
+    assert all(f"`{name}`" in table["training"] for name in told)
+
+
+def test_every_column_of_the_results_is_documented_and_no_other() -> None:
+    assert set(documented("results.json and results.csv")) == {field.name for field in fields(Row)}
+    assert all(f"`{field.name}`" in DOCUMENT for field in fields(Worst))
+
+
+def test_a_record_carries_its_own_digest(tmp_path: Path) -> None:
+    written = write_record(tmp_path, {"kind": "training", "limits": ["ü"]})
+    assert written == read_record(tmp_path)
+    assert written["schema"] == SCHEMA
+    assert written["digest"] == digest_of(written)
+    assert digest_of({**written, "kind": "evaluation"}) != written["digest"]
+
+
+def test_a_folder_without_a_record_is_no_finished_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no record\.json"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{", "is damaged"), ("[]", "has schema None"), ('{"schema": "efface-record/2"}', "'efface-record/2'")],
+)
+def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "record.json").write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_record(tmp_path)
+    assert "record.json" in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_digests_of_a_folder_name_files_in_sub_folders(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b").write_bytes(b"")
+    (tmp_path / "a").write_bytes(b"")
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert file_digests(tmp_path) == {"a": empty, "sub/b": empty}
+    assert file_digests(tmp_path, ["a", "absent"]) == {"a": empty}
+
+
+def test_the_record_says_what_was_asked_and_done(finished: UnlearnResult) -> None:
+    record: dict[str, Any] = finished.record
+    assert record == json.loads((finished.run / "record.json").read_text(encoding="utf-8"))
+    assert (record["kind"], record["claim"]["level"], record["request"]["id"]) == (
+        "unlearning",
+        "empirical",
+        "7",
+    )
+    assert {name: facts["count"] for name, facts in record["sets"].items()} == {
+        "forget": 3,
+        "retain": 5,
+        "neutral": 2,
+    }
+    assert record["method"]["name"] == "encoder-noise"
+    assert record["method"]["settings"]["alpha"] == 0.25
+    assert (record["training"]["steps"], record["training"]["resumed_from"]) == (6, None)
+    assert record["results"]["rows"] == len(finished.rows)
+    assert record["started"] <= record["finished"]
+    assert record["model"]["before"]["weights"] != record["model"]["after"]["weights"]

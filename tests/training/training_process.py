@@ -1,0 +1,68 @@
+"""A training run in a process of its own: `python training_process.py FOLDER WHAT [STEP]`.
+
+WHAT: `whole` runs to the end, `kill` is killed at STEP as by a power cut, `wait` says when STEP is done and
+goes on slowly, so that a signal can reach it. Final weights are written to FOLDER/weights.pt.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[1] / "contracts"))
+
+import torch
+from tiny_models import settings, tiny, trainer, training_data
+
+from efface.errors import EffaceError
+from efface.methods import read_method
+from efface.progress import Progress
+
+
+class Watched(Progress):
+    """Acts when a step is logged."""
+
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__()
+        self.what, self.step = what, step
+
+    def log(self, event: str, **values: Any) -> None:
+        if event != "step" or values["step"] < self.step:
+            return
+        if self.what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.what == "wait":
+            print(f"step {values['step']}", flush=True)
+            time.sleep(0.05)
+
+
+def run(folder: Path, what: str, step: int = 0, method: str = "encoder-noise") -> int:
+    """Train, and return the exit code that the command line would give."""
+    torch.set_num_threads(1)
+    generator = tiny()
+    chosen = settings(steps=200 if what == "wait" else 8)
+    rank = int(os.environ.get("RANK", "0"))
+    data = training_data(folder / f"images of {rank}")
+    job = trainer(
+        generator, read_method({"name": method}).phases(), data, asked=chosen, folder=folder / "work",
+        config_digest="config", progress=Watched(what, step),
+    )  # fmt: skip
+    try:
+        job.run()
+    except EffaceError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    if rank == 0:
+        torch.save(generator.network.state_dict(), folder / "weights.pt")
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return 0
+
+
+if __name__ == "__main__":
+    step = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    sys.exit(run(Path(sys.argv[1]), sys.argv[2], step, *sys.argv[4:5]))
