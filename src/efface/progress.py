@@ -59,7 +59,7 @@ class Progress:
 
     def logging_to(self, log: Path) -> Progress:
         """The same console with another log. A last line that a kill or a full disk cut short is ended."""
-        if log.exists() and not log.read_bytes()[-1:] in (b"", b"\n"):
+        if log.exists() and log.read_bytes()[-1:] not in (b"", b"\n"):
             with open(log, "ab") as file:
                 file.write(b"\n")
         return Progress(log, self._console)

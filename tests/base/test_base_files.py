@@ -13,6 +13,7 @@ from efface.files import (
     sha256_of_bytes,
     sha256_of_file,
     sha256_of_json,
+    system_errors,
     write_json,
     write_text,
 )
@@ -89,3 +90,27 @@ def test_json_files_hold_no_nan(tmp_path: Path, value: float) -> None:
         write_json(tmp_path / "a.json", {"x": value})
     assert (tmp_path / "a.json").read_text() == '{\n  "x": 1.5\n}\n'
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+def write_with_a_library(folder: Path) -> None:
+    with system_errors(folder):
+        raise RuntimeError("unexpected pos 64 vs 0")
+
+
+def test_a_library_that_fails_for_its_own_reasons_is_quoted(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        write_with_a_library(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_library_that_fails_because_nothing_can_be_written_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_with_a_library(tmp_path)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert os.listdir(tmp_path) == []

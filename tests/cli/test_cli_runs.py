@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,25 @@ def test_a_list_that_matches_in_part_names_the_missing_rows_and_can_be_corrected
     outcome = forget(listed, more=("--seed", 3))
     assert outcome.code == 0, outcome.err
     assert counts(tmp_path / "run") == {"forget": 2, "retain": 8, "neutral": 0}
+
+
+def test_copies_and_unreadable_images_are_dealt_with_as_the_options_say(
+    cli: CommandLine, tiny: Path, photos: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(photos, tmp_path / "data")
+    shutil.copy(data / "cats" / "cats-0.png", data / "dogs" / "copy.png")
+    (data / "dogs" / "torn.png").write_bytes((data / "dogs" / "dogs-0.png").read_bytes()[:200])
+    command = ("unlearn", tiny, "--images", data, "--forget", "label:cats", "--out", tmp_path / "run")
+    command = (*command, *SHORT_OPTIONS)
+    assert "torn.png: " in cli(*command).err
+    outcome = cli(*command, "--skip-unreadable")
+    assert outcome.code == 2
+    assert "1 copies and 0 near-copies" in outcome.err
+    outcome = cli(*command, "--skip-unreadable", "--duplicates", "forget")
+    assert outcome.code == 0, outcome.err
+    record = read_record(tmp_path / "run")
+    assert record["skipped"]["count"] == 1
+    assert counts(tmp_path / "run") == {"forget": 4, "retain": 7, "neutral": 0}
 
 
 def test_figures_go_to_standard_output_and_progress_to_standard_error(

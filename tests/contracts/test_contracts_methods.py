@@ -31,7 +31,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     return training_data(tmp_path_factory.mktemp("images"))
 
 
-def unlearn(name: str, data: Data, seed: int = 0, steps: int = 4, generator: MaeGenerator | None = None) -> Any:
+def unlearn(
+    name: str, data: Data, seed: int = 0, steps: int = 4, generator: MaeGenerator | None = None
+) -> Any:
     generator = generator or tiny()
     asked = settings(steps=steps)
     trainer(generator, read_method({"name": name}).phases(), data, seed, asked=asked).run()
@@ -58,21 +60,28 @@ def test_unknown_settings_are_refused_with_the_nearest_name(name: str) -> None:
     for field in fields:
         with pytest.raises(InputError, match=f"did you mean '{field}'"):
             read_method({"name": name, f"{field}x": 1})
-    with pytest.raises(InputError, match="unknown setting 'zzzzzz'. Valid: " + (", ".join(sorted(fields)) or "none")):
+    with pytest.raises(
+        InputError, match="unknown setting 'zzzzzz'. Valid: " + (", ".join(sorted(fields)) or "none")
+    ):
         read_method({"name": name, "zzzzzz": 1})
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_traits_agree_with_the_phases(name: str) -> None:
     kind = methods()[name]
-    assert (kind.name, bool(kind.summary), bool(kind.source), bool(kind.deviations)) == (name, True, True, True)
+    assert (kind.name, bool(kind.summary), bool(kind.source), bool(kind.deviations)) == (
+        name,
+        True,
+        True,
+        True,
+    )
     phases = read_method({"name": name}).phases()
     training = [phase for phase in phases if isinstance(phase, Training)]
     streams = {stream for phase in training for stream in phase.streams}
     assert streams <= {"retain", "forget"}
     assert kind.needs_retain == ("retain" in streams)
     assert kind.needs_forget == ("forget" in streams)
-    assert all(phase.trained == kind.trained for phase in training)
+    assert all(phase.trained == kind.trains for phase in training)
     assert len({phase.name for phase in phases}) == len(phases)
     if kind.claim == "exact":
         assert isinstance(phases[0], Edit)
@@ -111,7 +120,9 @@ def test_the_loss_is_a_finite_scalar_with_gradients_on_the_declared_weights_only
         assert loss.total.shape == ()
         assert loss.total.isfinite()
         assert set(loss.parts) == set(phase.streams)
-        assert all(part.shape == () and part.isfinite() and not part.requires_grad for part in loss.parts.values())
+        assert all(
+            part.shape == () and part.isfinite() and not part.requires_grad for part in loss.parts.values()
+        )
         loss.total.backward()
         reached = {n for n, weight in generator.network.named_parameters() if weight.grad is not None}
         assert reached == set(generator.trained_parameters(phase.trained))
@@ -123,15 +134,25 @@ def test_the_loss_is_a_finite_scalar_with_gradients_on_the_declared_weights_only
 def test_a_loss_does_not_change_its_batch(name: str) -> None:
     generator = tiny()
     generator.keep_teacher("all")
-    views = {"retain": view(generator, pictures(3, seed=1)), "forget": view(generator, pictures(2, seed=2), first=9)}
-    before = {key: (seen.images.clone(), seen.inputs.clone(), seen.hidden.clone()) for key, seen in views.items()}
+    views = {
+        "retain": view(generator, pictures(3, seed=1)),
+        "forget": view(generator, pictures(2, seed=2), first=9),
+    }
+    before = {
+        key: (seen.images.clone(), seen.inputs.clone(), seen.hidden.clone()) for key, seen in views.items()
+    }
     for phase in read_method({"name": name}).phases():
         if isinstance(phase, Training):
             batch = Batch({stream: views[stream] for stream in phase.streams}, MOMENTS)
             one, again = phase.loss(generator, batch), phase.loss(generator, batch)
-            assert torch.equal(one.total, again.total), "draws are keyed by image, not by how often they are taken"
+            assert torch.equal(one.total, again.total), (
+                "draws are keyed by image, not by how often they are taken"
+            )
     for key, seen in views.items():
-        assert all(torch.equal(a, b) for a, b in zip(before[key], (seen.images, seen.inputs, seen.hidden), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(before[key], (seen.images, seen.inputs, seen.hidden), strict=True)
+        )
 
 
 # training
@@ -210,7 +231,9 @@ def test_encoder_noise_runs_each_encoder_once_a_step_and_no_decoder(data: Data) 
     assert calls.made == ["teacher", "student"] * 3
 
 
-@pytest.mark.parametrize(("name", "retain_rows"), [("encoder-noise", 2), ("random-encoder", 2), ("retain-label", 2)])
+@pytest.mark.parametrize(
+    ("name", "retain_rows"), [("encoder-noise", 2), ("random-encoder", 2), ("retain-label", 2)]
+)
 def test_student_and_teacher_see_the_very_same_view(name: str, retain_rows: int, data: Data) -> None:
     generator = tiny()
     calls = Calls(generator)

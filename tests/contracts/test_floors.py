@@ -29,7 +29,11 @@ def imports(path: Path) -> set[str]:
 
 
 def test_every_package_has_a_floor():
-    packages = {path.stem for path in SOURCE.iterdir() if not path.name.startswith("__") and path.suffix in ("", ".py")}
+    packages = {
+        path.stem
+        for path in SOURCE.iterdir()
+        if not path.name.startswith("__") and path.suffix in ("", ".py")
+    }
     assert packages == set(floors())
 
 

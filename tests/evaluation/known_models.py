@@ -39,12 +39,14 @@ class KnownModel(nn.Module):
 
     def restore(self, view: View) -> Tensor:
         off = [
-            (self.errors if isinstance(self.errors, float) else self.errors[id_])
-            * self.of_visit[visit % len(self.of_visit)]
+            self._error(id_) * self.of_visit[visit % len(self.of_visit)]
             for id_, visit in zip(view.draws.ids, view.draws.visits, strict=True)
         ]
         wrong = view.images + torch.tensor(off).view(-1, 1, 1, 1)
         return torch.where(view.corrupted.known, view.images, wrong)
+
+    def _error(self, id_: str) -> float:
+        return self.errors if isinstance(self.errors, float) else self.errors[id_]
 
 
 @dataclass
@@ -84,7 +86,7 @@ class NothingHidden(Corruption):
 
     def apply(self, images: Tensor, grid: int, draws: Any) -> Corrupted:
         none = torch.zeros(len(images), 1, SIZE, SIZE, dtype=torch.bool)
-        return Corrupted(images, none, none)
+        return Corrupted(images, none, none, np.zeros((len(images), grid, grid), dtype=bool))
 
     def check(self, size: int, grid: int) -> None: ...
 

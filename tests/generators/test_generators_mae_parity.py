@@ -52,7 +52,9 @@ def view_of(generator: MaeGenerator, arrays: dict[str, Tensor]) -> MaeView:
     region = hidden.view(-1, 1, generator.grid, generator.grid)
     region = region.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
     images = inputs * generator.std + generator.mean
-    return MaeView(images, inputs, Corrupted(images, ~region, region), draws(len(images)), hidden, kept)
+    touched = hidden.view(-1, generator.grid, generator.grid).numpy()
+    corrupted = Corrupted(images, ~region, region, touched)
+    return MaeView(images, inputs, corrupted, draws(len(images)), hidden, kept)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_fixtures import CommandLine
 from run_making import SHORT, SHORT_OPTIONS, in_a_process, save_photo
 
 import efface
@@ -148,9 +149,9 @@ def test_a_run_that_crashed_anywhere_continues_to_the_same_result(
 
 
 def test_an_interrupted_command_exits_with_4_and_continues(tiny: Path, photos: Path, tmp_path: Path) -> None:
-    training = {**SHORT["training"], "steps": 150, "checkpoint_every": 50}
+    training = {**SHORT["training"], "steps": 80, "checkpoint_every": 50}
     settings = {"training": training, "evaluation": SHORT["evaluation"]}
-    steps = ("--set", "training.steps=150", "--set", "training.checkpoint_every=50")
+    steps = ("--set", "training.steps=80", "--set", "training.checkpoint_every=50")
     sets = ("--forget", str(photos / "cats"), "--retain", str(photos / "dogs"))
     out = tmp_path / "run"
     process = in_a_process("unlearn", str(tiny), *sets, "--out", str(out), *SHORT_OPTIONS, *steps)
@@ -166,7 +167,7 @@ def test_an_interrupted_command_exits_with_4_and_continues(tiny: Path, photos: P
     assert "The same command continues." in err
     stopped = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()][-1]
     assert stopped["event"] == "stopped"
-    assert 3 <= stopped["step"] < 150
+    assert 3 <= stopped["step"] < 80
     result = efface.unlearn(tiny, forget=photos / "cats", retain=photos / "dogs", out=out, **settings)
     assert result.record["training"]["resumed_from"] == stopped["step"]
     whole = efface.unlearn(
@@ -176,27 +177,35 @@ def test_an_interrupted_command_exits_with_4_and_continues(tiny: Path, photos: P
 
 
 def test_an_interruption_outside_of_training_exits_with_4_too(
-    tiny: Path, photos: Path, tmp_path: Path
+    tiny: Path, photos: Path, tmp_path: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raise_in_evaluation = (
-        "from efface.jobs import unlearning\nimport os, signal\n"
-        "def measure(*_):\n    os.kill(os.getpid(), signal.SIGINT)\n    import time; time.sleep(30)\n"
-        "unlearning.measure = measure"
-    )
-    sets = ("--forget", str(photos / "cats"), "--retain", str(photos / "dogs"))
-    process = in_a_process(
-        "unlearn",
-        str(tiny),
-        *sets,
-        "--out",
-        str(tmp_path / "run"),
-        *SHORT_OPTIONS,
-        before=raise_in_evaluation,
-    )
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 4, err
-    assert "Traceback" not in err
-    assert "the same command continues" in err
+    sets = ("--forget", photos / "cats", "--retain", photos / "dogs")
+    command = ("unlearn", tiny, *sets, "--out", tmp_path / "run", *SHORT_OPTIONS)
+    with monkeypatch.context() as patched:
+        patched.setattr(unlearning, "measure", lambda *_: signal.raise_signal(signal.SIGINT))
+        outcome = cli(*command)
+    assert outcome.code == 4
+    assert "Traceback" not in outcome.err
+    assert "the same command continues" in outcome.err
+    assert cli(*command).code == 0
+
+
+def test_a_run_that_was_measured_is_concluded_without_the_images(
+    tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: Any) -> None:
+        raise Crash
+
+    data = shutil.copytree(photos, tmp_path / "data")
+    sets: dict[str, Any] = {"model": tiny, "forget": data / "cats", "retain": data / "dogs"}
+    with monkeypatch.context() as patched:
+        patched.setattr(frame, "write_record", crash)
+        with pytest.raises(Crash):
+            efface.unlearn(**sets, out=tmp_path / "run", **SHORT)
+    shutil.rmtree(data)
+    result = efface.unlearn(**sets, out=tmp_path / "run", **SHORT)
+    assert result.record["sets"]["forget"]["count"] == 3
+    assert all(check.passed for check in verify(result.run))
 
 
 def test_a_purged_unfinished_run_starts_from_its_beginning(

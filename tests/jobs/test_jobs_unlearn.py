@@ -200,7 +200,7 @@ def test_gradient_ascent_needs_no_retain_images(tiny: Path, photos: Path, tmp_pa
 
 
 def test_other_methods_ask_for_retain_images(tiny: Path, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--retain .* --images .* or --proxy-retain"):
+    with pytest.raises(InputError, match=r"--retain .* --images .* or --proxy-retain"):
         efface.unlearn(tiny, forget=photos / "cats", out=tmp_path / "run", **SHORT)
     assert not (tmp_path / "run").exists()
 

@@ -155,9 +155,7 @@ def test_retain_label_tiles_the_outputs_of_retain_images(retain: int, forget: in
     outputs = plain(case.original, seen)[1]
     kept = in_the_hole(plain(student, seen)[1], outputs).mean()
     tiled = np.stack([outputs[number % retain] for number in range(forget)])
-    check(
-        case.loss("retain-label", alpha=0.3), kept, in_the_hole(plain(student, lost)[1], tiled).mean(), 0.3
-    )
+    check(case.loss("retain-label", alpha=0.3), kept, in_the_hole(plain(student, lost)[1], tiled).mean(), 0.3)
 
 
 @pytest.mark.parametrize("norm", ["mse", "l2"])
@@ -246,7 +244,12 @@ def test_retrain_starts_from_the_weights_of_a_new_model() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("fine-tune", "random:0.6"), ("retrain", "random:0.6"), ("encoder-noise", "centre:0.5"), ("max-loss", "centre:0.5")],
+    [
+        ("fine-tune", "random:0.6"),
+        ("retrain", "random:0.6"),
+        ("encoder-noise", "centre:0.5"),
+        ("max-loss", "centre:0.5"),
+    ],
 )
 def test_the_corruption_that_views_are_made_with(
     name: str, expected: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch

@@ -116,7 +116,7 @@ def test_a_method_without_a_name_is_refused() -> None:
 
 def test_a_package_that_cannot_be_loaded_is_named(install: Callable[..., None]) -> None:
     install(Point("elsewhere", lambda: importlib.import_module("no_such_package_anywhere")))
-    with pytest.raises(InputError, match="method 'elsewhere' .* from package.module:Class.*no_such_package"):
+    with pytest.raises(InputError, match=r"method 'elsewhere' .* from package.module:Class.*no_such_package"):
         methods()
 
 

@@ -33,11 +33,14 @@ class Corrupted:
     condition: what may be seen, float `[B, 3, H, W]` in [0, 1]; hidden pixels are mid-grey.
     known: True where the condition shows the original pixel, bool `[B, 1, H, W]`.
     region: True where metrics compare, bool `[B, 1, H, W]`.
+    touched: patches with at least one hidden pixel, bool `[B, grid, grid]`. A NumPy array, so that counting
+    them never waits for an accelerator.
     """
 
     condition: Tensor
     known: Tensor
     region: Tensor
+    touched: Mask
 
 
 class Corruption(ABC):
@@ -83,7 +86,8 @@ class Hole(Corruption):
             mask = self.hidden(size, grid, np.random.default_rng(0))
             masks = np.broadcast_to(mask, (len(images), size, size))
         hidden = torch.from_numpy(masks.copy()).unsqueeze(1).to(images.device)
-        return Corrupted(images.masked_fill(hidden, HIDDEN_GREY), ~hidden, hidden)
+        touched = touched_patches(masks, grid)
+        return Corrupted(images.masked_fill(hidden, HIDDEN_GREY), ~hidden, hidden, touched)
 
     def check(self, size: int, grid: int) -> None:
         hidden = self.hidden(size, grid, np.random.default_rng(0))

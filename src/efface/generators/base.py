@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -185,7 +186,9 @@ class Generator(nn.Module, ABC):
         if precision is not None:
             kept = {id(parameter) for parameter in shared}
             for module in teacher.modules():
-                if isinstance(module, nn.Linear | nn.Conv2d) and kept.isdisjoint(map(id, module.parameters())):
+                if isinstance(module, nn.Linear | nn.Conv2d) and kept.isdisjoint(
+                    map(id, module.parameters())
+                ):
                     module.to(precision)
         self._teacher = (teacher.eval().requires_grad_(False),)
         for parameter in shared:
@@ -270,9 +273,11 @@ def _joined(mine: Any, theirs: Any) -> Any:
         return torch.cat([mine, theirs])
     if isinstance(mine, Draws):
         return mine.join(theirs)
+    if isinstance(mine, np.ndarray):
+        return np.concatenate([mine, theirs])
     if isinstance(mine, Corrupted):
         return Corrupted(
-            *(torch.cat([getattr(mine, f.name), getattr(theirs, f.name)]) for f in fields(Corrupted))
+            *(_joined(getattr(mine, field.name), getattr(theirs, field.name)) for field in fields(Corrupted))
         )
     if mine != theirs:
         raise ValueError(f"views that differ in {mine!r} and {theirs!r} cannot be joined")

@@ -29,7 +29,7 @@ STORED_SIDE_RATIO = 256 / 224
 
 @dataclass
 class Prepared:
-    """Everything a job works on. `close` lets go of the cache's files."""
+    """Everything a job works on. Who asked for it closes the cache."""
 
     generator: Generator
     corruption: Corruption

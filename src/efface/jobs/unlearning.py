@@ -87,6 +87,15 @@ class _Run:
 
     def go(self) -> None:
         self.progress.log("start", config=self.config.digest(), processes=self.accelerator.num_processes)
+        if not self.run.finished("evaluation"):
+            self._train_and_evaluate()
+        if self.accelerator.is_main_process:
+            conclude(self.config, self.run, self.progress, self._facts())
+            write_report(self.run.path)
+            self.run.finish("record", True)
+        self.accelerator.wait_for_everyone()
+
+    def _train_and_evaluate(self) -> None:
         first = self.accelerator.is_main_process
         began = time.monotonic()
         with self.accelerator.main_process_first():
@@ -101,15 +110,10 @@ class _Run:
                 self._refuse_changed_input(prepared)
             if not self.run.finished("training"):
                 self._train(prepared)
-            if first and not self.run.finished("evaluation"):
+            if first:
                 self._evaluate(prepared)
         finally:
             prepared.cache.close()
-        if first:
-            conclude(self.config, self.run, self.progress, self._facts())
-            write_report(self.run.path)
-            self.run.finish("record", True)
-        self.accelerator.wait_for_everyone()
 
     def _preparation(self, prepared: Prepared, seconds: float) -> dict[str, Any]:
         risks = prepared.generator.risks(some_images(prepared, self.config.evaluation))

@@ -114,10 +114,12 @@ class MaeGenerator(Generator):
         check_batch(images, self.image_size, draws)
         images = pixels_in_unit_range(images, self.device)
         corrupted = corruption.apply(images, self.grid, draws)
-        blocks = corrupted.known.unflatten(2, (self.grid, -1)).unflatten(4, (self.grid, -1))
-        hidden = ~blocks.all(dim=5).all(dim=3).flatten(1)
-        visible_count = int((~hidden[0]).sum())
-        return MaeView(images, self._to_inputs(images), corrupted, draws, hidden, visible_count)
+        touched = corrupted.touched.reshape(len(images), -1)
+        visible = (~touched).sum(axis=1)
+        if len(set(visible.tolist())) > 1:
+            raise ValueError(f"'{corruption}' shows {visible.min()} to {visible.max()} patches: one count is needed")
+        hidden = torch.from_numpy(touched).to(self.device)
+        return MaeView(images, self._to_inputs(images), corrupted, draws, hidden, int(visible[0]))
 
     def noise_view(self, view: View, kind: NoiseKind, moments: Moments) -> View:
         return replace(view, inputs=self._noise_inputs(view, kind, moments))
