@@ -32,7 +32,7 @@ def run_folder(
         try:
             yield run, spoken.logging_to(run.log) if first else spoken
         except InputError:
-            pass
+            run.abandon()
             raise
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""

@@ -359,7 +359,7 @@ def _blocks(released: dict[str, Tensor], prefix: str) -> int:
 
 def _why(error: BaseException) -> str:
     """Why a file of weights cannot be read, in one line. torch's advice to unpickle it anyway is left out."""
-    if found := re.search(r"GLOBAL (\S+) was not an allowed global", str(error)):
+    if found := re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error)):
         return (
             f"refused, because it carries code ({found[1]}), not only weights. Nothing of it was run. "
             "Ask its maker for a safetensors file, or for the bare state dict"
