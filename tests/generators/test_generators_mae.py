@@ -10,6 +10,7 @@ from tiny_models import GRID, PATCH, SIZE, changed, draws, pictures, tiny, view,
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
+from efface.corruptions.random_patches import RandomPatches
 from efface.generators import load_generator
 from efface.generators.base import Moments, noise_pixels
 from efface.generators.mae.generator import MaeGenerator, MaeView
@@ -103,6 +104,20 @@ def test_the_encoder_is_fed_visible_patches_and_the_class_token_only(corruption:
     )
     generator.encode(view(generator, pictures(2), corruption))
     assert lengths == [visible + 1]
+
+
+@pytest.mark.parametrize("grid", [7, 14])
+def test_the_count_of_visible_patches_is_exact_whatever_it_is(grid: int) -> None:
+    """The library counts with int(N * (1 - ratio)), which rounding of the ratio would make one too few."""
+    generator = tiny(
+        image_size=2 * grid, patch_size=2, num_hidden_layers=1, hidden_size=8, intermediate_size=8
+    )
+    images, count = pictures(1, size=2 * grid), grid**2
+    for visible in range(1, count):
+        seen = generator.view(images, RandomPatches(1 - visible / count), draws(1))
+        assert seen.visible_count == visible
+        with torch.no_grad():
+            assert generator.encode(seen)[0].shape == (1, visible + 1, 8)
 
 
 @pytest.mark.parametrize("corruption", ["centre:0.3", "random:0.75", "extend-up:0.25"])
@@ -320,9 +335,8 @@ def test_the_teacher_sees_the_same_patches_as_the_student_whatever_was_encoded_b
 
 
 def test_the_teacher_stays_in_evaluation_mode() -> None:
-    generator = tiny(hidden_dropout_prob=0.5)
+    generator = tiny(hidden_dropout_prob=0.5).train()
     generator.keep_teacher()
-    generator.train()
     seen = view(generator, pictures(2))
     with generator.teacher():
         assert not generator.active.training
@@ -339,6 +353,18 @@ def test_untrained_weights_are_shared_with_the_teacher_and_trained_ones_copied()
         teacher = {name: weight.data_ptr() for name, weight in generator.active.named_parameters()}
     copied = {name for name in student if student[name] != teacher[name]}
     assert copied == set(generator.encoder_parameters())
+
+
+def test_a_teacher_kept_in_the_precision_of_autocast_gives_the_same_numbers() -> None:
+    outputs = []
+    for precision in (None, torch.bfloat16):
+        generator = tiny()
+        generator.keep_teacher("encoder", precision)
+        with torch.autocast("cpu", torch.bfloat16), generator.teacher():
+            outputs.append(generator.predict(view(generator, pictures(2))))
+    assert torch.equal(*outputs)
+    types = {weight.dtype for weight in generator.network.parameters()}
+    assert types == {torch.float32}, "neither the student nor what it shares with the teacher is cast"
 
 
 def test_the_student_does_not_hold_the_teacher_as_a_part() -> None:

@@ -79,6 +79,8 @@ def main() -> None:
     # model libraries print notices of their own; ours are the ones that matter here
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # threads that wait by spinning slow a run down several times as soon as anything else wants the processor
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # outside of training, which stops at its next step, both signals end the work at once
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -117,7 +117,9 @@ class MaeGenerator(Generator):
         touched = corrupted.touched.reshape(len(images), -1)
         visible = (~touched).sum(axis=1)
         if len(set(visible.tolist())) > 1:
-            raise ValueError(f"'{corruption}' shows {visible.min()} to {visible.max()} patches: one count is needed")
+            raise ValueError(
+                f"'{corruption}' shows {visible.min()} to {visible.max()} patches: one count is needed"
+            )
         hidden = torch.from_numpy(touched).to(self.device)
         return MaeView(images, self._to_inputs(images), corrupted, draws, hidden, int(visible[0]))
 
