@@ -31,7 +31,7 @@ class DemoSize:
     crops_per_image: int
 
 
-FULL = DemoSize(1200, 200, 8)
+FULL = DemoSize(1000, 200, 8)
 SHORT = DemoSize(40, 10, 2)
 # for a network this small bf16 costs more than it saves; half of the patches visible teach it fastest
 SETTINGS = {"crop_scale": [0.5, 1.0], "precision": "fp32"}
