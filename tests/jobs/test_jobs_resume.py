@@ -17,7 +17,7 @@ from run_making import SHORT, SHORT_OPTIONS, in_a_process, save_photo
 
 import efface
 from efface.errors import InputError, RunRefused
-from efface.jobs import frame, unlearning
+from efface.jobs import account, frame, unlearning
 from efface.jobs.unlearning import UnlearnResult
 from efface.runs.folder import working_files
 from efface.runs.verification import verify
@@ -119,7 +119,7 @@ def test_a_killed_run_continues_to_the_same_result(
     [
         (unlearning, "save_model"),
         (unlearning, "measure"),
-        (unlearning, "write_evaluation"),
+        (account, "write_evaluation"),
         (frame, "purge"),
         (frame, "write_record"),
         (unlearning, "write_report"),

@@ -309,7 +309,7 @@ def test_a_retrained_reference_takes_the_place_of_the_original(
     assert result.record["retrained"]["stages"] == "all"
     assert not any("No model retrained" in limit for limit in result.record["limits"])
     assert {check.what for check in verify(result.run)} >= {
-        "weights of the model model",
+        "weights of the original model",
         "weights of the retrained model",
     }
 

@@ -52,7 +52,7 @@ def test_a_fresh_run_passes_every_check(finished: UnlearnResult) -> None:
         "results.csv",
         "per_image.csv",
         "worst.json",
-        "weights of the model model",
+        "weights of the original model",
         "working files",
     }
 
@@ -135,11 +135,11 @@ def test_a_changed_original_is_named_and_a_missing_one_is_not_checked(tmp_path: 
     )
     assert failed(result.run) == {}
     make_model(model, seed=1)
-    assert failed(result.run) == {"weights of the model model": "differs"}
+    assert failed(result.run) == {"weights of the original model": "differs"}
     shutil.rmtree(model)
-    (check,) = [check for check in verify(result.run) if "model model" in check.what]
+    (check,) = [check for check in verify(result.run) if "original model" in check.what]
     assert (check.outcome, check.passed) == ("not checked", True)
-    assert not [check for check in verify(result.run, source_model=False) if "model model" in check.what]
+    assert not [check for check in verify(result.run, source_model=False) if "original model" in check.what]
 
 
 def test_the_command_names_what_differs_and_exits_with_5(copied: Path, cli: CommandLine) -> None:

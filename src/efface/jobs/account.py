@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor
 
 from efface.errors import RunRefused
-from efface.evaluation.protocol import Evaluation, view_batches
-from efface.evaluation.results import SetName, write_results
+from efface.evaluation.protocol import Evaluation, evaluate, view_batches
+from efface.evaluation.results import ModelName, SetName, write_results
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import flush_folder, sha256_of_bytes, system_errors, write_json, write_text
 from efface.generators.base import Generator
@@ -23,6 +23,8 @@ from efface.images.items import ImageSet
 from efface.images.selection import Split
 from efface.jobs.preparation import Prepared
 from efface.metrics.extractors import FeatureExtractor
+from efface.progress import Progress
+from efface.runs.folder import RunFolder
 from efface.runs.record import manifest_text, write_manifest
 
 IMAGES_FOR_RISKS = 16
@@ -94,6 +96,38 @@ def some_images(prepared: Prepared, settings: EvaluationSettings) -> Tensor:
     some = images.subset(range(min(len(images), IMAGES_FOR_RISKS)))
     settings = settings.model_copy(update={"batch_size": IMAGES_FOR_RISKS, "crops_per_image": 1})
     return next(view_batches(some, prepared.cache, prepared.generator.image_size, settings))[0]
+
+
+def measure(
+    config: Any,
+    run: RunFolder,
+    models: Mapping[ModelName, Generator],
+    prepared: Prepared,
+    device: Any,
+    progress: Progress,
+) -> None:
+    """Evaluate `models` and write the result files, and the pictures if they were asked for."""
+    for model in models.values():
+        model.to(device)
+    sets, cache, corruption = prepared.sets, prepared.cache, prepared.corruption
+    extractor, settings = prepared.extractor, config.evaluation
+    evaluation = evaluate(models, sets, cache, corruption, extractor, settings, progress=progress)
+    write_evaluation(run.path, evaluation, sets, run.key)
+    if config.with_pictures:
+        from efface.reports.pictures import write_pictures
+
+        write_pictures(run.path, models, sets, cache, corruption, settings)
+
+
+def sources(**models: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Weights digests of the models that a run read, by the name that its config gives them."""
+    return {name: {"weights": facts["weights"]} for name, facts in models.items() if facts}
+
+
+def training_facts(training: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record tells of training beside its settings."""
+    names = ("steps", "precision", "processes", "seconds_per_step", "resumed_from", "changed_tensors")
+    return {name: training[name] for name in names}
 
 
 def write_evaluation(

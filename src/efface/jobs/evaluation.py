@@ -14,10 +14,17 @@ from efface.errors import Faults
 from efface.evaluation.results import ModelName, Row, read_results
 from efface.generators import load_generator
 from efface.generators.base import Generator
-from efface.jobs.account import extractor_facts, manifests, model_facts, some_images, split_facts
+from efface.jobs.account import (
+    extractor_facts,
+    manifests,
+    measure,
+    model_facts,
+    some_images,
+    sources,
+    split_facts,
+)
 from efface.jobs.frame import begin, conclude, run_folder
 from efface.jobs.preparation import Prepared, attempt, load_reference, read_images
-from efface.jobs.unlearning import measure, sources
 from efface.metrics.extractors import load_extractor
 from efface.progress import Progress
 from efface.reports.page import write_report

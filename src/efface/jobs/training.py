@@ -26,10 +26,10 @@ from efface.jobs.account import (
     refuse_other_images,
     save_model,
     split_facts,
+    training_facts,
 )
 from efface.jobs.frame import begin, conclude, run_folder
 from efface.jobs.preparation import attempt, stored_side
-from efface.jobs.unlearning import training_facts
 from efface.methods.generator.retrain import Retrain
 from efface.progress import Progress
 from efface.runs.config import TrainConfig

@@ -7,7 +7,6 @@ stopped: train, keep the model, evaluate, purge, write record and report.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,21 @@ from typing import Any
 from accelerate import Accelerator
 
 from efface.errors import RunRefused
-from efface.evaluation.protocol import evaluate
 from efface.evaluation.results import ModelName, Row, read_results
 from efface.generators import load_generator
 from efface.generators.base import Generator
 from efface.jobs.account import (
     extractor_facts,
     manifests,
+    measure,
     model_facts,
     only_retain_images,
     refuse_other_images,
     save_model,
     some_images,
+    sources,
     split_facts,
-    write_evaluation,
+    training_facts,
 )
 from efface.jobs.frame import begin, conclude, run_folder
 from efface.jobs.preparation import Prepared, prepare
@@ -213,35 +213,3 @@ class _Run:
             },
             "evaluation": {**config.evaluation.as_dict(), "extractor": evaluation["extractor"]},
         }
-
-
-def measure(
-    config: Any,
-    run: RunFolder,
-    models: Mapping[ModelName, Generator],
-    prepared: Prepared,
-    device: Any,
-    progress: Progress,
-) -> None:
-    """Evaluate `models` and write the result files, and the pictures if they were asked for."""
-    for model in models.values():
-        model.to(device)
-    sets, cache, corruption = prepared.sets, prepared.cache, prepared.corruption
-    extractor, settings = prepared.extractor, config.evaluation
-    evaluation = evaluate(models, sets, cache, corruption, extractor, settings, progress=progress)
-    write_evaluation(run.path, evaluation, sets, run.key)
-    if config.with_pictures:
-        from efface.reports.pictures import write_pictures
-
-        write_pictures(run.path, models, sets, cache, corruption, settings)
-
-
-def sources(**models: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Weights digests of the models that a run read, by the name that its config gives them."""
-    return {name: {"weights": facts["weights"]} for name, facts in models.items() if facts}
-
-
-def training_facts(training: Mapping[str, Any]) -> dict[str, Any]:
-    """What the record tells of training beside its settings."""
-    names = ("steps", "precision", "processes", "seconds_per_step", "resumed_from", "changed_tensors")
-    return {name: training[name] for name in names}

@@ -14,6 +14,9 @@ from efface.runs.config import deciding_digest
 from efface.runs.folder import open_run, working_files
 from efface.runs.record import digest_of, read_record
 
+NAMES = {"model": "original"}
+"""How a model is called whose config entry says something else."""
+
 Outcome = Literal["matches", "differs", "missing", "not checked"]
 
 
@@ -66,7 +69,7 @@ def _checks(run: Path, record: Mapping[str, Any], source_model: bool) -> list[Ch
         checks.append(_file(name, run / name, digest))
     if source_model:
         checks += [
-            _weights(f"weights of the {name} model", config.get(name), facts["weights"])
+            _weights(f"weights of the {NAMES.get(name, name)} model", config.get(name), facts["weights"])
             for name, facts in record["sources"].items()
         ]
     checks.append(_purged(run, record))
