@@ -314,7 +314,7 @@ class _Step:
             stream: generator.view(images, self.corruption, draws)
             for stream, (images, draws) in crops.items()
         }
-        total, parts = self.model(Batch(views, self.trainer.data.moments))
+        total, parts = self.model(Batch(views, self.trainer.data.moments, self._mean_over_processes))
         self.accelerator.backward(total)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip or float("inf"))
         finite.add(total, norm)
@@ -324,6 +324,10 @@ class _Step:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total.detach(), parts, norm
+
+    def _mean_over_processes(self, value: Tensor) -> Tensor:
+        mean: Tensor = self.accelerator.reduce(value, "mean")
+        return mean
 
 
 class _PhaseLoss(nn.Module):

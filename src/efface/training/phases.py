@@ -15,12 +15,21 @@ if TYPE_CHECKING:
     from efface.generators.base import Generator, Moments, Trained, View
 
 
+def alone(value: Tensor) -> Tensor:
+    """The mean over processes where there is one."""
+    return value
+
+
 @dataclass(frozen=True)
 class Batch:
-    """What a loss is given: one view for each of its streams, and the forget set's pixel moments."""
+    """What a loss is given: one view for each of its streams, and the forget set's pixel moments.
+
+    mean_over_processes: what a quantity of the whole batch is reduced with; shares are of equal size.
+    """
 
     views: Mapping[str, View]
     moments: Moments
+    mean_over_processes: Callable[[Tensor], Tensor] = alone
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,12 @@ class RandomEncoder(OneLossMethod):
             retain_targets = student.encode(retain)
         features = student.encode(retain.join(forget))
         count = len(retain)
-        noise = tuple(
-            forget.draws.normal(f"features {number}", tuple(target.shape[1:]), target.device)
-            * target.float().std()
-            + target.float().mean()
-            for number, target in enumerate(retain_targets)
-        )
+        noise = []
+        for number, target in enumerate(retain_targets):
+            mean = batch.mean_over_processes(target.float().mean())
+            variance = batch.mean_over_processes(target.float().square().mean()) - mean.square()
+            draws = forget.draws.normal(f"features {number}", tuple(target.shape[1:]), target.device)
+            noise.append(draws * variance.sqrt() + mean)
         held = feature_distance(tuple(f[:count] for f in features), retain_targets, self.norm)
-        drawn = feature_distance(tuple(f[count:] for f in features), noise, self.norm)
+        drawn = feature_distance(tuple(f[count:] for f in features), tuple(noise), self.norm)
         return weighted(held.mean(), drawn.mean(), self.alpha)
