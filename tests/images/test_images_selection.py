@@ -288,6 +288,17 @@ def test_neutral_images_may_come_from_a_folder_outside_the_main_images(animals: 
     assert names(result.retain) == DOGS
 
 
+def test_a_copy_of_a_main_image_in_an_outside_neutral_folder_is_taken_out_of_retain(
+    animals: Path, tmp_path: Path
+) -> None:
+    save_picture(tmp_path / "unseen" / "new.png", seed=903)
+    (tmp_path / "unseen" / "copy.png").write_bytes((animals / "dogs" / "0.png").read_bytes())
+    result = split(images=str(animals), forget=("cats",), neutral=(str(tmp_path / "unseen"),))
+    assert names(result.neutral) == ["unseen/copy.png", "unseen/new.png"]
+    assert names(result.retain) == DOGS[1:]
+    assert "1 neutral images were taken out of retain" in result.notes
+
+
 def test_a_neutral_folder_that_is_partly_outside_the_main_images_is_a_fault(
     animals: Path, tmp_path: Path
 ) -> None:

@@ -273,11 +273,14 @@ class Draft:
         """Neutral images may lie among the main ones or, being never trained on, in a source of their own."""
         neutral = ImageSet()
         for selector in self.settings.neutral:
-            is_source = os.path.exists(selector) or selector.startswith(("bundled", "hub:"))
-            within = choose_within(main, (selector,), "neutral") if main is not None else None
-            outside = within is not None and within.problems and not (len(within.images) or within.unreadable)
-            chosen, _ = self._chosen(None if outside and is_source else main, (selector,), "neutral")
-            neutral = neutral.union(chosen)
+            within = main
+            if main is not None and (os.path.exists(selector) or selector.startswith(("bundled", "hub:"))):
+                alone = choose_alone((selector,), "neutral")
+                if not alone.problems and main.by_place.keys().isdisjoint(
+                    i.source.where for i in alone.images
+                ):
+                    within = None
+            neutral = neutral.union(self._chosen(within, (selector,), "neutral")[0])
         return neutral
 
     def _take_note(self, images: ImageSet) -> None:
