@@ -20,7 +20,7 @@ def write_result(name: str, values: dict[str, Any]) -> None:
     machine.pop("source")
     result = {
         "benchmark": name,
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(_shown, sys.argv[1:])]),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine,
         **values,
@@ -28,6 +28,11 @@ def write_result(name: str, values: dict[str, Any]) -> None:
     write_json(RESULTS / f"{name}.json", result)
     for key, value in values.items():
         print(f"{key}: {value}")
+
+
+def _shown(argument: str) -> str:
+    """An argument of the command; of a path only its last part, because results carry no paths."""
+    return Path(argument).name if "/" in argument else argument
 
 
 def spread(values: list[float]) -> dict[str, float]:
