@@ -231,7 +231,7 @@ def test_bf16_trains_weights_that_stay_in_float32(data: Data) -> None:
     assert 1e-6 < apart < 8e-3, "they differ by rounding, not by more than 8 steps of 1e-3 can"
 
 
-@pytest.mark.parametrize("method", ["encoder-noise", "random-encoder"])
+@pytest.mark.parametrize("method", ["encoder-noise", "retain-label", "random-encoder"])
 def test_two_processes_train_the_same_weights_as_one(method: str, tmp_path: Path) -> None:
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

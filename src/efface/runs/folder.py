@@ -1,10 +1,12 @@
 """The run folder: who may write into it, what in it is finished, and what must be purged.
 
-RUN/config.yaml    what was asked, resolved            RUN/model/         the unlearned model
-RUN/results.json   rows of figures (also .csv)         RUN/record.json    what was done, bound by digests
-RUN/report.html    the page for people                 RUN/log.jsonl      every event
-RUN/manifests/     the image sets by keyed id          RUN/run.key        the key of those ids (keep it safe)
-RUN/state.json     which parts are finished            RUN/work/          caches and checkpoints, purged at the end
+In the run's folder:
+
+config.yaml    what was asked, resolved            model/         the unlearned model
+results.json   rows of figures (also .csv)         record.json    what was done, bound by digests
+report.html    the page for people                 log.jsonl      every event
+manifests/     the image sets by keyed id          run.key        the key of those ids (keep it safe)
+state.json     which parts are finished            work/          caches and checkpoints, purged at the end
 """
 
 from __future__ import annotations
