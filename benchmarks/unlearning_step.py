@@ -28,7 +28,8 @@ from efface.images.bundled import bundled_photos
 from efface.images.cache import PixelCache
 from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.training.data import pixel_moments
-from efface.training.loop import Data, Trainer
+from efface.training.data import Data
+from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator, has_bf16
 from efface.training.phases import Batch
 from efface.training.settings import TrainingSettings

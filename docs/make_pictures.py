@@ -11,7 +11,7 @@ from efface.evaluation.settings import EvaluationSettings
 from efface.generators import load_generator
 from efface.images.cache import PixelCache
 from efface.images.selection import ImagesSettings, split_images
-from efface.jobs.demo import FORGET, NEUTRAL, STORED_SIDE
+from efface.jobs.demo import FORGET, MARGIN, NEUTRAL
 from efface.reports.pictures import picture_grid
 from efface.runs.folder import open_run
 
@@ -26,8 +26,9 @@ def main(demo: Path) -> None:
         "unlearned": load_generator(str(demo / "unlearned" / "model")),
         "retrained": load_generator(str(demo / "retrained" / "model")),
     }
+    side = round(models["original"].image_size * MARGIN)
     settings = ImagesSettings(images="bundled", forget=FORGET, neutral=NEUTRAL)
-    with tempfile.TemporaryDirectory() as folder, PixelCache(folder, STORED_SIDE) as cache:
+    with tempfile.TemporaryDirectory() as folder, PixelCache(folder, side) as cache:
         split = split_images(settings, needs_retain=True, cache=cache)
         sets = {"forget": split.forget, "retain": split.retain, "neutral": split.neutral}
         evaluation = EvaluationSettings.read(run["evaluation"])

@@ -88,7 +88,7 @@ def train(
     progress: Progress | None = None,
     **settings: Any,
 ) -> TrainResult:
-    """Train a masked autoencoder from scratch; `settings` are those of `TrainConfig`."""
+    """Train a model from scratch; `settings` are those of `TrainConfig`, for example `generator="mage"`."""
     values = {
         "images": fspath(images),
         "without": _selectors(without),

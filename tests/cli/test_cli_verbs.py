@@ -14,7 +14,7 @@ from run_fixtures import CommandLine
 from efface.errors import EXIT_CODES
 from efface.methods import methods
 
-VERBS = ("demo", "plan", "train", "unlearn", "evaluate", "report", "verify", "purge", "list")
+VERBS = ("demo", "split", "plan", "train", "unlearn", "evaluate", "report", "verify", "purge", "list")
 
 HEAVY = """
 import sys

@@ -8,6 +8,7 @@ MODULES = [
     "efface.corruptions",
     "efface.generators",
     "efface.generators.mae.architecture",
+    "efface.generators.registry",
     "efface.generators.settings",
     "efface.methods",
     "efface.progress",

@@ -17,8 +17,8 @@ from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.sources import open_images
 from efface.randomness import Draws
-from efface.training.data import pixel_moments
-from efface.training.loop import Data, Trainer
+from efface.training.data import Data, pixel_moments
+from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator
 from efface.training.phases import Phase
 from efface.training.settings import TrainingSettings

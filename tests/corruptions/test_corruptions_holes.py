@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -261,7 +262,7 @@ def test_a_hole_that_touches_every_patch_is_refused_though_pixels_remain() -> No
     [
         ("center:0.5", "did you mean 'centre'"),
         ("outpainting:0.5", "did you mean 'outpaint'"),
-        ("blur", "Valid: centre"),
+        ("fog", "Valid: blur"),
         ("centre:1.5", "between 0 and 1, for example centre:0.5"),
         ("centre:-0.1", "between 0 and 1"),
         ("centre:half", "the side of the hole"),
@@ -281,10 +282,16 @@ def test_wrong_arguments_are_refused_with_the_way_to_write_them(text: str, told:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_every_example_in_the_help_works_on_a_common_model(name: str) -> None:
+def test_every_example_in_the_help_works_on_a_common_model(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("edges").mkdir()
+    Path("pairs.csv").touch()
     kind = CORRUPTIONS[name]
     for example in kind.usage.split(" or "):
         corruption = parse_corruption(example)
         assert type(corruption) is kind
         corruption.check(224, 14)
+        assert parse_corruption(str(corruption)) == corruption
     assert kind.summary

@@ -30,14 +30,22 @@ class KnownModel(nn.Module):
         super().__init__()
         self.errors, self.of_visit = errors, of_visit
         self.seen: list[tuple[tuple[str, ...], Tensor, Tensor]] = []
+        self.samplers: list[str | None] = []
 
-    def view(self, images: Tensor, corruption: Corruption, draws: Any) -> View:
+    def sampler_name(self, text: str | None) -> str | None:
+        return text
+
+    def view(
+        self, images: Tensor, corruption: Corruption, draws: Any, *, condition: Tensor | None = None
+    ) -> View:
         pixels = images.float() / 255
-        corrupted = corruption.apply(pixels, GRID, draws)
+        shown = None if condition is None else condition.float() / 255
+        corrupted = corruption.apply(pixels, GRID, draws, shown)
         self.seen.append((draws.ids, pixels, corrupted.known))
-        return View(pixels, pixels, corrupted, draws)
+        return View(pixels, corrupted, draws)
 
-    def restore(self, view: View) -> Tensor:
+    def restore(self, view: View, sampler: str | None = None) -> Tensor:
+        self.samplers.append(sampler)
         off = [
             self._error(id_) * self.of_visit[visit % len(self.of_visit)]
             for id_, visit in zip(view.draws.ids, view.draws.visits, strict=True)
@@ -84,7 +92,7 @@ class NothingHidden(Corruption):
     def __str__(self) -> str:
         return "nothing"
 
-    def apply(self, images: Tensor, grid: int, draws: Any) -> Corrupted:
+    def apply(self, images: Tensor, grid: int, draws: Any, condition: Tensor | None = None) -> Corrupted:
         none = torch.zeros(len(images), 1, SIZE, SIZE, dtype=torch.bool)
         return Corrupted(images, none, none, np.zeros((len(images), grid, grid), dtype=bool))
 

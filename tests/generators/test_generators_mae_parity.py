@@ -54,7 +54,7 @@ def view_of(generator: MaeGenerator, arrays: dict[str, Tensor]) -> MaeView:
     images = inputs * generator.std + generator.mean
     touched = hidden.view(-1, generator.grid, generator.grid).numpy()
     corrupted = Corrupted(images, ~region, region, touched)
-    return MaeView(images, inputs, corrupted, draws(len(images)), hidden, kept)
+    return MaeView(images, corrupted, draws(len(images)), inputs, hidden, kept)
 
 
 @torch.no_grad()

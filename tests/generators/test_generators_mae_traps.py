@@ -18,6 +18,7 @@ from transformers import ViTMAEModel
 
 from efface.errors import InputError
 from efface.generators import ModelSettings, load_generator
+from efface.generators.registry import FAMILIES
 
 HEADS = {"num_attention_heads": 2, "decoder_num_attention_heads": 2}
 
@@ -110,9 +111,11 @@ def test_a_file_of_something_else_is_named(content: bytes, tmp_path: Path) -> No
 
 def test_a_pickle_of_something_else_is_named(tmp_path: Path) -> None:
     torch.save([1, 2, 3], tmp_path / "list.pth")
-    assert "not a masked autoencoder in the released layout" in refusal(tmp_path / "list.pth")
+    assert "list.pth holds no tensors by name" in refusal(tmp_path / "list.pth")
     torch.save({"model": {"conv1.weight": torch.zeros(2)}}, tmp_path / "resnet.pth")
-    assert "no tensor 'patch_embed.proj.weight'" in refusal(tmp_path / "resnet.pth")
+    assert "holds the tensors conv1.weight, ..., which is no model that efface knows" in refusal(
+        tmp_path / "resnet.pth"
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
@@ -257,15 +260,17 @@ def test_a_square_written_as_a_pair_is_a_square(changes: dict, folder: Path) -> 
 
 
 def test_another_kind_of_model_is_named(folder: Path) -> None:
-    assert "holds a 'vit' model; a masked autoencoder has model_type 'vit_mae'" in refusal(
-        with_config(folder, model_type="vit")
-    )
+    message = refusal(with_config(folder, model_type="vit"))
+    assert "holds a 'vit' model, which is no model that efface knows" in message
+    assert all(f"- {family.name}: {family.summary}" in message for family in FAMILIES.values())
 
 
 def test_folders_that_hold_no_model(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "not a model folder: it has no config.json" in refusal(tmp_path / "empty")
     (folder / "config.json").write_text("{")
+    assert "config.json cannot be read" in refusal(folder)
+    (folder / "config.json").write_text("{}")
     assert "names no model_type" in refusal(folder)
 
 
@@ -280,7 +285,7 @@ def test_a_hub_id_without_network_gives_one_clear_message_at_once() -> None:
     assert time.monotonic() - began < 5
     assert "some-owner/some-model" in message
     assert "no folder of that name is here" in message
-    assert "couldn't connect" in message
+    assert "connection" in message
     assert len(message.splitlines()) == 1
 
 

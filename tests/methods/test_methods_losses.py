@@ -235,9 +235,9 @@ def test_fine_tune_and_retrain_use_the_models_own_loss_on_retain_images() -> Non
 
 def test_retrain_starts_from_the_weights_of_a_new_model() -> None:
     generator = tiny(seed=1)
-    edit, training = read_method({"name": "retrain"}).phases()
+    edit, *training = read_method({"name": "retrain"}).phases()
     assert isinstance(edit, Edit)
-    assert isinstance(training, Training)
+    assert all(isinstance(phase, Training) for phase in training)
     edit.apply(generator, 5)
     assert generator.weights_digest() == tiny(seed=5).weights_digest()
 
@@ -257,9 +257,9 @@ def test_the_corruption_that_views_are_made_with(
     seen: set[str] = set()
     make = MaeGenerator.view
 
-    def spied(self: MaeGenerator, images: Tensor, corruption: Corruption, keyed: Any) -> Any:
+    def spied(self: MaeGenerator, images: Tensor, corruption: Corruption, keyed: Any, **more: Any) -> Any:
         seen.add(str(corruption))
-        return make(self, images, corruption, keyed)
+        return make(self, images, corruption, keyed, **more)
 
     monkeypatch.setattr(MaeGenerator, "view", spied)
     method = read_method({"name": name})

@@ -35,12 +35,12 @@ class GreyFill:
         self.training = False
         return self
 
-    def view(self, images: Tensor, corruption: Corruption, draws: Draws) -> Any:
+    def view(self, images: Tensor, corruption: Corruption, draws: Draws, **_: Any) -> Any:
         self.seen += draws.ids
         pixels = images.float() / 255
         return SimpleNamespace(images=pixels, corrupted=corruption.apply(pixels, 4, draws))
 
-    def restore(self, view: Any) -> Tensor:
+    def restore(self, view: Any, sampler: str | None = None) -> Tensor:
         assert torch.is_inference_mode_enabled()
         return view.images.masked_fill(view.corrupted.region, self.grey)
 

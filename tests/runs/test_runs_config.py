@@ -96,7 +96,7 @@ def test_a_training_config_names_all_its_faults_at_once() -> None:
             "withuot": [],
         },
     )
-    assert len(problems) == 5
+    assert len(problems) == 7
     together = "\n".join(problems)
     for part in (
         "image_size 30 is not a multiple of patch_size 8",

@@ -23,10 +23,10 @@ from efface.generators.base import Generator
 from efface.methods import read_method
 from efface.progress import Progress
 from efface.training.checkpoint import load_checkpoint
-from efface.training.data import Streams
-from efface.training.loop import Data, training_corruption
+from efface.training.data import Data, Streams
 from efface.training.phases import Batch, Loss, Training
 from efface.training.settings import TrainingSettings
+from efface.training.step import training_corruption
 
 PROCESS = Path(__file__).with_name("training_process.py")
 
@@ -77,7 +77,7 @@ def by_hand(data: Data, chosen: TrainingSettings, alpha: float) -> dict[str, Ten
     # ties are ordered by place: visible patches first, each in raster order
     hidden = hidden.flatten(1) + torch.arange(16) / 100
     for step, batch in enumerate(streams.steps(0, chosen.steps)):
-        (retain, _), (forget, drawn) = batch["retain"], batch["forget"]
+        retain, forget, drawn = batch["retain"].images, batch["forget"].images, batch["forget"].draws
         retain, forget = ((pixels / 255 - generator.mean) / generator.std for pixels in (retain, forget))
         noise = drawn.normal("noise", (3, SIZE, SIZE), "cpu")
         with torch.no_grad():

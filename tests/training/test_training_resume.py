@@ -24,7 +24,8 @@ from efface.methods import read_method
 from efface.progress import Progress
 from efface.training import loop
 from efface.training.checkpoint import FILE_NAME, load_checkpoint
-from efface.training.loop import Data, Trainer
+from efface.training.data import Data
+from efface.training.loop import Trainer
 from efface.training.settings import Budget
 
 PROCESS = Path(__file__).with_name("training_process.py")
@@ -265,7 +266,7 @@ def test_time_steps_leaves_weights_random_states_and_modes_untouched(mode: bool,
 def test_timing_forgets_the_optimizers_moments(data: Data) -> None:
     own = job(dropping(), data)
     own.generator.keep_teacher("encoder")
-    step = loop._Step(own, own.phases[0])
+    step = own._step(own.phases[0])
     own._timed(step, 2)
     assert not step.optimizer.state
     assert all(parameter.grad is None for parameter in step.parameters)

@@ -13,8 +13,7 @@ from tiny_models import SIZE, settings, training_data
 
 from efface.images.crops import random_resized_crop
 from efface.randomness import numpy_draws
-from efface.training.data import CropBatch, Streams, per_stream, pixel_moments
-from efface.training.loop import Data
+from efface.training.data import CropBatch, Data, Streams, per_stream, pixel_moments
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def streams(
 
 def same(one: CropBatch, other: CropBatch) -> bool:
     return list(one) == list(other) and all(
-        torch.equal(one[name][0], other[name][0]) and one[name][1] == other[name][1] for name in one
+        torch.equal(one[name].images, other[name].images) and one[name].draws == other[name].draws for name in one
     )
 
 
@@ -70,8 +69,8 @@ def test_each_epoch_stream_and_seed_has_its_own_order(data: Data) -> None:
 def test_streams_have_equal_shares_of_every_batch(data: Data, batch_size: int) -> None:
     for batch in streams(data, batch_size).steps(0, 3):
         assert list(batch) == ["retain", "forget"]
-        assert {tuple(crops.shape) for crops, _ in batch.values()} == {(batch_size // 2, 3, SIZE, SIZE)}
-        assert all(len(draws) == batch_size // 2 for _, draws in batch.values())
+        assert {tuple(crops.images.shape) for crops in batch.values()} == {(batch_size // 2, 3, SIZE, SIZE)}
+        assert all(len(crops.draws) == batch_size // 2 for crops in batch.values())
 
 
 @pytest.mark.parametrize("processes", [2, 4])
@@ -81,13 +80,13 @@ def test_shares_of_all_processes_make_up_the_batch_of_one(data: Data, processes:
         list(streams(data, 16, rank=rank, processes=processes).steps(0, 5)) for rank in range(processes)
     ]
     for step, batch in enumerate(whole):
-        for name, (crops, draws) in batch.items():
+        for name, crops in batch.items():
             parts = [share[step][name] for share in shares]
-            assert torch.equal(torch.cat([part for part, _ in parts]), crops)
-            joined = parts[0][1]
-            for _, more in parts[1:]:
-                joined = joined.join(more)
-            assert joined == draws
+            assert torch.equal(torch.cat([part.images for part in parts]), crops.images)
+            joined = parts[0].draws
+            for part in parts[1:]:
+                joined = joined.join(part.draws)
+            assert joined == crops.draws
 
 
 def test_reading_ahead_gives_what_reading_directly_gives(data: Data) -> None:
@@ -115,11 +114,11 @@ def test_more_reading_threads_change_nothing(data: Data) -> None:
 def test_a_crop_belongs_to_image_and_visit_not_to_its_batch(data: Data) -> None:
     crops: dict[tuple[str, int], torch.Tensor] = {}
     for batch in streams(data, batch_size=2, names="retain").steps(0, 14):
-        images, draws = batch["retain"]
+        images, draws = batch["retain"].images, batch["retain"].draws
         crops.update(zip(zip(draws.ids, draws.visits, strict=True), images, strict=True))
     assert len(crops) == 28
     for batch in streams(data, batch_size=7, names="retain").steps(0, 4):
-        images, draws = batch["retain"]
+        images, draws = batch["retain"].images, batch["retain"].draws
         for key, image in zip(zip(draws.ids, draws.visits, strict=True), images, strict=True):
             assert torch.equal(crops[key], image)
     (id_, visit), image = next(iter(crops.items()))
@@ -131,7 +130,7 @@ def test_a_crop_belongs_to_image_and_visit_not_to_its_batch(data: Data) -> None:
 def test_crops_are_those_that_the_settings_ask_for(data: Data) -> None:
     asked = settings(batch_size=7, crop_scale=(0.5, 0.6), flip=False)
     (batch,) = Streams({"retain": data.sets["retain"]}, data.cache, SIZE, asked, 0).steps(0, 1)
-    images, draws = batch["retain"]
+    images, draws = batch["retain"].images, batch["retain"].draws
     for id_, image in zip(draws.ids, images, strict=True):
         pixels, drawn = data.cache.read(id_), numpy_draws(0, "crop", 0, id_)
         expected = random_resized_crop(pixels, SIZE, drawn, scale=(0.5, 0.6), flip=False)

@@ -17,6 +17,7 @@ from efface.cli.listing import list_
 from efface.cli.plan import plan
 from efface.cli.purge import purge
 from efface.cli.report import report
+from efface.cli.split import split
 from efface.cli.train import train
 from efface.cli.unlearn import unlearn
 from efface.cli.verify import verify
@@ -51,6 +52,7 @@ app = typer.Typer(
 )
 for name, verb in (
     ("demo", demo),
+    ("split", split),
     ("plan", plan),
     ("train", train),
     ("unlearn", unlearn),

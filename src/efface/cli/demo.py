@@ -12,6 +12,7 @@ from efface.cli import options as o
 
 def demo(
     out: Annotated[Path, typer.Option(help="Where the demo's three runs go.")] = Path("runs/demo"),
+    generator: Annotated[str, typer.Option(help="The family to show: mae, mage or palette.")] = "mae",
     method: o.Method = None,
     seed: o.Seed = None,
     short: Annotated[
@@ -24,15 +25,14 @@ def demo(
 ) -> None:
     """Train a model on bundled photos and make it forget two.
 
-    Shows the whole job with nothing to download: about three minutes on two cores. The runs are
+    Shows the whole job with nothing to download: about three minutes on two cores with mae. The runs are
     OUT/original, OUT/retrained and OUT/unlearned; the page is OUT/unlearned/report.html."""
     from efface.cli.outcome import tell_run
-    from efface.jobs.demo import FULL, SHORT
     from efface.jobs.demo import demo as run
     from efface.methods import method_class
     from efface.methods.generator.encoder_noise import EncoderNoise
     from efface.progress import Progress
 
     name = method_class(method).name if method else EncoderNoise.name
-    result = run(out, name, seed or 0, SHORT if short else FULL, Progress.on_terminal())
+    result = run(out, name, seed or 0, generator=generator, short=short, progress=Progress.on_terminal())
     tell_run(result.run, result.rows, json_)

@@ -57,9 +57,9 @@ def _corruptions() -> list[dict[str, Any]]:
 
 
 def _generators() -> list[dict[str, Any]]:
-    from efface.generators import FAMILIES
+    from efface.generators.registry import FAMILIES
 
-    return [{"name": name, "summary": summary} for name, summary in FAMILIES.items()]
+    return [{"name": family.name, "summary": family.summary} for family in FAMILIES.values()]
 
 
 def _metrics() -> list[dict[str, Any]]:

@@ -15,14 +15,14 @@ import typer
 
 SELECTOR = (
     "a folder, an image, a .txt list of paths or sha256, a .csv/.jsonl manifest, glob:PATTERN, label:NAME, "
-    "sha256:HEX, or bundled:NAME"
+    "sha256:HEX, split:FILE#ROLE, or bundled:NAME"
 )
 
 Images = Annotated[
     str | None,
     typer.Option(
         help="All images that the model was trained on: a folder, a .csv/.jsonl manifest, a .parquet file, "
-        "hub:owner/name, or bundled. The other sets are then chosen within it."
+        "hub:owner/name, split:FILE, or bundled. The other sets are then chosen within it."
     ),
 ]
 Forget = Annotated[list[str] | None, typer.Option(help=f"What to forget: {SELECTOR}. May be repeated.")]

@@ -17,8 +17,17 @@ def train(
         list[str] | None, typer.Option(help=f"What to leave out: {o.SELECTOR}. May be repeated.")
     ] = None,
     neutral: o.Neutral = None,
+    generator: Annotated[
+        str | None, typer.Option(help="The family: mae (default), ... See: efface list generators.")
+    ] = None,
     size: Annotated[str | None, typer.Option(help="tiny (default), small, base or large.")] = None,
-    like: Annotated[str | None, typer.Option(help="A model whose architecture is taken over.")] = None,
+    like: Annotated[str | None, typer.Option(help="A model whose family and shape are taken over.")] = None,
+    keep_first_stage: Annotated[
+        bool,
+        typer.Option(
+            "--keep-first-stage", help="With --like: take over its tokenizer or VAE, trained as it is."
+        ),
+    ] = False,
     budget: o.Budget = None,
     seed: o.Seed = None,
     duplicates: o.Duplicates = None,
@@ -28,32 +37,30 @@ def train(
     set_: o.Set = None,
     json_: o.Json = False,
 ) -> None:
-    """Train a masked autoencoder from scratch.
+    """Train a model from scratch.
 
     For instance the reference: the same images --without those that are to be forgotten."""
     from efface.errors import InputError
-    from efface.generators.mae.architecture import SIZES
     from efface.progress import Progress
     from efface.runs.config import TrainConfig
-    from efface.settings import unknown_name
 
     if out is None:
         raise InputError("give the run folder with --out RUN")
-    if size is not None and size not in SIZES:
-        raise InputError(unknown_name("size", size, SIZES))
     values = o.collect(
         config,
         {
             "images": images,
             "without": without,
             "neutral": neutral,
+            "generator": generator,
+            "architecture.size": size,
             "like": like,
+            "keep_first_stage": keep_first_stage,
             "budget": budget,
             "seed": seed,
             "duplicates": duplicates,
             "skip_unreadable": skip_unreadable,
             "keep_working_files": keep_working_files,
-            **{f"architecture.{name}": value for name, value in SIZES[size or "tiny"].items()},
         },
         set_,
     )

@@ -1,8 +1,9 @@
-"""What is hidden from a model before it sees an image.
+"""What is hidden from a model, or degraded, before it sees an image.
 
 A corruption gives three things: the condition that the model sees, the mask of known pixels, and
 the region that metrics look at. It is written as `name:arguments`, sizes as fractions of the side.
-Importing this module does not import torch.
+A `Hole` hides pixels and leaves the others; `Degradation` (in its own module) shows another picture
+in place of the whole image. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Corrupted:
     """One corrupted batch.
 
     condition: what may be seen, float `[B, 3, H, W]` in [0, 1]; hidden pixels are mid-grey.
-    known: True where the condition shows the original pixel, bool `[B, 1, H, W]`.
+    known: True where the condition shows the original pixel, bool `[B, 1, H, W]`; nowhere for a corruption that
+    hides nothing but shows another picture.
     region: True where metrics compare, bool `[B, 1, H, W]`.
     touched: patches with at least one hidden pixel, bool `[B, grid, grid]`. A NumPy array, so that counting
     them never waits for an accelerator.
@@ -44,12 +46,18 @@ class Corrupted:
 
 
 class Corruption(ABC):
-    """One kind of corruption with its arguments. `str(corruption)` reads back to an equal one."""
+    """One kind of corruption with its arguments. `str(corruption)` reads back to an equal one.
+
+    hides: it hides pixels and leaves the others as they are; otherwise the condition is a degraded or other
+    picture, and no pixel is known. paired: that picture is a file of its own, handed to `apply`.
+    """
 
     name: ClassVar[str]
     usage: ClassVar[str]
     summary: ClassVar[str]
     is_random: ClassVar[bool] = False
+    hides: ClassVar[bool]
+    paired: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -57,16 +65,26 @@ class Corruption(ABC):
         """Read what stands behind `name:`; raises `InputError`."""
 
     @abstractmethod
-    def apply(self, images: Tensor, grid: int, draws: Draws) -> Corrupted:
-        """Corrupt `images` `[B, 3, H, W]` in [0, 1] for a model with `grid` x `grid` patches."""
+    def apply(self, images: Tensor, grid: int, draws: Draws, condition: Tensor | None = None) -> Corrupted:
+        """Corrupt `images` `[B, 3, H, W]` in [0, 1] for a model with `grid` x `grid` patches.
+
+        `condition`, of the same shape and range, is read by paired corruptions only.
+        """
 
     @abstractmethod
     def check(self, size: int, grid: int) -> None:
         """Raise `InputError` with the valid range if a model of `size` px and `grid` cannot use it."""
 
+    @property
+    def label(self) -> str:
+        """How records and reports name it: as it is written, without any path."""
+        return str(self)
+
 
 class Hole(Corruption):
     """A corruption that hides pixels and leaves the others as they are."""
+
+    hides: ClassVar[bool] = True
 
     @abstractmethod
     def hidden(self, size: int, grid: int, draws: np.random.Generator) -> Mask:
@@ -76,7 +94,7 @@ class Hole(Corruption):
     def valid_range(self, size: int, grid: int) -> str:
         """Which arguments leave something to see and something to restore, in words."""
 
-    def apply(self, images: Tensor, grid: int, draws: Draws) -> Corrupted:
+    def apply(self, images: Tensor, grid: int, draws: Draws, condition: Tensor | None = None) -> Corrupted:
         import torch
 
         size = images.shape[-1]
@@ -109,8 +127,10 @@ def touched_patches(hidden: Mask, grid: int) -> Mask:
     return np.asarray(blocks.any(axis=(-3, -1)))
 
 
-def read_fractions(name: str, arguments: str, names: Sequence[str], usage: str) -> list[float]:
-    """`arguments` as one number in [0, 1] for each of `names`; raises `InputError`."""
+def read_fractions(
+    name: str, arguments: str, names: Sequence[str], usage: str, of: str = "the side"
+) -> list[float]:
+    """`arguments` as one number in [0, 1] for each of `names`, fractions `of` something; raises `InputError`."""
     parts = [part.strip() for part in arguments.split(",")] if arguments else []
     try:
         numbers = [float(part) for part in parts]
@@ -119,7 +139,7 @@ def read_fractions(name: str, arguments: str, names: Sequence[str], usage: str) 
     if len(numbers) != len(names) or not all(0 <= number <= 1 for number in numbers):
         wanted = ", ".join(names)
         raise InputError(
-            f"corruption '{name}:{arguments}': give {wanted} as fractions of the side between 0 and 1, "
+            f"corruption '{name}:{arguments}': give {wanted} as fractions of {of} between 0 and 1, "
             f"for example {usage}"
         )
     return numbers

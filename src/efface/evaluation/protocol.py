@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from efface.evaluation.results import SETS, ModelName, Row, SetName, Worst
 from efface.evaluation.settings import EvaluationSettings
 from efface.generators.base import Generator
 from efface.images.cache import PixelCache
-from efface.images.crops import evaluation_crops
+from efface.images.crops import evaluation_crops, fitted
 from efface.images.items import ImageSet
 from efface.metrics.catalogue import METRICS, MetricInfo
 from efface.metrics.extractors import FeatureExtractor
@@ -30,6 +31,7 @@ from efface.metrics.intervals import FEWEST_GROUPS, Interval, bootstrap_differen
 from efface.metrics.kernel import kernel_distance, kernel_distance_interval
 from efface.progress import Progress
 from efface.randomness import Draws, numpy_draws
+from efface.training.data import Crops
 
 Values = npt.NDArray[np.float64]
 
@@ -70,21 +72,25 @@ def evaluate(
     extractor: FeatureExtractor,
     settings: EvaluationSettings,
     *,
-    sampler: str | None = None,
+    pairs: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Measure `models` on `sets`, whose pixels are in `cache`. Models are left in evaluation mode."""
+    """Measure `models` on `sets`, whose pixels are in `cache`. Models are left in evaluation mode.
+
+    pairs: for a paired corruption, the id of each image's other picture.
+    """
     progress = progress or Progress()
     rows: list[Row] = []
     worst: list[Worst] = []
     per_image: dict[tuple[ModelName, SetName], dict[str, Values]] = {}
     crops = settings.crops_per_image
+    sampler = next(iter(models.values())).sampler_name(settings.sampler)
     for set_name in SETS:
         images = sets.get(set_name, ImageSet())
         if not len(images):
             continue
         measured, true_features = _measure(
-            models, images, cache, corruption, extractor, settings, set_name, progress
+            models, images, cache, corruption, extractor, settings, pairs, set_name, progress
         )
         table = _Table(set_name, measured, true_features, images, corruption, extractor, settings, sampler)
         rows += table.rows()
@@ -103,6 +109,7 @@ def _measure(
     corruption: Corruption,
     extractor: FeatureExtractor,
     settings: EvaluationSettings,
+    pairs: Mapping[str, str] | None,
     set_name: SetName,
     progress: Progress,
 ) -> tuple[dict[ModelName, Measured], Tensor]:
@@ -112,12 +119,12 @@ def _measure(
     for model in models.values():
         model.eval()
     with progress.task(f"measure {set_name}", len(images) * settings.crops_per_image) as task:
-        for pixels, draws in view_batches(images, cache, size, settings):
+        for crops in view_batches(images, cache, size, settings, pairs):
             truth_features: Tensor | None = None
             for name, model in models.items():
-                view = model.view(pixels, corruption, draws)
+                view = model.view(crops.images, corruption, crops.draws, condition=crops.conditions)
                 with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                    restored = model.restore(view).float()
+                    restored = model.restore(view, settings.sampler).float()
                 if truth_features is None:
                     truth_features = extractor.features(view.images).float().cpu()
                     true_features.append(truth_features)
@@ -133,30 +140,35 @@ def _measure(
                     values["hole_psnr"] = hole_psnr(restored, view.images, region)
                 for metric, value in values.items():
                     measured[name].values.setdefault(metric, []).append(value.cpu())
-            task.advance(len(pixels))
+            task.advance(len(crops.images))
     return measured, torch.cat(true_features)
 
 
 def view_batches(
-    images: ImageSet, cache: PixelCache, size: int, settings: EvaluationSettings
-) -> Iterator[tuple[Tensor, Draws]]:
-    """uint8 crops `[b, 3, size, size]` with their draws: all crops of the first image, of the second, ..."""
-    crops: list[npt.NDArray[np.uint8]] = []
-    ids: list[str] = []
-    visits: list[int] = []
-    for place, image in enumerate(images):
-        draws = numpy_draws(settings.seed, "evaluation crops", image.id)
-        crops += list(evaluation_crops(cache.read(image.id), size, settings.crops_per_image, draws))
-        ids += [image.id] * settings.crops_per_image
-        visits += range(settings.crops_per_image)
-        last = place == len(images) - 1
-        while len(crops) >= settings.batch_size or (last and crops):
-            end = settings.batch_size
-            yield (
-                torch.from_numpy(np.stack(crops[:end])),
-                Draws(settings.seed, tuple(ids[:end]), tuple(visits[:end])),
-            )
-            crops, ids, visits = crops[end:], ids[end:], visits[end:]
+    images: ImageSet,
+    cache: PixelCache,
+    size: int,
+    settings: EvaluationSettings,
+    pairs: Mapping[str, str] | None = None,
+) -> Iterator[Crops]:
+    """Crops in batches: all of the first image, of the second, ...; with `pairs` the same ones of each pair."""
+    count = settings.crops_per_image
+    places = [(image.id, crop) for image in images for crop in range(count)]
+
+    @lru_cache(maxsize=4)
+    def crops(picture: str, id_: str) -> npt.NDArray[np.uint8]:
+        draws = numpy_draws(settings.seed, "evaluation crops", id_)
+        return evaluation_crops(fitted(cache.read(picture), cache.read(id_)), size, count, draws)
+
+    def stacked(some: list[tuple[str, int]], pictures: Mapping[str, str]) -> Tensor:
+        chosen = [crops(pictures.get(id_, id_), id_)[crop] for id_, crop in some]
+        return torch.from_numpy(np.stack(chosen))
+
+    for first in range(0, len(places), settings.batch_size):
+        some = places[first : first + settings.batch_size]
+        ids, visits = zip(*some, strict=True)
+        conditions = None if pairs is None else stacked(some, pairs)
+        yield Crops(stacked(some, {}), Draws(settings.seed, ids, visits), conditions)
 
 
 class _Table:
@@ -272,7 +284,7 @@ class _Table:
             unit=info.unit,
             n=len(self.images),
             crops=self.settings.crops_per_image,
-            corruption=str(self.corruption),
+            corruption=self.corruption.label,
             sampler=self.sampler,
             extractor=self.extractor.name if "features" in info.requires else None,
             seed=self.settings.seed,

@@ -16,6 +16,9 @@ class EvaluationSettings(Settings):
         "built-in", description="features: built-in, inception:FILE, clip:FOLDER_OR_ID or dinov2:FOLDER_OR_ID"
     )
     crops_per_image: int = Field(1, ge=1, description="fixed crops of each image; 1 is the centre crop")
+    sampler: str | None = Field(
+        None, description="how a generator of several steps draws, such as ddim:20; default: its family's own"
+    )
     batch_size: int = Field(32, ge=1, description="views a batch")
     seed: int = Field(0, description="seed of evaluation crops, random masks and bootstrap")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence of all intervals")

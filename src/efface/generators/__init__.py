@@ -9,14 +9,17 @@ from efface.generators.settings import ModelSettings, NoiseKind
 if TYPE_CHECKING:
     from efface.generators.base import Generator
 
-FAMILIES = {"mae": "masked autoencoder (transformers ViTMAEForPreTraining, or a released .pth checkpoint)"}
-
 
 def load_generator(settings: ModelSettings | str) -> Generator:
     """Open a trained model; raises `InputError` with every fault found."""
-    from efface.generators.mae.checkpoint import load
+    from efface.errors import InputError
+    from efface.generators.registry import family_of, foreign_options
 
-    return load(ModelSettings(path=settings) if isinstance(settings, str) else settings)
+    settings = ModelSettings(path=settings) if isinstance(settings, str) else settings
+    family = family_of(settings)
+    if problems := foreign_options(settings, family):
+        raise InputError(*problems)
+    return family.load(settings)
 
 
-__all__ = ["FAMILIES", "ModelSettings", "NoiseKind", "load_generator"]
+__all__ = ["ModelSettings", "NoiseKind", "load_generator"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from efface.corruptions import Corrupted, Corruption
+from efface.errors import InputError
 from efface.generators.settings import NoiseKind
 from efface.randomness import Draws
 
-Trained = Literal["encoder", "all"]
+Trained = Literal["encoder", "all", "first-stage"]
+"""Groups of weights: the encoder; encoder and decoder; the stage before and behind both, frozen in unlearning."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,11 @@ class Moments:
 class View:
     """One corrupted batch with every random draw in it, so that student and teacher see the same.
 
-    images: the true pixels, float `[B, 3, H, W]` in [0, 1].
-    inputs: what the network is fed, in the family's own value space.
+    images: the true pixels, float `[B, 3, H, W]` in [0, 1]. A family adds what its network is fed, in its
+    own value space.
     """
 
     images: Tensor
-    inputs: Tensor
     corrupted: Corrupted
     draws: Draws
 
@@ -63,6 +64,9 @@ class Generator(nn.Module, ABC):
     `network` is the library's own module, whose weights are trained and saved. The frozen original is
     reached with `with generator.teacher():`, inside which `encode` and `decode` use the original's
     weights, in evaluation mode and without a graph.
+
+    A family may have a first stage, such as a tokenizer or a VAE, that turns pictures into codes and back.
+    It is frozen while a model unlearns, so codes can be computed once and kept.
     """
 
     family: ClassVar[str]
@@ -92,8 +96,15 @@ class Generator(nn.Module, ABC):
         """The corruption of the model's own pre-training."""
 
     @abstractmethod
-    def view(self, images: Tensor, corruption: Corruption, draws: Draws) -> View:
-        """Corrupt `images`, uint8 or float in [0, 1], `[B, 3, H, W]` of the model's size."""
+    def make_view(
+        self,
+        images: Tensor,
+        corruption: Corruption,
+        corrupted: Corrupted,
+        draws: Draws,
+        codes: Tensor | None,
+    ) -> View:
+        """The view of float `images` in [0, 1] that `corruption` has turned into `corrupted`."""
 
     @abstractmethod
     def noise_view(self, view: View, kind: NoiseKind, moments: Moments) -> View:
@@ -120,8 +131,11 @@ class Generator(nn.Module, ABC):
         """The model's own training loss of each image, `[B]`."""
 
     @abstractmethod
-    def restore(self, view: View) -> Tensor:
-        """The finished pictures, `[B, 3, H, W]` in [0, 1]; known pixels are the original's."""
+    def restore(self, view: View, sampler: str | None = None) -> Tensor:
+        """The finished pictures, `[B, 3, H, W]` in [0, 1]; known pixels are the original's.
+
+        Hidden pixels are not looked at. `sampler` as in `sampler_name`.
+        """
 
     @abstractmethod
     def encoder_parameters(self) -> dict[str, nn.Parameter]:
@@ -132,8 +146,8 @@ class Generator(nn.Module, ABC):
         """Trainable parameters behind the features, by name in `network`."""
 
     @abstractmethod
-    def reinitialise(self, seed: int) -> None:
-        """Fresh random weights, as before any training."""
+    def reinitialise(self, seed: int, keep_first_stage: bool = False) -> None:
+        """Fresh random weights, as before any training; those of the first stage may be kept."""
 
     @abstractmethod
     def compile_network(self) -> None:
@@ -151,7 +165,83 @@ class Generator(nn.Module, ABC):
     def describe(self) -> dict[str, Any]:
         """Family, sizes, value space and origin, as JSON-ready values for the record."""
 
+    # what a family may say otherwise
+
+    @property
+    def takes_holes(self) -> bool:
+        """Whether it restores what a hole hides."""
+        return True
+
+    @property
+    def takes_conditions(self) -> bool:
+        """Whether it can be shown a degraded or another picture in place of one with a hole."""
+        return False
+
+    def check_corruption(self, corruption: Corruption) -> None:
+        """Raise `InputError`, with what is possible, if the model cannot be shown this corruption."""
+        if corruption.hides and not self.takes_holes:
+            raise InputError(
+                f"corruption '{corruption}' cuts a hole; this {self.family} model is conditioned on a whole picture"
+            )
+        if not corruption.hides and not self.takes_conditions:
+            raise InputError(
+                f"corruption '{corruption}' hides no pixels; this {self.family} model only restores hidden ones"
+            )
+        corruption.check(self.image_size, self.grid)
+
+    def sampler_name(self, text: str | None) -> str | None:
+        """The sampler that `restore` uses for `text`, written out; None for the family's default.
+
+        Raises `InputError` naming the samplers that the family has.
+        """
+        if text is not None:
+            raise InputError(f"sampler '{text}': a {self.family} model restores in one pass and has none")
+        return None
+
+    def codes(self, images: Tensor) -> Tensor | None:
+        """What the first stage makes of float pictures `[B, 3, H, W]` in [0, 1]; None without such a stage."""
+        return None
+
+    def first_stage_parameters(self) -> dict[str, nn.Parameter]:
+        """Parameters of the first stage, by name in `network`; trained only from scratch."""
+        return {}
+
+    def first_stage_loss(self, view: View) -> Tensor:
+        """The first stage's own training loss of each image, `[B]`."""
+        raise NotImplementedError(f"a {self.family} model has no first stage")
+
+    def first_stage_digest(self) -> str | None:
+        """sha256 of the first stage's weights; None without such a stage."""
+        names = self.first_stage_parameters()
+        if not names:
+            return None
+        return weights_digest({name: parameter.data for name, parameter in names.items()})
+
     # what all families share
+
+    def view(
+        self,
+        images: Tensor,
+        corruption: Corruption,
+        draws: Draws,
+        *,
+        condition: Tensor | None = None,
+        codes: Tensor | None = None,
+    ) -> View:
+        """Corrupt `images`, uint8 or float in [0, 1], `[B, 3, H, W]` of the model's size.
+
+        condition: the other picture of each pair, of the same shape, where `corruption.paired`.
+        codes: what `codes(images)` gives, where it is at hand.
+        """
+        check_batch(images, self.image_size, draws)
+        images = pixels_in_unit_range(images, self.device)
+        if condition is not None:
+            check_batch(condition, self.image_size, draws)
+            condition = pixels_in_unit_range(condition, self.device)
+        corrupted = corruption.apply(images, self.grid, draws, condition)
+        if codes is not None:
+            codes = codes.to(self.device, non_blocking=True)
+        return self.make_view(images, corruption, corrupted, draws, codes)
 
     @property
     def device(self) -> torch.device:
@@ -164,6 +254,8 @@ class Generator(nn.Module, ABC):
 
     def trained_parameters(self, trained: Trained) -> dict[str, nn.Parameter]:
         """Parameters that a method of this kind changes, by name in `network`."""
+        if trained == "first-stage":
+            return self.first_stage_parameters()
         if trained == "encoder":
             return self.encoder_parameters()
         return self.encoder_parameters() | self.decoder_parameters()
@@ -258,7 +350,7 @@ def pixels_in_unit_range(images: Tensor, device: torch.device) -> Tensor:
     return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
 
 
-def check_batch(images: Tensor, size: int, draws: Sequence[Any]) -> None:
+def check_batch(images: Tensor, size: int, draws: Draws) -> None:
     """Refuse a batch that the model cannot take."""
     if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != (size, size):
         raise ValueError(

@@ -68,6 +68,18 @@ def centre_crop(pixels: Pixels, size: int) -> Pixels:
     return _resized(_central(pixels, side, side), size)
 
 
+def fitted(pixels: Pixels, like: Pixels) -> Pixels:
+    """`pixels` resized to the height and width of `like`; as they are where those are equal.
+
+    The same draws cut the same window out of two pictures only if their sizes are equal: otherwise rounding may
+    let a window fit into one of them and not into the other, which then has quite another one.
+    """
+    height, width = like.shape[:2]
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((width, height), RESAMPLER))
+
+
 def evaluation_crops(pixels: Pixels, size: int, count: int, draws: np.random.Generator) -> Pixels:
     """`count` fixed views of one image: uint8 [count, 3, size, size].
 

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,14 @@ def list_manifest(path: str | Path, also: str | None = None) -> Listing:
     roots = [os.path.realpath(path.parent)] + ([os.path.realpath(also)] if also else [])
     listing = Listing(root=roots[0])
     rows: dict[str, str] = {}
-    for place, values in _rows(path):
+    for place, values in rows_of(path, PATH_COLUMNS):
         row = f"{printable(path.name)} {place}"
         name = next((values[column] for column in PATH_COLUMNS if values.get(column)), None)
         if not isinstance(name, str):
             present = ", ".join(printable(str(column)) for column in values) or "nothing"
             listing.problems.append(f"{row}: needs a 'path' or 'file_name', has {present}")
             continue
-        real, problem = _within(name, roots)
+        real, problem = within(name, roots)
         label, sha256 = values.get("label"), values.get("sha256") or None
         if sha256 is not None and not (isinstance(sha256, str) and SHA256.fullmatch(sha256)):
             problem = f"sha256 must be 64 hexadecimal digits, not {sha256!r}"
@@ -88,7 +88,8 @@ def list_text(path: str | Path, also: str | None = None) -> Listing:
     return listing
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, values) of each row; raises `InputError` for a damaged file, or a CSV with none of `columns`."""
     text = _text(path)
     if path.suffix.lower() == ".jsonl":
         for number, line in enumerate(text.split("\n"), 1):
@@ -103,12 +104,12 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"line {number}", values
         return
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = list(reader.fieldnames or [])
-    if not set(PATH_COLUMNS) & set(columns):
-        hint = did_you_mean("path", columns)
+    present = list(reader.fieldnames or [])
+    if not set(columns) & set(present):
+        hint = did_you_mean(columns[0], present)
         raise InputError(
-            f"{printable(str(path))} needs a column 'path' or 'file_name', "
-            f"has {', '.join(printable(column) for column in columns) or 'none'}{hint}"
+            f"{printable(str(path))} needs a column {' or '.join(map(repr, columns))}, "
+            f"has {', '.join(printable(column) for column in present) or 'none'}{hint}"
         )
     try:
         for number, values in enumerate(reader, 1):
@@ -126,7 +127,7 @@ def _text(path: Path) -> str:
         raise InputError(f"{printable(str(path))} cannot be read: {error.strerror}") from None
 
 
-def _within(name: str, roots: list[str]) -> tuple[str, str]:
+def within(name: str, roots: list[str]) -> tuple[str, str]:
     """(resolved path, problem) of a manifest's row."""
     outside = ""
     for root in roots:

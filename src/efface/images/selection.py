@@ -31,7 +31,7 @@ class ImagesSettings(Settings):
     images: str | None = Field(
         None,
         description="all images: a folder (one class per sub-folder, or flat), a .csv or .jsonl manifest, "
-        "a .parquet file, hub:owner/name[:split], or bundled. Without it, each selector is its own source",
+        "a .parquet file, hub:owner/name[:split], split:FILE, or bundled. Without it, each selector is its own source",
     )
     forget: tuple[str, ...] = Field((), description=f"what to forget: {GRAMMAR}; several are joined")
     retain: tuple[str, ...] = Field(
@@ -60,6 +60,12 @@ class ImagesSettings(Settings):
     skip_unreadable: bool = Field(
         False, description="leave out images that cannot be read, and record them, instead of stopping"
     )
+
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        """Everything that says where images come from."""
+        source = (self.images,) if self.images else ()
+        return (*source, *self.forget, *self.retain, *self.neutral, *self.proxy_retain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +280,9 @@ class Draft:
         neutral = ImageSet()
         for selector in self.settings.neutral:
             within = main
-            if main is not None and (os.path.exists(selector) or selector.startswith(("bundled", "hub:"))):
+            if main is not None and (
+                os.path.exists(selector) or selector.startswith(("bundled", "hub:", "split:"))
+            ):
                 alone = choose_alone((selector,), "neutral")
                 if not alone.problems and main.by_place.keys().isdisjoint(
                     i.source.where for i in alone.images

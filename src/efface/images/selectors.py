@@ -22,7 +22,7 @@ from efface.images.threads import Progress, in_threads
 
 GRAMMAR = (
     "a folder, an image file, a .txt list (a path or sha256 per line), a .csv or .jsonl manifest, "
-    "a .parquet file, glob:PATTERN, label:NAME, sha256:HEX, bundled, or bundled:NAME"
+    "a .parquet file, glob:PATTERN, label:NAME, sha256:HEX, split:FILE#ROLE, bundled, or bundled:NAME"
 )
 
 
@@ -113,7 +113,7 @@ def _within(main: Main, selector: str, unreadable: list[Fault], problems: list[s
     name = selector
     if not os.path.exists(name) and main.root and os.path.exists(os.path.join(main.root, name)):
         name = os.path.join(main.root, name)
-    elif not os.path.exists(name) and kind not in ("bundled", "hub"):
+    elif not os.path.exists(name) and kind not in ("bundled", "hub", "split"):
         problems.append(no_such(os.path.join(main.root, name) if main.root else name))
         return ()
     listing = list_source(name, main.root)

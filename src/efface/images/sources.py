@@ -18,6 +18,7 @@ from efface.images.items import Fault, ImageItem, ImageSet, ReadingError, printa
 from efface.images.listings import Candidate, Listing, no_such
 from efface.images.manifests import list_manifest, list_text
 from efface.images.reading import decode_image, stored_size
+from efface.images.splits import list_split
 from efface.images.tables import list_hub, list_parquet, list_saved_dataset
 from efface.images.threads import Progress, in_threads
 
@@ -31,7 +32,7 @@ def open_images(
 
     `source` is a folder (one class per sub-folder, or flat, or with a `metadata.csv`/`.jsonl`, or holding
     parquet files or a saved data set), a `.csv` or `.jsonl` manifest, a `.txt` list, a `.parquet` file, an
-    image, `hub:owner/name[:split]`, `bundled` or `bundled:NAME`. Raises InputError naming everything
+    image, `hub:owner/name[:split]`, `split:FILE#ROLE`, `bundled` or `bundled:NAME`. Raises InputError naming everything
     that is wrong with it; with `skip_unreadable`, unreadable images are in the set's `skipped` instead.
     """
     return index(list_source(source), skip_unreadable=skip_unreadable, progress=progress)
@@ -55,6 +56,8 @@ def list_source(source: str | Path, also: str | None = None) -> Listing:
         return list_bundled(name.partition(":")[2] or None)
     if name.startswith("hub:"):
         return list_hub(name.removeprefix("hub:"))
+    if name.startswith("split:"):
+        return list_split(name)
     if os.path.isdir(name):
         return _list_directory(name)
     if not os.path.exists(name):

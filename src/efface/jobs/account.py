@@ -6,13 +6,14 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from efface.corruptions import parse_corruption
 from efface.errors import RunRefused
 from efface.evaluation.protocol import Evaluation, evaluate, view_batches
 from efface.evaluation.results import ModelName, SetName, write_results
@@ -21,18 +22,21 @@ from efface.files import flush_folder, sha256_of_bytes, system_errors, write_jso
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
 from efface.images.selection import Split
+from efface.images.splits import split_facts_of
 from efface.jobs.preparation import Prepared
 from efface.metrics.extractors import FeatureExtractor
 from efface.progress import Progress
 from efface.runs.folder import RunFolder
 from efface.runs.record import manifest_text, write_manifest
+from efface.training.settings import TrainingSettings
 
 IMAGES_FOR_RISKS = 16
 
 
-def split_facts(split: Split) -> dict[str, Any]:
-    """How the sets came about: what was left out, what was found twice, and the notes."""
+def split_facts(split: Split, selectors: Iterable[str]) -> dict[str, Any]:
+    """How the sets came about: by which split files, what was left out, what was found twice, and the notes."""
     return {
+        "split_files": split_facts_of(selectors),
         "notes": list(split.notes),
         "proxy_retain": split.proxy,
         "skipped": {
@@ -80,6 +84,29 @@ def model_facts(generator: Generator) -> dict[str, Any]:
     return {"weights": generator.weights_digest(), "description": generator.describe()}
 
 
+def first_stage_of(facts: Mapping[str, Any]) -> str | None:
+    """Digest of the first stage of a model, from its facts; None for a model without."""
+    stage = facts["description"].get("first_stage")
+    return str(stage["weights"]) if stage else None
+
+
+def shares_first_stage(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two models have the very same first stage."""
+    return first_stage_of(one) is not None and first_stage_of(one) == first_stage_of(other)
+
+
+def retrained_facts(
+    reference: Generator | None, original: Generator | None, stages: str
+) -> dict[str, Any] | None:
+    """The facts of the reference; a first stage that it shares with the original was not retrained."""
+    if reference is None:
+        return None
+    facts = model_facts(reference)
+    if original and stages == "all" and shares_first_stage(facts, model_facts(original)):
+        stages = "encoder and decoder only; the first stage is the original's"
+    return {**facts, "stages": stages}
+
+
 def extractor_facts(extractor: FeatureExtractor) -> dict[str, Any]:
     """Which features were used, and what their distances compare with."""
     return {
@@ -95,7 +122,7 @@ def some_images(prepared: Prepared, settings: EvaluationSettings) -> Tensor:
     images = prepared.split.retain if len(prepared.split.retain) else prepared.split.forget
     some = images.subset(range(min(len(images), IMAGES_FOR_RISKS)))
     settings = settings.model_copy(update={"batch_size": IMAGES_FOR_RISKS, "crops_per_image": 1})
-    return next(view_batches(some, prepared.cache, prepared.generator.image_size, settings))[0]
+    return next(view_batches(some, prepared.cache, prepared.generator.image_size, settings)).images
 
 
 def measure(
@@ -111,12 +138,15 @@ def measure(
         model.to(device)
     sets, cache, corruption = prepared.sets, prepared.cache, prepared.corruption
     extractor, settings = prepared.extractor, config.evaluation
-    evaluation = evaluate(models, sets, cache, corruption, extractor, settings, progress=progress)
+    pairs = prepared.pairs
+    evaluation = evaluate(
+        models, sets, cache, corruption, extractor, settings, pairs=pairs, progress=progress
+    )
     write_evaluation(run.path, evaluation, sets, run.key)
     if config.with_pictures:
         from efface.reports.pictures import write_pictures
 
-        write_pictures(run.path, models, sets, cache, corruption, settings)
+        write_pictures(run.path, models, sets, cache, corruption, settings, pairs=pairs)
 
 
 def sources(**models: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -124,10 +154,15 @@ def sources(**models: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: {"weights": facts["weights"]} for name, facts in models.items() if facts}
 
 
-def training_facts(training: Mapping[str, Any]) -> dict[str, Any]:
-    """What the record tells of training beside its settings."""
-    names = ("steps", "precision", "processes", "seconds_per_step", "resumed_from", "changed_tensors")
-    return {name: training[name] for name in names}
+def training_facts(
+    settings: TrainingSettings, training: Mapping[str, Any], budget: str | None
+) -> dict[str, Any]:
+    """What the record tells of training: its settings, and what was done in their place."""
+    facts = settings.as_dict()
+    if settings.corruption:
+        facts["corruption"] = parse_corruption(settings.corruption).label
+    done = ("steps", "precision", "processes", "seconds_per_step", "resumed_from", "changed_tensors")
+    return {**facts, **{name: training[name] for name in done}, "budget": budget}
 
 
 def write_evaluation(

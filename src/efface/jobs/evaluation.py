@@ -19,12 +19,13 @@ from efface.jobs.account import (
     manifests,
     measure,
     model_facts,
+    retrained_facts,
     some_images,
     sources,
     split_facts,
 )
 from efface.jobs.frame import begin, conclude, run_folder
-from efface.jobs.preparation import Prepared, attempt, load_reference, read_images
+from efface.jobs.preparation import Prepared, attempt, load_reference, read_images, read_pairs
 from efface.metrics.extractors import load_extractor
 from efface.progress import Progress
 from efface.reports.page import write_report
@@ -68,7 +69,7 @@ def _evaluate(config: EvaluateConfig, run: RunFolder, progress: Progress) -> Non
         sets = manifests(run.path, prepared.sets, run.key)
     finally:
         prepared.cache.close()
-    retrained = described.get("retrained")
+    reference = retrained_facts(models.get("retrained"), prepared.generator, config.retrained_stages)
     conclude(
         config,
         run,
@@ -79,14 +80,15 @@ def _evaluate(config: EvaluateConfig, run: RunFolder, progress: Progress) -> Non
             "request": config.request.as_dict(),
             "durations": {"evaluation": round(time.monotonic() - began, 3)},
             "model": {"before": described["original"], "after": None},
-            "retrained": {**retrained, "stages": config.retrained_stages} if retrained else None,
+            "retrained": reference,
             "sources": sources(**described),
             "method": None,
             "training": None,
-            "corruption": config.corruption,
+            "first_stage": None,
+            "corruption": prepared.corruption.label,
             "seeds": {"evaluation": config.evaluation.seed},
             "sets": sets,
-            **split_facts(prepared.split),
+            **split_facts(prepared.split, config.images.selectors),
             "risks": risks,
             "evaluation": {**config.evaluation.as_dict(), "extractor": extractor_facts(prepared.extractor)},
         },
@@ -111,10 +113,12 @@ def _prepare(
         extractor = attempt(lambda: load_extractor(config.evaluation.extractor), faults)
         corruption = parse_corruption(config.corruption)
         if original:
-            attempt(lambda: corruption.check(original.image_size, original.grid), faults)
+            attempt(lambda: original.check_corruption(corruption), faults)
+            attempt(lambda: original.sampler_name(config.evaluation.sampler), faults)
     assert original is not None
     assert extractor is not None
     cache, split = read_images(
         config.images, run.work / "cache", config.stored_side, original.image_size, False, progress
     )
-    return models, Prepared(original, corruption, split, cache, extractor, models.get("retrained"))
+    pairs = read_pairs(corruption, split, cache)
+    return models, Prepared(original, corruption, split, cache, extractor, models.get("retrained"), pairs)

@@ -35,7 +35,19 @@ def limits_of(facts: Mapping[str, Any], rows: Iterable[Row]) -> list[str]:
             "saw them. Where the error exceeds the retrained model's, the overshoot itself can betray that an "
             "image was forgotten."
         )
-    return [*limits, *facts["risks"], *ALWAYS]
+    return [*limits, *_of_first_stage(facts), *facts["risks"], *ALWAYS]
+
+
+def _of_first_stage(facts: Mapping[str, Any]) -> list[str]:
+    """What unlearning leaves as it is because it lies before the encoder and behind the decoder."""
+    before, after = facts["model"]["before"], facts["model"]["after"]
+    stages = [model["description"].get("first_stage") for model in (before, after) if model]
+    if not stages or not stages[0] or any(stage["weights"] != stages[0]["weights"] for stage in stages):
+        return []
+    return [
+        f"The {stages[0]['kind']} was not changed. If it was trained on the forgotten images, it may still hold what it "
+        "learnt of them."
+    ]
 
 
 def _of_references(facts: Mapping[str, Any]) -> list[str]:

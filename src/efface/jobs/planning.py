@@ -9,31 +9,32 @@ from __future__ import annotations
 import math
 import resource
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from efface.corruptions import parse_corruption
+from efface.corruptions import Corruption, parse_corruption
 from efface.errors import EffaceError, Faults, InputError
-from efface.evaluation.results import SetName
+from efface.evaluation.results import ModelName, SetName
 from efface.generators.base import Generator
 from efface.images.cache import PixelCache, estimate_bytes
 from efface.images.items import ImageSet
 from efface.images.selection import Split, split_images
 from efface.jobs.account import some_images
-from efface.jobs.preparation import Prepared, attempt, open_models, stored_side
+from efface.jobs.preparation import Prepared, attempt, open_models, read_pairs, stored_side
 from efface.metrics.extractors import FeatureExtractor
 from efface.metrics.frechet import frechet_refusal
 from efface.progress import Progress
 from efface.runs.config import RunConfig
-from efface.training.data import pixel_moments
-from efface.training.loop import TIMED_STEPS, UNTIMED_STEPS, Data, Trainer, training_corruption
+from efface.training.data import Data, pixel_moments
+from efface.training.loop import TIMED_STEPS, UNTIMED_STEPS, Trainer
 from efface.training.optimisation import accelerator as make_accelerator
 from efface.training.optimisation import chosen_precision
 from efface.training.phases import Training
 from efface.training.settings import parse_budget
+from efface.training.step import training_corruption
 
 FEW_IMAGES = 5
 ADAMW_COPIES = 3
@@ -90,7 +91,7 @@ def plan(config: RunConfig, progress: Progress | None = None) -> Plan:
             corruption = parse_corruption(config.corruption)
             prepared = Prepared(generator, corruption, split, cache, extractor, retrained)
             try:
-                _measure(config, prepared, found)
+                _measure(config, prepared, found, Path(folder))
             except EffaceError as error:
                 faults.problems += error.problems if isinstance(error, InputError) else [str(error)]
             finally:
@@ -146,7 +147,7 @@ def _risks_of_sets(config: RunConfig, split: Split, extractor: FeatureExtractor 
     return risks
 
 
-def _measure(config: RunConfig, prepared: Prepared, found: Plan) -> None:
+def _measure(config: RunConfig, prepared: Prepared, found: Plan, working: Path) -> None:
     """Fill in what only running a little can tell."""
     settings, generator, split = config.training, prepared.generator, prepared.split
     some = settings.batch_size * (UNTIMED_STEPS + TIMED_STEPS)
@@ -154,13 +155,12 @@ def _measure(config: RunConfig, prepared: Prepared, found: Plan) -> None:
     small = Split(sets["forget"], sets["retain"], sets["neutral"])
     for images in sets.values():
         prepared.cache.add(images, skip_unreadable=config.images.skip_unreadable)
-    sample = Prepared(
-        generator, prepared.corruption, small, prepared.cache, prepared.extractor, prepared.retrained
-    )
+    sample = replace(prepared, split=small, pairs=read_pairs(prepared.corruption, small, prepared.cache))
     found.risks += generator.risks(some_images(sample, config.evaluation))
     phases = config.method.phases()
     training = next(phase for phase in phases if isinstance(phase, Training))
     used = training_corruption(generator, training, prepared.corruption, settings)
+    found.risks += _unfamiliar(generator, prepared.corruption)
     if str(used) != str(generator.training_corruption):
         found.notes.append(
             f"the model was pre-trained with {generator.training_corruption}; unlearning trains with {used}"
@@ -173,10 +173,13 @@ def _measure(config: RunConfig, prepared: Prepared, found: Plan) -> None:
             prepared.cache,
             prepared.corruption,
             pixel_moments(small.forget, prepared.cache),
+            sample.pairs,
         ),
-        settings,
+        # one crop an image: a step is timed with codes at hand where the run will have them
+        settings.model_copy(update={"crops_per_image": settings.crops_per_image and 1}),
         config.seed,
         make_accelerator(settings),
+        folder=working,
     )
     per_step = trainer.time_steps()
     steps = _steps(config, per_step)
@@ -189,6 +192,16 @@ def _measure(config: RunConfig, prepared: Prepared, found: Plan) -> None:
         peak_memory_bytes=_peak_memory(),
         **_disk(config, prepared),
     )
+
+
+def _unfamiliar(generator: Generator, corruption: Corruption) -> list[str]:
+    """Whether the model was ever shown this kind of corruption."""
+    own = generator.training_corruption
+    if own.hides == corruption.hides and (corruption.hides or own.name == corruption.name):
+        return []
+    return [
+        f"the model was trained with {own}, not with {corruption}: it may never have learnt to restore that"
+    ]
 
 
 def _steps(config: RunConfig, per_step: float) -> int:
@@ -211,7 +224,8 @@ def _evaluation_seconds(config: RunConfig, sample: Prepared, counts: dict[str, i
         for name, images in sample.sets.items()
     }
     began = time.monotonic()
-    evaluate({"original": sample.generator}, few, sample.cache, sample.corruption, sample.extractor, settings)
+    only: dict[ModelName, Generator] = {"original": sample.generator}
+    evaluate(only, few, sample.cache, sample.corruption, sample.extractor, settings, pairs=sample.pairs)
     measured = sum(len(images) for images in few.values())
     models = 3 if sample.retrained else 2
     return (time.monotonic() - began) / max(measured, 1) * sum(counts.values()) * models

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from efface.corruptions import Corruption, parse_corruption
+from efface.corruptions.paired import Paired
 from efface.errors import EffaceError, Faults, InputError
 from efface.evaluation.results import SetName
 from efface.generators import ModelSettings, load_generator
 from efface.generators.base import Generator
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
+from efface.images.pairs import open_pairs
 from efface.images.selection import ImagesSettings, Split, split_images
 from efface.metrics.extractors import FeatureExtractor, load_extractor
 from efface.progress import Progress
@@ -29,7 +31,10 @@ STORED_SIDE_RATIO = 256 / 224
 
 @dataclass
 class Prepared:
-    """Everything a job works on. Who asked for it closes the cache."""
+    """Everything a job works on. Who asked for it closes the cache.
+
+    pairs: for a paired corruption, the id of each image's other picture.
+    """
 
     generator: Generator
     corruption: Corruption
@@ -37,6 +42,7 @@ class Prepared:
     cache: PixelCache
     extractor: FeatureExtractor
     retrained: Generator | None
+    pairs: Mapping[str, str] | None = None
 
     @property
     def sets(self) -> Mapping[SetName, ImageSet]:
@@ -65,7 +71,9 @@ def prepare(
         config.method.needs_retain,
         progress,
     )
-    return Prepared(generator, parse_corruption(config.corruption), split, cache, extractor, retrained)
+    corruption = parse_corruption(config.corruption)
+    pairs = read_pairs(corruption, split, cache)
+    return Prepared(generator, corruption, split, cache, extractor, retrained, pairs)
 
 
 def open_models(
@@ -82,7 +90,9 @@ def open_models(
     for text in dict.fromkeys((config.corruption, config.training.corruption or config.corruption)):
         asked = attempt(lambda text=text: parse_corruption(text), faults)  # type: ignore[misc]
         if asked and generator:
-            attempt(lambda asked=asked: asked.check(generator.image_size, generator.grid), faults)  # type: ignore[misc]
+            attempt(lambda asked=asked: generator.check_corruption(asked), faults)  # type: ignore[misc]
+    if generator:
+        attempt(lambda: generator.sampler_name(config.evaluation.sampler), faults)
     return generator, extractor, retrained
 
 
@@ -110,12 +120,25 @@ def load_reference(settings: ModelSettings | None, generator: Generator | None) 
     if settings is None:
         return None
     reference = load_generator(settings)
-    if generator and (reference.image_size, reference.grid) != (generator.image_size, generator.grid):
+    if generator and _view_of(reference) != _view_of(generator):
         raise InputError(
-            f"the reference model {settings.path} has {reference.image_size} px and a grid of {reference.grid}, "
-            f"the model {generator.image_size} px and {generator.grid}: they cannot see the same views"
+            f"the reference model {settings.path} is of the family {reference.family} with {reference.image_size} px "
+            f"and a grid of {reference.grid}, the model {generator.family} with {generator.image_size} px and "
+            f"{generator.grid}: they cannot see the same views"
         )
     return reference
+
+
+def _view_of(generator: Generator) -> tuple[str, int, int]:
+    return generator.family, generator.image_size, generator.grid
+
+
+def read_pairs(corruption: Corruption, split: Split, cache: PixelCache) -> dict[str, str] | None:
+    """The other picture of each image, decoded into the cache; None unless the corruption is paired."""
+    if not isinstance(corruption, Paired):
+        return None
+    images = split.forget.union(split.retain).union(split.neutral)
+    return open_pairs(corruption.source, images, cache)
 
 
 def batch_faults(config: RunConfig, processes: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from efface.errors import Faults, InputError
 from efface.evaluation.results import SetName
 from efface.generators import load_generator
 from efface.generators.base import Generator, Moments
-from efface.generators.mae.generator import MaeGenerator
+from efface.generators.registry import family_named
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.selection import ImagesSettings, Split, split_images
 from efface.images.sources import open_images
 from efface.jobs.account import (
+    first_stage_of,
     manifests,
     model_facts,
     only_retain_images,
@@ -30,15 +32,14 @@ from efface.jobs.account import (
 )
 from efface.jobs.frame import begin, conclude, run_folder
 from efface.jobs.preparation import attempt, stored_side
-from efface.methods.generator.retrain import Retrain
+from efface.methods.generator.retrain import from_scratch
 from efface.progress import Progress
 from efface.runs.config import TrainConfig
 from efface.runs.folder import RunFolder
 from efface.runs.record import file_digests, read_record
-from efface.training.data import per_stream
-from efface.training.loop import Data, Trainer
+from efface.training.data import Data, per_stream
+from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator as make_accelerator
-from efface.training.phases import Training
 from efface.training.settings import parse_budget
 
 CLAIM = "A model trained from fresh weights on the images named below and on no others."
@@ -75,13 +76,13 @@ def train(config: TrainConfig, out: Path, progress: Progress | None = None) -> T
             generator, cache, split = _prepare(config, run, accelerator.num_processes, spoken)
         if first and not run.finished("preparation"):
             begin(run)
-            run.finish("preparation", _preparation(run, split, time.monotonic() - began))
+            run.finish("preparation", _preparation(config, run, split, time.monotonic() - began))
         elif first:
             refuse_other_images(_sets(split), run.key, run.finished("preparation")["sets"])
         if not run.finished("training"):
             report = Trainer(
                 generator,
-                [phase for phase in Retrain().phases() if isinstance(phase, Training)],
+                list(from_scratch(not config.keep_first_stage, config.first_stage)),
                 Data({"retain": split.retain}, cache, generator.training_corruption, _no_moments()),
                 config.training,
                 config.seed,
@@ -111,11 +112,12 @@ def _prepare(
         generator = attempt(lambda: new_generator(config), faults)
         if generator and config.training.corruption:
             corruption = parse_corruption(config.training.corruption)
-            attempt(lambda: corruption.check(generator.image_size, generator.grid), faults)
-        try:
-            per_stream(config.training.batch_size, 1, processes)
-        except ValueError as error:
-            faults.add(f"training.batch_size: {error}")
+            attempt(lambda: generator.check_corruption(corruption), faults)
+        for name, settings in (("training", config.training), ("first_stage", config.first_stage)):
+            try:
+                per_stream(settings.batch_size, 1, processes)
+            except ValueError as error:
+                faults.add(f"{name}.batch_size: {error}")
     assert generator is not None
     cache = PixelCache(run.work / "cache", config.stored_side or stored_side(generator.image_size))
     try:
@@ -130,9 +132,11 @@ def _prepare(
 def new_generator(config: TrainConfig) -> Generator:
     """Fresh weights in the shape that `config` asks for."""
     if config.like is None:
-        return MaeGenerator.new(config.seed, **config.architecture.transformers_config())
+        return family_named(config.generator).new(config.architecture, config.seed)
     generator = load_generator(config.like)
-    generator.reinitialise(config.seed)
+    if config.keep_first_stage and generator.first_stage_digest() is None:
+        raise InputError(f"keep_first_stage: {config.like.path} has no first stage")
+    generator.reinitialise(config.seed, config.keep_first_stage)
     return generator
 
 
@@ -162,9 +166,10 @@ def _split(config: TrainConfig, cache: PixelCache, progress: Progress) -> Split:
     return Split(ImageSet(), images, ImageSet(), skipped=(*images.skipped, *skipped))
 
 
-def _preparation(run: RunFolder, split: Split, seconds: float) -> dict[str, Any]:
+def _preparation(config: TrainConfig, run: RunFolder, split: Split, seconds: float) -> dict[str, Any]:
     sets = manifests(run.path, _sets(split), run.key)
-    return {"seconds": round(seconds, 3), **split_facts(split), "sets": sets}
+    selectors = (config.images, *config.without, *config.neutral)
+    return {"seconds": round(seconds, 3), **split_facts(split, selectors), "sets": sets}
 
 
 def _sets(split: Split) -> dict[SetName, ImageSet]:
@@ -173,21 +178,36 @@ def _sets(split: Split) -> dict[SetName, ImageSet]:
 
 def _facts(config: TrainConfig, run: RunFolder) -> dict[str, Any]:
     preparation, training = run.finished("preparation"), run.finished("training")
+    exact = only_retain_images(preparation) and not config.keep_first_stage
     return {
         "kind": "training",
-        "claim": {"level": "exact" if only_retain_images(preparation) else "empirical", "words": CLAIM},
+        "claim": {"level": "exact" if exact else "empirical", "words": CLAIM},
         "request": None,
         "durations": {"preparation": preparation["seconds"], "training": round(training["seconds"], 3)},
         "model": {"before": None, "after": training["after"]},
         "retrained": None,
         "sources": {},
         "method": None,
-        "training": {**config.training.as_dict(), **training_facts(training), "budget": config.budget},
+        "training": training_facts(config.training, training, config.budget),
+        "first_stage": _first_stage(config, training["after"]),
         "corruption": None,
         "seeds": {"training": config.seed},
-        **{name: preparation[name] for name in ("sets", "proxy_retain", "skipped", "duplicates", "notes")},
+        **{
+            name: preparation[name]
+            for name in ("sets", "split_files", "proxy_retain", "skipped", "duplicates", "notes")
+        },
         "risks": [],
         "evaluation": None,
+    }
+
+
+def _first_stage(config: TrainConfig, after: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How the first stage came about; None for a model without."""
+    if first_stage_of(after) is None:
+        return None
+    return {
+        "kept": config.keep_first_stage,
+        "training": None if config.keep_first_stage else config.first_stage.as_dict(),
     }
 
 

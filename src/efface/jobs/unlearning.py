@@ -13,6 +13,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from efface.corruptions import parse_corruption
 from efface.errors import RunRefused
 from efface.evaluation.results import ModelName, Row, read_results
 from efface.generators import load_generator
@@ -24,7 +25,9 @@ from efface.jobs.account import (
     model_facts,
     only_retain_images,
     refuse_other_images,
+    retrained_facts,
     save_model,
+    shares_first_stage,
     some_images,
     sources,
     split_facts,
@@ -37,8 +40,8 @@ from efface.reports.page import write_report
 from efface.runs.config import RunConfig
 from efface.runs.folder import RunFolder
 from efface.runs.record import CLAIMS, file_digests, read_record
-from efface.training.data import pixel_moments
-from efface.training.loop import Data, Trainer
+from efface.training.data import Data, pixel_moments
+from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator as make_accelerator
 from efface.training.settings import parse_budget
 
@@ -123,12 +126,10 @@ class _Run:
         return {
             "seconds": round(seconds, 3),
             "risks": risks,
-            **split_facts(prepared.split),
+            **split_facts(prepared.split, self.config.images.selectors),
             "sets": manifests(self.run.path, prepared.sets, self.run.key),
             "before": model_facts(prepared.generator),
-            "retrained": {**model_facts(retrained), "stages": self.config.retrained_stages}
-            if retrained
-            else None,
+            "retrained": retrained_facts(retrained, prepared.generator, self.config.retrained_stages),
         }
 
     def _refuse_changed_input(self, prepared: Prepared) -> None:
@@ -149,7 +150,7 @@ class _Run:
         report = Trainer(
             generator,
             config.method.phases(),
-            Data(sets, prepared.cache, prepared.corruption, moments),
+            Data(sets, prepared.cache, prepared.corruption, moments, prepared.pairs),
             config.training,
             config.seed,
             self.accelerator,
@@ -183,7 +184,12 @@ class _Run:
             run.finished(p) for p in ("preparation", "training", "evaluation")
         )
         method = config.method
-        claim = "exact" if method.claim == "exact" and only_retain_images(preparation) else "empirical"
+        exact = (
+            method.claim == "exact"
+            and only_retain_images(preparation)
+            and not shares_first_stage(preparation["before"], training["after"])
+        )
+        claim = "exact" if exact else "empirical"
         return {
             "kind": "unlearning",
             "claim": {"level": claim, "words": CLAIMS[claim]},
@@ -204,12 +210,13 @@ class _Run:
                 "settings": method.model_dump(mode="json"),
                 "trains": method.trains,
             },
-            "training": {**config.training.as_dict(), **training_facts(training), "budget": config.budget},
-            "corruption": config.corruption,
+            "training": training_facts(config.training, training, config.budget),
+            "first_stage": None,
+            "corruption": parse_corruption(config.corruption).label,
             "seeds": {"unlearning": config.seed, "evaluation": config.evaluation.seed},
             **{
                 name: preparation[name]
-                for name in ("sets", "proxy_retain", "skipped", "duplicates", "notes", "risks")
+                for name in ("sets", "split_files", "proxy_retain", "skipped", "duplicates", "notes", "risks")
             },
             "evaluation": {**config.evaluation.as_dict(), "extractor": evaluation["extractor"]},
         }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from efface.evaluation.settings import EvaluationSettings
     from efface.generators.base import Generator
     from efface.images.cache import PixelCache
-    from efface.randomness import Draws
+    from efface.training.data import Crops
 
 BY_MODEL: dict[ModelName, str] = {
     "original": "by the original",
@@ -52,6 +52,7 @@ def write_pictures(
     corruption: Corruption,
     settings: EvaluationSettings,
     count: int = 8,
+    pairs: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `FOLDER/pictures.html`, one self-contained page with `count` images of each set; returns its path.
 
@@ -60,10 +61,10 @@ def write_pictures(
     from efface.reports.page import render
 
     path = Path(folder) / "pictures.html"
-    shown = list(restored(models, sets, cache, corruption, settings, count))
+    shown = list(restored(models, sets, cache, corruption, settings, count, pairs))
     tables = [(part, [[_data_url(picture) for picture in row] for row in part.rows]) for part in shown]
     small = any(row[0].width < SMALLEST for part in shown for row in part.rows)
-    write_text(path, render("pictures.html", tables=tables, corruption=str(corruption), small=small))
+    write_text(path, render("pictures.html", tables=tables, corruption=corruption.label, small=small))
     return path
 
 
@@ -76,6 +77,7 @@ def picture_grid(
     count: int = 4,
     *,
     side: int = SMALLEST,
+    pairs: Mapping[str, str] | None = None,
 ) -> Image:
     """The same pictures as one labelled RGB picture, each at least `side` pixels wide.
 
@@ -83,7 +85,7 @@ def picture_grid(
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    shown = list(restored(models, sets, cache, corruption, settings, count))
+    shown = list(restored(models, sets, cache, corruption, settings, count, pairs))
     if not shown:
         raise ValueError("there is nothing to draw: every set is empty")
     cell = max(side, shown[0].rows[0][0].width)
@@ -112,6 +114,7 @@ def restored(
     corruption: Corruption,
     settings: EvaluationSettings,
     count: int,
+    pairs: Mapping[str, str] | None = None,
 ) -> Iterator[Shown]:
     """The pictures of each set that is not empty: the first view of each of its first `count` images."""
     import torch
@@ -130,18 +133,17 @@ def restored(
         if not len(images):
             continue
         part = Shown(set_name, ["image", "what a model sees", *(BY_MODEL[name] for name in order)])
-        for pixels, draws in view_batches(images, cache, size, settings):
+        for crops in view_batches(images, cache, size, settings, pairs):
             with torch.inference_mode():
-                columns = _columns([models[name] for name in order], pixels, draws, corruption, settings)
-            first = [place for place, visit in enumerate(draws.visits) if visit == 0]
+                columns = _columns([models[name] for name in order], crops, corruption, settings)
+            first = [place for place, visit in enumerate(crops.draws.visits) if visit == 0]
             part.rows += [[_picture(column[place]) for column in columns] for place in first]
         yield part
 
 
 def _columns(
     models: list[Generator],
-    pixels: Tensor,
-    draws: Draws,
+    crops: Crops,
     corruption: Corruption,
     settings: EvaluationSettings,
 ) -> list[Tensor]:
@@ -150,11 +152,11 @@ def _columns(
 
     columns: list[Tensor] = []
     for model in models:
-        view = model.view(pixels, corruption, draws)
+        view = model.view(crops.images, corruption, crops.draws, condition=crops.conditions)
         if not columns:
             columns += [view.images, view.corrupted.condition]
         with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            columns.append(model.restore(view).float())
+            columns.append(model.restore(view, settings.sampler).float())
     return columns
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, field_serializer, field_validator
+from pydantic import Field, SerializeAsAny, field_serializer, field_validator, model_validator
 
 from efface.corruptions import parse_corruption
 from efface.errors import Faults, InputError
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import sha256_of_json
-from efface.generators.mae.architecture import Architecture
-from efface.generators.settings import ModelSettings
+from efface.generators.families import Family
+from efface.generators.registry import family_named, family_of
+from efface.generators.settings import Architecture, ModelSettings
 from efface.images.duplicates import DEFAULT_DISTANCE
 from efface.images.selection import ImagesSettings
 from efface.methods import Method, read_method
 from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.methods.generator.retrain import Retrain
-from efface.settings import Settings
+from efface.settings import Settings, unknown_name
 from efface.training.settings import TrainingSettings, parse_budget
 
 NOT_DECIDING = ("keep_working_files", "with_pictures")
@@ -74,7 +75,7 @@ class RunConfig(Settings):
         values = written_out(values)
         with Faults("the config cannot be used") as faults:
             method = _method(values.get("method", {}), faults)
-            training = _training(type(method), values.get("training"), faults)
+            training = _section(values, "training", type(method).training_settings, faults)
             return cls.read({**values, "method": method, "training": training}, where="the config")
 
     @field_validator("corruption")
@@ -101,8 +102,15 @@ class RunConfig(Settings):
 class TrainConfig(Settings):
     """Training a model from scratch, for instance the reference without the forget images."""
 
-    architecture: Architecture = Architecture()
-    like: ModelSettings | None = Field(None, description="a model whose shape and value space are taken over")
+    generator: str = Field("mae", description="the family of the new model")
+    architecture: SerializeAsAny[Architecture]
+    like: ModelSettings | None = Field(
+        None, description="a model whose family, shape and value space are taken over"
+    )
+    keep_first_stage: bool = Field(
+        False,
+        description="with like: take over its tokenizer or VAE as it is, which may hold left-out images",
+    )
     images: str = Field(description="the images to train on, with all that is excluded below")
     without: tuple[str, ...] = Field((), description="what is left out, said as in images.forget")
     neutral: tuple[str, ...] = Field((), description="what is never trained on, said as in images.forget")
@@ -113,6 +121,9 @@ class TrainConfig(Settings):
     near_duplicate_distance: int = Field(DEFAULT_DISTANCE, ge=-1, le=32, description="as in images")
     skip_unreadable: bool = Field(False, description="leave out images that cannot be read, and say so")
     training: TrainingSettings
+    first_stage: TrainingSettings = Field(
+        description="how a tokenizer or VAE is trained, if the model has one"
+    )
     seed: int = Field(0, description="seed of initialisation, order, crops and masks")
     stored_side: int | None = Field(None, ge=8, description="short side at which decoded images are kept")
     budget: str | None = Field(None, description="bound on training, for example 10m or 500steps")
@@ -123,15 +134,29 @@ class TrainConfig(Settings):
         """A config from plain values; raises `InputError` naming all faults."""
         values = written_out(values)
         with Faults("the config cannot be used") as faults:
-            training = _training(Retrain, values.get("training"), faults)
-            return cls.read({**values, "training": training}, where="the config")
+            family = _family(values, faults)
+            architecture = _architecture(family, values.get("architecture"), faults)
+            training = _section(
+                values,
+                "training",
+                lambda chosen: Retrain.training_settings({**family.training, **chosen}),
+                faults,
+            )
+            recommended = {**training.as_dict(), **family.first_stage}
+            first_stage = _section(
+                values,
+                "first_stage",
+                lambda chosen: TrainingSettings.read({**recommended, **chosen}, where="first_stage"),
+                faults,
+            )
+            decided = {"generator": family.name, "architecture": architecture, "training": training}
+            return cls.read({**values, **decided, "first_stage": first_stage}, where="the config")
 
-    @field_validator("architecture")
-    @classmethod
-    def _fitting_architecture(cls, architecture: Architecture) -> Architecture:
-        if problems := architecture.faults():
-            raise ValueError("; ".join(problems))
-        return architecture
+    @model_validator(mode="after")
+    def _first_stage_of_a_model(self) -> Self:
+        if self.keep_first_stage and self.like is None:
+            raise ValueError("keep_first_stage: only with like, a model whose first stage is taken over")
+        return self
 
     @field_validator("budget")
     @classmethod
@@ -213,15 +238,50 @@ def _method(section: Any, faults: Faults) -> Method:
     return EncoderNoise()
 
 
-def _training(method: type[Method], section: Any, faults: Faults) -> TrainingSettings:
-    """The training settings of a config section; on a fault a stand-in, as in `_method`."""
+def _section(
+    values: Mapping[str, Any],
+    name: str,
+    read: Callable[[Mapping[str, Any]], TrainingSettings],
+    faults: Faults,
+) -> TrainingSettings:
+    """The training settings that `read` makes of a section; on a fault a stand-in, as in `_method`."""
+    section = values.get(name) or {}
+    try:
+        if not isinstance(section, Mapping):
+            raise InputError(f"give a section with settings, not {section!r}")
+        return read(section)
+    except InputError as error:
+        faults.problems += [f"{name}: {problem}" for problem in error.problems]
+    return TrainingSettings()
+
+
+def _family(values: Mapping[str, Any], faults: Faults) -> Family:
+    """The family of a new model: the one named, else that of the model it is to be like."""
+    name = values.get("generator")
+    try:
+        if name is None and isinstance(values.get("like"), Mapping):
+            return family_of(ModelSettings.read(values["like"], where="like"))
+        return family_named("mae" if name is None else str(name))
+    except InputError as error:
+        faults.problems += error.problems
+    return family_named("mae")
+
+
+def _architecture(family: Family, section: Any, faults: Faults) -> Architecture:
+    """The shape of a new model, `size` written out; on a fault a stand-in, as in `_method`."""
     try:
         if not isinstance(section or {}, Mapping):
             raise InputError(f"give a section with settings, not {section!r}")
-        return method.training_settings(section or {})
+        chosen = dict(section or {})
+        size = chosen.pop("size", "tiny")
+        if size not in family.sizes:
+            raise InputError(unknown_name("size", str(size), family.sizes))
+        architecture = family.architecture.read({**family.sizes[size], **chosen}, where="architecture")
+        faults.problems += [f"architecture: {problem}" for problem in architecture.faults()]
+        return architecture
     except InputError as error:
-        faults.problems += [f"training: {problem}" for problem in error.problems]
-    return TrainingSettings()
+        faults.problems += [f"architecture: {problem}" for problem in error.problems]
+    return family.architecture()
 
 
 def _or_value_error(read: Any, value: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import random
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ FILE_NAME = "checkpoint.pt"
 class Checkpoint:
     """The state of a run between two steps.
 
-    phase: index of the phase under way; step: its finished steps; steps: how many it will have.
+    phase: index of the phase under way; step: its finished steps; steps: how many it will have;
+    average: the running average of its weights, if it keeps one.
     """
 
     config_digest: str
@@ -37,11 +38,12 @@ class Checkpoint:
     optimizer: dict[str, Any]
     random_states: dict[str, Any]
     seconds: float
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Put `checkpoint` in the place of the one before; on any error that one stays intact."""
-    content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
+    content = {entry.name: getattr(checkpoint, entry.name) for entry in fields(checkpoint)}
     with replacing(folder / FILE_NAME) as temporary:
         torch.save(content, temporary)
 

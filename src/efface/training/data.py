@@ -7,26 +7,81 @@ share of them. Crops are read ahead in threads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from efface.corruptions import Corruption
 from efface.generators.base import Moments
 from efface.images.cache import PixelCache
-from efface.images.crops import random_resized_crop
+from efface.images.crops import fitted, random_resized_crop
 from efface.images.items import ImageSet
 from efface.randomness import Draws, numpy_draws
 from efface.training.settings import TrainingSettings
 
+if TYPE_CHECKING:
+    from efface.training.codes import Codes
+
 READ_AHEAD = 2
 
-CropBatch = dict[str, tuple[Tensor, Draws]]
-"""For each stream uint8 crops `[b, 3, size, size]` and their draws."""
+
+@dataclass(frozen=True)
+class Crops:
+    """Crops of one stream, uint8 `[b, 3, size, size]`, and what goes with them.
+
+    conditions: the same crops of each image's pair; codes: what the model's first stage makes of the crops.
+    """
+
+    images: Tensor
+    draws: Draws
+    conditions: Tensor | None = None
+    codes: Tensor | None = None
+
+
+CropBatch = dict[str, Crops]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What training reads: image sets by stream name, their pixels, the corruption, the noise moments.
+
+    pairs: for a paired corruption, the id of each image's other picture.
+    """
+
+    sets: Mapping[str, ImageSet]
+    cache: PixelCache
+    corruption: Corruption
+    moments: Moments
+    pairs: Mapping[str, str] | None = None
+
+
+class Cropper:
+    """Training crops: a function of seed, image id and visit. With K crops an image, visit K is visit 0 again."""
+
+    def __init__(self, cache: PixelCache, size: int, settings: TrainingSettings, seed: int) -> None:
+        self.cache, self.size, self.settings, self.seed = cache, size, settings, seed
+
+    def number(self, visit: int) -> int:
+        """Which of an image's crops a visit sees."""
+        return visit % self.settings.crops_per_image if self.settings.crops_per_image else visit
+
+    def crop(self, id_: str, visit: int, pixels_of: str | None = None) -> npt.NDArray[np.uint8]:
+        """The crop uint8 `[3, size, size]`; of another picture, `pixels_of`, at the same place if one is named."""
+        pixels = self.cache.read(id_)
+        return random_resized_crop(
+            fitted(self.cache.read(pixels_of), pixels) if pixels_of else pixels,
+            self.size,
+            numpy_draws(self.seed, "crop", self.number(visit), id_),
+            scale=self.settings.crop_scale,
+            flip=self.settings.flip,
+        )
 
 
 class Streams:
@@ -41,9 +96,13 @@ class Streams:
         seed: int,
         rank: int = 0,
         processes: int = 1,
+        *,
+        pairs: Mapping[str, str] | None = None,
+        codes: Codes | None = None,
     ) -> None:
-        self.sets, self.cache, self.size, self.settings = dict(sets), cache, size, settings
-        self.seed, self.rank, self.processes = seed, rank, processes
+        self.sets, self.settings, self.seed = dict(sets), settings, seed
+        self.rank, self.processes, self.pairs, self.codes = rank, processes, pairs, codes
+        self.cropper = Cropper(cache, size, settings, seed)
         self.share = per_stream(settings.batch_size, len(self.sets), processes)
         self._orders = lru_cache(maxsize=4 * len(self.sets))(self._order)
 
@@ -77,21 +136,23 @@ class Streams:
             places = self.places(stream, step)
             ids = tuple(images[index].id for index, _ in places)
             visits = tuple(epoch for _, epoch in places)
-            crops = list(croppers.map(self._crop, ids, visits))
-            batch[stream] = torch.from_numpy(np.stack(crops)), Draws(self.seed, ids, visits)
+            crop = self.cropper.crop
+            pixels = _stacked(croppers.map(crop, ids, visits))
+            conditions = codes = None
+            if self.pairs is not None:
+                conditions = _stacked(croppers.map(crop, ids, visits, [self.pairs[id_] for id_ in ids]))
+            if self.codes is not None:
+                numbers = map(self.cropper.number, visits)
+                codes = _stacked(map(self.codes.read, ids, numbers))
+            batch[stream] = Crops(pixels, Draws(self.seed, ids, visits), conditions, codes)
         return batch
-
-    def _crop(self, id_: str, visit: int) -> npt.NDArray[np.uint8]:
-        return random_resized_crop(
-            self.cache.read(id_),
-            self.size,
-            numpy_draws(self.seed, "crop", visit, id_),
-            scale=self.settings.crop_scale,
-            flip=self.settings.flip,
-        )
 
     def _order(self, stream: str, epoch: int) -> npt.NDArray[np.int64]:
         return numpy_draws(self.seed, "order", stream, epoch).permutation(len(self.sets[stream]))
+
+
+def _stacked(arrays: Iterable[npt.NDArray[Any]]) -> Tensor:
+    return torch.from_numpy(np.stack(list(arrays)))
 
 
 def per_stream(batch_size: int, streams: int, processes: int) -> int:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
-from efface.corruptions import Corruption, parse_corruption
 from efface.errors import Stopped
-from efface.generators.base import Generator, Moments, Trained
-from efface.images.cache import PixelCache
-from efface.images.items import ImageSet
+from efface.generators.base import Generator, Trained
 from efface.progress import Progress, Task
 from efface.training.checkpoint import (
     Checkpoint,
@@ -25,23 +21,15 @@ from efface.training.checkpoint import (
     restore_random_states,
     save_checkpoint,
 )
-from efface.training.data import CropBatch, Streams
+from efface.training.codes import keep_codes
+from efface.training.data import Cropper, Data
 from efface.training.interruption import StopRequest
-from efface.training.optimisation import adamw, autocast_precision, learning_rate
-from efface.training.phases import Batch, Edit, LossFunction, Phase, Training
+from efface.training.optimisation import autocast_precision, learning_rate
+from efface.training.phases import Edit, Phase, Training
 from efface.training.settings import Budget, TrainingSettings
+from efface.training.step import FiniteCheck, Step
 
 UNTIMED_STEPS, TIMED_STEPS = 2, 6
-
-
-@dataclass(frozen=True)
-class Data:
-    """What training reads: image sets by stream name, their pixels, the corruption, the noise moments."""
-
-    sets: Mapping[str, ImageSet]
-    cache: PixelCache
-    corruption: Corruption
-    moments: Moments
 
 
 @dataclass(frozen=True)
@@ -101,7 +89,7 @@ class Trainer:
         checkpoint = self._resume()
         with StopRequest() as stop:
             for number, phase in enumerate(self.phases):
-                if checkpoint and number < checkpoint.phase:
+                if (checkpoint and number < checkpoint.phase) or not self._has_work(phase):
                     continue
                 here = checkpoint if checkpoint and number == checkpoint.phase else None
                 if isinstance(phase, Edit):
@@ -123,16 +111,28 @@ class Trainer:
 
     def time_steps(self, count: int = TIMED_STEPS) -> float:
         """Median seconds of a step of the first training phase. Weights and states stay as they are."""
-        phase = next(phase for phase in self.phases if isinstance(phase, Training))
+        phase = next(phase for phase in self.phases if isinstance(phase, Training) and self._has_work(phase))
         trained_before = self.generator.training
         self.generator.to(self.accelerator.device).set_trained(phase.trained)
         if phase.needs_teacher:
             self.generator.keep_teacher(phase.trained, autocast_precision(self.accelerator))
-        step = _Step(self, phase)
-        seconds = self._timed(step, count)
+        seconds = self._timed(self._step(phase), count)
         self.generator.drop_teacher()
         self.generator.train(trained_before).set_trained("all")
         return seconds
+
+    def _has_work(self, phase: Phase) -> bool:
+        """Not so a phase for the first stage of a model that has none."""
+        return isinstance(phase, Edit) or bool(self.generator.trained_parameters(phase.trained))
+
+    def _step(self, phase: Training) -> Step:
+        settings, codes = phase.settings or self.settings, None
+        if self.folder is not None and phase.trained != "first-stage":
+            cropper = Cropper(self.data.cache, self.generator.image_size, settings, self.seed)
+            ids = [id_ for stream in phase.streams for id_ in self.data.sets[stream].ids]
+            with self.accelerator.main_process_first():
+                codes = keep_codes(self.generator, ids, cropper, self.folder / "codes", self.progress)
+        return Step(self.generator, phase, self.data, settings, self.seed, self.accelerator, codes)
 
     def _only_encoder(self) -> bool:
         return all(phase.trained == "encoder" for phase in self.phases if isinstance(phase, Training))
@@ -148,9 +148,11 @@ class Trainer:
 
     def _train(self, number: int, phase: Training, checkpoint: Checkpoint | None, stop: StopRequest) -> None:
         self.generator.set_trained(phase.trained)
-        step = _Step(self, phase)
+        step = self._step(phase)
         if checkpoint:
             steps, first = checkpoint.steps, checkpoint.step
+            if step.average:
+                step.average.load(checkpoint.average)
             step.optimizer.load_state_dict(checkpoint.optimizer)
             restore_random_states(checkpoint.random_states)
         else:
@@ -159,22 +161,25 @@ class Trainer:
         self.progress.log("phase", phase=phase.name, first=first, steps=steps)
         with self.progress.task(phase.name, steps, first) as task:
             self._run_steps(number, phase, step, range(first, steps), steps, task, stop)
+        if step.average:
+            step.average.settle()
         self._done_steps += steps
 
     def _run_steps(
         self,
         number: int,
         phase: Training,
-        step: _Step,
+        step: Step,
         places: range,
         steps: int,
         task: Task,
         stop: StopRequest,
     ) -> None:
-        every, finite = self.settings.log_every, _FiniteCheck(self.accelerator.device)
+        settings, finite = step.settings, FiniteCheck(self.accelerator.device)
+        every = settings.log_every
         began, before, since = time.monotonic(), self.seconds, places.start
         for place, crops in zip(places, step.streams.steps(places.start, steps), strict=True):
-            total, parts, norm = step(crops, learning_rate(self.settings, place, steps), finite)
+            total, parts, norm = step(crops, learning_rate(settings, place, steps), finite)
             done = place + 1
             self.seconds = before + time.monotonic() - began
             last = done == steps
@@ -188,14 +193,14 @@ class Trainer:
                     step=done,
                     steps=steps,
                     gradient_norm=norm.item(),
-                    learning_rate=learning_rate(self.settings, place, steps),
+                    learning_rate=learning_rate(settings, place, steps),
                     seconds=round(self.seconds, 3),
                     **values,
                 )
                 task.advance(done - task.done, **values)
                 since = done
             asked = self._asked_to_stop(stop, done)
-            if (done % self.settings.checkpoint_every == 0 and not last) or (asked and not last):
+            if (done % settings.checkpoint_every == 0 and not last) or (asked and not last):
                 self._refuse_non_finite(finite, phase, since, done)
                 self._save(number, done, steps, step)
             if asked and not last:
@@ -205,7 +210,7 @@ class Trainer:
                     f"stopped by {asked} after step {done} of {steps}{kept}. The same command continues."
                 )
 
-    def _refuse_non_finite(self, finite: _FiniteCheck, phase: Training, since: int, done: int) -> None:
+    def _refuse_non_finite(self, finite: FiniteCheck, phase: Training, since: int, done: int) -> None:
         if finite.holds():
             return
         self.progress.log("non-finite", phase=phase.name, step=done)
@@ -230,22 +235,23 @@ class Trainer:
         anyone: Tensor = self.accelerator.reduce(asked, "sum")
         return (stop.asked or "a signal to another process") if anyone.item() else None
 
-    def _steps(self, step: _Step) -> int:
+    def _steps(self, step: Step) -> int:
         if self.budget.steps is not None:
             return self.budget.steps
         if self.budget.seconds is None:
-            return self.settings.steps
+            return step.settings.steps
         seconds = torch.tensor(self._timed(step, TIMED_STEPS), device=self.accelerator.device)
         slowest = float(self.accelerator.gather(seconds.unsqueeze(0)).max())
-        steps = max(1, int(self.budget.seconds / slowest))
+        sharing = sum(isinstance(phase, Training) and self._has_work(phase) for phase in self.phases)
+        steps = max(1, int(self.budget.seconds / sharing / slowest))
         self.progress.say(f"{slowest:.3f} s a step: the budget allows {steps} steps")
         self.progress.log("budget", seconds=self.budget.seconds, seconds_per_step=slowest, steps=steps)
         return steps
 
-    def _timed(self, step: _Step, count: int) -> float:
+    def _timed(self, step: Step, count: int) -> float:
         """Time whole steps at a learning rate of zero, then forget what they did to states and moments."""
         states = random_states()
-        finite, times = _FiniteCheck(self.accelerator.device), []
+        finite, times = FiniteCheck(self.accelerator.device), []
         last = time.monotonic()
         for crops in step.streams.steps(0, UNTIMED_STEPS + count):
             step(crops, 0.0, finite)
@@ -257,14 +263,18 @@ class Trainer:
         restore_random_states(states)
         return statistics.median(times[UNTIMED_STEPS:])
 
-    def _save(self, number: int, done: int, steps: int, step: _Step) -> None:
+    def _save(self, number: int, done: int, steps: int, step: Step) -> None:
         if self.folder is None:
             return
         if self.accelerator.is_main_process:
             weights = self.generator.network.state_dict()
             if not any(isinstance(phase, Edit) for phase in self.phases):
-                trained = self.generator.trained_parameters("encoder" if self._only_encoder() else "all")
-                weights = {name: weights[name] for name in trained}
+                groups = {phase.trained for phase in self.phases if isinstance(phase, Training)}
+                weights = {
+                    name: weights[name]
+                    for group in groups
+                    for name in self.generator.trained_parameters(group)
+                }
             save_checkpoint(
                 self.folder,
                 Checkpoint(
@@ -276,92 +286,7 @@ class Trainer:
                     step.optimizer.state_dict(),
                     random_states(),
                     self.seconds,
+                    step.average.state() if step.average else {},
                 ),
             )
         self.accelerator.wait_for_everyone()
-
-
-class _Step:
-    """One optimizer step of a training phase."""
-
-    def __init__(self, trainer: Trainer, phase: Training) -> None:
-        accelerator, settings, data = trainer.accelerator, trainer.settings, trainer.data
-        generator = trainer.generator
-        self.trainer, self.accelerator, self.settings = trainer, accelerator, settings
-        self.corruption = training_corruption(generator, phase, data.corruption, settings)
-        self.streams = Streams(
-            {name: data.sets[name] for name in phase.streams},
-            data.cache,
-            generator.image_size,
-            settings,
-            trainer.seed,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
-        parameters = generator.trained_parameters(phase.trained)
-        self.parameters = list(parameters.values())
-        self.optimizer = adamw(parameters, settings)
-        generator.train()
-        if settings.compile:
-            generator.compile_network()
-        self.model = accelerator.prepare_model(_PhaseLoss(generator, phase.loss))
-
-    def __call__(
-        self, crops: CropBatch, rate: float, finite: _FiniteCheck
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        generator = self.trainer.generator
-        views = {
-            stream: generator.view(images, self.corruption, draws)
-            for stream, (images, draws) in crops.items()
-        }
-        total, parts = self.model(Batch(views, self.trainer.data.moments, self._mean_over_processes))
-        self.accelerator.backward(total)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip or float("inf"))
-        finite.add(total, norm)
-        if not finite.immediate or finite.holds():
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return total.detach(), parts, norm
-
-    def _mean_over_processes(self, value: Tensor) -> Tensor:
-        mean: Tensor = self.accelerator.reduce(value, "mean")
-        return mean
-
-
-class _PhaseLoss(nn.Module):
-    """A loss as a module, so that autocast and DDP wrap the whole of it."""
-
-    def __init__(self, generator: Generator, loss: LossFunction) -> None:
-        super().__init__()
-        self.generator = generator
-        self.loss = loss
-
-    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = self.loss(self.generator, batch)
-        return loss.total, dict(loss.parts)
-
-
-class _FiniteCheck:
-    """Whether everything seen so far was finite, without waiting for an accelerator at each step."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.immediate = device.type == "cpu"
-        self._finite = torch.ones((), dtype=torch.bool, device=device)
-
-    def add(self, *values: Tensor) -> None:
-        for value in values:
-            self._finite = self._finite & value.detach().isfinite().all()
-
-    def holds(self) -> bool:
-        return bool(self._finite.item())
-
-
-def training_corruption(
-    generator: Generator, phase: Training, asked: Corruption, settings: TrainingSettings
-) -> Corruption:
-    """The corruption that a phase trains with: the setting, else what the phase declares."""
-    if settings.corruption is not None:
-        return parse_corruption(settings.corruption)
-    return generator.training_corruption if phase.corruption == "own" else asked

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from efface.generators.base import Generator, Moments, Trained, View
+    from efface.training.settings import TrainingSettings
 
 
 def alone(value: Tensor) -> Tensor:
@@ -57,6 +58,8 @@ class Training:
 
     trained: which weights it changes; needs_teacher: whether its loss asks the frozen original.
     corruption: `asked` is the run's corruption, `own` the one that the model was pre-trained with.
+    settings: its own training settings in place of the run's.
+    A phase that trains a first stage is passed over on a model that has none.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Training:
     trained: Trained
     needs_teacher: bool = False
     corruption: Literal["asked", "own"] = "asked"
+    settings: TrainingSettings | None = None
 
 
 Phase = Edit | Training

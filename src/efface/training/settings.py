@@ -21,6 +21,9 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(0.05, ge=0, description="AdamW's weight decay; none on biases and norms")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising learning rate")
     clip: float | None = Field(3.0, gt=0, description="largest gradient norm; null for none")
+    average: float | None = Field(
+        None, gt=0, lt=1, description="decay of a running average of the weights, with which training ends"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 autocast where the processor has it, else fp32"
     )
@@ -29,6 +32,12 @@ class TrainingSettings(Settings):
         description="share of an image's area that a random resized crop covers, smallest and largest",
     )
     flip: bool = Field(True, description="mirror half of the crops")
+    crops_per_image: int | None = Field(
+        None,
+        ge=1,
+        description="different crops of each image, whose codes are computed once where the model has a frozen "
+        "first stage; default: a new crop at every visit",
+    )
     corruption: str | None = Field(
         None,
         description="corruption during training; default: the run's for unlearning, the model's own for training",

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from efface.settings import Settings
+from efface.generators.settings import Architecture
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {},
@@ -26,10 +26,9 @@ SIZES: dict[str, dict[str, Any]] = {
 """What each size changes of the defaults below; `base` and `large` are those of He et al. 2022."""
 
 
-class Architecture(Settings):
+class MaeArchitecture(Architecture):
     """The shape of a masked autoencoder; the defaults are the size `tiny`."""
 
-    image_size: int = Field(64, ge=8, description="side of the square input in pixels")
     patch_size: int = Field(8, ge=1, description="side of a patch in pixels")
     hidden_size: int = Field(128, ge=4, description="encoder width, a multiple of 4 and of its heads")
     layers: int = Field(4, ge=1, description="encoder blocks")

@@ -6,12 +6,8 @@ names of the release were read off facebookresearch/mae checkpoints; no code of 
 
 from __future__ import annotations
 
-import argparse
-import errno
 import json
 import logging
-import pickle
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,14 +16,15 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from efface.errors import Faults, InputError
 from efface.files import sha256_of_file, write_json
+from efface.generators.mae.architecture import MaeArchitecture
 from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
-from efface.generators.settings import ModelSettings
+from efface.generators.settings import Architecture, ModelSettings
+from efface.generators.weights import SHOWN_TENSORS, UNREADABLE, check_fit, read_pickle, why_unreadable
 
 # widths of the released networks and their heads: ViT-B, ViT-L, ViT-H, and the common decoder
 ENCODER_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
@@ -38,17 +35,6 @@ SIZES_READ_OFF = (
     "blocks.0.mlp.fc1.weight",
     "decoder_embed.weight",
     "decoder_blocks.0.mlp.fc1.weight",
-)
-SHOWN_TENSORS = 5
-UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    RuntimeError,
-    EOFError,
-    SafetensorError,
-    StrictDataclassError,
-    pickle.UnpicklingError,
 )
 
 
@@ -71,6 +57,12 @@ def load(settings: ModelSettings) -> MaeGenerator:
         else "ImageNet (assumed)"
     )
     return MaeGenerator(network, tuple(mean), tuple(std), origin)
+
+
+def new(architecture: Architecture, seed: int) -> MaeGenerator:
+    """An untrained masked autoencoder."""
+    assert isinstance(architecture, MaeArchitecture)
+    return MaeGenerator.new(seed, **architecture.transformers_config())
 
 
 def save(generator: MaeGenerator, folder: Path) -> None:
@@ -177,14 +169,7 @@ def _load_released(path: Path, settings: ModelSettings) -> tuple[ViTMAEForPreTra
 
 
 def _load_transformers(settings: ModelSettings) -> tuple[ViTMAEForPreTraining, dict[str, Any]]:
-    path = Path(settings.path)
-    local = path.is_dir()
-    if local:
-        kind = _model_type(path)
-        if kind != "vit_mae":
-            raise InputError(f"{path} holds a '{kind}' model; a masked autoencoder has model_type 'vit_mae'")
-    elif path.is_absolute() or settings.path.count("/") != 1 or settings.path.startswith("."):
-        raise InputError(f"no model at {settings.path}: neither a folder, a file nor a hub id (owner/name)")
+    local = Path(settings.path).is_dir()
     where: dict[str, Any] = {"revision": settings.revision or "main", "local_files_only": local}
     try:
         with _quiet():
@@ -198,9 +183,11 @@ def _load_transformers(settings: ModelSettings) -> tuple[ViTMAEForPreTraining, d
                 dtype=torch.float32,
                 **where,
             )
-    except UNREADABLE as error:
+    except (*UNREADABLE, StrictDataclassError) as error:
         lead = "" if local else "no folder of that name is here, and as a hub id: "
-        raise InputError(f"the model at {settings.path} cannot be read: {lead}{_why(error)}") from None
+        raise InputError(
+            f"the model at {settings.path} cannot be read: {lead}{why_unreadable(error)}"
+        ) from None
     _check_complete(report, settings.path)
     if settings.norm_pix_loss is not None:
         network.config.norm_pix_loss = settings.norm_pix_loss
@@ -209,18 +196,6 @@ def _load_transformers(settings: ModelSettings) -> tuple[ViTMAEForPreTraining, d
         origin |= {"hub": settings.path, "revision": getattr(network.config, "_commit_hash", None)}
     origin["norm_pix_loss"] = "settings" if settings.norm_pix_loss is not None else "file"
     return network, origin
-
-
-def read_pickle(path: Path) -> Any:
-    """A `.pth` file, tensors and plain values only; raises `InputError` if it carries code.
-
-    `argparse.Namespace`, in which training scripts keep their options, is admitted: it only holds values.
-    """
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (*UNREADABLE, LookupError, AttributeError) as error:
-        raise InputError(f"{path} is not a readable checkpoint: {_why(error)}") from None
 
 
 def _renamed(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
@@ -287,13 +262,7 @@ def _check_complete(report: dict[str, Any], where: str) -> None:
             f"{where} holds an encoder without its decoder: nothing can be restored with it; the full "
             "pre-training checkpoint is needed"
         )
-    with Faults(f"the weights in {where} do not fit the architecture they claim") as faults:
-        for kind, names in (("missing", missing), ("not part of it", sorted(report["unexpected_keys"]))):
-            if names:
-                more = f" and {len(names) - SHOWN_TENSORS} more" if len(names) > SHOWN_TENSORS else ""
-                faults.add(f"{kind}: {', '.join(names[:SHOWN_TENSORS])}{more}")
-        for name, stored, wanted in sorted(report["mismatched_keys"])[:SHOWN_TENSORS]:
-            faults.add(f"{name}: stored as {tuple(stored)}, the config asks for {tuple(wanted)}")
+    check_fit(where, missing, report["unexpected_keys"], report["mismatched_keys"])
 
 
 def _check_architecture(config: ViTMAEConfig) -> None:
@@ -344,33 +313,8 @@ def _three(value: Any) -> tuple[float, ...]:
     return tuple(numbers * (3 // len(numbers)))
 
 
-def _model_type(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
-    except FileNotFoundError:
-        raise InputError(f"{folder} is not a model folder: it has no config.json") from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{folder}/config.json names no model_type") from None
-
-
 def _blocks(released: dict[str, Tensor], prefix: str) -> int:
     return 1 + max(int(name.split(".")[1]) for name in released if name.startswith(prefix + "."))
-
-
-def _why(error: BaseException) -> str:
-    """Why a file of weights cannot be read, in one line. torch's advice to unpickle it anyway is left out."""
-    if found := re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error)):
-        return (
-            f"refused, because it carries code ({found[1]}), not only weights. Nothing of it was run. "
-            "Ask its maker for a safetensors file, or for the bare state dict"
-        )
-    broken = isinstance(error, (pickle.UnpicklingError, EOFError, LookupError, AttributeError))
-    # torch seeks before the start of a file that was cut short
-    short = isinstance(error, OSError) and error.errno == errno.EINVAL
-    if broken or short or "PytorchStreamReader" in str(error):
-        return "it is truncated, or no file of weights at all"
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return " ".join(line.strip() for line in lines) if lines[0].endswith(":") else lines[0]
 
 
 @contextmanager

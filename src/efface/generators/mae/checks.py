@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from efface.corruptions.random_patches import RandomPatches
-from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
+from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator, MaeView
 from efface.generators.mae.patches import normalised
 from efface.randomness import Draws
 
@@ -102,6 +102,7 @@ def _explained(
     draws = Draws(0, tuple(str(number) for number in range(len(images))), (0,) * len(images))
     # with most patches visible every sound model explains much, so that readings stand apart
     view = reading.view(images, RandomPatches(1 - SHOWN_VISIBLE), draws)
+    assert isinstance(view, MaeView)
     patches = reading.network.patchify(view.inputs)
     prediction = reading.predict(view).float()
     target = normalised(patches) if normalises else patches

@@ -16,16 +16,10 @@ import torch
 from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from efface.corruptions import Corruption
+from efface.corruptions import Corrupted, Corruption
 from efface.corruptions.random_patches import RandomPatches
-from efface.generators.base import (
-    Generator,
-    Moments,
-    View,
-    check_batch,
-    noise_pixels,
-    pixels_in_unit_range,
-)
+from efface.errors import InputError
+from efface.generators.base import Generator, Moments, View, noise_pixels
 from efface.generators.mae.patches import (
     denormalised,
     from_visible_neighbours,
@@ -34,6 +28,7 @@ from efface.generators.mae.patches import (
     statistics,
 )
 from efface.generators.settings import NoiseKind
+from efface.randomness import Draws
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -43,10 +38,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class MaeView(View):
     """A view of a masked autoencoder.
 
+    inputs: what the network is fed, `[B, 3, H, W]` with the channel statistics taken out.
     hidden: patches that the encoder does not see, bool `[B, N]` in raster order.
     visible_count: how many it sees, the same for the whole batch.
     """
 
+    inputs: Tensor
     hidden: Tensor
     visible_count: int
 
@@ -110,10 +107,25 @@ class MaeGenerator(Generator):
     def training_corruption(self) -> Corruption:
         return RandomPatches(self.mask_ratio)
 
-    def view(self, images: Tensor, corruption: Corruption, draws: Any) -> MaeView:
-        check_batch(images, self.image_size, draws)
-        images = pixels_in_unit_range(images, self.device)
-        corrupted = corruption.apply(images, self.grid, draws)
+    def check_corruption(self, corruption: Corruption) -> None:
+        super().check_corruption(corruption)
+        some = Draws(0, tuple(str(number) for number in range(16)), (0,) * 16)
+        blank = torch.zeros(len(some), 3, self.image_size, self.image_size)
+        hidden = corruption.apply(blank, self.grid, some).touched.reshape(len(some), -1).sum(axis=1)
+        if hidden.min() != hidden.max():
+            raise InputError(
+                f"corruption '{corruption}' hides {hidden.min()} to {hidden.max()} patches; a masked autoencoder needs "
+                "the same number in every image: take a hole of fixed shape, or random:R"
+            )
+
+    def make_view(
+        self,
+        images: Tensor,
+        corruption: Corruption,
+        corrupted: Corrupted,
+        draws: Draws,
+        codes: Tensor | None,
+    ) -> MaeView:
         touched = corrupted.touched.reshape(len(images), -1)
         visible = (~touched).sum(axis=1)
         if len(set(visible.tolist())) > 1:
@@ -121,9 +133,10 @@ class MaeGenerator(Generator):
                 f"'{corruption}' shows {visible.min()} to {visible.max()} patches: one count is needed"
             )
         hidden = torch.from_numpy(touched).to(self.device)
-        return MaeView(images, self._to_inputs(images), corrupted, draws, hidden, int(visible[0]))
+        return MaeView(images, corrupted, draws, self._to_inputs(images), hidden, int(visible[0]))
 
     def noise_view(self, view: View, kind: NoiseKind, moments: Moments) -> View:
+        assert isinstance(view, MaeView)
         return replace(view, inputs=self._noise_inputs(view, kind, moments))
 
     def encode(self, view: View) -> tuple[Tensor, ...]:
@@ -151,10 +164,11 @@ class MaeGenerator(Generator):
         per_patch = (prediction - target).pow(2).mean(dim=-1)
         return (per_patch * view.hidden).sum(dim=1) / view.hidden.sum(dim=1)
 
-    def restore(self, view: View, oracle: bool = False) -> Tensor:
-        """The finished pictures. With `oracle`, a normalised-pixel model is given the hidden patches' true
+    def restore(self, view: View, sampler: str | None = None, *, oracle: bool = False) -> Tensor:
+        """The finished pictures, in one pass. With `oracle`, a normalised-pixel model is given the hidden patches' true
         statistics, which no honest restoration has: for comparison with pictures made so elsewhere."""
         assert isinstance(view, MaeView)
+        self.sampler_name(sampler)
         with torch.no_grad():
             patches = self.predict(view).float()
             if self.config.norm_pix_loss:
@@ -172,7 +186,7 @@ class MaeGenerator(Generator):
     def decoder_parameters(self) -> dict[str, nn.Parameter]:
         return self._learnable("decoder.")
 
-    def reinitialise(self, seed: int) -> None:
+    def reinitialise(self, seed: int, keep_first_stage: bool = False) -> None:
         fresh = type(self).new(seed, **self.config.to_dict())
         self.network.load_state_dict(fresh.network.state_dict())
 

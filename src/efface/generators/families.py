@@ -1,0 +1,76 @@
+"""What a family of generators says of itself before any of it is opened. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+from efface.generators.settings import Architecture, ModelSettings
+from efface.settings import Settings
+
+if TYPE_CHECKING:
+    from efface.generators.base import Generator
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What lies at a model's path, as far as telling families apart needs it.
+
+    config: `config.json` or `model_index.json` of a folder or hub repository, else empty.
+    files: names of the files and folders beside it.
+    tensors: names of the tensors in a single file.
+    """
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    files: frozenset[str] = frozenset()
+    tensors: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A model of the family small enough to be trained live on two cores, and how.
+
+    Each mapping is the part of a config that the family decides; the steps are those of the full demo.
+    """
+
+    training: Mapping[str, Any]
+    unlearning: Mapping[str, Any]
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+    first_stage: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    corruption: str = "centre:0.5"
+    minutes: int = 3
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of generators.
+
+    architecture, sizes: the shape of a new model, and what each named size changes of its defaults.
+    options: the part of `ModelSettings` that only this family reads.
+    module: where `load(settings)` and `new(architecture, seed)` live; imported when a model is opened.
+    recognises: whether a model of this family lies there.
+    training, first_stage: training settings that suit a new model and its first stage.
+    demo: how `efface demo` shows the family; None where only large pre-trained models are of use.
+    """
+
+    name: str
+    summary: str
+    architecture: type[Architecture]
+    sizes: Mapping[str, Mapping[str, Any]]
+    options: type[Settings]
+    module: str
+    recognises: Callable[[Contents], bool]
+    training: Mapping[str, Any] = field(default_factory=dict)
+    first_stage: Mapping[str, Any] = field(default_factory=dict)
+    demo: Demo | None = None
+
+    def load(self, settings: ModelSettings) -> Generator:
+        """Open a trained model; raises `InputError` with every fault found."""
+        return cast("Generator", import_module(self.module).load(settings))
+
+    def new(self, architecture: Architecture, seed: int) -> Generator:
+        """An untrained model. The global random state is left as it was."""
+        return cast("Generator", import_module(self.module).new(architecture, seed))

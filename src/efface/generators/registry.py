@@ -1,0 +1,105 @@
+"""The families of generators, and which of them a model belongs to. Imports no torch, except for `.pth` files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from efface.errors import InputError
+from efface.generators.families import Contents, Family
+from efface.generators.mae.family import FAMILY as MAE
+from efface.generators.settings import ModelSettings
+from efface.settings import unknown_name
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (MAE,)}
+CONFIGS = ("model_index.json", "config.json")
+
+
+def family_named(name: str) -> Family:
+    """The family of this name; raises `InputError` naming those that there are."""
+    if name not in FAMILIES:
+        raise InputError(unknown_name("generator", name, FAMILIES))
+    return FAMILIES[name]
+
+
+def family_of(settings: ModelSettings) -> Family:
+    """The family of the model that `settings` names; raises `InputError` if it is of none."""
+    if settings.family is not None:
+        return family_named(settings.family)
+    contents = contents_of(settings)
+    for family in FAMILIES.values():
+        if family.recognises(contents):
+            return family
+    known = "\n".join(f"  - {family.name}: {family.summary}" for family in FAMILIES.values())
+    raise InputError(
+        f"{settings.path} holds {_in_words(contents)}, which is no model that efface knows. Known are\n{known}"
+    )
+
+
+def foreign_options(settings: ModelSettings, family: Family) -> list[str]:
+    """Sentences about given options that only other families read."""
+    common = {"path", "revision", "family"}
+    read = common | set(family.options.model_fields)
+    return [
+        f"model.{name} is not for this model, which is of the family {family.name}"
+        for name, value in settings
+        if name not in read and value is not None
+    ]
+
+
+def contents_of(settings: ModelSettings) -> Contents:
+    """What lies at `settings.path`; raises `InputError` if nothing readable does."""
+    path = Path(settings.path)
+    if path.is_file():
+        from efface.generators.weights import tensor_names
+
+        return Contents(tensors=tensor_names(path))
+    if path.is_dir():
+        return _folder(path)
+    if path.is_absolute() or settings.path.count("/") != 1 or settings.path.startswith("."):
+        raise InputError(f"no model at {settings.path}: neither a folder, a file nor a hub id (owner/name)")
+    return _hub(settings)
+
+
+def _folder(folder: Path) -> Contents:
+    files = frozenset(entry.name for entry in folder.iterdir())
+    for name in CONFIGS:
+        if name in files:
+            return Contents(_read(folder / name), files)
+    raise InputError(f"{folder} is not a model folder: it has no {' or '.join(reversed(CONFIGS))}")
+
+
+def _hub(settings: ModelSettings) -> Contents:
+    from huggingface_hub import hf_hub_download
+
+    reasons = []
+    for name in CONFIGS:
+        try:
+            found = hf_hub_download(settings.path, name, revision=settings.revision)
+            return Contents(_read(Path(found)), frozenset({name}))
+        except (OSError, ValueError) as error:
+            reasons.append((str(error).strip().splitlines() or [type(error).__name__])[0])
+    raise InputError(
+        f"the model at {settings.path} cannot be read: no folder of that name is here, and as a hub id: {reasons[-1]}"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds no settings")
+    return values
+
+
+def _in_words(contents: Contents) -> str:
+    for name in ("model_type", "_class_name"):
+        if name in contents.config:
+            return f"a '{contents.config[name]}' model"
+    if contents.files:
+        return "a config that names no model_type"
+    some = ", ".join(sorted(contents.tensors)[:3])
+    return f"the tensors {some}, ..." if some else "no tensors by name"

@@ -1,0 +1,103 @@
+"""Reading files of weights: nothing that they hold is ever executed, and every fault is said in one line."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from efface.errors import Faults, InputError
+
+SHOWN_TENSORS = 5
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    SafetensorError,
+    pickle.UnpicklingError,
+)
+WRAPPERS = ("model", "state_dict")
+"""Entries under which training scripts keep a state dict among other things."""
+
+
+def read_pickle(path: Path, mapped: bool = False) -> Any:
+    """A `.pth` file, tensors and plain values only; raises `InputError` if it carries code.
+
+    `argparse.Namespace`, in which training scripts keep their options, is admitted: it only holds values.
+    With `mapped`, tensors stay on disk until they are read, where the file's format allows it.
+    """
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            if mapped and zipped(path):
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (*UNREADABLE, LookupError, AttributeError) as error:
+        raise InputError(f"{path} is not a readable checkpoint: {why_unreadable(error)}") from None
+
+
+def state_dict(content: Any) -> dict[str, torch.Tensor]:
+    """The tensors by name in what a `.pth` file held; empty if there is no state dict in it."""
+    for name in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not isinstance(content, Mapping):
+        return {}
+    return {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def tensor_names(path: Path) -> frozenset[str]:
+    """Names of the tensors in a `.pth` or `.safetensors` file; raises `InputError` if it cannot be read."""
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, "pt") as file:
+                return frozenset(file.keys())
+        except UNREADABLE as error:
+            raise InputError(f"{path} is not a readable file of weights: {why_unreadable(error)}") from None
+    return frozenset(state_dict(read_pickle(path, mapped=True)))
+
+
+def zipped(path: Path) -> bool:
+    """Whether a file of weights has torch's present format, whose tensors can stay on disk."""
+    with open(path, "rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def check_fit(
+    where: str,
+    missing: Sequence[str],
+    unexpected: Sequence[str],
+    mismatched: Sequence[tuple[str, Sequence[int], Sequence[int]]] = (),
+) -> None:
+    """Raise one `InputError` if weights do not fit; `mismatched`: name, stored shape, wanted shape."""
+    with Faults(f"the weights in {where} do not fit the architecture they claim") as faults:
+        for kind, names in (("missing", sorted(missing)), ("not part of it", sorted(unexpected))):
+            if names:
+                more = f" and {len(names) - SHOWN_TENSORS} more" if len(names) > SHOWN_TENSORS else ""
+                faults.add(f"{kind}: {', '.join(names[:SHOWN_TENSORS])}{more}")
+        for name, stored, wanted in sorted(mismatched)[:SHOWN_TENSORS]:
+            faults.add(f"{name}: stored as {tuple(stored)}, the config asks for {tuple(wanted)}")
+
+
+def why_unreadable(error: BaseException) -> str:
+    """Why a file of weights cannot be read, in one line. torch's advice to unpickle it anyway is left out."""
+    if found := re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error)):
+        return (
+            f"refused, because it carries code ({found[1]}), not only weights. Nothing of it was run. "
+            "Ask its maker for a safetensors file, or for the bare state dict"
+        )
+    broken = isinstance(error, (pickle.UnpicklingError, EOFError, LookupError, AttributeError))
+    # torch seeks before the start of a file that was cut short
+    short = isinstance(error, OSError) and error.errno == errno.EINVAL
+    if broken or short or "PytorchStreamReader" in str(error):
+        return "it is truncated, or no file of weights at all"
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(line.strip() for line in lines) if lines[0].endswith(":") else lines[0]

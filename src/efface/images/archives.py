@@ -1,0 +1,86 @@
+"""Images inside tar archives, read where they lie: an uncompressed tar holds each file as one stretch of bytes.
+
+Only headers are read to list an archive, and nothing is ever unpacked. An archive within an archive (one tar per
+class inside one tar) is the same again at an offset.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from efface.errors import InputError
+from efface.images.items import printable
+from efface.images.reading import MAX_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedFile:
+    """A file inside a tar archive at a resolved path: `size` bytes from `offset` on."""
+
+    archive: str
+    name: str
+    offset: int
+    size: int
+
+    @property
+    def where(self) -> str:
+        return f"{self.archive}#{self.name}"
+
+    def read_bytes(self) -> bytes:
+        if self.size > MAX_BYTES:
+            raise OSError(f"oversized: {self.size:,} bytes, more than {MAX_BYTES:,}")
+        with open(self.archive, "rb") as file:
+            file.seek(self.offset)
+            data = file.read(self.size)
+        if len(data) < self.size:
+            raise OSError("the archive ends within this file")
+        return data
+
+
+def files_in_tar(path: str | Path) -> dict[str, ArchivedFile]:
+    """The regular files of a tar archive by name, in the archive's order.
+
+    Raises InputError for a file that is no uncompressed tar, or that ends too early.
+    """
+    archive = os.path.realpath(path)
+    try:
+        with open(archive, "rb") as file:
+            return _files(file, archive, "", 0, os.path.getsize(archive))
+    except OSError as error:
+        raise InputError(f"{printable(os.fspath(path))} cannot be read: {error.strerror}") from None
+    except tarfile.TarError as error:
+        raise _damaged(os.fspath(path), error) from None
+
+
+def files_in_inner_tar(inner: ArchivedFile) -> dict[str, ArchivedFile]:
+    """The same for an archive that lies in another one."""
+    try:
+        with open(inner.archive, "rb") as file:
+            return _files(file, inner.archive, f"{inner.name}#", inner.offset, inner.size)
+    except OSError as error:
+        raise InputError(f"{printable(inner.where)} cannot be read: {error.strerror}") from None
+    except tarfile.TarError as error:
+        raise _damaged(inner.where, error) from None
+
+
+def _files(file: object, archive: str, prefix: str, offset: int, size: int) -> dict[str, ArchivedFile]:
+    file.seek(offset)  # type: ignore[attr-defined]
+    found: dict[str, ArchivedFile] = {}
+    # "r:" refuses compression; tarfile takes the file's present position as the start of the archive
+    with tarfile.open(fileobj=file, mode="r:") as tar:  # type: ignore[call-overload]
+        for member in tar:
+            if member.offset_data + member.size > offset + size:
+                raise tarfile.ReadError("unexpected end of data")
+            if member.isreg():
+                name = member.name.removeprefix("./")
+                found[name] = ArchivedFile(archive, prefix + name, member.offset_data, member.size)
+    return found
+
+
+def _damaged(name: str, error: Exception) -> InputError:
+    return InputError(
+        f"{printable(name)} is damaged, incomplete or no uncompressed tar archive ({error}); download it again"
+    )
