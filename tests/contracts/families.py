@@ -4,17 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from tiny_models import tiny
+import torch
+from tiny_models import SIZE, tiny
 
 from efface.corruptions import CORRUPTIONS, Corruption, parse_corruption
 from efface.errors import InputError
 from efface.generators.base import Generator
+from efface.generators.registry import family_named
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "mage": {
+        "image_size": SIZE, "codebook_size": 16, "code_dimension": 4, "tokenizer_patch": 1, "tokenizer_channels": 8,
+        "tokenizer_multipliers": (1, 1, 2, 2), "tokenizer_groups": 4, "hidden_size": 32, "layers": 2, "heads": 2,
+        "decoder_hidden_size": 32, "decoder_layers": 1, "decoder_heads": 2,
+    },
+    "palette": {"image_size": SIZE, "channel_multipliers": (1, 1), "attention_levels": ()},
+    "latent-inpainting": {
+        "image_size": SIZE, "vae_channels": (8, 16, 16), "unet_channels": (16, 32), "head_dim": 8,
+    },
+}  # fmt: skip
+
+
+def untrained(family: str, **changes: Any) -> Generator:
+    """A tiny model with larger random weights than fresh ones, which give nearly the same whatever is seen."""
+    known = family_named(family)
+    generator = known.new(known.architecture.read({**SHAPES[family], **changes}), 0).eval()
+    rng = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in generator.trained_parameters("all").values():
+            parameter.add_(torch.randn(parameter.shape, generator=rng), alpha=0.2)
+    return generator
+
 
 MODELS: dict[str, Callable[[], Generator]] = {
     "mae": tiny,
     "mae, normalised patches": lambda: tiny(norm_pix_loss=True),
     "mae, fine grid": lambda: tiny(patch_size=4),
+    "mage": lambda: untrained("mage"),
+    "palette": lambda: untrained("palette"),
+    "latent-inpainting": lambda: untrained("latent-inpainting"),
+    "latent-inpainting, of pictures": lambda: untrained("latent-inpainting", kind="instruct"),
 }
 """Names are `family` or `family, what is special`."""
 

@@ -8,11 +8,14 @@ from typing import Any
 
 from efface.errors import InputError
 from efface.generators.families import Contents, Family
+from efface.generators.latent.family import FAMILY as LATENT
 from efface.generators.mae.family import FAMILY as MAE
+from efface.generators.mage.family import FAMILY as MAGE
+from efface.generators.palette.family import FAMILY as PALETTE
 from efface.generators.settings import ModelSettings
 from efface.settings import unknown_name
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (MAE,)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (MAE, MAGE, PALETTE, LATENT)}
 CONFIGS = ("model_index.json", "config.json")
 
 

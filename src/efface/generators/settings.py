@@ -6,7 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from efface.generators.latent.options import LatentOptions
 from efface.generators.mae.options import MaeOptions
+from efface.generators.mage.options import MageOptions
+from efface.generators.palette.options import PaletteOptions
 from efface.settings import Settings
 
 NoiseKind = Literal["standard-normal", "moment-matched", "uniform", "constant"]
@@ -22,7 +25,7 @@ class Architecture(Settings):
         return []
 
 
-class ModelSettings(MaeOptions):
+class ModelSettings(MaeOptions, MageOptions, PaletteOptions, LatentOptions):
     """Where a trained model lies, and what its file cannot say of itself."""
 
     path: str = Field(

@@ -1,0 +1,239 @@
+"""Opening, making and saving latent diffusion models: pipeline folders of diffusers, hub ids, low-rank factors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import diffusers
+import torch
+
+from efface.errors import InputError
+from efface.files import write_json
+from efface.generators.base import weights_digest
+from efface.generators.latent.architecture import GROUPS, LatentArchitecture
+from efface.generators.latent.factors import (
+    FILE,
+    factors,
+    merge_factors,
+    plain_weights,
+    save_factors,
+    without_factors,
+)
+from efface.generators.latent.family import NAME
+from efface.generators.latent.folder import INDEX, PIPELINES, Parts, patterns, quiet, read_parts
+from efface.generators.latent.generator import LatentGenerator, Surroundings
+from efface.generators.latent.network import UNET, VAE, LatentNetwork
+from efface.generators.settings import ModelSettings
+from efface.generators.weights import UNREADABLE, why_unreadable
+
+USE = "efface.json"
+"""How the model was used, beside the pipeline: diffusers has no place for the prompt."""
+DELTA = "config.json"
+ADAPTER_FOLDER = "adapter"
+SCHEDULE: dict[str, Any] = {
+    "_class_name": "DDIMScheduler",
+    "num_train_timesteps": 1000,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+"""The noise schedule of Stable Diffusion."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model as it lies on disk, factors merged."""
+
+    parts: Parts
+    use: dict[str, Any]
+    origin: dict[str, Any]
+    base: dict[str, Any]
+
+
+def load(settings: ModelSettings) -> LatentGenerator:
+    """A latent diffusion model from wherever `settings` says; raises `InputError` naming all faults."""
+    if settings.lora_alpha is not None and settings.lora_rank is None:
+        raise InputError("model.lora_alpha is given without model.lora_rank")
+    opened = _opened(settings.path, settings.revision)
+    parts, use = opened.parts, opened.use
+    surroundings = Surroundings(
+        scheduler=parts.scheduler,
+        tokenizer=parts.tokenizer,
+        prompt=use.get("prompt", "") if settings.prompt is None else settings.prompt,
+        guidance_scale=settings.guidance_scale or use.get("guidance_scale", 1.0),
+        lora_rank=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        origin={**opened.origin, "left_out": parts.left_out} if parts.left_out else opened.origin,
+        base=opened.base,
+    )
+    return LatentGenerator(parts.network, surroundings)
+
+
+def new(architecture: LatentArchitecture, seed: int) -> LatentGenerator:
+    """An untrained model without a text encoder; raises `InputError` naming what does not fit together."""
+    if problems := architecture.faults():
+        raise InputError(*problems, what="this latent diffusion model cannot be built")
+    with quiet(), torch.random.fork_rng(devices=[]):
+        network = _shaped(architecture).fresh(seed)
+    schedule = {**SCHEDULE, "prediction_type": architecture.prediction_type}
+    return LatentGenerator(network, Surroundings(schedule, origin={"kind": "new", "seed": seed}))
+
+
+def save(generator: LatentGenerator, folder: Path, kind: Literal["full", "delta"] = "full") -> None:
+    """Write a folder that `load` opens: a pipeline of diffusers, or with `delta` the low-rank factors alone.
+
+    Where the model has no text encoder, diffusers wants to be told: `text_encoder=None, tokenizer=None`.
+    """
+    if kind == "delta":
+        _save_delta(generator, folder)
+        return
+    about, network = generator.surroundings, generator.network
+    folder.mkdir(parents=True, exist_ok=True)
+    if generator.adapted:
+        merged = plain_weights(network)
+        network = without_factors(network)
+        network.load_state_dict(merged, assign=True)
+        if factors(generator.network.unet):
+            save_factors(generator.network.unet, folder / ADAPTER_FOLDER)
+    parts = {
+        "unet": network.unet,
+        "vae": network.vae,
+        "text_encoder": network.text_encoder,
+        "tokenizer": about.tokenizer,
+    }
+    index: dict[str, Any] = {
+        "_class_name": PIPELINES[generator.kind],
+        "_diffusers_version": diffusers.__version__,
+    }
+    with quiet():
+        for name, part in parts.items():
+            index[name] = [None, None]
+            if part is not None:
+                library = type(part).__module__.split(".", 1)[0]
+                index[name] = [library, type(part).__name__]
+                part.save_pretrained(folder / name)
+    index["scheduler"] = ["diffusers", about.scheduler.get("_class_name", SCHEDULE["_class_name"])]
+    write_json(folder / "scheduler" / "scheduler_config.json", about.scheduler)
+    write_json(folder / USE, _use(generator))
+    index |= {
+        "safety_checker": [None, None],
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+    }
+    write_json(folder / INDEX, {**index, "requires_safety_checker": False})
+
+
+def _save_delta(generator: LatentGenerator, folder: Path) -> None:
+    base = generator.surroundings.base
+    if not generator.adapted or base is None:
+        raise InputError(
+            "only low-rank factors of a model that was opened from disk or the hub can be saved alone: set "
+            "model.lora_rank, or save the whole model"
+        )
+    save_factors(generator.network.unet, folder)
+    write_json(folder / DELTA, {"efface_delta": NAME, **base, "use": _use(generator)})
+
+
+def _use(generator: LatentGenerator) -> dict[str, Any]:
+    about = generator.surroundings
+    return {"prompt": about.prompt, "guidance_scale": about.guidance_scale}
+
+
+def _opened(path: str, revision: str | None) -> Opened:
+    folder = Path(path)
+    if not folder.is_dir():
+        return _from_hub(path, revision)
+    if not (folder / INDEX).exists() and (folder / DELTA).exists():
+        return _from_delta(folder)
+    return _from_folder(folder, {"kind": "diffusers"}, {"base": str(folder.resolve()), "revision": None})
+
+
+def _from_folder(folder: Path, origin: dict[str, Any], base: dict[str, Any]) -> Opened:
+    parts = read_parts(folder)
+    use = _read_json(folder / USE) if (folder / USE).exists() else {}
+    return Opened(parts, use, origin, {**base, "base_weights": weights_digest(parts.network.state_dict())})
+
+
+def _from_hub(name: str, revision: str | None) -> Opened:
+    from huggingface_hub import snapshot_download
+
+    if Path(name).is_absolute() or name.count("/") != 1 or name.startswith("."):
+        raise InputError(f"no model at {name}: neither a folder nor a hub id (owner/name)")
+    try:
+        with quiet():
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*patterns(), USE]))
+    except UNREADABLE as error:
+        raise InputError(
+            f"the model at {name} cannot be read: no folder of that name is here, and as a hub id: "
+            f"{why_unreadable(error)}"
+        ) from None
+    # a snapshot lies in a folder named by its commit
+    origin = {"kind": "diffusers", "hub": name, "revision": folder.name}
+    return _from_folder(folder, origin, {"base": name, "revision": folder.name})
+
+
+def _from_delta(folder: Path) -> Opened:
+    """The model that factors are for, with them added; raises `InputError` if it is no longer that model."""
+    delta = _read_json(folder / DELTA)
+    if delta.get("efface_delta") != NAME or not isinstance(delta.get("base"), str):
+        raise InputError(f"{folder} is no pipeline folder: it has no {INDEX}")
+    opened = _opened(delta["base"], delta.get("revision"))
+    if opened.base["base_weights"] != delta.get("base_weights"):
+        raise InputError(
+            f"the low-rank factors in {folder} are for a model whose weights are not those at {delta['base']}: put "
+            "that model back in its place"
+        )
+    network = opened.parts.network
+    merge_factors(network.unet, folder / FILE)
+    base = {
+        "base": str(folder.resolve()),
+        "revision": None,
+        "base_weights": weights_digest(network.state_dict()),
+    }
+    return Opened(opened.parts, delta.get("use", {}), {**opened.origin, "low_rank_factors": True}, base)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{file} holds no settings")
+    return values
+
+
+def _shaped(architecture: LatentArchitecture) -> LatentNetwork:
+    channels, depth = architecture.latent_channels, len(architecture.unet_channels) - 1
+    unet = UNET(
+        sample_size=architecture.latent_side,
+        in_channels=2 * channels + (1 if architecture.kind == "inpainting" else 0),
+        out_channels=channels,
+        block_out_channels=architecture.unet_channels,
+        down_block_types=("CrossAttnDownBlock2D",) * depth + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * depth,
+        layers_per_block=architecture.layers,
+        # what diffusers calls so is the number of heads
+        attention_head_dim=[width // architecture.head_dim for width in architecture.unet_channels],
+        cross_attention_dim=architecture.unet_channels[0],
+        norm_num_groups=GROUPS,
+    )
+    widths = architecture.vae_channels
+    vae = VAE(
+        block_out_channels=widths,
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        latent_channels=channels,
+        layers_per_block=1,
+        norm_num_groups=GROUPS,
+        sample_size=architecture.image_size,
+        # the first stage's own loss keeps the latents' deviation near 1
+        scaling_factor=1.0,
+    )
+    return LatentNetwork(unet, vae)

@@ -1,0 +1,243 @@
+"""Reading a pipeline folder of diffusers, part by part, with every fault of it in one message.
+
+Only networks, tokenizer and settings are read, by the libraries' own classes for them; a pipeline or a part with
+code of its own is refused, and so are weights that are not safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from efface.errors import Faults, InputError
+from efface.generators.latent import halves
+from efface.generators.latent.network import UNET, VAE, LatentNetwork
+from efface.generators.sampling import ORDERS, Sampler, make_scheduler
+from efface.generators.weights import UNREADABLE, check_fit, why_unreadable
+
+INDEX = "model_index.json"
+CLASSES = {
+    "unet": ("UNet2DConditionModel",),
+    "vae": ("AutoencoderKL",),
+    "text_encoder": ("CLIPTextModel",),
+    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+}
+NETWORKS = ("unet", "vae", "text_encoder")
+NEEDED = ("unet", "vae", "scheduler")
+TAKEN = (*CLASSES, "scheduler")
+PREDICTIONS = ("epsilon", "v_prediction")
+PIPELINES = {
+    "inpainting": "StableDiffusionInpaintPipeline",
+    "instruct": "StableDiffusionInstructPix2PixPipeline",
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What was read of a folder. left_out: parts of the pipeline that are not needed here, such as a filter."""
+
+    network: LatentNetwork
+    tokenizer: Any
+    scheduler: dict[str, Any]
+    left_out: list[str]
+
+
+def read_parts(folder: Path) -> Parts:
+    """Open the networks of a pipeline folder in float32; raises `InputError` naming all faults."""
+    with Faults(f"the pipeline in {folder} cannot be used") as faults:
+        index = _settings(folder / INDEX, faults)
+        present = _present(index, faults)
+        configs = {
+            name: _settings(folder / name / "config.json", faults) for name in NETWORKS if name in present
+        }
+        scheduler = (
+            _settings(folder / "scheduler" / "scheduler_config.json", faults)
+            if "scheduler" in present
+            else {}
+        )
+        _check_scheduler(scheduler, faults)
+        if {"unet", "vae"} <= set(configs) and not faults:
+            _check_shapes(configs, faults)
+        loaded = {name: _loaded(folder / name, name, faults) for name in present if name in CLASSES}
+    network = LatentNetwork(loaded["unet"], loaded["vae"], loaded.get("text_encoder"))
+    left_out = sorted(
+        name for name in index if not name.startswith("_") and name not in TAKEN and _named(index[name])
+    )
+    return Parts(network, loaded.get("tokenizer"), scheduler, left_out)
+
+
+def patterns() -> list[str]:
+    """The files of a hub repository that `read_parts` reads."""
+    weights = [
+        f"{name}/{stem}{rest}"
+        for name, stem in (
+            ("unet", "diffusion_pytorch_model"),
+            ("vae", "diffusion_pytorch_model"),
+            ("text_encoder", "model"),
+        )
+        for rest in (".safetensors", "-0*.safetensors", ".safetensors.index.json")
+    ]
+    configs = [f"{name}/config.json" for name in NETWORKS]
+    return [INDEX, *configs, *weights, "tokenizer/*.json", "tokenizer/*.txt", "scheduler/*.json"]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the libraries' notes and bars off the screen: faults are ours to report."""
+    libraries: tuple[Any, ...] = (diffusers.utils.logging, transformers.utils.logging)
+    levels = [library.get_verbosity() for library in libraries]
+    bars = [library.is_progress_bar_enabled() for library in libraries]
+    for library in libraries:
+        library.set_verbosity(logging.CRITICAL)
+        library.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for library, level, bar in zip(libraries, levels, bars, strict=True):
+            library.set_verbosity(level)
+            if bar:
+                library.enable_progress_bar()
+
+
+def _settings(file: Path, faults: Faults) -> dict[str, Any]:
+    place = file.name if file.name == INDEX else f"{file.parent.name}/{file.name}"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        faults.add(f"{place} is missing")
+        return {}
+    except (OSError, ValueError) as error:
+        faults.add(f"{place} cannot be read: {error}")
+        return {}
+    if not isinstance(values, dict):
+        faults.add(f"{place} holds no settings")
+        return {}
+    return values
+
+
+def _present(index: Mapping[str, Any], faults: Faults) -> list[str]:
+    """Parts that the folder names; those whose class is not the one that is read are faults."""
+    if not isinstance(index.get("_class_name", ""), str):
+        faults.add(
+            f"{INDEX} names a pipeline with code of its own ({index['_class_name']}): nothing of it was run"
+        )
+    present = [name for name in TAKEN if _named(index.get(name))]
+    for name in NEEDED:
+        if index and name not in present:
+            faults.add(f"{INDEX} names no {name}")
+    if ("text_encoder" in present) != ("tokenizer" in present):
+        faults.add("a text encoder and a tokenizer are of use only together, and one of them is missing")
+    for name in present:
+        library, kind = index[name]
+        if library not in ("diffusers", "transformers"):
+            faults.add(f"{name}: {kind} comes with code of its own ({library}): nothing of it was run")
+        elif name in CLASSES and kind not in CLASSES[name]:
+            faults.add(f"{name} is a {kind}; only {' or '.join(CLASSES[name])} can be used")
+    return present
+
+
+def _named(entry: Any) -> bool:
+    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(text, str) for text in entry)
+
+
+def _check_scheduler(config: dict[str, Any], faults: Faults) -> None:
+    if not config:
+        return
+    prediction = config.get("prediction_type", "epsilon")
+    if prediction not in PREDICTIONS:
+        faults.add(
+            f"the scheduler's prediction_type is {prediction!r}; {' or '.join(PREDICTIONS)} can be used"
+        )
+        return
+    try:
+        make_scheduler(Sampler(next(iter(ORDERS)), 1), **config)
+    except (*UNREADABLE, NotImplementedError) as error:
+        faults.add(f"scheduler/scheduler_config.json describes no noise schedule: {error}")
+
+
+def _check_shapes(configs: Mapping[str, Mapping[str, Any]], faults: Faults) -> None:
+    """Whether UNet, VAE and text encoder fit one another, by their configs alone."""
+    unet, vae, text = configs["unet"], configs["vae"], configs.get("text_encoder", {})
+    latents = vae.get("latent_channels", 4)
+    given, made, side = (unet.get(key, 4) for key in ("in_channels", "out_channels", "sample_size"))
+    if made != latents:
+        faults.add(
+            f"the UNet makes {made} channels, and the VAE's latents have {latents}: they do not belong together"
+        )
+    elif given == latents:
+        faults.add(
+            f"the UNet takes {given} channels: it makes pictures from text alone. Needed is one that is shown a "
+            f"picture: {2 * latents + 1} channels for inpainting, or {2 * latents} for InstructPix2Pix"
+        )
+    elif given not in (2 * latents, 2 * latents + 1):
+        faults.add(
+            f"the UNet takes {given} channels; {2 * latents + 1} (inpainting) or {2 * latents} (InstructPix2Pix) fit "
+            f"the VAE's {latents}"
+        )
+    if not isinstance(side, int) and len(set(side or [0, 1])) != 1:
+        faults.add(f"the UNet's sample_size is {side}: only square pictures are supported")
+    if (vae.get("in_channels", 3), vae.get("out_channels", 3)) != (3, 3):
+        faults.add("the VAE is not for RGB pictures")
+    if vae.get("shift_factor"):
+        faults.add("the VAE shifts its latents, as no pipeline of this kind does")
+    if found := halves.unsupported(unet):
+        faults.add(f"the UNet needs more than latents, timestep and prompt: {', '.join(found)}")
+    width = unet.get("cross_attention_dim", 1280)
+    if text and text.get("hidden_size", 512) != width:
+        faults.add(
+            f"the text encoder is {text.get('hidden_size', 512)} wide, and the UNet attends to {width}"
+        )
+
+
+def _loaded(folder: Path, name: str, faults: Faults) -> Any:
+    try:
+        with quiet():
+            if name == "tokenizer":
+                return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+            if folder.is_dir() and not list(folder.glob("*.safetensors")):
+                faults.add(f"{name} has no weights in safetensors, which alone are read: they carry no code")
+                return None
+            return _network(folder, name, faults)
+    except UNREADABLE as error:
+        faults.add(f"{name} cannot be read: {why_unreadable(error)}")
+        return None
+
+
+def _network(folder: Path, name: str, faults: Faults) -> Any:
+    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    if name == "text_encoder":
+        # with output_loading_info the libraries return a pair, which their annotations do not say
+        loaded: Any = CLIPTextModel.from_pretrained(
+            folder, dtype=torch.float32, ignore_mismatched_sizes=True, **options
+        )
+    else:
+        kind = UNET if name == "unet" else VAE
+        loaded = kind.from_pretrained(
+            folder,
+            torch_dtype=torch.float32,
+            low_cpu_mem_usage=False,
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+    model, report = loaded
+    # older files hold the text encoder's row numbers, which are no weights
+    unexpected = [key for key in report["unexpected_keys"] if not key.endswith("position_ids")]
+    try:
+        check_fit(name, list(report["missing_keys"]), unexpected, list(report["mismatched_keys"]))
+    except InputError as error:
+        for problem in error.problems:
+            faults.add(f"{name}: {problem}")
+    return model

@@ -1,0 +1,220 @@
+"""Reading and writing token models: folders that efface saved, the released MAGE and VQGAN files.
+
+Pickles are read with `weights_only=True`; a file that asks for anything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from efface.errors import Faults, InputError
+from efface.files import sha256_of_file
+from efface.generators.mage.architecture import MageArchitecture
+from efface.generators.mage.generator import MageGenerator
+from efface.generators.mage.network import MageConfig, MageModel
+from efface.generators.mage.released import (
+    INNER_TOKENIZER,
+    MODEL_SIZES,
+    TOKENIZER_SIZES,
+    VOCABULARY,
+    converted_model,
+    converted_tokenizer,
+    model_sizes,
+    token_grid,
+    tokenizer_sizes,
+)
+from efface.generators.settings import Architecture, ModelSettings
+from efface.generators.weights import UNREADABLE, check_fit, read_pickle, state_dict, why_unreadable
+
+TABLE, OUTPUT_TABLE = "encoder.embedding.tokens.weight", "decoder.head.table"
+
+
+def load(settings: ModelSettings) -> MageGenerator:
+    """A token model from wherever `settings` says; raises `InputError` naming all faults."""
+    if Path(settings.path).is_file():
+        network, origin = _load_released(Path(settings.path), settings)
+    else:
+        network, origin = _load_folder(settings)
+        if settings.tokenizer is not None:
+            origin["tokenizer"] = _replace_tokenizer(network, Path(settings.tokenizer))
+    return MageGenerator(network, origin)
+
+
+def new(architecture: Architecture, seed: int) -> MageGenerator:
+    """An untrained token model and tokenizer; raises `InputError` naming what does not fit together."""
+    assert isinstance(architecture, MageArchitecture)
+    if problems := architecture.faults():
+        raise InputError(*problems, what="this token model cannot be built")
+    values = architecture.as_dict()
+    codes = architecture.codebook_size
+    return MageGenerator.new(
+        seed,
+        **values,
+        vocabulary_size=codes + 2,
+        class_token=codes,
+        mask_token=codes + 1,
+        inner_size=4 * architecture.hidden_size,
+        decoder_inner_size=4 * architecture.decoder_hidden_size,
+    )
+
+
+def save(generator: MageGenerator, folder: Path) -> None:
+    """A folder that `MageModel.from_pretrained` opens, tokenizer included."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _quiet():
+        generator.network.save_pretrained(folder)
+
+
+def _load_released(path: Path, settings: ModelSettings) -> tuple[MageModel, dict[str, Any]]:
+    tensors = _tensors(path)
+    model = {name: tensor for name, tensor in tensors.items() if not name.startswith(INNER_TOKENIZER)}
+    inner = _inner(tensors)
+    origin: dict[str, Any] = {"kind": "released", "sha256": sha256_of_file(path)}
+    where = str(path)
+    if settings.tokenizer is not None:
+        inner, origin["tokenizer"] = _stand_alone(Path(settings.tokenizer))
+        where += f" with the tokenizer {settings.tokenizer}"
+    if missing := [name for name in MODEL_SIZES if name not in model]:
+        raise InputError(
+            f"{path} is no token model in the released MAGE layout: no tensor {', '.join(missing)}"
+        )
+    _check_tokenizer(
+        inner,
+        str(settings.tokenizer or path),
+        "" if settings.tokenizer else "; give --set model.tokenizer=FILE",
+    )
+    sizes = tokenizer_sizes(inner) | model_sizes(model, settings)
+    grid = token_grid(model)
+    sizes["image_size"] = grid * 2 ** (len(sizes["tokenizer_multipliers"]) - 1)
+    sizes["tied"] = settings.tied is True
+    with Faults(f"the parts of {where} do not fit together") as faults:
+        if sizes["codebook_size"] != sizes["vocabulary_size"] - VOCABULARY:
+            faults.add(
+                f"the tokenizer has {sizes['codebook_size']} codes, but the token model was made for "
+                f"{sizes['vocabulary_size'] - VOCABULARY}"
+            )
+        positions = model["token_emb.position_embeddings.weight"].shape[0]
+        if grid**2 + 1 != positions:
+            faults.add(f"{positions} positions are not those of a class token and a square of tokens")
+    weights = converted_tokenizer(inner) | converted_model(model)
+    if not sizes["tied"]:
+        weights[OUTPUT_TABLE] = weights[TABLE].clone()
+    return _filled(MageConfig(**sizes), weights, where), origin
+
+
+def _load_folder(settings: ModelSettings) -> tuple[MageModel, dict[str, Any]]:
+    local = Path(settings.path).is_dir()
+    where: dict[str, Any] = {"revision": settings.revision or "main", "local_files_only": local}
+    try:
+        with _quiet():
+            config = MageConfig.from_pretrained(settings.path, **where)
+            loaded: Any = MageModel.from_pretrained(
+                settings.path,
+                config=config,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                dtype=torch.float32,
+                **where,
+            )
+    except (*UNREADABLE, StrictDataclassError, ZeroDivisionError) as error:
+        lead = "" if local else "no folder of that name is here, and as a hub id: "
+        raise InputError(
+            f"the model at {settings.path} cannot be read: {lead}{why_unreadable(error)}"
+        ) from None
+    network, report = loaded
+    check_fit(settings.path, report["missing_keys"], report["unexpected_keys"], report["mismatched_keys"])
+    if settings.tied is True:
+        network.share_output_table()
+    elif settings.tied is False:
+        network.give_output_table()
+    origin: dict[str, Any] = {"kind": "transformers"}
+    if not local:
+        origin |= {"hub": settings.path, "revision": getattr(network.config, "_commit_hash", None)}
+    return network, origin
+
+
+def _replace_tokenizer(network: MageModel, path: Path) -> dict[str, Any]:
+    """Give `network` the stand-alone tokenizer at `path`, which must be of the same shape; its origin."""
+    tensors, origin = _stand_alone(path)
+    _check_tokenizer(tensors, str(path), "")
+    wanted = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("tokenizer.")}
+    given = converted_tokenizer(tensors)
+    _check_tensors(f"{path}, as the tokenizer of this model,", given, wanted)
+    network.load_state_dict({**network.state_dict(), **given})
+    return origin
+
+
+def _stand_alone(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.is_file():
+        raise InputError(f"model.tokenizer: no file at {path}")
+    tensors = _tensors(path)
+    # the tokenizer inside the file of a whole model will do as well
+    return _inner(tensors) or tensors, {"kind": "released", "sha256": sha256_of_file(path)}
+
+
+def _inner(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tokenizer's tensors in the file of a whole model."""
+    length = len(INNER_TOKENIZER)
+    return {name[length:]: tensor for name, tensor in tensors.items() if name.startswith(INNER_TOKENIZER)}
+
+
+def _check_tokenizer(tensors: Mapping[str, Tensor], where: str, advice: str) -> None:
+    if missing := [name for name in TOKENIZER_SIZES if name not in tensors]:
+        raise InputError(f"{where} holds no VQGAN tokenizer: no tensor {', '.join(missing)}{advice}")
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except UNREADABLE as error:
+            raise InputError(f"{path} is not a readable file of weights: {why_unreadable(error)}") from None
+    return state_dict(read_pickle(path))
+
+
+def _filled(config: MageConfig, weights: dict[str, Tensor], where: str) -> MageModel:
+    with torch.device("meta"):
+        network = MageModel(config)
+    _check_tensors(where, weights, network.state_dict())
+    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
+    network.train(False)
+    return network
+
+
+def _check_tensors(where: str, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    both = sorted(given.keys() & wanted.keys())
+    check_fit(
+        where,
+        sorted(wanted.keys() - given.keys()),
+        sorted(given.keys() - wanted.keys()),
+        [
+            (name, given[name].shape, wanted[name].shape)
+            for name in both
+            if given[name].shape != wanted[name].shape
+        ],
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and load report off the screen: faults are ours to report."""
+    level = transformers.logging.get_verbosity()
+    bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity(logging.CRITICAL)
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bars:
+            transformers.logging.enable_progress_bar()

@@ -1,0 +1,262 @@
+"""Masked image tokens behind the generator's contract.
+
+Follows Li et al., "MAGE: MAsked Generative Encoder to Unify Representation Learning and Image Synthesis" (CVPR 2023),
+the VQ-GAN model of the unlearning paper (Li et al., ICLR 2024). Its code was read for facts, none of it is used.
+Encoder: token embedding, blocks and last norm; decoder: all behind them; first stage: the tokenizer.
+
+Tokens are computed from the whole picture by convolutions that see beyond a token, so a visible token near a hole
+holds a little of what is hidden. In training, and in unlearning, that is so in the release too, and kept: it is what
+the weights were trained on. Restoring is honest: there the hole is filled with one colour before tokens are computed,
+and the tokens next to it are drawn anew.
+
+Deviations. The output layer has its own copy of the token table, so that a fixed decoder is fixed; `tied` gives the
+released behaviour, where training the encoder changes the decoder's scores. A hole is filled with the mean colour of
+the picture's known pixels (released: ImageNet's mean). Known pixels are put back exactly (released: blended over a
+blurred edge). Mask rates are drawn for each image. Noise comes from a kept set of noise pictures. A noise target is
+the tokens of a noise picture (released: rounded Gaussian numbers, whose order means nothing to a codebook).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from efface.corruptions import Corrupted, Corruption
+from efface.corruptions.mask_rates import MaskRates
+from efface.generators.base import Generator, Moments, Trained, View
+from efface.generators.mage.first_stage import first_stage_loss
+from efface.generators.mage.network import MageConfig, MageModel
+from efface.generators.mage.noise import NoiseBank
+from efface.generators.mage.sampling import complete, filled_with_mean, read_token_sampler, widened
+from efface.generators.settings import NoiseKind
+from efface.randomness import Draws
+
+LABEL_SMOOTHING = 0.1
+PIXELS_AT_ONCE = 2**20
+"""Pixels that the tokenizer works on at a time: 16 pictures of 256 x 256."""
+
+
+@dataclass(frozen=True)
+class MageView(View):
+    """A view of a token model; N tokens in raster order.
+
+    inputs: the tokens that the network is fed, int64 `[B, N]`; those that are hidden are not looked at.
+    tokens: the tokens of the true image, `[B, N]`.
+    hidden: tokens with at least one hidden pixel, bool `[B, N]`.
+    kept: positions that are fed to the encoder, `[B, M]` in 0 to N; 0 is the class token, token i is i + 1.
+    """
+
+    inputs: Tensor
+    tokens: Tensor
+    hidden: Tensor
+    kept: Tensor
+
+
+class MageGenerator(Generator):
+    """A `MageModel`. Image values are [0, 1] on both sides, without mean and deviation.
+
+    Noise replaces the whole picture before it is tokenized; `standard-normal` is N(0, I) in pixels, not clamped.
+    """
+
+    family: ClassVar[str] = "mage"
+    network: MageModel
+
+    def __init__(self, network: MageModel, origin: dict[str, Any] | None = None) -> None:
+        super().__init__(network)
+        self.origin = origin or {}
+        self._noise = NoiseBank(self.codes, self.image_size)
+
+    @classmethod
+    def new(cls, seed: int, **config: Any) -> MageGenerator:
+        """An untrained model; `config` as in `MageConfig`. The global random state is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = MageModel(MageConfig(**config))
+        return cls(network, {"kind": "new", "seed": seed})
+
+    @property
+    def config(self) -> MageConfig:
+        return self.network.config
+
+    @property
+    def image_size(self) -> int:
+        return self.config.image_size
+
+    @property
+    def grid(self) -> int:
+        return self.config.grid
+
+    @property
+    def training_corruption(self) -> Corruption:
+        return MaskRates(self.config.mask_rate_least, self.config.mask_rate_most)
+
+    def codes(self, images: Tensor) -> Tensor:
+        """The tokens of float pictures `[B, 3, H, W]`, int64 `[B, N]`; the same in every precision of training."""
+        several = max(1, PIXELS_AT_ONCE // self.image_size**2)
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            return torch.cat([self.network.tokenizer.tokens(some.float()) for some in images.split(several)])
+
+    def make_view(
+        self,
+        images: Tensor,
+        corruption: Corruption,
+        corrupted: Corrupted,
+        draws: Draws,
+        codes: Tensor | None,
+    ) -> MageView:
+        tokens = self.codes(images) if codes is None else codes.long()
+        hidden = corrupted.touched.reshape(len(images), -1)
+        dropped = np.zeros_like(hidden)
+        if isinstance(corruption, MaskRates):
+            # as in pre-training: the share that is always hidden never enters the encoder
+            count = corruption.dropped(hidden.shape[1])
+            for row, rng in enumerate(draws.each("dropped tokens")):
+                dropped[row, rng.choice(np.flatnonzero(hidden[row]), count, replace=False)] = True
+        kept = np.stack([np.flatnonzero(~row) + 1 for row in dropped])
+        kept = np.concatenate([np.zeros((len(kept), 1), dtype=kept.dtype), kept], axis=1)
+        places = (torch.from_numpy(array).to(images.device) for array in (hidden, kept))
+        return MageView(images, corrupted, draws, tokens, tokens, *places)
+
+    def noise_view(self, view: View, kind: NoiseKind, moments: Moments) -> View:
+        assert isinstance(view, MageView)
+        return replace(view, inputs=self._noise.tokens(kind, moments, view.draws, view.tokens.device))
+
+    def encode(self, view: View) -> tuple[Tensor, ...]:
+        assert isinstance(view, MageView)
+        return (self._running.encode(view.inputs, view.hidden, view.kept),)
+
+    def decode(self, features: tuple[Tensor, ...], view: View) -> Tensor:
+        assert isinstance(view, MageView)
+        return self._running.decode(features[0], view.hidden, view.kept)
+
+    def task_target(self, view: View) -> Tensor:
+        assert isinstance(view, MageView)
+        return view.tokens.clone()
+
+    def noise_target(self, view: View, kind: NoiseKind, moments: Moments) -> Tensor:
+        assert isinstance(view, MageView)
+        return self._noise.tokens(kind, moments, view.draws, view.tokens.device)
+
+    def prediction_loss(self, prediction: Tensor, target: Tensor, view: View) -> Tensor:
+        """Mean over each image's hidden tokens, `[B]` in nats, for scores `[B, N, K]`.
+
+        Towards tokens `[B, N]`: cross-entropy with label smoothing 0.1, as released. Towards scores `[B, N, K]`:
+        the divergence KL(target | prediction), which is zero where both give the same probabilities.
+        """
+        assert isinstance(view, MageView)
+        if target.is_floating_point():
+            wanted, given = (
+                functional.log_softmax(target.float(), dim=-1),
+                functional.log_softmax(prediction.float(), dim=-1),
+            )
+            losses = functional.kl_div(given, wanted, reduction="none", log_target=True).sum(dim=-1)
+        else:
+            losses = functional.cross_entropy(
+                prediction.float().transpose(1, 2), target, reduction="none", label_smoothing=LABEL_SMOOTHING
+            )
+        return (losses * view.hidden).sum(dim=1) / view.hidden.sum(dim=1)
+
+    def sampler_name(self, text: str | None) -> str:
+        return str(read_token_sampler(text))
+
+    def restore(self, view: View, sampler: str | None = None) -> Tensor:
+        """The finished pictures; hidden tokens are filled in step by step. `sampler` as in `sampling`."""
+        assert isinstance(view, MageView)
+        chosen = read_token_sampler(sampler)
+        known, count = view.corrupted.known, view.tokens.shape[1]
+        everywhere = torch.arange(1 + count, device=known.device).expand(len(view), -1)
+
+        def scores(tokens: Tensor, hidden: Tensor) -> Tensor:
+            features = self._running.encode(tokens, hidden, everywhere)
+            return self._running.decode(features, hidden, everywhere)
+
+        with torch.no_grad():
+            filled = filled_with_mean(view.images, known)
+            unknown = widened(view.corrupted.touched, chosen.wider).reshape(len(view), -1)
+            uniform = view.draws.uniform("restored tokens", (2, chosen.steps, count), known.device)
+            tokens = complete(scores, self.codes(filled), unknown, chosen, uniform)
+            return torch.where(known, view.images, self.pictures(tokens))
+
+    def pictures(self, tokens: Tensor) -> Tensor:
+        """What `tokens` `[B, N]` show, `[B, 3, H, W]` in [0, 1]."""
+        several = max(1, PIXELS_AT_ONCE // self.image_size**2)
+        with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
+            shown = [self.network.tokenizer.pictures(some) for some in tokens.split(several)]
+            return torch.cat(shown).clamp_(0, 1)
+
+    def first_stage_loss(self, view: View) -> Tensor:
+        return first_stage_loss(self.network.tokenizer, view.images)
+
+    def encoder_parameters(self) -> dict[str, nn.Parameter]:
+        return self._named("encoder.")
+
+    def decoder_parameters(self) -> dict[str, nn.Parameter]:
+        return self._named("decoder.")
+
+    def first_stage_parameters(self) -> dict[str, nn.Parameter]:
+        return self._named("tokenizer.")
+
+    def set_trained(self, trained: Trained) -> None:
+        super().set_trained(trained)
+        # only here can the tokenizer have begun, or ceased, to change
+        self._noise.clear()
+
+    def reinitialise(self, seed: int, keep_first_stage: bool = False) -> None:
+        fresh = type(self).new(seed, **self.config.to_dict()).network.state_dict()
+        kept = self.network.state_dict()
+        if keep_first_stage:
+            fresh = {name: kept[name] if name.startswith("tokenizer.") else fresh[name] for name in fresh}
+        self.network.load_state_dict(fresh)
+        self._noise.clear()
+
+    def compile_network(self) -> None:
+        for network in (self.network, *self._teacher):
+            assert isinstance(network, MageModel)
+            network.encoder.compile()
+            network.decoder.compile()
+
+    def save_pretrained(self, folder: Path) -> None:
+        from efface.generators.mage.checkpoint import save
+
+        save(self, folder)
+
+    def risks(self, images: Tensor) -> list[str]:
+        from efface.generators.mage.checks import risks
+
+        return risks(self, images)
+
+    def describe(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "family": self.family,
+            "image_size": self.image_size,
+            "tokens": self.grid**2,
+            "codebook_size": config.codebook_size,
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "hidden_size": config.hidden_size,
+            "layers": config.layers,
+            "decoder_hidden_size": config.decoder_hidden_size,
+            "decoder_layers": config.decoder_layers,
+            "tied": config.tied,
+            "first_stage": {
+                "kind": "VQ-GAN tokenizer",
+                "weights": self.first_stage_digest(),
+                "origin": self.origin.get("tokenizer", {"kind": self.origin.get("kind")}),
+            },
+            "origin": self.origin,
+        }
+
+    @property
+    def _running(self) -> MageModel:
+        return cast(MageModel, self.active)
+
+    def _named(self, prefix: str) -> dict[str, nn.Parameter]:
+        return {
+            name: parameter for name, parameter in self.network.named_parameters() if name.startswith(prefix)
+        }

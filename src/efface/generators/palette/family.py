@@ -1,0 +1,33 @@
+"""Pixel diffusion models among the families. Importing this module does not import torch."""
+
+from __future__ import annotations
+
+from efface.generators.families import Contents, Family
+from efface.generators.palette.architecture import SIZES, PaletteArchitecture
+from efface.generators.palette.options import PaletteOptions
+
+RELEASED = ("input_blocks.0.0.weight", "cond_embed.0.weight")
+
+
+def recognises(contents: Contents) -> bool:
+    """A folder of `PaletteUNet`, one of diffusers' `UNet2DModel` (or a pipeline around it), or the released tensors."""
+    if contents.config.get("_class_name") == "PaletteUNet":
+        return True
+    if contents.config.get("_class_name") == "UNet2DModel":
+        return True
+    unet = contents.config.get("unet")
+    if isinstance(unet, list) and unet[-1:] == ["UNet2DModel"]:
+        return "vae" not in contents.config and "vqvae" not in contents.config
+    return all(any(name.endswith(part) for name in contents.tensors) for part in RELEASED)
+
+
+FAMILY = Family(
+    name="palette",
+    summary="diffusion in pixels (released Palette .pth checkpoint, or a diffusers UNet2DModel with six input channels)",
+    architecture=PaletteArchitecture,
+    sizes=SIZES,
+    options=PaletteOptions,
+    module="efface.generators.palette.checkpoint",
+    recognises=recognises,
+    training={"learning_rate": 5e-4, "weight_decay": 0.0},
+)

@@ -1,0 +1,299 @@
+"""A pixel diffusion model behind the generator's contract.
+
+Follows Saharia et al., "Palette: Image-to-Image Diffusion Models" (SIGGRAPH 2022), and for unlearning Li et al.,
+"Machine Unlearning for Image-to-Image Generative Models" (ICLR 2024) as released: the features are all maps of the
+down path and the middle block's, and in a noise view only the hole's content is noise. Deviations: the noise level's
+embedding belongs to the decoder (see `split`); a noise target is fresh noise (the release's noisy-label baseline
+replaces the network's input instead of the target); the loss is taken over the hole of each image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from efface.corruptions import Corrupted, Corruption, parse_corruption
+from efface.generators.base import Generator, Moments, View, noise_pixels
+from efface.generators.palette.reverse import Predict, ancestral, fast
+from efface.generators.palette.schedule import Gammas, Schedules
+from efface.generators.palette.split import split_of
+from efface.generators.sampling import Sampler, read_sampler
+from efface.generators.settings import NoiseKind
+from efface.randomness import Draws
+
+BLOCKS = 16
+# on small trained models ddpm errs half as much as the two without fresh noise, which carry the hue of the start
+# noise through to the picture
+DEFAULT_SAMPLER, FAST_STEPS = "ddpm", 20
+
+
+@dataclass(frozen=True)
+class PaletteView(View):
+    """A view of a pixel diffusion model; pictures `[B, 3, H, W]` in [-1, 1].
+
+    condition: what the network is shown: holes filled with N(0, I), or a degraded picture.
+    noisy: the picture at its noise level inside the hole, the clean one outside.
+    noise: the noise in it, which the network is to predict.
+    gamma: share of signal in the noisy pixels' variance `[B]`; level: what the network is told of it.
+    hole: what is to be restored, bool `[B, 1, H, W]`.
+    """
+
+    condition: Tensor
+    noisy: Tensor
+    noise: Tensor
+    gamma: Tensor
+    level: Tensor
+    hole: Tensor
+
+    @property
+    def inputs(self) -> Tensor:
+        """What the network is fed, `[B, 6, H, W]`."""
+        return torch.cat([self.condition, self.noisy], dim=1)
+
+
+class PaletteGenerator(Generator):
+    """A `PaletteUNet`, or a diffusers `UNet2DModel` with six input channels, and its noise schedules.
+
+    Pixels are [-1, 1] to the network. In a noise view only the hole's content changes, the context and the condition
+    stay: for `standard-normal` it is the view's own noise at full strength, without any signal (as released); for
+    the other kinds a noise picture takes the hidden pixels' place under the same noise level.
+    """
+
+    family: ClassVar[str] = "palette"
+    gammas: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedules: Schedules | None = None,
+        origin: dict[str, Any] | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(network)
+        self.schedules = schedules or Schedules()
+        self.origin, self.warnings = origin or {}, warnings
+        self.split = split_of(network)
+        gammas = torch.from_numpy(self.schedules.train.gammas()).float()
+        self.register_buffer("gammas", gammas, persistent=False)
+
+    @property
+    def image_size(self) -> int:
+        size = self._config["sample_size"]
+        return int(size if isinstance(size, int) else size[0])
+
+    @property
+    def grid(self) -> int:
+        """Blocks per side, 16 as in the paper wherever that divides the picture: only holes are written in them."""
+        return math.gcd(self.image_size, BLOCKS)
+
+    @property
+    def training_corruption(self) -> Corruption:
+        """A box and brush strokes, the released training's `hybrid` mask."""
+        return parse_corruption("box-brush")
+
+    @property
+    def takes_conditions(self) -> bool:
+        return True
+
+    def make_view(
+        self, images: Tensor, corruption: Corruption, corrupted: Corrupted, draws: Draws, codes: Tensor | None
+    ) -> PaletteView:
+        shape, hole = tuple(images.shape[1:]), ~corrupted.known
+        condition = in_network_range(corrupted.condition)
+        if corruption.hides:
+            condition = torch.where(hole, draws.normal("hole filling", shape, images.device), condition)
+        gamma, level = self._draw_level(draws)
+        noise = draws.normal("diffusion noise", shape, images.device)
+        clean = in_network_range(images)
+        noisy = torch.where(hole, noised(clean, noise, gamma), clean)
+        return PaletteView(images, corrupted, draws, condition, noisy, noise, gamma, level, hole)
+
+    def noise_view(self, view: View, kind: NoiseKind, moments: Moments) -> View:
+        assert isinstance(view, PaletteView)
+        content = view.noise
+        if kind != "standard-normal":
+            picture = in_network_range(noise_pixels(view.images, kind, moments, view.draws))
+            content = noised(picture, view.noise, view.gamma)
+        return replace(view, noisy=torch.where(view.hole, content, view.noisy))
+
+    def encode(self, view: View) -> tuple[Tensor, ...]:
+        assert isinstance(view, PaletteView)
+        return self.split.down(self.active, view.inputs, view.level)
+
+    def decode(self, features: tuple[Tensor, ...], view: View) -> Tensor:
+        assert isinstance(view, PaletteView)
+        return self.split.up(self.active, features, view.level)
+
+    def task_target(self, view: View) -> Tensor:
+        """The noise in the noisy picture."""
+        assert isinstance(view, PaletteView)
+        return view.noise.clone()
+
+    def noise_target(self, view: View, kind: NoiseKind, moments: Moments) -> Tensor:
+        """Noise that has nothing to do with the input: N(0, I) drawn anew, or a noise picture in [-1, 1]."""
+        if kind == "standard-normal":
+            return view.draws.normal("noise target", tuple(view.images.shape[1:]), view.images.device)
+        return in_network_range(noise_pixels(view.images, kind, moments, view.draws))
+
+    def prediction_loss(self, prediction: Tensor, target: Tensor, view: View) -> Tensor:
+        """Mean square over the hole."""
+        assert isinstance(view, PaletteView)
+        squares = (prediction.float() - target.float()).square() * view.hole
+        values = view.hole.flatten(1).sum(dim=1) * squares.shape[1]
+        return squares.flatten(1).sum(dim=1) / values.clamp(min=1)
+
+    def sampler_name(self, text: str | None) -> str | None:
+        return str(self._sampler(text))
+
+    def restore(self, view: View, sampler: str | None = None) -> Tensor:
+        """The finished pictures.
+
+        `ancestral` is the released sampler, on the test schedule; `ddpm` takes the same steps over an even choice of
+        the training schedule's levels, `ddim` and `dpm-solver++` go over those without fresh noise. All start from
+        keyed noise in the hole; `ancestral` takes that of the condition, as released.
+        """
+        assert isinstance(view, PaletteView)
+        chosen = self._sampler(sampler)
+        known = view.corrupted.known
+        context = in_network_range(view.images)
+        shape, device = tuple(view.images.shape[1:]), view.images.device
+
+        def put_back(noisy: Tensor) -> Tensor:
+            return torch.where(known, context, noisy)
+
+        with torch.no_grad(), self._evaluating():
+            start = put_back(view.draws.normal("restoration", shape, device))
+            if chosen.name == "ancestral" and known.any():
+                start = put_back(view.condition)
+            schedule = self.schedules.test if chosen.name == "ancestral" else self.schedules.train
+            predict = self._predictor(view.condition, schedule.gammas())
+            if chosen.name in ("ancestral", "ddpm"):
+                result = ancestral(
+                    schedule.gammas(),
+                    chosen.steps,
+                    predict,
+                    start,
+                    lambda number: view.draws.normal(f"restoration step {number}", shape, device),
+                    put_back,
+                )
+            else:
+                result = fast(schedule, chosen, predict, start, put_back)
+        return torch.where(known, view.images, ((result + 1) / 2).clamp(0, 1))
+
+    def encoder_parameters(self) -> dict[str, nn.Parameter]:
+        return {n: p for n, p in self.network.named_parameters() if n.split(".")[0] in self.split.encoder}
+
+    def decoder_parameters(self) -> dict[str, nn.Parameter]:
+        return {n: p for n, p in self.network.named_parameters() if n.split(".")[0] not in self.split.encoder}
+
+    def reinitialise(self, seed: int, keep_first_stage: bool = False) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = type(self.network).from_config(self._config)  # type: ignore[attr-defined]
+        self.network.load_state_dict(fresh.state_dict())
+
+    def compile_network(self) -> None:
+        # the two halves as functions: blocks share their forward's code, and more than a few of them, each compiled
+        # by itself, run into torch's limit of recompilations
+        self.split = replace(self.split, down=torch.compile(self.split.down), up=torch.compile(self.split.up))
+
+    def save_pretrained(self, folder: Path) -> None:
+        from efface.generators.palette.checkpoint import save
+
+        save(self, folder)
+
+    def risks(self, images: Tensor) -> list[str]:
+        from efface.generators.palette.checks import risks
+
+        return [*self.warnings, *risks(self, images)]
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "family": self.family,
+            "network": type(self.network).__name__,
+            "image_size": self.image_size,
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "value_space": "[-1, 1]",
+            "condition": "holes filled with N(0, I); degraded pictures as they are",
+            "encoder": "down path and middle block; the noise level's embedding counts to the decoder",
+            "schedules": self.schedules.as_dict(),
+            "sampler": self.sampler_name(None),
+            "config": {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in self._config.items()
+                if not key.startswith("_")
+            },
+            "origin": self.origin,
+        }
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        config: dict[str, Any] = self.network.config  # type: ignore[assignment]
+        return config
+
+    def _sampler(self, text: str | None) -> Sampler:
+        steps = dict.fromkeys(("ddpm", "ddim", "dpm-solver++"), FAST_STEPS)
+        steps["ancestral"] = self.schedules.test.steps
+        phase = self.schedules.test if (text or "").strip().startswith("ancestral") else self.schedules.train
+        return read_sampler(text, steps, DEFAULT_SAMPLER, phase.steps)
+
+    def _draw_level(self, draws: Draws) -> tuple[Tensor, Tensor]:
+        """gamma of each image, and what the network is told: gamma itself, or the timestep.
+
+        A continuous level is drawn as in Chen et al. 2021 (WaveGrad): a step, then gamma evenly between it and the
+        step before.
+        """
+        steps = len(self.gammas)
+        first, second = draws.uniform("noise level", (2,), self.gammas.device).unbind(dim=1)
+        if not self.split.continuous:
+            step = (first * steps).long().clamp(max=steps - 1)
+            return self.gammas[step], step.float()
+        step = 1 + (first * (steps - 1)).long().clamp(max=steps - 2)
+        low, high = self.gammas[step], self.gammas[step - 1]
+        gamma = high + (low - high) * second
+        return gamma, gamma
+
+    def level_near(self, gamma: float, count: int) -> tuple[Tensor, Tensor]:
+        """The trained level nearest to `gamma`, `count` times: gamma, and what the network is told."""
+        step = (self.gammas - gamma).abs().argmin().expand(count)
+        return self.gammas[step], self.gammas[step] if self.split.continuous else step.float()
+
+    def _predictor(self, condition: Tensor, gammas: Gammas) -> Predict:
+        """The network's noise estimate at a step of the schedule with these gammas."""
+
+        def predict(noisy: Tensor, step: int) -> Tensor:
+            told = float(gammas[step]) if self.split.continuous else float(step)
+            level = torch.full((len(noisy),), told, device=noisy.device)
+            network = self.active
+            inputs = torch.cat([condition, noisy], dim=1)
+            return self.split.up(network, self.split.down(network, inputs, level), level)
+
+        return predict
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Dropout would make a restoration random."""
+        training = self.network.training
+        self.network.eval()
+        try:
+            yield
+        finally:
+            self.network.train(training)
+
+
+def in_network_range(pixels: Tensor) -> Tensor:
+    """[0, 1] to [-1, 1]."""
+    return pixels * 2 - 1
+
+
+def noised(clean: Tensor, noise: Tensor, gamma: Tensor) -> Tensor:
+    """`sqrt(gamma) clean + sqrt(1 - gamma) noise`, with gamma `[B]`."""
+    gamma = gamma.view(-1, 1, 1, 1)
+    return gamma.sqrt() * clean + (1 - gamma).sqrt() * noise

@@ -1,0 +1,182 @@
+"""The files that Palette's training code saves: a bare state dict, the network below `denoise_fn.`, its noise schedule
+beside it.
+
+Tensor names and shapes were read off Janspiry/Palette-Image-to-Image-Diffusion-Models checkpoints; no code of it is
+used. Sizes are read off the tensors.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from efface.errors import Faults, InputError
+from efface.files import sha256_of_file
+from efface.generators.palette.network import PaletteUNet
+from efface.generators.palette.schedule import Schedules
+from efface.generators.settings import ModelSettings
+from efface.generators.weights import UNREADABLE, check_fit, read_pickle, state_dict, why_unreadable
+
+NETWORK = "denoise_fn."
+SCHEDULE = "gammas"
+BUFFERS = {
+    SCHEDULE,
+    "sqrt_recip_gammas",
+    "sqrt_recipm1_gammas",
+    "posterior_log_variance_clipped",
+    "posterior_mean_coef1",
+    "posterior_mean_coef2",
+}
+SIZES_READ_OFF = (
+    "input_blocks.0.0.weight",
+    "input_blocks.1.0.out_layers.3.weight",
+    "input_blocks.1.0.emb_layers.1.weight",
+    "output_blocks.0.0.out_layers.3.weight",
+    "out.2.weight",
+)
+HEAD_CHANNELS, IMAGE_SIZE = 32, 256
+AVERAGED = re.compile(r"(^|_)ema($|_)", re.IGNORECASE)
+
+
+def load_released(
+    path: Path, settings: ModelSettings, schedules: Schedules
+) -> tuple[PaletteUNet, dict[str, Any], tuple[str, ...]]:
+    """Network, origin and warnings; raises `InputError` naming all faults."""
+    tensors, averaged = _network_tensors(path)
+    buffers = {name: tensors.pop(name) for name in BUFFERS & set(tensors)}
+    if missing := [name for name in SIZES_READ_OFF if name not in tensors]:
+        raise InputError(f"{path} is no complete Palette network: no tensor {', '.join(missing)}")
+    network = PaletteUNet(**configuration(tensors, settings))
+    wanted = network.state_dict()
+    mismatched = [
+        (name, tuple(tensors[name].shape), tuple(wanted[name].shape))
+        for name in wanted.keys() & tensors.keys()
+        if tensors[name].shape != wanted[name].shape
+    ]
+    check_fit(
+        str(path),
+        sorted(wanted.keys() - tensors.keys()),
+        sorted(tensors.keys() - wanted.keys()),
+        mismatched,
+    )
+    network.load_state_dict(tensors)
+    origin: dict[str, Any] = {"kind": "released", "sha256": sha256_of_file(path), "weights": "plain"}
+    if averaged:
+        origin["averaged_tensors_left_out"] = averaged
+    warnings = []
+    if AVERAGED.search(path.stem):
+        origin["weights"] = "averaged"
+        warnings.append(
+            f"{path.name} is the running average of a training's weights; the release begins it before it loads a "
+            f"checkpoint, so that after a resumed training it is worthless: {AVERAGED.sub('', path.stem)}"
+            f"{path.suffix} beside it holds the plain weights"
+        )
+    if SCHEDULE in buffers:
+        origin["schedule"], sentence = _compared(buffers[SCHEDULE], schedules)
+        warnings += [sentence] if sentence else []
+    return network.eval(), origin, tuple(warnings)
+
+
+def configuration(tensors: dict[str, Tensor], settings: ModelSettings) -> dict[str, Any]:
+    """The arguments of `PaletteUNet` that a released state dict belongs to."""
+    inner, taken = tensors["input_blocks.0.0.weight"].shape[:2]
+    given = tensors["out.2.weight"].shape[0]
+    per_level = _blocks_per_level(tensors)
+    levels, rest = divmod(_count(tensors, "output_blocks"), per_level + 1)
+    firsts = [1 + level * (per_level + 1) for level in range(levels)]
+    widths = [_width(tensors, first) for first in firsts]
+    attended = [
+        level for level, first in enumerate(firsts) if f"input_blocks.{first}.1.qkv.weight" in tensors
+    ]
+    said = tensors["input_blocks.1.0.emb_layers.1.weight"].shape[0]
+    head = settings.channels_per_head or HEAD_CHANNELS
+    size = settings.palette_image_size or IMAGE_SIZE
+    with Faults("this Palette network cannot be used") as faults:
+        if (taken, given) != (6, 3):
+            faults.add(
+                f"it takes {taken} channels and gives {given}: only 6 (condition, noisy picture) and 3 will do"
+            )
+        if any(name.endswith((".op.weight", ".conv.weight")) for name in tensors):
+            faults.add(
+                "it changes resolution by plain convolutions (resblock_updown off), which is not supported"
+            )
+        elif rest or not all(widths) or any(width % inner for width in widths if width):
+            faults.add(
+                "its blocks do not form levels of equal depth whose channels are multiples of the first's"
+            )
+        for width in {widths[level] for level in attended} | {widths[-1]}:
+            if width and width % head:
+                faults.add(
+                    f"attention over {width} channels: give --set model.channels_per_head=N that divides them"
+                )
+        if size % 2 ** (levels - 1):
+            faults.add(f"pictures of {size} px cannot be halved {levels - 1} times: model.palette_image_size")
+    return {
+        "sample_size": size,
+        "inner_channels": inner,
+        "channel_multipliers": [width // inner for width in widths],
+        "blocks_per_level": per_level,
+        "attention_levels": attended,
+        "channels_per_head": head,
+        "dropout": settings.unet_dropout or 0.0,
+        "scale_shift_norm": said == 2 * widths[0],
+    }
+
+
+def _network_tensors(path: Path) -> tuple[dict[str, Tensor], int]:
+    """The plain weights and schedule under the network's own names, and how many averaged ones were left out."""
+    if path.suffix == ".safetensors":
+        try:
+            stored = load_file(path)
+        except UNREADABLE as error:
+            raise InputError(f"{path} is not a readable file of weights: {why_unreadable(error)}") from None
+    else:
+        stored = state_dict(read_pickle(path))
+    plain, averaged = {}, 0
+    for name, tensor in stored.items():
+        bare = name.removeprefix("module.")
+        if AVERAGED.search(bare.split(".")[0]):
+            averaged += 1
+        else:
+            plain[bare.removeprefix(NETWORK)] = tensor
+    return plain, averaged
+
+
+def _blocks_per_level(tensors: dict[str, Tensor]) -> int:
+    """A level's blocks: the first block of the up path that ends by doubling the side closes the lowest level."""
+    count = _count(tensors, "output_blocks")
+    for number in range(count):
+        if any(f"output_blocks.{number}.{part}.in_layers.0.weight" in tensors for part in (1, 2)):
+            return max(number, 1)
+    return max(count - 1, 1)
+
+
+def _count(tensors: dict[str, Tensor], blocks: str) -> int:
+    found = {match[1] for name in tensors if (match := re.match(rf"{blocks}\.(\d+)\.", name))}
+    return len(found)
+
+
+def _width(tensors: dict[str, Tensor], block: int) -> int:
+    convolution = tensors.get(f"input_blocks.{block}.0.out_layers.3.weight")
+    return 0 if convolution is None else int(convolution.shape[0])
+
+
+def _compared(gammas: Tensor, schedules: Schedules) -> tuple[str, str]:
+    """Which schedule in use is the file's, and a sentence if it is none of them."""
+    stored = gammas.to(torch.float64).flatten().numpy()
+    for phase in ("train", "test"):
+        used = getattr(schedules, phase).gammas()
+        # the file's are float32, in which a gamma near 1 has seven digits
+        if len(used) == len(stored) and np.allclose(stored, used, rtol=1e-3, atol=1e-6):
+            return f"the file's is the {phase} schedule in use", ""
+    told = f"the file's ({len(stored)} steps, gamma from {stored[0]:.6g} to {stored[-1]:.3g}) is not in use"
+    return told, (
+        f"noise schedule: {told}. It was saved for training or for testing: give it with --set "
+        "model.train_noise_steps, _start and _end, or model.test_noise_steps, _start and _end"
+    )

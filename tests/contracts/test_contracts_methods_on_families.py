@@ -1,0 +1,78 @@
+"""Every method on a model of every family: what it trains, and what it leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from families import MODELS
+from tiny_models import changed, draws, pictures, weights_of
+
+from efface.corruptions import parse_corruption
+from efface.generators.base import Generator, Moments, View
+from efface.methods import methods, read_method
+from efface.training.phases import Batch, Training
+
+MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
+every_pair = pytest.mark.parametrize(
+    ("family", "name"), [(family, name) for family in MODELS for name in methods()]
+)
+
+
+def view(generator: Generator, count: int, seed: int) -> View:
+    corruption = parse_corruption("centre:0.5" if generator.takes_holes else "colour")
+    images = pictures(count, seed, size=generator.image_size)
+    return generator.view(images, corruption, draws(count, first=100 * seed))
+
+
+def phases_of(name: str, generator: Generator) -> list[Training]:
+    phases = read_method({"name": name}).phases()
+    return [p for p in phases if isinstance(p, Training) and generator.trained_parameters(p.trained)]
+
+
+@every_pair
+def test_a_step_trains_the_declared_weights_and_nothing_else(family: str, name: str) -> None:
+    generator = MODELS[family]().train()
+    before = weights_of(generator)
+    for phase in phases_of(name, generator):
+        generator.set_trained(phase.trained)
+        if phase.needs_teacher:
+            generator.keep_teacher(phase.trained)
+        views = {"retain": view(generator, 3, 1), "forget": view(generator, 3, 2)}
+        batch = Batch({stream: views[stream] for stream in phase.streams}, MOMENTS)
+        loss = phase.loss(generator, batch)
+        assert loss.total.shape == ()
+        assert loss.total.isfinite()
+        assert all(part.isfinite() and not part.requires_grad for part in loss.parts.values())
+        generator.zero_grad()
+        loss.total.backward()
+        trained = generator.trained_parameters(phase.trained)
+        reached = {n: p for n, p in generator.network.named_parameters() if p.grad is not None}
+        assert set(reached) <= set(trained)
+        assert len(reached) > 0.9 * len(trained), sorted(set(trained) - set(reached))
+        assert all(parameter.grad.isfinite().all() for parameter in reached.values())
+        torch.optim.SGD(trained.values(), lr=1e-3).step()
+        moved = changed(before, weights_of(generator))
+        assert moved
+        assert moved <= {
+            n for p in phases_of(name, generator) for n in generator.trained_parameters(p.trained)
+        }
+
+
+@every_pair
+def test_the_teacher_stays_the_original(family: str, name: str) -> None:
+    generator = MODELS[family]()
+    seen = view(generator, 2, 1)
+    with torch.no_grad():
+        original = generator.encode(seen)
+    for phase in phases_of(name, generator):
+        if not phase.needs_teacher:
+            continue
+        generator.set_trained(phase.trained)
+        generator.keep_teacher(phase.trained)
+        with torch.no_grad():
+            for parameter in generator.trained_parameters(phase.trained).values():
+                parameter.add_(0.1)
+        generator.train()
+        with generator.teacher():
+            taught = generator.encode(seen)
+        assert all(torch.equal(one, other) for one, other in zip(taught, original, strict=True))
