@@ -7,8 +7,10 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test slow lint bench clean
 
+# GENERATOR=mage and GENERATOR=palette show the other families
+GENERATOR ?= mae
 demo: $(INSTALLED)
-	$(BIN)/efface demo --out runs/demo
+	$(BIN)/efface demo --generator $(GENERATOR) --out runs/demo$(if $(filter-out mae,$(GENERATOR)),-$(GENERATOR))
 
 # the whole suite: fast, offline, on two processes of one thread each
 test: $(INSTALLED)
@@ -23,11 +25,14 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# the figures that README and docs quote; about 20 minutes on two cores
+# the figures that README and docs quote; about 40 minutes on two cores
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/unlearning_step.py --mask-ratio 0.75 --batch 8
 	$(BIN)/python benchmarks/unlearning_step.py --mask-ratio 0.25 --batch 8
 	$(BIN)/python benchmarks/caching.py
+	$(BIN)/python benchmarks/mage_step.py
+	$(BIN)/python benchmarks/palette_step.py --size base --pixels 64
+	$(BIN)/python benchmarks/palette_restoring.py --model runs/palette-restoring
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -14,13 +14,12 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import torch
-
 import efface
 from efface.corruptions import parse_corruption
-from efface.evaluation.protocol import view_batches
+from efface.evaluation.fills import fill_errors
 from efface.evaluation.results import find
 from efface.evaluation.settings import EvaluationSettings
+from efface.generators.base import Generator
 from efface.images.cache import PixelCache
 from efface.images.sources import open_images
 from efface.progress import Progress
@@ -32,19 +31,13 @@ BETTER_THAN_MEAN = 0.8
 RETAIN_LOSS = 1.02
 
 
-def mean_fill_error(folder: Path, size: int) -> float:
+def mean_fill_error(folder: Path, generator: Generator) -> float:
     """Hole error of filling the hole with the mean of the visible pixels, on centre crops of all images."""
-    corruption, errors = parse_corruption(CORRUPTION), []
     images = open_images(folder)
-    with tempfile.TemporaryDirectory() as place, PixelCache(place, size) as cache:
+    with tempfile.TemporaryDirectory() as place, PixelCache(place, generator.image_size) as cache:
         cache.add(images)
-        for pixels, draws in view_batches(images, cache, size, EvaluationSettings()):
-            truth = pixels.float() / 255
-            corrupted = corruption.apply(truth, size, draws)
-            known, hole = corrupted.known, corrupted.region
-            mean = (truth * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True)
-            errors.append((((truth - mean) ** 2) * hole).sum((1, 2, 3)) / (hole.sum((1, 2, 3)) * 3))
-    return float(torch.cat(errors).mean())
+        settings = EvaluationSettings()
+        return fill_errors(images, cache, generator, parse_corruption(CORRUPTION), settings)["mean"]
 
 
 def main() -> None:
@@ -58,15 +51,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/against_retraining"))
     options = parser.parse_args()
-    from efface.generators.mae.architecture import SIZES
-
     classes = sorted(path.name for path in options.train.iterdir() if path.is_dir())
     chosen = numpy_draws(options.seed, "forget classes").permutation(len(classes))[: options.forget_classes]
     forget = [f"label:{classes[place]}" for place in sorted(chosen)]
     training = {"batch_size": 64, "learning_rate": 1e-3, "precision": "fp32", "warmup": 0.05}
     progress = Progress.on_terminal()
     common = {
-        "architecture": SIZES[options.size],
+        "architecture": {"size": options.size},
         "training": {**training, "steps": options.training_steps},
         "seed": options.seed,
         # classes hold look-alike pictures; which of them are forgotten is what is measured
@@ -92,7 +83,7 @@ def main() -> None:
     def error(model: str, set_name: str) -> float:
         return find(rows, model, set_name, "hole_mse").value
 
-    mean_fill = mean_fill_error(options.val, original.generator().image_size)
+    mean_fill = mean_fill_error(options.val, original.generator())
     seconds = {
         "training": original.record["durations"]["training"],
         "retraining": retrained.record["durations"]["training"],

@@ -14,8 +14,8 @@ from efface.runs.environment import environment
 RESULTS = Path(__file__).parent / "results"
 
 
-def write_result(name: str, values: dict[str, Any]) -> None:
-    """Write `benchmarks/results/NAME.json` and print the values."""
+def write_result(name: str, values: dict[str, Any], folder: Path | None = None) -> None:
+    """Write `benchmarks/results/NAME.json`, or in another folder, and print the values."""
     machine = environment()
     machine.pop("source")
     result = {
@@ -25,7 +25,9 @@ def write_result(name: str, values: dict[str, Any]) -> None:
         "machine": machine,
         **values,
     }
-    write_json(RESULTS / f"{name}.json", result)
+    folder = folder or RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / f"{name}.json", result)
     for key, value in values.items():
         print(f"{key}: {value}")
 

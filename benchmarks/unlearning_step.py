@@ -27,8 +27,7 @@ from efface.generators.mae.generator import MaeGenerator
 from efface.images.bundled import bundled_photos
 from efface.images.cache import PixelCache
 from efface.methods.generator.encoder_noise import EncoderNoise
-from efface.training.data import pixel_moments
-from efface.training.data import Data
+from efface.training.data import Data, pixel_moments
 from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator, has_bf16
 from efface.training.phases import Batch

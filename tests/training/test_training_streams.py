@@ -35,7 +35,8 @@ def streams(
 
 def same(one: CropBatch, other: CropBatch) -> bool:
     return list(one) == list(other) and all(
-        torch.equal(one[name].images, other[name].images) and one[name].draws == other[name].draws for name in one
+        torch.equal(one[name].images, other[name].images) and one[name].draws == other[name].draws
+        for name in one
     )
 
 

@@ -27,13 +27,16 @@ def family_named(name: str) -> Family:
 
 
 def family_of(settings: ModelSettings) -> Family:
-    """The family of the model that `settings` names; raises `InputError` if it is of none."""
-    if settings.family is not None:
-        return family_named(settings.family)
+    """The family of the model that `settings` names; raises `InputError` if it is of none, or plainly of another."""
+    named = family_named(settings.family) if settings.family is not None else None
     contents = contents_of(settings)
-    for family in FAMILIES.values():
-        if family.recognises(contents):
-            return family
+    found = [family for family in FAMILIES.values() if family.recognises(contents)]
+    if named and found and named not in found:
+        raise InputError(
+            f"model.family is {named.name}, but {settings.path} is a model of the family {found[0].name}: leave it out"
+        )
+    if named or found:
+        return named or found[0]
     known = "\n".join(f"  - {family.name}: {family.summary}" for family in FAMILIES.values())
     raise InputError(
         f"{settings.path} holds {_in_words(contents)}, which is no model that efface knows. Known are\n{known}"

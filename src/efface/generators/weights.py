@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +105,24 @@ def why_unreadable(error: BaseException) -> str:
         return "it is truncated, or no file of weights at all"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return " ".join(line.strip() for line in lines) if lines[0].endswith(":") else lines[0]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the model libraries' notes, warnings and bars off the screen: faults are ours to report."""
+    loaded = (sys.modules.get(f"{library}.utils.logging") for library in ("transformers", "diffusers"))
+    libraries: list[Any] = [library for library in loaded if library]
+    levels = [library.get_verbosity() for library in libraries]
+    bars = [library.is_progress_bar_enabled() for library in libraries]
+    for library in libraries:
+        library.set_verbosity(logging.CRITICAL)
+        library.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for library, level, bar in zip(libraries, levels, bars, strict=True):
+            library.set_verbosity(level)
+            if bar:
+                library.enable_progress_bar()

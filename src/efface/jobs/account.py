@@ -158,11 +158,16 @@ def training_facts(
     settings: TrainingSettings, training: Mapping[str, Any], budget: str | None
 ) -> dict[str, Any]:
     """What the record tells of training: its settings, and what was done in their place."""
+    done = ("steps", "precision", "processes", "seconds_per_step", "resumed_from", "changed_tensors")
+    return {**settings_facts(settings), **{name: training[name] for name in done}, "budget": budget}
+
+
+def settings_facts(settings: TrainingSettings) -> dict[str, Any]:
+    """Training settings without the place of paired pictures."""
     facts = settings.as_dict()
     if settings.corruption:
         facts["corruption"] = parse_corruption(settings.corruption).label
-    done = ("steps", "precision", "processes", "seconds_per_step", "resumed_from", "changed_tensors")
-    return {**facts, **{name: training[name] for name in done}, "budget": budget}
+    return facts
 
 
 def write_evaluation(

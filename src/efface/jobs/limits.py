@@ -39,14 +39,22 @@ def limits_of(facts: Mapping[str, Any], rows: Iterable[Row]) -> list[str]:
 
 
 def _of_first_stage(facts: Mapping[str, Any]) -> list[str]:
-    """What unlearning leaves as it is because it lies before the encoder and behind the decoder."""
+    """What a run leaves as it is because it lies before the encoder and behind the decoder."""
     before, after = facts["model"]["before"], facts["model"]["after"]
-    stages = [model["description"].get("first_stage") for model in (before, after) if model]
-    if not stages or not stages[0] or any(stage["weights"] != stages[0]["weights"] for stage in stages):
+    stage = after["description"].get("first_stage") if after else None
+    if not stage:
+        return []
+    if before:
+        how = "not changed"
+        same = before["description"]["first_stage"]["weights"] == stage["weights"]
+    else:
+        how = "taken over as it was"
+        same = facts["first_stage"]["kept"]
+    if not same:
         return []
     return [
-        f"The {stages[0]['kind']} was not changed. If it was trained on the forgotten images, it may still hold what it "
-        "learnt of them."
+        f"The {stage['kind']} was {how}. If it was trained on the forgotten images, it may still hold what it learnt "
+        "of them."
     ]
 
 

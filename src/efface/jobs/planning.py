@@ -23,7 +23,7 @@ from efface.images.cache import PixelCache, estimate_bytes
 from efface.images.items import ImageSet
 from efface.images.selection import Split, split_images
 from efface.jobs.account import some_images
-from efface.jobs.preparation import Prepared, attempt, open_models, read_pairs, stored_side
+from efface.jobs.preparation import Prepared, attempt, open_models, read_all_pairs, stored_side
 from efface.metrics.extractors import FeatureExtractor
 from efface.metrics.frechet import frechet_refusal
 from efface.progress import Progress
@@ -155,7 +155,8 @@ def _measure(config: RunConfig, prepared: Prepared, found: Plan, working: Path) 
     small = Split(sets["forget"], sets["retain"], sets["neutral"])
     for images in sets.values():
         prepared.cache.add(images, skip_unreadable=config.images.skip_unreadable)
-    sample = replace(prepared, split=small, pairs=read_pairs(prepared.corruption, small, prepared.cache))
+    pairs, training_pairs = read_all_pairs(config, small, prepared.cache)
+    sample = replace(prepared, split=small, pairs=pairs, training_pairs=training_pairs)
     found.risks += generator.risks(some_images(sample, config.evaluation))
     phases = config.method.phases()
     training = next(phase for phase in phases if isinstance(phase, Training))
@@ -173,7 +174,7 @@ def _measure(config: RunConfig, prepared: Prepared, found: Plan, working: Path) 
             prepared.cache,
             prepared.corruption,
             pixel_moments(small.forget, prepared.cache),
-            sample.pairs,
+            sample.training_pairs,
         ),
         # one crop an image: a step is timed with codes at hand where the run will have them
         settings.model_copy(update={"crops_per_image": settings.crops_per_image and 1}),

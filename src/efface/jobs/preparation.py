@@ -33,7 +33,8 @@ STORED_SIDE_RATIO = 256 / 224
 class Prepared:
     """Everything a job works on. Who asked for it closes the cache.
 
-    pairs: for a paired corruption, the id of each image's other picture.
+    pairs: for a paired corruption, the id of each image's other picture; training_pairs: the same for that of
+    training.
     """
 
     generator: Generator
@@ -43,6 +44,7 @@ class Prepared:
     extractor: FeatureExtractor
     retrained: Generator | None
     pairs: Mapping[str, str] | None = None
+    training_pairs: Mapping[str, str] | None = None
 
     @property
     def sets(self) -> Mapping[SetName, ImageSet]:
@@ -72,8 +74,8 @@ def prepare(
         progress,
     )
     corruption = parse_corruption(config.corruption)
-    pairs = read_pairs(corruption, split, cache)
-    return Prepared(generator, corruption, split, cache, extractor, retrained, pairs)
+    pairs, training_pairs = read_all_pairs(config, split, cache)
+    return Prepared(generator, corruption, split, cache, extractor, retrained, pairs, training_pairs)
 
 
 def open_models(
@@ -139,6 +141,16 @@ def read_pairs(corruption: Corruption, split: Split, cache: PixelCache) -> dict[
         return None
     images = split.forget.union(split.retain).union(split.neutral)
     return open_pairs(corruption.source, images, cache)
+
+
+def read_all_pairs(
+    config: RunConfig, split: Split, cache: PixelCache
+) -> tuple[dict[str, str] | None, dict[str, str] | None]:
+    """The pairs of the run's corruption and those of the one that it trains with."""
+    asked = parse_corruption(config.corruption)
+    trained = parse_corruption(config.training.corruption) if config.training.corruption else asked
+    pairs = read_pairs(asked, split, cache)
+    return pairs, pairs if trained == asked else read_pairs(trained, split, cache)
 
 
 def batch_faults(config: RunConfig, processes: int) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from efface.corruptions import parse_corruption
+from efface.corruptions import Corruption, parse_corruption
 from efface.errors import Faults, InputError
 from efface.evaluation.results import SetName
 from efface.generators import load_generator
@@ -27,11 +27,12 @@ from efface.jobs.account import (
     only_retain_images,
     refuse_other_images,
     save_model,
+    settings_facts,
     split_facts,
     training_facts,
 )
 from efface.jobs.frame import begin, conclude, run_folder
-from efface.jobs.preparation import attempt, stored_side
+from efface.jobs.preparation import attempt, read_pairs, stored_side
 from efface.methods.generator.retrain import from_scratch
 from efface.progress import Progress
 from efface.runs.config import TrainConfig
@@ -73,7 +74,7 @@ def train(config: TrainConfig, out: Path, progress: Progress | None = None) -> T
             return TrainResult(run.path, read_record(run.path))
         began = time.monotonic()
         with accelerator.main_process_first():
-            generator, cache, split = _prepare(config, run, accelerator.num_processes, spoken)
+            generator, cache, split, pairs = _prepare(config, run, accelerator.num_processes, spoken)
         if first and not run.finished("preparation"):
             begin(run)
             run.finish("preparation", _preparation(config, run, split, time.monotonic() - began))
@@ -83,7 +84,7 @@ def train(config: TrainConfig, out: Path, progress: Progress | None = None) -> T
             report = Trainer(
                 generator,
                 list(from_scratch(not config.keep_first_stage, config.first_stage)),
-                Data({"retain": split.retain}, cache, generator.training_corruption, _no_moments()),
+                Data({"retain": split.retain}, cache, generator.training_corruption, _no_moments(), pairs),
                 config.training,
                 config.seed,
                 accelerator,
@@ -107,18 +108,21 @@ def train(config: TrainConfig, out: Path, progress: Progress | None = None) -> T
 
 def _prepare(
     config: TrainConfig, run: RunFolder, processes: int, progress: Progress
-) -> tuple[Generator, PixelCache, Split]:
+) -> tuple[Generator, PixelCache, Split, Mapping[str, str] | None]:
     with Faults("this training cannot start") as faults:
         generator = attempt(lambda: new_generator(config), faults)
-        if generator and config.training.corruption:
-            corruption = parse_corruption(config.training.corruption)
-            attempt(lambda: generator.check_corruption(corruption), faults)
+        corruption = None
+        if generator:
+            corruption = attempt(lambda: _training_corruption(config, generator), faults)
+            if config.first_stage.corruption not in (None, config.training.corruption):
+                faults.add("first_stage.corruption: a tokenizer or VAE sees whole pictures; leave it out")
         for name, settings in (("training", config.training), ("first_stage", config.first_stage)):
             try:
                 per_stream(settings.batch_size, 1, processes)
             except ValueError as error:
                 faults.add(f"{name}.batch_size: {error}")
     assert generator is not None
+    assert corruption is not None
     cache = PixelCache(run.work / "cache", config.stored_side or stored_side(generator.image_size))
     try:
         split = _split(config, cache, progress)
@@ -126,7 +130,16 @@ def _prepare(
         progress.finish_counting()
     for note in split.notes:
         progress.say(f"note: {note}")
-    return generator, cache, split
+    pairs = read_pairs(corruption, Split(ImageSet(), split.retain, ImageSet()), cache)
+    return generator, cache, split, pairs
+
+
+def _training_corruption(config: TrainConfig, generator: Generator) -> Corruption:
+    """What the model is shown; raises `InputError` if it cannot be."""
+    text = config.training.corruption
+    corruption = parse_corruption(text) if text else generator.training_corruption
+    generator.check_corruption(corruption)
+    return corruption
 
 
 def new_generator(config: TrainConfig) -> Generator:
@@ -134,6 +147,11 @@ def new_generator(config: TrainConfig) -> Generator:
     if config.like is None:
         return family_named(config.generator).new(config.architecture, config.seed)
     generator = load_generator(config.like)
+    if generator.family != config.generator:
+        raise InputError(
+            f"generator: {config.generator} is asked for, but {config.like.path} is of the family {generator.family}: "
+            "leave one of them out"
+        )
     if config.keep_first_stage and generator.first_stage_digest() is None:
         raise InputError(f"keep_first_stage: {config.like.path} has no first stage")
     generator.reinitialise(config.seed, config.keep_first_stage)
@@ -205,10 +223,8 @@ def _first_stage(config: TrainConfig, after: Mapping[str, Any]) -> dict[str, Any
     """How the first stage came about; None for a model without."""
     if first_stage_of(after) is None:
         return None
-    return {
-        "kept": config.keep_first_stage,
-        "training": None if config.keep_first_stage else config.first_stage.as_dict(),
-    }
+    training = None if config.keep_first_stage else settings_facts(config.first_stage)
+    return {"kept": config.keep_first_stage, "training": training}
 
 
 def _no_moments() -> Moments:

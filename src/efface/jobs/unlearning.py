@@ -150,7 +150,7 @@ class _Run:
         report = Trainer(
             generator,
             config.method.phases(),
-            Data(sets, prepared.cache, prepared.corruption, moments, prepared.pairs),
+            Data(sets, prepared.cache, prepared.corruption, moments, prepared.training_pairs),
             config.training,
             config.seed,
             self.accelerator,

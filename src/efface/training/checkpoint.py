@@ -27,7 +27,7 @@ class Checkpoint:
     """The state of a run between two steps.
 
     phase: index of the phase under way; step: its finished steps; steps: how many it will have;
-    average: the running average of its weights, if it keeps one.
+    average: the running average of its weights, if it keeps one; steps_before: those of the phases before it.
     """
 
     config_digest: str
@@ -39,6 +39,7 @@ class Checkpoint:
     random_states: dict[str, Any]
     seconds: float
     average: dict[str, Tensor] = field(default_factory=dict)
+    steps_before: int = 0
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:

@@ -61,26 +61,30 @@ def keep_codes(
     folder.mkdir(parents=True, exist_ok=True)
     file, note = folder / f"{digest[:16]}.npy", folder / f"{digest[:16]}.json"
     places = [(id_, crop) for id_ in ids for crop in range(crops)]
-    values, done = _opened(file, note, len(places), _codes(generator, cropper, places[:1]))
+    values, done = _opened(file, note)
     with progress.task("codes", len(places), done) as task:
         for number, first in enumerate(range(done, len(places), BATCH)):
             some = places[first : first + BATCH]
-            values[first : first + len(some)] = _codes(generator, cropper, some)
+            codes = _codes(generator, cropper, some)
+            if values is None:
+                shape = (len(places), *codes.shape[1:])
+                values = np.lib.format.open_memmap(file, mode="w+", dtype=codes.dtype, shape=shape)
+            values[first : first + len(some)] = codes
             if number % FLUSH_EVERY == 0:
                 values.flush()
                 write_json(note, {"done": first + len(some)})
             task.advance(len(some))
+    assert values is not None
     values.flush()
     write_json(note, {"done": len(places)})
     return Codes(values, {id_: row for row, id_ in enumerate(ids)}, crops)
 
 
-def _opened(file: Path, note: Path, count: int, example: npt.NDArray[Any]) -> tuple[np.memmap[Any, Any], int]:
-    """The file of codes and how many of them it holds already."""
+def _opened(file: Path, note: Path) -> tuple[np.memmap[Any, Any] | None, int]:
+    """The file of codes, if it was begun, and how many of them it holds already."""
     if file.exists() and note.exists():
         return np.lib.format.open_memmap(file, mode="r+"), int(json.loads(note.read_text())["done"])
-    shape = (count, *example.shape[1:])
-    return np.lib.format.open_memmap(file, mode="w+", dtype=example.dtype, shape=shape), 0
+    return None, 0
 
 
 def _codes(generator: Generator, cropper: Cropper, places: list[tuple[str, int]]) -> npt.NDArray[Any]:

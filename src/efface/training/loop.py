@@ -140,9 +140,14 @@ class Trainer:
     def _resume(self) -> Checkpoint | None:
         checkpoint = load_checkpoint(self.folder, self.config_digest) if self.folder else None
         if checkpoint:
+            for phase in self.phases[: checkpoint.phase]:
+                if isinstance(phase, Edit):
+                    # it may have changed more than weights, as the scale of a new first stage's codes
+                    phase.apply(self.generator, self.seed)
             state = self.generator.network.state_dict()
             self.generator.network.load_state_dict({**state, **checkpoint.weights})
             self.seconds, self.resumed_from = checkpoint.seconds, checkpoint.step
+            self._done_steps = checkpoint.steps_before
             self.progress.say(f"continuing at step {checkpoint.step} of {checkpoint.steps}")
         return checkpoint
 
@@ -287,6 +292,7 @@ class Trainer:
                     random_states(),
                     self.seconds,
                     step.average.state() if step.average else {},
+                    self._done_steps,
                 ),
             )
         self.accelerator.wait_for_everyone()

@@ -23,11 +23,11 @@ from efface.generators.latent.factors import (
     without_factors,
 )
 from efface.generators.latent.family import NAME
-from efface.generators.latent.folder import INDEX, PIPELINES, Parts, patterns, quiet, read_parts
+from efface.generators.latent.folder import INDEX, PIPELINES, Parts, patterns, read_parts
 from efface.generators.latent.generator import LatentGenerator, Surroundings
 from efface.generators.latent.network import UNET, VAE, LatentNetwork
 from efface.generators.settings import ModelSettings
-from efface.generators.weights import UNREADABLE, why_unreadable
+from efface.generators.weights import UNREADABLE, quiet, why_unreadable
 
 USE = "efface.json"
 """How the model was used, beside the pipeline: diffusers has no place for the prompt."""
@@ -118,6 +118,7 @@ def save(generator: LatentGenerator, folder: Path, kind: Literal["full", "delta"
                 library = type(part).__module__.split(".", 1)[0]
                 index[name] = [library, type(part).__name__]
                 part.save_pretrained(folder / name)
+                _forget_origin(folder / name)
     index["scheduler"] = ["diffusers", about.scheduler.get("_class_name", SCHEDULE["_class_name"])]
     write_json(folder / "scheduler" / "scheduler_config.json", about.scheduler)
     write_json(folder / USE, _use(generator))
@@ -127,6 +128,15 @@ def save(generator: LatentGenerator, folder: Path, kind: Literal["full", "delta"
         "image_encoder": [None, None],
     }
     write_json(folder / INDEX, {**index, "requires_safety_checker": False})
+
+
+def _forget_origin(folder: Path) -> None:
+    """Take out of a saved part's settings where on this machine it was opened."""
+    for file in folder.glob("*config.json"):
+        values = _read_json(file)
+        kept = {key: value for key, value in values.items() if key not in ("_name_or_path", "name_or_path")}
+        if kept != values:
+            write_json(file, kept)
 
 
 def _save_delta(generator: LatentGenerator, folder: Path) -> None:

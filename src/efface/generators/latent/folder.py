@@ -7,24 +7,19 @@ code of its own is refused, and so are weights that are not safetensors.
 from __future__ import annotations
 
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
-import transformers
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from efface.errors import Faults, InputError
 from efface.generators.latent import halves
 from efface.generators.latent.network import UNET, VAE, LatentNetwork
 from efface.generators.sampling import ORDERS, Sampler, make_scheduler
-from efface.generators.weights import UNREADABLE, check_fit, why_unreadable
+from efface.generators.weights import UNREADABLE, check_fit, quiet, why_unreadable
 
 INDEX = "model_index.json"
 CLASSES = {
@@ -90,26 +85,6 @@ def patterns() -> list[str]:
     ]
     configs = [f"{name}/config.json" for name in NETWORKS]
     return [INDEX, *configs, *weights, "tokenizer/*.json", "tokenizer/*.txt", "scheduler/*.json"]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the libraries' notes and bars off the screen: faults are ours to report."""
-    libraries: tuple[Any, ...] = (diffusers.utils.logging, transformers.utils.logging)
-    levels = [library.get_verbosity() for library in libraries]
-    bars = [library.is_progress_bar_enabled() for library in libraries]
-    for library in libraries:
-        library.set_verbosity(logging.CRITICAL)
-        library.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for library, level, bar in zip(libraries, levels, bars, strict=True):
-            library.set_verbosity(level)
-            if bar:
-                library.enable_progress_bar()
 
 
 def _settings(file: Path, faults: Faults) -> dict[str, Any]:

@@ -7,14 +7,10 @@ names of the release were read off facebookresearch/mae checkpoints; no code of 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
@@ -24,7 +20,7 @@ from efface.files import sha256_of_file, write_json
 from efface.generators.mae.architecture import MaeArchitecture
 from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
 from efface.generators.settings import Architecture, ModelSettings
-from efface.generators.weights import SHOWN_TENSORS, UNREADABLE, check_fit, read_pickle, why_unreadable
+from efface.generators.weights import SHOWN_TENSORS, UNREADABLE, check_fit, quiet, read_pickle, why_unreadable
 
 # widths of the released networks and their heads: ViT-B, ViT-L, ViT-H, and the common decoder
 ENCODER_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
@@ -71,7 +67,7 @@ def save(generator: MaeGenerator, folder: Path) -> None:
     config = generator.network.config
     used, config.mask_ratio = config.mask_ratio, generator.mask_ratio
     try:
-        with _quiet():
+        with quiet():
             generator.network.save_pretrained(folder)
     finally:
         config.mask_ratio = used
@@ -172,7 +168,7 @@ def _load_transformers(settings: ModelSettings) -> tuple[ViTMAEForPreTraining, d
     local = Path(settings.path).is_dir()
     where: dict[str, Any] = {"revision": settings.revision or "main", "local_files_only": local}
     try:
-        with _quiet():
+        with quiet():
             config = ViTMAEConfig.from_pretrained(settings.path, **where)
             _check_architecture(config)
             network, report = _from_pretrained(
@@ -240,7 +236,7 @@ def _renamed_in_block(part: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
 
 
 def _filled(config: ViTMAEConfig, weights: dict[str, Tensor], where: str) -> ViTMAEForPreTraining:
-    with _quiet():
+    with quiet():
         network, report = _from_pretrained(
             None, config=config, state_dict=weights, output_loading_info=True, ignore_mismatched_sizes=True
         )
@@ -315,18 +311,3 @@ def _three(value: Any) -> tuple[float, ...]:
 
 def _blocks(released: dict[str, Tensor], prefix: str) -> int:
     return 1 + max(int(name.split(".")[1]) for name in released if name.startswith(prefix + "."))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and load report off the screen: faults are ours to report."""
-    level = transformers.logging.get_verbosity()
-    bars = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity(logging.CRITICAL)
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(level)
-        if bars:
-            transformers.logging.enable_progress_bar()

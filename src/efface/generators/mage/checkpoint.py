@@ -5,14 +5,11 @@ Pickles are read with `weights_only=True`; a file that asks for anything else is
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -34,7 +31,7 @@ from efface.generators.mage.released import (
     tokenizer_sizes,
 )
 from efface.generators.settings import Architecture, ModelSettings
-from efface.generators.weights import UNREADABLE, check_fit, read_pickle, state_dict, why_unreadable
+from efface.generators.weights import UNREADABLE, check_fit, quiet, read_pickle, state_dict, why_unreadable
 
 TABLE, OUTPUT_TABLE = "encoder.embedding.tokens.weight", "decoder.head.table"
 
@@ -71,7 +68,7 @@ def new(architecture: Architecture, seed: int) -> MageGenerator:
 def save(generator: MageGenerator, folder: Path) -> None:
     """A folder that `MageModel.from_pretrained` opens, tokenizer included."""
     folder.mkdir(parents=True, exist_ok=True)
-    with _quiet():
+    with quiet():
         generator.network.save_pretrained(folder)
 
 
@@ -116,7 +113,7 @@ def _load_folder(settings: ModelSettings) -> tuple[MageModel, dict[str, Any]]:
     local = Path(settings.path).is_dir()
     where: dict[str, Any] = {"revision": settings.revision or "main", "local_files_only": local}
     try:
-        with _quiet():
+        with quiet():
             config = MageConfig.from_pretrained(settings.path, **where)
             loaded: Any = MageModel.from_pretrained(
                 settings.path,
@@ -203,18 +200,3 @@ def _check_tensors(where: str, given: Mapping[str, Tensor], wanted: Mapping[str,
             if given[name].shape != wanted[name].shape
         ],
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and load report off the screen: faults are ours to report."""
-    level = transformers.logging.get_verbosity()
-    bars = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity(logging.CRITICAL)
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(level)
-        if bars:
-            transformers.logging.enable_progress_bar()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from efface.generators.families import Contents, Family
+from efface.generators.families import Contents, Demo, Family
 from efface.generators.mage.architecture import SIZES, MageArchitecture
 from efface.generators.mage.options import MageOptions
+
+SMALL = {"crop_scale": [0.5, 1.0], "precision": "fp32"}
 
 
 def recognises(contents: Contents) -> bool:
@@ -25,4 +27,11 @@ FAMILY = Family(
     recognises=recognises,
     training={"learning_rate": 1e-3},
     first_stage={"learning_rate": 2e-3, "weight_decay": 0.0, "clip": 1.0},
+    demo=Demo(
+        first_stage={"steps": 500, "batch_size": 16, "learning_rate": 2e-3, **SMALL},
+        training={"steps": 1200, "batch_size": 32, "learning_rate": 1e-3, "crops_per_image": 64, **SMALL},
+        unlearning={"steps": 150, "batch_size": 32, "learning_rate": 1e-3, "crops_per_image": 64, **SMALL},
+        # a small model is surer than its tokens' spread says: hardly any randomness restores best
+        evaluation={"crops_per_image": 8, "sampler": "confidence:8,0.5,0"},
+    ),
 )

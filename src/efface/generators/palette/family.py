@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from efface.generators.families import Contents, Family
+from efface.generators.families import Contents, Demo, Family
 from efface.generators.palette.architecture import SIZES, PaletteArchitecture
 from efface.generators.palette.options import PaletteOptions
 
 RELEASED = ("input_blocks.0.0.weight", "cond_embed.0.weight")
+
+SMALL = {"crop_scale": [0.5, 1.0], "precision": "fp32", "weight_decay": 0.0}
 
 
 def recognises(contents: Contents) -> bool:
@@ -30,4 +32,9 @@ FAMILY = Family(
     module="efface.generators.palette.checkpoint",
     recognises=recognises,
     training={"learning_rate": 5e-4, "weight_decay": 0.0},
+    demo=Demo(
+        training={"steps": 900, "batch_size": 16, "learning_rate": 1e-3, "average": 0.99, **SMALL},
+        unlearning={"steps": 100, "batch_size": 16, "learning_rate": 5e-4, **SMALL},
+        evaluation={"crops_per_image": 4},
+    ),
 )

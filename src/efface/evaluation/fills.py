@@ -1,0 +1,83 @@
+"""What a hole can be filled with that needs no model: the mark that a model has to clear to be worth a study.
+
+A model that restores no better than the mean of what is visible, or than the nearest visible pixels, has learnt
+nothing that could be forgotten, and figures about its forgetting would be figures about noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from efface.corruptions import Corruption
+from efface.evaluation.protocol import view_batches
+from efface.evaluation.settings import EvaluationSettings
+from efface.generators.base import Generator
+from efface.images.cache import PixelCache
+from efface.images.items import ImageSet
+from efface.metrics.image_error import hole_mse
+
+CLEARLY = 0.2
+"""By which share of a fill's error a model has to be better than it."""
+
+
+def mean_fill(images: Tensor, known: Tensor) -> Tensor:
+    """`images` `[B, 3, H, W]` with what is not `known` `[B, 1, H, W]` in each channel's mean of what is."""
+    seen = known.float()
+    mean = (images * seen).sum(dim=(2, 3), keepdim=True) / seen.sum(dim=(2, 3), keepdim=True)
+    return torch.where(known, images, mean)
+
+
+def nearest_fill(images: Tensor, known: Tensor) -> Tensor:
+    """`images` `[B, 3, H, W]` with each hidden pixel in the colour of the nearest known one (Euclidean)."""
+    filled = torch.empty_like(images)
+    for place, (image, mask) in enumerate(zip(images, known[:, 0].cpu().numpy(), strict=True)):
+        rows, columns = distance_transform_edt(~mask, return_distances=False, return_indices=True)
+        filled[place] = image[:, torch.from_numpy(rows), torch.from_numpy(columns)]
+    return filled
+
+
+FILLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mean": mean_fill, "nearest": nearest_fill}
+
+
+@dataclass(frozen=True)
+class Strength:
+    """A model's hole error beside that of each fill, on images that it never saw.
+
+    Errors are mean squared errors in the hole, over images; pixels in [0, 1].
+    """
+
+    error: float
+    fills: Mapping[str, float]
+
+    @property
+    def sufficient(self) -> bool:
+        """Whether the model is clearly better than every fill."""
+        return all(self.error <= (1 - CLEARLY) * fill for fill in self.fills.values())
+
+    def __str__(self) -> str:
+        beside = ", ".join(f"{name} {error:.4f}" for name, error in self.fills.items())
+        verdict = "strong enough" if self.sufficient else f"not {CLEARLY:.0%} better than every fill: too weak"
+        return f"error {self.error:.4f}; filled with {beside}: {verdict}"
+
+
+def fill_errors(
+    images: ImageSet,
+    cache: PixelCache,
+    generator: Generator,
+    corruption: Corruption,
+    settings: EvaluationSettings,
+) -> dict[str, float]:
+    """The mean hole error of each fill over the evaluation's views of `images`, as `generator` is shown them."""
+    errors: dict[str, list[Tensor]] = {name: [] for name in FILLS}
+    for crops in view_batches(images, cache, generator.image_size, settings):
+        pictures = crops.images.float() / 255
+        seen = corruption.apply(pictures, generator.grid, crops.draws)
+        for name, fill in FILLS.items():
+            errors[name].append(hole_mse(fill(pictures, seen.known), pictures, seen.region))
+    return {name: float(np.mean(torch.cat(values).double().numpy())) for name, values in errors.items()}
