@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from families import MODELS, TEXTS, Case, cases, takes
@@ -9,6 +11,7 @@ from tiny_models import draws, pictures
 
 from efface.corruptions import CORRUPTIONS, parse_corruption
 from efface.errors import InputError
+from efface.generators import load_generator
 from efface.generators.base import Moments, View
 from efface.generators.registry import FAMILIES
 
@@ -189,3 +192,14 @@ def test_samplers_are_named_and_unknown_ones_refused(name: str) -> None:
     assert own is None or generator.sampler_name(own) == own
     with pytest.raises(InputError, match="sampler 'no-such'"):
         generator.sampler_name("no-such")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_saved_model_remembers_what_it_was_trained_with(name: str, tmp_path: Path) -> None:
+    generator = MODELS[name]()
+    usual = generator.training_corruption
+    generator.save(tmp_path / "usual")
+    assert load_generator(str(tmp_path / "usual")).training_corruption == usual
+    generator.trained_with = parse_corruption("centre:0.25" if generator.takes_holes else "jpeg:20")
+    generator.save(tmp_path / "other")
+    assert load_generator(str(tmp_path / "other")).training_corruption == generator.trained_with

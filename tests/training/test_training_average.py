@@ -14,6 +14,7 @@ from efface.errors import Stopped
 from efface.methods import read_method
 from efface.methods.generator.retrain import from_scratch
 from efface.training.data import Data
+from efface.training.settings import Budget
 from efface.training.step import Average
 
 
@@ -72,3 +73,9 @@ def test_a_phase_may_have_settings_of_its_own(data: Data) -> None:
     (phase,) = from_scratch(False)
     own = type(phase)(phase.name, phase.loss, phase.streams, phase.trained, settings=settings(steps=3))
     assert trainer(tiny(), [own], data, asked=settings(steps=8)).run().steps == 3
+
+
+def test_a_budget_of_steps_is_shared_by_the_phases(data: Data) -> None:
+    (phase,) = from_scratch(False)
+    twice = [phase, type(phase)("again", phase.loss, phase.streams, phase.trained)]
+    assert trainer(tiny(), list(twice), data, budget=Budget(steps=6)).run().steps == 6

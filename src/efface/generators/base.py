@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from efface.corruptions import Corrupted, Corruption
 from efface.errors import InputError
+from efface.files import write_json
+from efface.generators.families import TRAINING_NOTE
 from efface.generators.settings import NoiseKind
 from efface.randomness import Draws
 
@@ -74,6 +76,8 @@ class Generator(nn.Module, ABC):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        # what the model was trained with, where that is another than the family's usual corruption
+        self.trained_with: Corruption | None = None
         # in a tuple, so that the teacher is no submodule: never trained, saved, moved to train mode
         self._teacher: tuple[nn.Module, ...] = ()
         self._in_teacher = False
@@ -92,8 +96,8 @@ class Generator(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def training_corruption(self) -> Corruption:
-        """The corruption of the model's own pre-training."""
+    def usual_corruption(self) -> Corruption:
+        """The corruption that models of the family are trained with."""
 
     @abstractmethod
     def make_view(
@@ -242,6 +246,17 @@ class Generator(nn.Module, ABC):
         if codes is not None:
             codes = codes.to(self.device, non_blocking=True)
         return self.make_view(images, corruption, corrupted, draws, codes)
+
+    @property
+    def training_corruption(self) -> Corruption:
+        """The corruption of the model's own training."""
+        return self.trained_with or self.usual_corruption
+
+    def save(self, folder: Path) -> None:
+        """`save_pretrained`, with a note of the training's corruption beside it where it is not the usual one."""
+        self.save_pretrained(folder)
+        if self.trained_with is not None:
+            write_json(folder / TRAINING_NOTE, {"corruption": str(self.trained_with)})
 
     @property
     def device(self) -> torch.device:

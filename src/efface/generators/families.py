@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from efface.corruptions import Corruption, parse_corruption
+from efface.errors import InputError
 from efface.generators.settings import Architecture, ModelSettings
 from efface.settings import Settings
 
 if TYPE_CHECKING:
     from efface.generators.base import Generator
+
+TRAINING_NOTE = "efface_training.json"
+"""A file beside a model that efface trained: with which corruption, where it is not the family's usual one."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,21 @@ class Family:
 
     def load(self, settings: ModelSettings) -> Generator:
         """Open a trained model; raises `InputError` with every fault found."""
-        return cast("Generator", import_module(self.module).load(settings))
+        generator = cast("Generator", import_module(self.module).load(settings))
+        note = Path(settings.path) / TRAINING_NOTE
+        if note.is_file():
+            generator.trained_with = _noted(note)
+        return generator
 
     def new(self, architecture: Architecture, seed: int) -> Generator:
         """An untrained model. The global random state is left as it was."""
         return cast("Generator", import_module(self.module).new(architecture, seed))
+
+
+def _noted(note: Path) -> Corruption:
+    try:
+        return parse_corruption(json.loads(note.read_text(encoding="utf-8"))["corruption"])
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+        raise InputError(
+            f"{note} cannot be read: {error}. Remove it if the model was trained as usual"
+        ) from None

@@ -201,7 +201,7 @@ def save_model(generator: Generator, folder: Path) -> None:
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with system_errors(folder.parent):
-        generator.save_pretrained(temporary)
+        generator.save(temporary)
     for path in temporary.rglob("*"):
         if path.is_file():
             with open(path, "rb+") as file:

@@ -74,7 +74,9 @@ def train(config: TrainConfig, out: Path, progress: Progress | None = None) -> T
             return TrainResult(run.path, read_record(run.path))
         began = time.monotonic()
         with accelerator.main_process_first():
-            generator, cache, split, pairs = _prepare(config, run, accelerator.num_processes, spoken)
+            generator, corruption, cache, split, pairs = _prepare(
+                config, run, accelerator.num_processes, spoken
+            )
         if first and not run.finished("preparation"):
             begin(run)
             run.finish("preparation", _preparation(config, run, split, time.monotonic() - began))
@@ -94,6 +96,9 @@ def train(config: TrainConfig, out: Path, progress: Progress | None = None) -> T
                 progress=spoken,
             ).run()
             if first:
+                if config.training.corruption and not corruption.paired:
+                    # a pair's place is a path, which a model does not carry
+                    generator.trained_with = corruption
                 save_model(generator, run.model)
                 after = {**model_facts(generator), "files": file_digests(run.model)}
                 changed = len(generator.trained_parameters("all"))
@@ -108,7 +113,7 @@ def train(config: TrainConfig, out: Path, progress: Progress | None = None) -> T
 
 def _prepare(
     config: TrainConfig, run: RunFolder, processes: int, progress: Progress
-) -> tuple[Generator, PixelCache, Split, Mapping[str, str] | None]:
+) -> tuple[Generator, Corruption, PixelCache, Split, Mapping[str, str] | None]:
     with Faults("this training cannot start") as faults:
         generator = attempt(lambda: new_generator(config), faults)
         corruption = None
@@ -131,7 +136,7 @@ def _prepare(
     for note in split.notes:
         progress.say(f"note: {note}")
     pairs = read_pairs(corruption, Split(ImageSet(), split.retain, ImageSet()), cache)
-    return generator, cache, split, pairs
+    return generator, corruption, cache, split, pairs
 
 
 def _training_corruption(config: TrainConfig, generator: Generator) -> Corruption:

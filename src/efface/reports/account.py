@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from efface.corruptions import CORRUPTIONS
+from efface.generators.registry import FAMILIES
 from efface.reports.run_files import RunFiles
 from efface.reports.wording import counted, duration, moment, name_of, setting
 
@@ -61,7 +62,7 @@ def asked(files: RunFiles) -> list[Fact]:
 def done(files: RunFiles) -> list[Fact]:
     """How it was done: method, training, time, seeds."""
     record, training, seeds = files.record, files.section("training"), files.section("seeds")
-    facts = _method(files.section("method"))
+    facts = [*_model(files.section("model")), *_method(files.section("method"))]
     if training:
         steps = [f"{phase.phase}: {counted(phase.planned or 0, 'step')} planned" for phase in files.phases]
         facts.append(
@@ -205,6 +206,18 @@ def _method(method: Mapping[str, Any]) -> list[Fact]:
 
 def _named(settings: Mapping[str, Any]) -> list[str]:
     return [f"{name_of(name)}: {setting(value)}" for name, value in settings.items()]
+
+
+def _model(models: Mapping[str, Any]) -> list[Fact]:
+    """Which family the model is of, and how large it is."""
+    described = (models.get("before") or models.get("after") or {}).get("description") or {}
+    family = FAMILIES.get(str(described.get("family")))
+    if family is None:
+        return []
+    size = f"{described['parameters']:,} parameters, " if "parameters" in described else ""
+    stage = described.get("first_stage")
+    lines = [f"{family.name}: {family.summary.partition(' (')[0]}; {size}{described.get('image_size')} px"]
+    return [Fact("Model", [*lines, f"behind and before it: {stage['kind']}"] if stage else lines)]
 
 
 def _precision(training: Mapping[str, Any]) -> str:

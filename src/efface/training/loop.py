@@ -241,13 +241,13 @@ class Trainer:
         return (stop.asked or "a signal to another process") if anyone.item() else None
 
     def _steps(self, step: Step) -> int:
+        sharing = sum(isinstance(phase, Training) and self._has_work(phase) for phase in self.phases)
         if self.budget.steps is not None:
-            return self.budget.steps
+            return max(1, self.budget.steps // sharing)
         if self.budget.seconds is None:
             return step.settings.steps
         seconds = torch.tensor(self._timed(step, TIMED_STEPS), device=self.accelerator.device)
         slowest = float(self.accelerator.gather(seconds.unsqueeze(0)).max())
-        sharing = sum(isinstance(phase, Training) and self._has_work(phase) for phase in self.phases)
         steps = max(1, int(self.budget.seconds / sharing / slowest))
         self.progress.say(f"{slowest:.3f} s a step: the budget allows {steps} steps")
         self.progress.log("budget", seconds=self.budget.seconds, seconds_per_step=slowest, steps=steps)

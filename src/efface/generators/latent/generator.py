@@ -121,7 +121,7 @@ class LatentGenerator(Generator):
         return self.grid * self.network.reduction
 
     @property
-    def training_corruption(self) -> Corruption:
+    def usual_corruption(self) -> Corruption:
         return parse_corruption(TRAINING_CORRUPTIONS[self.kind])
 
     @property

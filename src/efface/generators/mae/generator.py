@@ -104,7 +104,7 @@ class MaeGenerator(Generator):
         return self.image_size // self.patch_size
 
     @property
-    def training_corruption(self) -> Corruption:
+    def usual_corruption(self) -> Corruption:
         return RandomPatches(self.mask_ratio)
 
     def check_corruption(self, corruption: Corruption) -> None:

@@ -93,7 +93,7 @@ class MageGenerator(Generator):
         return self.config.grid
 
     @property
-    def training_corruption(self) -> Corruption:
+    def usual_corruption(self) -> Corruption:
         return MaskRates(self.config.mask_rate_least, self.config.mask_rate_most)
 
     def codes(self, images: Tensor) -> Tensor:

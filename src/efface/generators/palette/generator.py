@@ -94,7 +94,7 @@ class PaletteGenerator(Generator):
         return math.gcd(self.image_size, BLOCKS)
 
     @property
-    def training_corruption(self) -> Corruption:
+    def usual_corruption(self) -> Corruption:
         """A box and brush strokes, the released training's `hybrid` mask."""
         return parse_corruption("box-brush")
 
