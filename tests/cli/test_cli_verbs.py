@@ -14,7 +14,19 @@ from run_fixtures import CommandLine
 from efface.errors import EXIT_CODES
 from efface.methods import methods
 
-VERBS = ("demo", "split", "plan", "train", "unlearn", "evaluate", "report", "verify", "purge", "list")
+VERBS = (
+    "demo",
+    "split",
+    "plan",
+    "train",
+    "unlearn",
+    "evaluate",
+    "score",
+    "report",
+    "verify",
+    "purge",
+    "list",
+)
 
 HEAVY = """
 import sys

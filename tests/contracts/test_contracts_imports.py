@@ -6,6 +6,7 @@ import sys
 MODULES = [
     "efface",
     "efface.corruptions",
+    "efface.forgetting.comparison",
     "efface.generators",
     "efface.generators.mae.architecture",
     "efface.generators.registry",

@@ -17,6 +17,7 @@ from efface.cli.listing import list_
 from efface.cli.plan import plan
 from efface.cli.purge import purge
 from efface.cli.report import report
+from efface.cli.score import score
 from efface.cli.split import split
 from efface.cli.train import train
 from efface.cli.unlearn import unlearn
@@ -57,6 +58,7 @@ for name, verb in (
     ("train", train),
     ("unlearn", unlearn),
     ("evaluate", evaluate),
+    ("score", score),
     ("report", report),
     ("verify", verify),
     ("purge", purge),

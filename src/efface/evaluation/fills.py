@@ -62,7 +62,9 @@ class Strength:
 
     def __str__(self) -> str:
         beside = ", ".join(f"{name} {error:.4f}" for name, error in self.fills.items())
-        verdict = "strong enough" if self.sufficient else f"not {CLEARLY:.0%} better than every fill: too weak"
+        verdict = (
+            "strong enough" if self.sufficient else f"not {CLEARLY:.0%} better than every fill: too weak"
+        )
         return f"error {self.error:.4f}; filled with {beside}: {verdict}"
 
 

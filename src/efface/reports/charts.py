@@ -72,7 +72,7 @@ def loss_charts(phase: Steps, place: int) -> list[Chart]:
 
 
 def _error_chart(title: str, rows: Sequence[Row], widest: float, name: str) -> Chart:
-    with _drawing(name, height=0.62 + 0.3 * len(rows)) as (axes, drawn):
+    with drawing(name, height=0.62 + 0.3 * len(rows)) as (axes, drawn):
         yardstick = next((row for row in rows if row.model == "retrained"), rows[0])
         axes.axvline(
             yardstick.value or 0.0, color=MARKS[yardstick.model][0], linestyle=(0, (4, 3)), linewidth=0.9
@@ -95,11 +95,11 @@ def _error_chart(title: str, rows: Sequence[Row], widest: float, name: str) -> C
         axes.set_xlabel("squared error (intensity 0 to 1)")
     values = (f"{row.model} {number(row.value or 0.0)}{_bounds(row)}" for row in rows)
     alt = f"{title}, error in the hidden region: {'; '.join(values)}. The dashed line is the {yardstick.model} model."
-    return Chart(title, _with_alt(drawn[0], alt), alt)
+    return Chart(title, with_alt(drawn[0], alt), alt)
 
 
 def _curve(title: str, steps: Sequence[int], values: Sequence[float], name: str) -> Chart:
-    with _drawing(name, height=1.7) as (axes, drawn):
+    with drawing(name, height=1.7) as (axes, drawn):
         marker = "o" if len(steps) <= FEW_POINTS else ""
         axes.plot(steps, values, color=MARKS["unlearned"][0], linewidth=1.1, marker=marker, markersize=2.5)
         axes.grid(axis="y", color=FAINT, linewidth=0.6)
@@ -109,11 +109,11 @@ def _curve(title: str, steps: Sequence[int], values: Sequence[float], name: str)
     finite = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
     (first, start), (last, end) = finite[0], finite[-1]
     alt = f"{title}: {number(start)} at step {first}, {number(end)} at step {last}."
-    return Chart(title, _with_alt(drawn[0], alt), alt)
+    return Chart(title, with_alt(drawn[0], alt), alt)
 
 
 @contextmanager
-def _drawing(name: str, height: float) -> Iterator[tuple[Axes, list[str]]]:
+def drawing(name: str, height: float) -> Iterator[tuple[Axes, list[str]]]:
     """Axes to draw on; afterwards the list holds the SVG, whose inner names begin with `name`."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -148,7 +148,7 @@ def _drawing(name: str, height: float) -> Iterator[tuple[Axes, list[str]]]:
     drawn.append(re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg))
 
 
-def _with_alt(svg: str, alt: str) -> Markup:
+def with_alt(svg: str, alt: str) -> Markup:
     """The picture for screen readers as one image with `alt`; its size is left to the page."""
     alt = printable(alt)
     opening, rest = svg.split(">", 1)

@@ -1,0 +1,77 @@
+"""The pictures of docs/forgetting/score.md, from measured.json: `python docs/forgetting/draw.py`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+HERE = Path(__file__).parent
+OFFICIAL, ROBUST = "#d55e00", "#0072b2"
+
+
+def main() -> None:
+    measured = json.loads((HERE / "measured.json").read_text(encoding="utf-8"))
+    plt.rcParams.update(
+        {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "efface"}
+    )
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
+    models = [row["models"] for row in measured["ceiling"]]
+    left.plot(
+        models, [row["official"] for row in measured["ceiling"]], "D-", color=OFFICIAL, label="official"
+    )
+    left.plot(models, [row["robust"] for row in measured["ceiling"]], "s-", color=ROBUST, label="robust")
+    ends = [row["interval"] for row in measured["ceiling"]]
+    left.fill_between(
+        models, [low for low, _ in ends], [high for _, high in ends], color=ROBUST, alpha=0.2, linewidth=0
+    )
+    left.set(
+        xscale="log",
+        ylim=(0, 1.1),
+        xlabel="models a side",
+        ylabel="score",
+        title="Retrained against retrained",
+    )
+    left.set_xticks(models, [str(n) for n in models])
+    left.minorticks_off()
+    left.legend(frameon=False, loc="center right")
+    sigma = [row["sigma"] for row in measured["resolution"]]
+    right.plot(sigma, [row["official"] for row in measured["resolution"]], "D-", color=OFFICIAL)
+    right.plot(sigma, [row["robust"] for row in measured["resolution"]], "s-", color=ROBUST)
+    right.set(
+        xscale="log",
+        ylim=(0, 1.1),
+        xlabel="standard deviation of the confidences",
+        title="... in other units",
+    )
+    save(figure, "ceiling")
+
+    rows = [row for row in measured["sensitivity"] if row["change"] != "shift of 0.1 sd"][::-1]
+    figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
+    ceiling = {
+        mode: next(row[f"{mode}_512"] for row in rows if row["change"] == "none")
+        for mode in ("official", "robust")
+    }
+    for mode, colour, marker in (("official", OFFICIAL, "D"), ("robust", ROBUST, "s")):
+        axes.plot(
+            [row[f"{mode}_512"] / ceiling[mode] for row in rows],
+            range(len(rows)),
+            marker,
+            color=colour,
+            label=mode,
+        )
+    axes.set_yticks(range(len(rows)), [row["change"] for row in rows])
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.set(xlim=(0, 1.1), xlabel="score as a share of its ceiling, 512 models a side")
+    axes.legend(frameon=False, loc="center right")
+    save(figure, "sensitivity")
+
+
+def save(figure: plt.Figure, name: str) -> None:
+    figure.savefig(HERE / f"{name}.svg", metadata={"Date": None})
+    print(HERE / f"{name}.svg")
+
+
+if __name__ == "__main__":
+    main()

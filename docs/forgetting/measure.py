@@ -1,0 +1,163 @@
+"""The figures of docs/forgetting/score.md, measured: `python docs/forgetting/measure.py [PART ...]`.
+
+Parts: ceiling, sensitivity, resolution, shifted, coverage. Each writes its numbers into docs/forgetting/measured.json, from
+which `draw.py` beside this file makes the pictures. On one core coverage takes about 15 minutes, the rest 6.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from efface.files import write_json
+from efface.forgetting.official import official_score
+from efface.forgetting.robust import robust_score
+from efface.randomness import numpy_draws
+
+MEASURED = Path(__file__).parent / "measured.json"
+Floats = NDArray[np.float64]
+SIZES = (16, 64, 512)
+
+LAWS: dict[str, Callable[[Floats], Floats]] = {
+    "normal": lambda normal: 1.5 * normal,
+    "heavy tails": lambda normal: stats.t.ppf(stats.norm.cdf(normal), 2),
+    "mixture": lambda normal: np.where(normal < -0.5, -3 + normal, 2 + normal),
+    "skewed, with ties": lambda normal: np.round(2 * -np.log(stats.norm.sf(normal))) / 2,
+}
+
+
+def draw(law: str, models: int, examples: int, *key: Any, shared: float = 0.0) -> Floats:
+    """`[models, examples]` of a law; `shared` is the correlation of a model's values before the law is applied."""
+    random = numpy_draws("docs-forgetting", law, models, *key)
+    own, common = random.normal(size=(models, examples)), random.normal(size=(models, 1))
+    return LAWS[law](np.sqrt(1 - shared) * own + np.sqrt(shared) * common)
+
+
+def coverage(law: str, models: int, simulations: int, examples: int = 8, shared: float = 0.3) -> float:
+    """Share of robust 95 % intervals that hold 1 where both sides have one law."""
+    held = 0
+    for number in range(simulations):
+        sides = [draw(law, models, examples, number, side, shared=shared) for side in (0, 1)]
+        interval = robust_score(*sides, seed=number).interval
+        assert interval is not None
+        held += interval[0] <= 1 <= interval[1]
+    return held / simulations
+
+
+def coverage_of_shift(
+    shift: float, models: int, simulations: int, examples: int = 8, shared: float = 0.3
+) -> float:
+    """Share of robust 95 % intervals that hold the expected score (the mean of all) where one side is shifted."""
+    found = []
+    for number in range(simulations):
+        u, r = (draw("normal", models, examples, number, side, "shift", shared=shared) for side in (0, 1))
+        result = robust_score(u + 1.5 * shift, r, seed=number)
+        assert result.interval is not None
+        found.append((result.score, *result.interval))
+    score, low, high = np.array(found).T
+    return float(np.mean((low <= score.mean()) & (score.mean() <= high)))
+
+
+def measure_coverage() -> dict[str, Any]:
+    null = {law: {str(n): coverage(law, n, 1000) for n in SIZES} for law in LAWS}
+    return {"simulations": 1000, "examples": 8, "shared": 0.3, "null": null}
+
+
+def measure_shifted() -> dict[str, Any]:
+    shifts = {
+        str(shift): {str(n): coverage_of_shift(shift, n, 200) for n in SIZES} for shift in (0.25, 0.5, 1.0)
+    }
+    return {"simulations": 200, "examples": 8, "shared": 0.3, "shift": shifts}
+
+
+def measure_ceiling(examples: int = 400) -> list[dict[str, Any]]:
+    """Retrained against retrained: both modes, by the number of models."""
+    rows = []
+    for models in (8, 16, 32, 64, 128, 256, 512):
+        u, r = (draw("normal", models, examples, "ceiling", side) for side in (0, 1))
+        interval = robust_score(u, r).interval
+        rows.append(
+            {
+                "models": models,
+                "official": official_score(u, r).score,
+                "robust": robust_score(u, r, deals=0).score,
+                "interval": interval,
+            }
+        )
+    return rows
+
+
+CHANGES: dict[str, Callable[[Floats], Floats]] = {
+    "none": lambda u: u,
+    "shift of 0.1 sd": lambda u: u + 0.15,
+    "shift of 0.25 sd": lambda u: u + 0.375,
+    "shift of 0.5 sd": lambda u: u + 0.75,
+    "shift of 1 sd": lambda u: u + 1.5,
+    "shift of 2 sd": lambda u: u + 3.0,
+    "spread x 0.8": lambda u: u * 0.8,
+    "spread x 0.5": lambda u: u * 0.5,
+    "spread x 0.1": lambda u: u * 0.1,
+    "one model far off": lambda u: np.vstack([u[:1] + 30, u[1:]]),
+    "2 % of models far off": lambda u: np.vstack([u[: max(1, len(u) // 50)] + 30, u[max(1, len(u) // 50) :]]),
+    "10 % of models far off": lambda u: np.vstack([u[: len(u) // 10] + 30, u[len(u) // 10 :]]),
+}
+
+
+def measure_sensitivity(examples: int = 400) -> list[dict[str, Any]]:
+    """Both modes against known changes of one side, at 64 and 512 models."""
+    rows = []
+    for name, change in CHANGES.items():
+        row: dict[str, Any] = {"change": name}
+        for models in (64, 512):
+            u, r = (draw("normal", models, examples, "sensitivity", side) for side in (0, 1))
+            row[f"official_{models}"] = official_score(change(u), r).score
+            row[f"robust_{models}"] = robust_score(change(u), r, deals=0).score
+        rows.append(row)
+    return rows
+
+
+def measure_resolution(examples: int = 400, models: int = 128) -> list[dict[str, Any]]:
+    """Retrained against retrained in other units: the official grid is absolute, the robust mode has none."""
+    rows = []
+    for sigma in (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0):
+        u, r = (draw("normal", models, examples, "resolution", side) / 1.5 * sigma for side in (0, 1))
+        official = official_score(u, r)
+        rows.append(
+            {
+                "sigma": sigma,
+                "official": official.score,
+                "unresolved": float(official.unresolved.mean()),
+                "robust": robust_score(u, r, deals=0).score,
+            }
+        )
+    return rows
+
+
+PARTS: dict[str, Callable[[], Any]] = {
+    "ceiling": measure_ceiling,
+    "sensitivity": measure_sensitivity,
+    "resolution": measure_resolution,
+    "shifted": measure_shifted,
+    "coverage": measure_coverage,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    for part in parser.parse_args().parts or PARTS:
+        found = PARTS[part]()
+        measured = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
+        write_json(MEASURED, measured | {part: found})
+        print(part, json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""`efface score`"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from efface.cli import options as o
+
+if TYPE_CHECKING:
+    from efface.forgetting.comparison import Comparison
+
+
+class Mode(StrEnum):
+    official = "official"
+    robust = "robust"
+
+
+ARRAY = "a .npy file [models, examples] of logit-scaled confidences on the forget examples"
+
+
+def score(
+    unlearned: Annotated[Path, typer.Option(help=f"Unlearned models: {ARRAY}.")],
+    retrained: Annotated[
+        Path,
+        typer.Option(
+            help="Retrained models, likewise. Twice as many as unlearned ones give the ceiling at full number."
+        ),
+    ],
+    original: Annotated[
+        Path | None, typer.Option(help="Original models, likewise (or one): the value of doing nothing.")
+    ] = None,
+    retain_accuracy: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Mean accuracy on retain examples: unlearned, retrained.", metavar="UNLEARNED RETRAINED"
+        ),
+    ] = None,
+    test_accuracy: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Mean accuracy on test examples: unlearned, retrained.", metavar="UNLEARNED RETRAINED"
+        ),
+    ] = None,
+    mode: Annotated[
+        Mode, typer.Option(help="The competition's rule, or thresholds chosen on half of the models.")
+    ] = Mode.official,
+    ids: Annotated[
+        Path | None, typer.Option(help="A text file with a name for each example, a line each, for the page.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for score.html and score.json.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every choice of models.")] = 0,
+    json_: o.Json = False,
+) -> None:
+    """Score unlearned models against retrained ones, beside the score's ceiling and floor.
+
+    Works on arrays alone; needs no model and no image.
+    """
+    from efface.errors import Faults
+    from efface.forgetting.comparison import compare
+
+    paths = {"--unlearned": unlearned, "--retrained": retrained} | (
+        {"--original": original} if original else {}
+    )
+    with Faults("these files cannot be scored") as faults:
+        arrays = {name: _array(name, path, faults) for name, path in paths.items()}
+        names = _names(ids, faults) if ids else None
+        first = arrays["--unlearned"]
+        if names is not None and getattr(first, "ndim", 0) == 2 and len(names) != first.shape[1]:
+            faults.add(f"--ids {ids}: {len(names)} names for {first.shape[1]} examples")
+    found = compare(
+        *arrays.values(),
+        retain_accuracy=retain_accuracy,
+        test_accuracy=test_accuracy,
+        mode=mode.value,
+        seed=seed,
+    )
+    page = None
+    if out:
+        from efface.files import write_json
+        from efface.reports.score_page import write_score_page
+
+        write_json(out / "score.json", found.as_dict())
+        page = write_score_page(found, out, names)
+    if json_:
+        o.show(found.as_dict())
+        return
+    _tell(found)
+    if page:
+        typer.echo(page)
+
+
+def _array(name: str, path: Path, faults: Any) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or "it is no .npy file of numbers"
+        faults.add(f"{name} {path}: cannot be read: {reason}")
+        return None
+
+
+def _names(path: Path, faults: Any) -> list[str] | None:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        faults.add(
+            f"--ids {path}: cannot be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}"
+        )
+        return None
+
+
+def _tell(found: Comparison) -> None:
+    low, high = found.interval
+    rows = [
+        (
+            f"score ({found.mode})",
+            f"{found.score:.4f}",
+            f"{low:.4f} to {high:.4f}, {found.models} models a side",
+        ),
+    ]
+    levels = {
+        "the same, fewer models": found.score_at_equal_models if found.equal_models != found.models else None,
+        "ceiling": found.ceiling,
+        "doing nothing": found.do_nothing,
+        "floor": found.floor,
+    }
+    for name, level in levels.items():
+        if level:
+            rows.append(
+                (
+                    name,
+                    f"{level.value:.4f}",
+                    f"{level.low:.4f} to {level.high:.4f}, {found.equal_models} models a side",
+                )
+            )
+    final = found.final
+    ratios = [
+        f"{name} ratio {ratio:.4f}"
+        for name, ratio in (("retain", final.retain_ratio), ("test", final.test_ratio))
+        if ratio
+    ]
+    if ratios:
+        rows.append(
+            (
+                "final score",
+                f"{final.value:.4f}",
+                f"score x {' x '.join(ratios)}; {final.clipped:.4f} with ratios cut at 1",
+            )
+        )
+    for name, value, rest in rows:
+        typer.echo(f"{name:<22}  {value:>7}  {rest}")
+    typer.echo(found.verdict)
+    if found.unresolved:
+        typer.echo(
+            f"{len(found.unresolved)} examples are too narrow for the official grid; use --mode robust"
+        )

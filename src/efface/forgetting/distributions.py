@@ -1,0 +1,107 @@
+"""Distances between what unlearned and retrained models say of an example: two samples of one number each.
+
+All read `[models, examples]` and give one value per example. Better is smaller; 0 is what retraining
+against itself tends to as models grow, but not what it gives at a finite number: compare with that value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from efface.errors import InputError
+from efface.forgetting.arrays import Floats, models_by_examples
+
+CLIP = 100.0
+FLOOR = 1e-5
+
+
+@dataclass(frozen=True)
+class KolmogorovSmirnov:
+    """`statistic` `[examples]`, 0 to 1: the largest distance of the two distribution functions.
+
+    `p_value` `[examples]`: exact two-sided. `adjusted` `[examples]`: after Benjamini and Hochberg, so that calling
+    those below 0.05 different is wrong for at most one in twenty of the called (`rejected`, their share of all examples).
+    """
+
+    statistic: Floats
+    p_value: Floats
+    adjusted: Floats
+    rejected: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values."""
+        return {
+            "statistic": self.statistic.tolist(),
+            "p_value": self.p_value.tolist(),
+            "adjusted": self.adjusted.tolist(),
+            "rejected": self.rejected,
+        }
+
+
+def kolmogorov_smirnov(
+    unlearned: ArrayLike, retrained: ArrayLike, *, rate: float = 0.05
+) -> KolmogorovSmirnov:
+    """The two-sample test for every example, with the false discovery rate held at `rate`.
+
+    `unlearned`, `retrained` `[models, examples]`, any numbers of models. Raises `InputError`. Sources: Kolmogorov (1933),
+    Smirnov (1939), as in scipy; Benjamini and Hochberg (1995), JRSS B 57, valid as the examples of shared models are
+    positively dependent (Benjamini and Yekutieli 2001). Used on forget examples in arXiv:2406.09073.
+    """
+    u, r = models_by_examples({"unlearned": unlearned, "retrained": retrained}, 2)
+    if not 0 < rate < 1:
+        raise InputError(f"rate: must lie between 0 and 1, for example 0.05, got {rate}")
+    tests = [stats.ks_2samp(u[:, place], r[:, place]) for place in range(u.shape[1])]
+    p_value = np.array([test.pvalue for test in tests])
+    adjusted = stats.false_discovery_control(p_value, method="bh")
+    statistic = np.array([test.statistic for test in tests])
+    return KolmogorovSmirnov(statistic, p_value, adjusted, float(np.mean(adjusted <= rate)))
+
+
+def klom(unlearned: ArrayLike, retrained: ArrayLike, *, bins: int = 20) -> Floats:
+    """KL of binned margins, KL(unlearned || retrained) in nats: `[examples]`, from 0 up.
+
+    `unlearned`, `retrained` `[models, examples]`: margins (`confidence.margin`), clipped to -100..100. Each
+    example has `bins` equal bins from the smallest to the largest margin of both sides; a bin's share is at
+    least 1e-5. An example whose margins are all equal has 0. Raises `InputError`.
+    Source: Georgiev et al. (2024), arXiv:2410.23232; bins and floor as in EasyDUB, arXiv:2602.16400.
+    """
+    sides = models_by_examples({"unlearned": unlearned, "retrained": retrained})
+    if bins < 2:
+        raise InputError(f"bins: at least 2, got {bins}")
+    u, r = (np.clip(side, -CLIP, CLIP) for side in sides)
+    low = np.minimum(u.min(axis=0), r.min(axis=0))
+    width = np.maximum(u.max(axis=0), r.max(axis=0)) - low
+    p, q = (_shares(side, low, np.where(width > 0, width, 1.0), bins) for side in (u, r))
+    result: Floats = np.sum(p * np.log(p / q), axis=0)
+    return result
+
+
+def energy_distance(unlearned: ArrayLike, retrained: ArrayLike) -> Floats:
+    """2 E|U - R| - E|U - U'| - E|R - R'|: `[examples]`, from 0 up, in the unit of the statistic.
+
+    Means over all pairs of models, a model with itself included (the V-statistic), so it is never negative
+    and 0 for equal samples; its root is scipy's `energy_distance`. Raises `InputError`.
+    Source: Szekely and Rizzo (2013), Journal of Statistical Planning and Inference 143, equation 6.1.
+    """
+    u, r = models_by_examples({"unlearned": unlearned, "retrained": retrained})
+    pooled = np.concatenate([u, r])
+    sign = np.repeat([1 / len(u), -1 / len(r)], [len(u), len(r)])
+    order = np.argsort(pooled, axis=0, kind="stable")
+    difference = np.cumsum(sign[order], axis=0)[:-1]
+    # The integral of 2 (F_U - F_R)^2, which equals the means of pairs (Szekely 2003).
+    result: Floats = 2 * np.sum(
+        difference**2 * np.diff(np.take_along_axis(pooled, order, axis=0), axis=0), axis=0
+    )
+    return result
+
+
+def _shares(side: Floats, low: Floats, width: Floats, bins: int) -> Floats:
+    place = np.clip(((side - low) / width * bins).astype(np.int64), 0, bins - 1)
+    shares = np.stack([(place == number).mean(axis=0) for number in range(bins)])
+    floored: Floats = np.maximum(shares, FLOOR)
+    return floored

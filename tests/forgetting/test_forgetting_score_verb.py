@@ -1,0 +1,108 @@
+"""`efface score` from files to figures, and its page."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from efface.cli.score import score
+from efface.errors import InputError
+from efface.forgetting.comparison import compare
+from efface.reports.score_page import write_score_page
+
+app = typer.Typer()
+app.command("score")(score)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    random = np.random.default_rng(0)
+    arrays = {
+        "unlearned": random.normal(0.5, 1.5, (16, 30)),
+        "retrained": random.normal(0, 1.5, (32, 30)),
+        "original": random.normal(4, 1.5, (16, 30)),
+    }
+    arrays["unlearned"][:, 7] += 90
+    paths = {}
+    for name, values in arrays.items():
+        paths[name] = tmp_path / f"{name}.npy"
+        np.save(paths[name], values)
+    return paths
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def options(files: dict[str, Path], *names: str) -> list[object]:
+    return [part for name in names for part in (f"--{name}", files[name])]
+
+
+@pytest.mark.parametrize("mode", ["official", "robust"])
+def test_json_is_what_the_library_finds(files: dict[str, Path], mode: str) -> None:
+    names = ("unlearned", "retrained", "original")
+    text = run(*options(files, *names), "--retain-accuracy", 0.9, 0.95, "--mode", mode, "--json")
+    found = compare(*(np.load(files[name]) for name in names), retain_accuracy=(0.9, 0.95), mode=mode)
+    assert json.loads(text) == found.as_dict()
+
+
+def test_people_read_the_score_beside_its_ceiling(files: dict[str, Path]) -> None:
+    text = run(*options(files, "unlearned", "retrained", "original"), "--test-accuracy", 80, 79)
+    assert re.search(r"^score \(official\) +0\.\d{4}", text, re.M)
+    for line in ("ceiling", "doing nothing", "floor", "final score"):
+        assert re.search(rf"^{line} +\d", text, re.M)
+    assert "16 models a side" in text
+
+
+def test_the_page_stands_alone_and_names_the_worst_example(files: dict[str, Path], tmp_path: Path) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_text("\n".join(f"<photo {place}>" for place in range(30)), encoding="utf-8")
+    out = tmp_path / "out"
+    run(*options(files, "unlearned", "retrained"), "--ids", ids, "--out", out)
+    page = (out / "score.html").read_text(encoding="utf-8")
+    assert not re.search(r"""(?:src|href)=["'](?!#)""", page)
+    assert "<script" not in page
+    assert page.count("<svg") == 2
+    worst = re.findall(r'<th scope="row" class="code">(.*?)</th><td>(.*?)</td>', page)
+    assert worst[0] == ("&lt;photo 7&gt;", "cap (50)")
+    for words in ("Ceiling", "Floor", "Power"):
+        assert words in page
+    assert json.loads((out / "score.json").read_text())["epsilon"][7] == 50
+
+
+def test_the_page_says_when_nothing_can_be_shown(tmp_path: Path) -> None:
+    u, r = (np.random.default_rng(seed).normal(0, 1.5, (8, 1)) for seed in (0, 1))
+    found = compare(u, r, mode="robust")
+    page = write_score_page(found, tmp_path).read_text(encoding="utf-8")
+    assert "ot measurable at this N" in page
+    assert "cannot show anything" in page
+
+
+def test_names_must_fit_the_examples(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    found = compare(random.normal(size=(8, 3)), random.normal(size=(8, 3)))
+    with pytest.raises(InputError, match="2 names for 3 examples"):
+        write_score_page(found, tmp_path, ["a", "b"])
+
+
+def test_all_unreadable_files_are_named(files: dict[str, Path], tmp_path: Path) -> None:
+    files["original"].write_text("no array")
+    arguments = ["--unlearned", tmp_path / "absent.npy", *options(files, "retrained", "original")]
+    with pytest.raises(InputError) as caught:
+        run(*arguments)
+    assert "absent.npy: cannot be read: No such file" in str(caught.value)
+    assert "it is no .npy file of numbers" in str(caught.value)
+
+
+def test_pickled_arrays_are_not_executed(files: dict[str, Path], tmp_path: Path) -> None:
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match=r"no \.npy file of numbers"):
+        run("--unlearned", tmp_path / "objects.npy", *options(files, "retrained"))
