@@ -22,7 +22,7 @@ def list_(
     what: Annotated[What, typer.Argument(help="What to list.")] = What.methods,
     json_: o.Json = False,
 ) -> None:
-    """List methods, corruptions, metrics or settings."""
+    """List methods, generators, corruptions, metrics or settings."""
     rows = _ROWS[what]()
     if json_:
         o.show(rows)
@@ -85,7 +85,10 @@ def _settings() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
 
     def describe(model: type[BaseModel], prefix: str) -> None:
-        for name, field in model.model_fields.items():
+        # what all models have comes before what single families read
+        inherited = [name for name in model.model_fields if name not in model.__annotations__]
+        for name in [*(name for name in model.model_fields if name not in inherited), *inherited]:
+            field = model.model_fields[name]
             kind = field.annotation
             if name == "method":
                 rows.append(

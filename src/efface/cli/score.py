@@ -55,9 +55,10 @@ def score(
     seed: Annotated[int, typer.Option(help="Seed of every choice of models.")] = 0,
     json_: o.Json = False,
 ) -> None:
-    """Score unlearned models against retrained ones, beside the score's ceiling and floor.
+    """Score unlearned models against retrained ones.
 
-    Works on arrays alone; needs no model and no image.
+    As the first NeurIPS unlearning competition did, beside the score's ceiling and floor. Works on arrays
+    alone; needs no model and no image.
     """
     from efface.errors import Faults
     from efface.forgetting.comparison import compare

@@ -139,9 +139,7 @@ def _epsilon_chart(found: Comparison) -> Chart:
                 align="edge",
                 color=MARKS["retrained"][0],
             )
-        axes.set_xlabel(
-            "epsilon (0: not to be told apart)" + ("; last bar: told apart entirely" if capped else "")
-        )
+        axes.set_xlabel("epsilon; last bar: the cap" if capped else "epsilon")
         axes.set_ylabel("examples")
         axes.grid(axis="y", color=FAINT, linewidth=0.6)
     whole = float(np.mean(points_of(found.epsilon, found.models) == 1))
