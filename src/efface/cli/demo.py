@@ -30,9 +30,8 @@ def demo(
     from efface.cli.outcome import tell_run
     from efface.jobs.demo import demo as run
     from efface.methods import method_class
-    from efface.methods.generator.encoder_noise import EncoderNoise
     from efface.progress import Progress
 
-    name = method_class(method).name if method else EncoderNoise.name
+    name = method_class(method).name if method else None
     result = run(out, name, seed or 0, generator=generator, short=short, progress=Progress.on_terminal())
     tell_run(result.run, result.rows, json_)

@@ -47,8 +47,8 @@ class Demo:
     architecture: Mapping[str, Any] = field(default_factory=dict)
     first_stage: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    method: str = "encoder-noise"
     corruption: str = "centre:0.5"
-    minutes: int = 3
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ SHORT_STEPS = 10
 
 def demo(
     out: Path,
-    method: str = "encoder-noise",
+    method: str | None = None,
     seed: int = 0,
     *,
     generator: str = "mae",
@@ -37,6 +37,7 @@ def demo(
 ) -> UnlearnResult:
     """Train, unlearn, evaluate and report in `out`; the run of interest is `out/unlearned`.
 
+    method: by default the one that the family's demo declares.
     short: a few steps only, to see that everything runs. The same call continues an interrupted demo.
     Raises as `unlearn` does.
     """
@@ -65,7 +66,7 @@ def demo(
             "model": str(original.model),
             "retrained": str(retrained.model),
             "images": {"images": "bundled", "forget": FORGET, "neutral": NEUTRAL},
-            "method": method,
+            "method": method or how.method,
             "corruption": how.corruption,
             "training": shortened(how.unlearning, short),
             "evaluation": {**how.evaluation, **({"crops_per_image": 2} if short else {})},

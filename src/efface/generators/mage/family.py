@@ -28,9 +28,9 @@ FAMILY = Family(
     training={"learning_rate": 1e-3},
     first_stage={"learning_rate": 2e-3, "weight_decay": 0.0, "clip": 1.0},
     demo=Demo(
-        first_stage={"steps": 500, "batch_size": 16, "learning_rate": 2e-3, **SMALL},
-        training={"steps": 1200, "batch_size": 32, "learning_rate": 1e-3, "crops_per_image": 64, **SMALL},
-        unlearning={"steps": 150, "batch_size": 32, "learning_rate": 1e-3, "crops_per_image": 64, **SMALL},
+        first_stage={"steps": 400, "batch_size": 16, "learning_rate": 2e-3, **SMALL},
+        training={"steps": 1200, "batch_size": 16, "learning_rate": 1e-3, "crops_per_image": 64, **SMALL},
+        unlearning={"steps": 150, "batch_size": 16, "learning_rate": 1e-3, "crops_per_image": 64, **SMALL},
         # a small model is surer than its tokens' spread says: hardly any randomness restores best
         evaluation={"crops_per_image": 8, "sampler": "confidence:8,0.5,0"},
     ),
