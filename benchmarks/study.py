@@ -192,7 +192,7 @@ def over_seeds(values: Sequence[float] | npt.NDArray[np.float64]) -> dict[str, A
     mean = float(array.mean())
     if len(array) < 2:
         return {"mean": mean, "values": array.tolist()}
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
     return {"mean": mean, "low": mean - half, "high": mean + half, "values": array.tolist()}
 
 
