@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from family_runs import ARCHITECTURES
+from tiny_models import tiny
 
 import efface
 from efface.errors import InputError
@@ -289,3 +290,11 @@ def test_no_two_families_have_an_option_of_the_same_name() -> None:
     assert all(
         field.default is None for field in ModelSettings.model_fields.values() if not field.is_required()
     )
+
+
+def test_a_shape_beside_like_is_refused(tmp_path: Path) -> None:
+    tiny().save(tmp_path / "model")
+    values = {"images": "photos", "like": str(tmp_path / "model")}
+    assert TrainConfig.from_values(values).generator == "mae"
+    with pytest.raises(InputError, match="architecture: with like, the shape is that of the model"):
+        TrainConfig.from_values({**values, "architecture": {"layers": 7}})

@@ -136,6 +136,10 @@ class TrainConfig(Settings):
         with Faults("the config cannot be used") as faults:
             family = _family(values, faults)
             architecture = _architecture(family, values.get("architecture"), faults)
+            if values.get("like") is not None and architecture != family.architecture():
+                faults.add(
+                    "architecture: with like, the shape is that of the model named there; leave it out"
+                )
             training = _section(
                 values,
                 "training",
