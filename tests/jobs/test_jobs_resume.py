@@ -181,9 +181,14 @@ def test_an_interruption_outside_of_training_exits_with_4_too(
 ) -> None:
     sets = ("--forget", photos / "cats", "--retain", photos / "dogs")
     command = ("unlearn", tiny, *sets, "--out", tmp_path / "run", *SHORT_OPTIONS)
-    with monkeypatch.context() as patched:
-        patched.setattr(unlearning, "measure", lambda *_: signal.raise_signal(signal.SIGINT))
-        outcome = cli(*command)
+    # a shell that started the tests in the background has them ignore the signal
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(unlearning, "measure", lambda *_: signal.raise_signal(signal.SIGINT))
+            outcome = cli(*command)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert outcome.code == 4
     assert "Traceback" not in outcome.err
     assert "the same command continues" in outcome.err
