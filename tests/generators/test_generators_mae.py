@@ -9,7 +9,7 @@ import torch
 from tiny_models import GRID, PATCH, SIZE, changed, draws, pictures, tiny, view, weights_of
 from torch import Tensor
 
-from efface.corruptions import parse_corruption, touched_patches
+from efface.corruptions import parse_corruption
 from efface.corruptions.random_patches import RandomPatches
 from efface.errors import InputError
 from efface.generators import load_generator
@@ -479,19 +479,6 @@ def test_the_description_is_for_the_record() -> None:
     assert (described["image_size"], described["patch_size"]) == (SIZE, PATCH)
     assert described["parameters"] == sum(weight.numel() for weight in tiny().network.parameters())
     assert described["origin"] == {"kind": "new", "seed": 0}
-
-
-@pytest.mark.parametrize("text", ["centre:0.3", "outpaint:0.25", "rectangle:0,0.9,0.1,0.1", "random:0.5"])
-@pytest.mark.parametrize("patch", [4, 8])
-def test_the_network_sees_no_patch_that_is_touched(patch: int, text: str) -> None:
-    generator, images = tiny(patch_size=patch), pictures(3)
-    corruption = parse_corruption(text)
-    seen = generator.view(images, corruption, draws(3))
-    touched = torch.from_numpy(touched_patches(seen.corrupted.region[:, 0].numpy(), generator.grid))
-    raster = touched.repeat_interleave(patch, 1).repeat_interleave(patch, 2).unsqueeze(1)
-    swapped = generator.view(torch.where(raster, 1 - images, images), corruption, draws(3))
-    with torch.no_grad():
-        assert torch.equal(generator.encode(seen)[0], generator.encode(swapped)[0])
 
 
 def test_holes_of_varying_size_are_refused() -> None:

@@ -96,15 +96,14 @@ def shares_first_stage(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool
 
 
 def retrained_facts(
-    reference: Generator | None, original: Generator | None, stages: str
+    reference: Mapping[str, Any] | None, original: Mapping[str, Any], stages: str
 ) -> dict[str, Any] | None:
     """The facts of the reference; a first stage that it shares with the original was not retrained."""
     if reference is None:
         return None
-    facts = model_facts(reference)
-    if original and stages == "all" and shares_first_stage(facts, model_facts(original)):
+    if stages == "all" and shares_first_stage(reference, original):
         stages = "encoder and decoder only; the first stage is the original's"
-    return {**facts, "stages": stages}
+    return {**reference, "stages": stages}
 
 
 def extractor_facts(extractor: FeatureExtractor) -> dict[str, Any]:

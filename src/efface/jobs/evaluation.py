@@ -69,7 +69,7 @@ def _evaluate(config: EvaluateConfig, run: RunFolder, progress: Progress) -> Non
         sets = manifests(run.path, prepared.sets, run.key)
     finally:
         prepared.cache.close()
-    reference = retrained_facts(models.get("retrained"), prepared.generator, config.retrained_stages)
+    reference = retrained_facts(described.get("retrained"), described["original"], config.retrained_stages)
     conclude(
         config,
         run,

@@ -122,14 +122,15 @@ class _Run:
         risks = prepared.generator.risks(some_images(prepared, self.config.evaluation))
         for risk in risks:
             self.progress.say(f"warning: {risk}")
-        retrained = prepared.retrained
+        before = model_facts(prepared.generator)
+        reference = model_facts(prepared.retrained) if prepared.retrained else None
         return {
             "seconds": round(seconds, 3),
             "risks": risks,
             **split_facts(prepared.split, self.config.images.selectors),
             "sets": manifests(self.run.path, prepared.sets, self.run.key),
-            "before": model_facts(prepared.generator),
-            "retrained": retrained_facts(retrained, prepared.generator, self.config.retrained_stages),
+            "before": before,
+            "retrained": retrained_facts(reference, before, self.config.retrained_stages),
         }
 
     def _refuse_changed_input(self, prepared: Prepared) -> None:
