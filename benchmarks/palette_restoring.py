@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
+from efface.corruptions.filling import mean_fill
 from efface.errors import InputError
 from efface.evaluation.protocol import view_batches
 from efface.evaluation.settings import EvaluationSettings
@@ -147,7 +148,7 @@ def compared(
     assert fast is not None
     assert slow is not None
     found = {name: _Restored() for name in (fast, slow)}
-    truth, mean_fill = _Restored(), []
+    truth, fill_errors = _Restored(), []
     extractor, device = load_extractor("built-in"), generator.device
     corruption = parse_corruption(CORRUPTION)
     settings = EvaluationSettings(crops_per_image=options.crops, seed=options.seed, batch_size=options.batch)
@@ -162,7 +163,9 @@ def compared(
                 pictures = generator.restore(view, name)
             found[name].add(pictures, view, extractor)
         truth.add(view.images, view, extractor)
-        mean_fill.append(hole_mse(_filled_with_mean(view), view.images, view.corrupted.region))
+        fill_errors.append(
+            hole_mse(mean_fill(view.images, view.corrupted.known), view.images, view.corrupted.region)
+        )
     groups = np.repeat(np.arange(len(photos)), options.crops)
     return {
         "samplers": {"default": fast, "reference": slow},
@@ -172,7 +175,7 @@ def compared(
         "crops": len(groups),
         "corruption": CORRUPTION,
         **quality(found[fast], found[slow], truth, groups, options),
-        "hole_error_of_mean_fill": round(float(torch.cat(mean_fill).mean()), 6),
+        "hole_error_of_mean_fill": round(float(torch.cat(fill_errors).mean()), 6),
         "extractor": extractor.name,
         "parameters": sum(p.numel() for p in generator.network.parameters()),
     }
@@ -255,12 +258,6 @@ def timed(seconds: list[float], device: torch.device) -> Iterator[None]:
     yield
     wait(device)
     seconds.append(time.perf_counter() - began)
-
-
-def _filled_with_mean(view: View) -> Tensor:
-    known = view.corrupted.known
-    mean = (view.images * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True)
-    return torch.where(known, view.images, mean)
 
 
 def _ends(interval: Interval | None) -> dict[str, float] | None:

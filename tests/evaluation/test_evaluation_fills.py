@@ -9,7 +9,8 @@ from known_models import SIZE, KnownModel, Pixels
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
-from efface.evaluation.fills import Strength, fill_errors, mean_fill, nearest_fill
+from efface.corruptions.filling import mean_fill
+from efface.evaluation.fills import Strength, fill_errors, nearest_fill
 from efface.evaluation.settings import EvaluationSettings
 from efface.images.items import ImageItem, ImageSet
 from efface.images.listings import FileLocator

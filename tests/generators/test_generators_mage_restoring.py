@@ -16,7 +16,6 @@ from efface.errors import InputError
 from efface.generators.mage.sampling import (
     TokenSampler,
     complete,
-    filled_with_mean,
     read_token_sampler,
     widened,
 )
@@ -111,7 +110,7 @@ def test_a_hole_is_filled_with_the_mean_colour_of_what_is_known() -> None:
     images = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     known = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
     known[0, 0, 0, :2] = known[1, 0, 3] = True
-    filled = filled_with_mean(images, known)
+    filled = mean_fill(images, known)
     assert torch.equal(filled[0, :, 0, :2], images[0, :, 0, :2])
     torch.testing.assert_close(filled[0, :, 2, 2], images[0, :, 0, :2].mean(dim=1))
     torch.testing.assert_close(filled[1, :, 0, 0], images[1, :, 3].mean(dim=1))

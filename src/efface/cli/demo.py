@@ -25,7 +25,8 @@ def demo(
 ) -> None:
     """Train a model on bundled photos and make it forget two.
 
-    Shows the whole job with nothing to download: about three minutes on two cores with mae. The runs are
+    Shows the whole job with nothing to download: about three minutes on two cores with mae,
+    more with the others. The runs are
     OUT/original, OUT/retrained and OUT/unlearned; the page is OUT/unlearned/report.html."""
     from efface.cli.outcome import tell_run
     from efface.jobs.demo import demo as run

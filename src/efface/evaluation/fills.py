@@ -15,6 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from efface.corruptions import Corruption
+from efface.corruptions.filling import mean_fill
 from efface.evaluation.protocol import view_batches
 from efface.evaluation.settings import EvaluationSettings
 from efface.generators.base import Generator
@@ -24,13 +25,6 @@ from efface.metrics.image_error import hole_mse
 
 CLEARLY = 0.2
 """By which share of a fill's error a model has to be better than it."""
-
-
-def mean_fill(images: Tensor, known: Tensor) -> Tensor:
-    """`images` `[B, 3, H, W]` with what is not `known` `[B, 1, H, W]` in each channel's mean of what is."""
-    seen = known.float()
-    mean = (images * seen).sum(dim=(2, 3), keepdim=True) / seen.sum(dim=(2, 3), keepdim=True)
-    return torch.where(known, images, mean)
 
 
 def nearest_fill(images: Tensor, known: Tensor) -> Tensor:

@@ -28,12 +28,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from efface.corruptions import Corrupted, Corruption
+from efface.corruptions.filling import mean_fill
 from efface.corruptions.mask_rates import MaskRates
 from efface.generators.base import Generator, Moments, Trained, View
 from efface.generators.mage.first_stage import first_stage_loss
 from efface.generators.mage.network import MageConfig, MageModel
 from efface.generators.mage.noise import NoiseBank
-from efface.generators.mage.sampling import complete, filled_with_mean, read_token_sampler, widened
+from efface.generators.mage.sampling import complete, read_token_sampler, widened
 from efface.generators.settings import NoiseKind
 from efface.randomness import Draws
 
@@ -177,7 +178,7 @@ class MageGenerator(Generator):
             return self._running.decode(features, hidden, everywhere)
 
         with torch.no_grad():
-            filled = filled_with_mean(view.images, known)
+            filled = mean_fill(view.images, known)
             unknown = widened(view.corrupted.touched, chosen.wider).reshape(len(view), -1)
             uniform = view.draws.uniform("restored tokens", (2, chosen.steps, count), known.device)
             tokens = complete(scores, self.codes(filled), unknown, chosen, uniform)

@@ -89,13 +89,6 @@ def widened(touched: Mask, by: int) -> Mask:
     return np.where(kept[:, None, None], grown, touched)
 
 
-def filled_with_mean(images: Tensor, known: Tensor) -> Tensor:
-    """`images` `[B, 3, H, W]` with the mean colour of each one's `known` pixels where it is not known."""
-    shown = torch.where(known, images, 0)
-    mean = shown.sum(dim=(2, 3), keepdim=True) / known.sum(dim=(2, 3), keepdim=True).clamp(min=1)
-    return torch.where(known, images, mean)
-
-
 def complete(
     scores: Callable[[Tensor, Tensor], Tensor],
     tokens: Tensor,
