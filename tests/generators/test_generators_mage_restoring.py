@@ -11,6 +11,7 @@ from mage_models import CODES, GRID, RATES, lively, tiny_mage, view_of
 from tiny_models import pictures
 from torch import Tensor
 
+from efface.corruptions.filling import mean_fill
 from efface.corruptions.mask_rates import MaskRates
 from efface.errors import InputError
 from efface.generators.mage.sampling import (
