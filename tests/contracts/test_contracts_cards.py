@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from efface.methods.base import Method
-from efface.methods.registry import BUILT_IN
+from efface.methods.base import GeneratorMethod
+from efface.methods.registry import GENERATOR_METHODS
 from efface.training.settings import TrainingSettings
 
 CARDS = Path(__file__).parents[2] / "docs" / "methods"
 SECTIONS = ["Formula", "Needs", "Settings", "Suggested training", "What to expect", "Source", "Deviations"]
 
 
-def card(method: type[Method]) -> str:
+def card(method: type[GeneratorMethod]) -> str:
     return (CARDS / f"{method.name}.md").read_text(encoding="utf-8")
 
 
@@ -34,30 +34,30 @@ def written(value: Any) -> str:
 
 
 def test_there_is_one_card_for_each_built_in_method() -> None:
-    assert {path.stem for path in CARDS.glob("*.md")} == {method.name for method in BUILT_IN}
+    assert {path.stem for path in CARDS.glob("*.md")} == {method.name for method in GENERATOR_METHODS}
 
 
-@pytest.mark.parametrize("method", BUILT_IN, ids=lambda method: method.name)
-def test_the_card_has_its_sections_in_order(method: type[Method]) -> None:
+@pytest.mark.parametrize("method", GENERATOR_METHODS, ids=lambda method: method.name)
+def test_the_card_has_its_sections_in_order(method: type[GeneratorMethod]) -> None:
     text = card(method)
     assert re.match(rf"# .+ \(`{method.name}`\)\n", text)
     assert re.findall(r"^## (.+)$", text, re.M) == SECTIONS
 
 
-@pytest.mark.parametrize("method", BUILT_IN, ids=lambda method: method.name)
-def test_the_card_names_its_source(method: type[Method]) -> None:
+@pytest.mark.parametrize("method", GENERATOR_METHODS, ids=lambda method: method.name)
+def test_the_card_names_its_source(method: type[GeneratorMethod]) -> None:
     assert method.source in section(card(method), "Source")
 
 
-@pytest.mark.parametrize("method", BUILT_IN, ids=lambda method: method.name)
-def test_the_card_lists_all_settings_with_their_defaults(method: type[Method]) -> None:
+@pytest.mark.parametrize("method", GENERATOR_METHODS, ids=lambda method: method.name)
+def test_the_card_lists_all_settings_with_their_defaults(method: type[GeneratorMethod]) -> None:
     table = rows(section(card(method), "Settings"))
     defaults = {name: info.default for name, info in method.model_fields.items()}
     assert table == {name: written(value) for name, value in defaults.items()}
 
 
-@pytest.mark.parametrize("method", BUILT_IN, ids=lambda method: method.name)
-def test_the_card_suggests_what_the_code_recommends(method: type[Method]) -> None:
+@pytest.mark.parametrize("method", GENERATOR_METHODS, ids=lambda method: method.name)
+def test_the_card_suggests_what_the_code_recommends(method: type[GeneratorMethod]) -> None:
     table = rows(section(card(method), "Suggested training"))
     recommended = TrainingSettings(**method.recommended)
     shown = ("steps", "batch_size", "learning_rate", "weight_decay")
@@ -66,8 +66,8 @@ def test_the_card_suggests_what_the_code_recommends(method: type[Method]) -> Non
     }
 
 
-@pytest.mark.parametrize("method", BUILT_IN, ids=lambda method: method.name)
-def test_the_card_says_what_is_trained_and_needed(method: type[Method]) -> None:
+@pytest.mark.parametrize("method", GENERATOR_METHODS, ids=lambda method: method.name)
+def test_the_card_says_what_is_trained_and_needed(method: type[GeneratorMethod]) -> None:
     needs = section(card(method), "Needs")
     trained = "the encoder alone" if method.trains == "encoder" else "the whole model"
     assert f"| trains | {trained} |" in needs

@@ -23,7 +23,7 @@ from efface.generators.palette.generator import PaletteGenerator, PaletteView
 from efface.generators.palette.schedule import NoiseSchedule, Schedules
 from efface.generators.settings import NoiseKind
 from efface.methods import OneLossMethod, methods
-from efface.methods.base import Method
+from efface.methods.base import GeneratorMethod
 from efface.training.phases import Batch, Edit
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
@@ -192,7 +192,7 @@ def test_the_loss_is_the_mean_square_over_each_images_hole(generator: PaletteGen
 
 
 @pytest.mark.parametrize("kind", methods().values(), ids=lambda kind: str(kind.name))
-def test_every_method_runs_on_it_and_moves_only_what_it_trains(kind: type[Method]) -> None:
+def test_every_method_runs_on_it_and_moves_only_what_it_trains(kind: type[GeneratorMethod]) -> None:
     generator = palette()
     batch = Batch({"retain": at(generator), "forget": at(generator, first=COUNT)}, MOMENTS)
     for phase in kind().phases():

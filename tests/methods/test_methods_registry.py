@@ -12,7 +12,14 @@ from efface.errors import InputError
 from efface.methods import registry
 from efface.methods.base import OneLossMethod
 from efface.methods.generator.encoder_noise import EncoderNoise
-from efface.methods.registry import BUILT_IN, by_name, method_class, methods, read_method
+from efface.methods.registry import (
+    GENERATOR_METHODS,
+    all_methods,
+    by_kind,
+    method_class,
+    methods,
+    read_method,
+)
 from efface.training.phases import Batch, Loss
 
 ours = "efface.methods.generator.encoder_noise.EncoderNoise"
@@ -57,15 +64,15 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
             return points if group == "efface.methods" else ()
 
         monkeypatch.setattr(registry, "entry_points", entry_points)
-        methods.cache_clear()
+        all_methods.cache_clear()
 
     yield installed
     monkeypatch.undo()
-    methods.cache_clear()
+    all_methods.cache_clear()
 
 
 def test_the_built_in_methods() -> None:
-    assert list(by_name(list(BUILT_IN))) == [
+    assert list(by_kind(GENERATOR_METHODS)["generator"]) == [
         "encoder-noise",
         "max-loss",
         "noisy-label",
@@ -75,14 +82,14 @@ def test_the_built_in_methods() -> None:
         "fine-tune",
         "retrain",
     ]
-    assert method_class("retrain") in BUILT_IN
+    assert method_class("retrain") in GENERATOR_METHODS
 
 
 def test_a_package_adds_a_method(install: Callable[..., None]) -> None:
     install(Point("elsewhere", lambda: Elsewhere))
     assert methods()["elsewhere"] is Elsewhere
     assert isinstance(read_method({"name": "elsewhere"}), Elsewhere)
-    assert set(methods()) == {method.name for method in BUILT_IN} | {"elsewhere"}
+    assert set(methods()) == {method.name for method in GENERATOR_METHODS} | {"elsewhere"}
 
 
 def test_the_real_entry_points_are_asked_for() -> None:
@@ -99,19 +106,19 @@ def test_two_methods_of_one_name_are_refused(install: Callable[..., None]) -> No
     assert ours in str(refusal.value)
     assert f"{SameName.__module__}.SameName" in str(refusal.value)
     with pytest.raises(InputError, match="two methods are named"):
-        by_name([EncoderNoise, EncoderNoise])
+        by_kind([EncoderNoise, EncoderNoise])
 
 
 @pytest.mark.parametrize("thing", [int, Elsewhere.model_construct(), "elsewhere", None])
 def test_what_is_no_method_is_refused(thing: Any, install: Callable[..., None]) -> None:
     install(Point("elsewhere", lambda: thing))
-    with pytest.raises(InputError, match="is no subclass of Method"):
+    with pytest.raises(InputError, match="is no subclass of GeneratorMethod or ClassifierMethod"):
         methods()
 
 
 def test_a_method_without_a_name_is_refused() -> None:
     with pytest.raises(InputError, match="Nameless is a method without a name"):
-        by_name([Nameless])
+        by_kind([Nameless])
 
 
 def test_a_package_that_cannot_be_loaded_is_named(install: Callable[..., None]) -> None:

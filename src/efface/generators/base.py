@@ -23,6 +23,7 @@ from efface.files import write_json
 from efface.generators.families import TRAINING_NOTE
 from efface.generators.settings import NoiseKind
 from efface.randomness import Draws
+from efface.weights import weights_digest
 
 Trained = Literal["encoder", "all", "first-stage"]
 """Groups of weights: the encoder; encoder and decoder; the stage before and behind both, frozen in unlearning."""
@@ -327,18 +328,6 @@ class Generator(nn.Module, ABC):
     def weights_digest(self) -> str:
         """sha256 over names, shapes, types and bytes of all weights, in name order."""
         return weights_digest(self.network.state_dict())
-
-
-def weights_digest(weights: dict[str, Tensor]) -> str:
-    """sha256 over names, shapes, types and bytes of `weights`, in name order."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name].detach().cpu().contiguous()
-        digest.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}|".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def noise_pixels(images: Tensor, kind: NoiseKind, moments: Moments, draws: Draws) -> Tensor:

@@ -58,7 +58,7 @@ def contents_of(settings: ModelSettings) -> Contents:
     """What lies at `settings.path`; raises `InputError` if nothing readable does."""
     path = Path(settings.path)
     if path.is_file():
-        from efface.generators.weights import tensor_names
+        from efface.weights import tensor_names
 
         return Contents(tensors=tensor_names(path))
     if path.is_dir():

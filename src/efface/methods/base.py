@@ -1,4 +1,6 @@
-"""What a method is: typed settings, declared traits, and a list of resumable phases.
+"""What a method is: typed settings, declared traits, and what it does, laid down as a list.
+
+A method for generators gives resumable phases; one for classifiers (`methods.classifier.base`) edits and passes.
 
 A method's class is the section of the config file, the command line's help and the record's entry at
 once, so method files do not import torch: their losses only call tensors' own methods.
@@ -20,11 +22,14 @@ if TYPE_CHECKING:
     from efface.generators.base import Generator, Trained
 
 ClaimLevel = Literal["exact", "empirical"]
+Kind = Literal["generator", "classifier"]
+KINDS: tuple[Kind, ...] = ("generator", "classifier")
 
 
 class Method(Settings, ABC):
-    """One way to unlearn. Subclasses declare their traits and give `phases`."""
+    """One way to unlearn: its settings, and the traits that hold for every kind of model."""
 
+    kind: ClassVar[Kind]
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
@@ -33,11 +38,17 @@ class Method(Settings, ABC):
     needs_retain: ClassVar[bool] = True
     """Whether it cannot run without retain (or proxy retain) images."""
     needs_forget: ClassVar[bool] = True
-    """Whether it trains on the forget images themselves; they must be named in any case."""
-    trains: ClassVar[Trained] = "encoder"
+    """Whether it uses the forget images themselves; they must be named in any case."""
     deterministic: ClassVar[bool] = False
     """Whether the result does not depend on the unlearning seed."""
     claim: ClassVar[ClaimLevel] = "empirical"
+
+
+class GeneratorMethod(Method):
+    """A method for generators. Subclasses declare their traits and give `phases`."""
+
+    kind: ClassVar[Kind] = "generator"
+    trains: ClassVar[Trained] = "encoder"
     recommended: ClassVar[Mapping[str, Any]] = {}
     """Training settings that differ from the defaults of `TrainingSettings`."""
 
@@ -51,7 +62,7 @@ class Method(Settings, ABC):
         return TrainingSettings.read({**cls.recommended, **chosen}, where="training")
 
 
-class OneLossMethod(Method):
+class OneLossMethod(GeneratorMethod):
     """A method that is one phase with one loss: most are."""
 
     streams: ClassVar[tuple[str, ...]] = ("retain", "forget")

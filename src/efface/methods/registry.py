@@ -1,17 +1,21 @@
-"""The methods by name: those built in, and those that other packages add.
+"""The methods by kind of model and name: those built in, and those that other packages add.
 
-A package adds a method with an entry point in the group `efface.methods` that names its class.
+A package adds a method with an entry point in the group `efface.methods` that names its class; the class says for
+which kind of model it is. Methods for generators and for classifiers may share a name: the model decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
 from efface.errors import InputError
-from efface.methods.base import Method
+from efface.methods.base import KINDS, GeneratorMethod, Kind, Method
+from efface.methods.classifier.base import ClassifierMethod
+from efface.methods.classifier.fine_tune import FineTuneClassifier
+from efface.methods.classifier.retrain import RetrainClassifier
 from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.methods.generator.fine_tune import FineTune
 from efface.methods.generator.gradient_ascent import GradientAscent
@@ -23,7 +27,7 @@ from efface.methods.generator.retrain import Retrain
 from efface.settings import unknown_name
 
 ENTRY_POINTS = "efface.methods"
-BUILT_IN: tuple[type[Method], ...] = (
+GENERATOR_METHODS: tuple[type[GeneratorMethod], ...] = (
     EncoderNoise,
     MaxLoss,
     NoisyLabel,
@@ -33,12 +37,17 @@ BUILT_IN: tuple[type[Method], ...] = (
     FineTune,
     Retrain,
 )
+CLASSIFIER_METHODS: tuple[type[ClassifierMethod], ...] = (
+    RetrainClassifier,
+    FineTuneClassifier,
+)
+BASES: Mapping[Kind, type[Method]] = {"generator": GeneratorMethod, "classifier": ClassifierMethod}
 
 
 @cache
-def methods() -> dict[str, type[Method]]:
-    """All methods by name; raises `InputError` where two claim one name."""
-    found = list(BUILT_IN)
+def all_methods() -> dict[Kind, dict[str, type[Method]]]:
+    """All methods by kind of model and name."""
+    found: list[type[Method]] = [*GENERATOR_METHODS, *CLASSIFIER_METHODS]
     for point in entry_points(group=ENTRY_POINTS):
         try:
             found.append(point.load())
@@ -47,17 +56,31 @@ def methods() -> dict[str, type[Method]]:
                 f"the method '{point.name}' of another package cannot be loaded from {point.value}: {error}. "
                 "Mend or remove that package"
             ) from error
-    return by_name(found)
+    return by_kind(found)
 
 
-def by_name(found: list[type[Method]]) -> dict[str, type[Method]]:
-    """Methods by name, refusing what is no method and what is there twice."""
-    table: dict[str, type[Method]] = {}
+def methods() -> dict[str, type[GeneratorMethod]]:
+    """All methods for generators by name; raises `InputError` where two claim one name."""
+    return all_methods()["generator"]  # type: ignore[return-value]
+
+
+def classifier_methods() -> dict[str, type[ClassifierMethod]]:
+    """All methods for classifiers by name; raises `InputError` where two claim one name."""
+    return all_methods()["classifier"]  # type: ignore[return-value]
+
+
+def by_kind(found: Sequence[type[Method]]) -> dict[Kind, dict[str, type[Method]]]:
+    """Methods by kind and name, refusing what is no method and what is there twice."""
+    tables: dict[Kind, dict[str, type[Method]]] = {kind: {} for kind in KINDS}
     for method in found:
-        if not (isinstance(method, type) and issubclass(method, Method)):
-            raise InputError(f"{method!r}, given as a method by another package, is no subclass of Method")
+        if not (isinstance(method, type) and issubclass(method, tuple(BASES.values()))):
+            raise InputError(
+                f"{method!r}, given as a method by another package, is no subclass of "
+                f"{' or '.join(base.__name__ for base in BASES.values())}"
+            )
         if not getattr(method, "name", ""):
             raise InputError(f"{method.__module__}.{method.__qualname__} is a method without a name")
+        table = tables[method.kind]
         if method.name in table:
             first, second = table[method.name], method
             raise InputError(
@@ -65,18 +88,32 @@ def by_name(found: list[type[Method]]) -> dict[str, type[Method]]:
                 f"{second.__module__}.{second.__qualname__}"
             )
         table[method.name] = method
-    return table
+    return tables
 
 
-def method_class(name: str) -> type[Method]:
-    """The method of that name; raises `InputError` with the nearest valid one."""
+def method_class(name: str) -> type[GeneratorMethod]:
+    """The method for generators of that name; raises `InputError` with the nearest valid one."""
     if name not in methods():
         raise InputError(unknown_name("method", name, methods()))
     return methods()[name]
 
 
-def read_method(section: Mapping[str, Any]) -> Method:
-    """A method from a config section: its `name` and its own settings."""
+def classifier_method(name: str) -> type[ClassifierMethod]:
+    """The method for classifiers of that name; raises `InputError` with the nearest valid one."""
+    if name not in classifier_methods():
+        raise InputError(unknown_name("method", name, classifier_methods()))
+    return classifier_methods()[name]
+
+
+def read_method(section: Mapping[str, Any]) -> GeneratorMethod:
+    """A method for generators from a config section: its `name` and its own settings."""
     values = dict(section)
     name = str(values.pop("name", EncoderNoise.name))
     return method_class(name).read(values, where=f"method {name}")
+
+
+def read_classifier_method(section: Mapping[str, Any]) -> ClassifierMethod:
+    """A method for classifiers from a config section: its `name` and its own settings."""
+    values = dict(section)
+    name = str(values.pop("name", FineTuneClassifier.name))
+    return classifier_method(name).read(values, where=f"method {name}")

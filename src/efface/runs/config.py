@@ -17,7 +17,7 @@ from efface.generators.registry import family_named, family_of
 from efface.generators.settings import Architecture, ModelSettings
 from efface.images.duplicates import DEFAULT_DISTANCE
 from efface.images.selection import ImagesSettings
-from efface.methods import Method, read_method
+from efface.methods import GeneratorMethod, read_method
 from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.methods.generator.retrain import Retrain
 from efface.settings import Settings, unknown_name
@@ -47,7 +47,7 @@ class RunConfig(Settings):
 
     model: ModelSettings
     images: ImagesSettings = ImagesSettings()
-    method: SerializeAsAny[Method]
+    method: SerializeAsAny[GeneratorMethod]
     training: TrainingSettings
     corruption: str = Field("centre:0.5", description="what is hidden from the model")
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -91,7 +91,7 @@ class RunConfig(Settings):
         return text
 
     @field_serializer("method")
-    def _with_name(self, method: Method) -> dict[str, Any]:
+    def _with_name(self, method: GeneratorMethod) -> dict[str, Any]:
         return {"name": method.name, **method.model_dump(mode="json")}
 
     def digest(self) -> str:
@@ -231,7 +231,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], place: str 
     return lines
 
 
-def _method(section: Any, faults: Faults) -> Method:
+def _method(section: Any, faults: Faults) -> GeneratorMethod:
     """The method of a config section; on a fault a stand-in, so that the other sections are read too."""
     try:
         if not isinstance(section, Mapping):

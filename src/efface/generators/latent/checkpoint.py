@@ -12,7 +12,6 @@ import torch
 
 from efface.errors import InputError
 from efface.files import write_json
-from efface.generators.base import weights_digest
 from efface.generators.latent.architecture import GROUPS, LatentArchitecture
 from efface.generators.latent.factors import (
     FILE,
@@ -27,7 +26,7 @@ from efface.generators.latent.folder import INDEX, PIPELINES, Parts, patterns, r
 from efface.generators.latent.generator import LatentGenerator, Surroundings
 from efface.generators.latent.network import UNET, VAE, LatentNetwork
 from efface.generators.settings import ModelSettings
-from efface.generators.weights import UNREADABLE, quiet, why_unreadable
+from efface.weights import UNREADABLE, quiet, weights_digest, why_unreadable
 
 USE = "efface.json"
 """How the model was used, beside the pipeline: diffusers has no place for the prompt."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from efface.errors import Faults, InputError
 from efface.generators.latent.network import LatentNetwork
-from efface.generators.weights import UNREADABLE, why_unreadable
+from efface.weights import UNREADABLE, why_unreadable
 
 FILE = "pytorch_lora_weights.safetensors"
 PREFIX = "unet."

@@ -19,7 +19,7 @@ from efface.errors import Faults, InputError
 from efface.generators.latent import halves
 from efface.generators.latent.network import UNET, VAE, LatentNetwork
 from efface.generators.sampling import ORDERS, Sampler, make_scheduler
-from efface.generators.weights import UNREADABLE, check_fit, quiet, why_unreadable
+from efface.weights import UNREADABLE, check_fit, quiet, why_unreadable
 
 INDEX = "model_index.json"
 CLASSES = {

@@ -20,7 +20,7 @@ from efface.files import sha256_of_file, write_json
 from efface.generators.mae.architecture import MaeArchitecture
 from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
 from efface.generators.settings import Architecture, ModelSettings
-from efface.generators.weights import SHOWN_TENSORS, UNREADABLE, check_fit, quiet, read_pickle, why_unreadable
+from efface.weights import SHOWN_TENSORS, UNREADABLE, check_fit, quiet, read_pickle, why_unreadable
 
 # widths of the released networks and their heads: ViT-B, ViT-L, ViT-H, and the common decoder
 ENCODER_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}

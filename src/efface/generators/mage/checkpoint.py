@@ -31,7 +31,7 @@ from efface.generators.mage.released import (
     tokenizer_sizes,
 )
 from efface.generators.settings import Architecture, ModelSettings
-from efface.generators.weights import UNREADABLE, check_fit, quiet, read_pickle, state_dict, why_unreadable
+from efface.weights import UNREADABLE, check_fit, quiet, read_pickle, state_dict, why_unreadable
 
 TABLE, OUTPUT_TABLE = "encoder.embedding.tokens.weight", "decoder.head.table"
 

@@ -22,7 +22,7 @@ from efface.generators.palette.released import load_released
 from efface.generators.palette.schedule import Schedules, of_scheduler, scheduler_config
 from efface.generators.palette.split import check_unet2d
 from efface.generators.settings import Architecture, ModelSettings
-from efface.generators.weights import UNREADABLE, check_fit, quiet, why_unreadable
+from efface.weights import UNREADABLE, check_fit, quiet, why_unreadable
 
 SCHEDULE, SCHEDULER = "schedule.json", "scheduler_config.json"
 TEST_OPTIONS = ("test_noise_steps", "test_noise_start", "test_noise_end")

@@ -21,7 +21,7 @@ from efface.files import sha256_of_file
 from efface.generators.palette.network import PaletteUNet
 from efface.generators.palette.schedule import Schedules
 from efface.generators.settings import ModelSettings
-from efface.generators.weights import UNREADABLE, check_fit, read_pickle, state_dict, why_unreadable
+from efface.weights import UNREADABLE, check_fit, read_pickle, state_dict, why_unreadable
 
 NETWORK = "denoise_fn."
 SCHEDULE = "gammas"

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from efface.methods.base import Method
+from efface.methods.base import GeneratorMethod
 from efface.training.phases import Batch, Loss, Phase, Training
 
 if TYPE_CHECKING:
     from efface.generators.base import Generator, Trained
 
 
-class FineTune(Method):
+class FineTune(GeneratorMethod):
     """Minimise the task loss on retain images."""
 
     name: ClassVar[str] = "fine-tune"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from efface.methods.base import ClaimLevel, Method
+from efface.methods.base import ClaimLevel, GeneratorMethod
 from efface.methods.generator.fine_tune import task_loss_on_retain
 from efface.training.phases import Batch, Edit, Loss, Phase, Training
 from efface.training.settings import TrainingSettings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from efface.generators.base import Generator, Trained
 
 
-class Retrain(Method):
+class Retrain(GeneratorMethod):
     """Re-initialise, then train on retain images alone with the model's own loss and corruption."""
 
     first_stage: Literal["train", "keep"] = Field(

@@ -1,0 +1,382 @@
+"""Carries out the passes of a method on a classifier: keyed batches, exact resume, a limit of time.
+
+Classifiers are small and many where generators are large and few, so this loop is lean: images lie in memory, and
+nothing is written unless a folder is given.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from efface.classifiers.classifier import Classifier
+from efface.errors import InputError, Stopped
+from efface.files import replacing
+from efface.images.labelled import LabelledImages
+from efface.progress import Progress
+from efface.randomness import key, numpy_draws, torch_draws
+from efface.training.interruption import StopRequest
+from efface.training.passes import Edit, Facts, Optimiser, Pass, Passes, spans
+
+CHECKPOINT = "passes.pt"
+CHECKPOINT_SECONDS = 60.0
+FINITE_EVERY = 50
+EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One batch of one set: images `[B, C, H, W]` in 0..255, labels `[B]`, and their places `[B]` in the set."""
+
+    images: Tensor
+    labels: Tensor
+    places: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class PassesReport:
+    """What was done. `seconds` counts all starts and leaves preparation out; `cut`: stopped by the limit of time."""
+
+    steps: int
+    seconds: float
+    preparation_seconds: float
+    cut: bool
+    resumed_from: int | None
+
+
+class Work:
+    """What losses and edits are given: the model, its sets, the frozen original, and a memory.
+
+    memory: tensors that a method keeps between its passes; they are saved with a checkpoint.
+    """
+
+    def __init__(self, model: Classifier, sets: Mapping[str, LabelledImages], facts: Facts) -> None:
+        self.model, self.facts = model, facts
+        self.device = next(model.parameters()).device
+        self.memory: dict[str, Tensor] = {}
+        self.sets = dict(sets)
+        self._pixels = {name: torch.from_numpy(np.ascontiguousarray(images.pixels)).to(self.device)
+                        for name, images in sets.items()}  # fmt: skip
+        self._labels = {
+            name: torch.from_numpy(images.labels).to(self.device) for name, images in sets.items()
+        }
+        self._frozen = model.copy().eval().requires_grad_(False)
+        self._kept_logits: dict[str, Tensor] = {}
+
+    @property
+    def seed(self) -> int:
+        """The seed of unlearning, by which every draw is keyed."""
+        return self.facts.seed
+
+    def draws(self, *parts: str | int) -> torch.Generator:
+        """A torch generator for the draw named by `parts`."""
+        return torch_draws(self.seed, *parts, device=self.device)
+
+    def batch(self, stream: str, places: npt.NDArray[np.int64] | Tensor) -> Labelled:
+        """The images of a set at these places."""
+        index = torch.as_tensor(places).to(self.device)
+        return Labelled(self._pixels[stream][index], self._labels[stream][index], index)
+
+    def batches(self, stream: str, size: int, shuffled: str | None = None) -> Iterator[Labelled]:
+        """One pass over a set in its own order, or in one keyed by the name `shuffled`."""
+        count = len(self.sets[stream])
+        order = np.arange(count) if shuffled is None else numpy_draws(self.seed, shuffled).permutation(count)
+        for a, b in spans(count, size):
+            yield self.batch(stream, order[a:b])
+
+    @torch.no_grad()
+    def original(self, images: Tensor) -> Tensor:
+        """Logits `[B, classes]` of the frozen original, in evaluation mode."""
+        return self._frozen(images)  # type: ignore[no-any-return]
+
+    @property
+    def original_model(self) -> Classifier:
+        """The frozen original itself; it must not be changed."""
+        return self._frozen
+
+    def original_logits(self, stream: str) -> Tensor:
+        """Logits `[images, classes]` of the frozen original on a whole set, computed once."""
+        if stream not in self._kept_logits:
+            parts = [self.original(batch.images) for batch in self.batches(stream, EVALUATION_BATCH)]
+            self._kept_logits[stream] = torch.cat(parts)
+        return self._kept_logits[stream]
+
+    @cached_property
+    def class_weights(self) -> Tensor | None:
+        """1 / number of training images of each class, `[classes]`, if the recipe weighs classes; else None.
+
+        Forget and retain images count, for retrained models too, as in the competition. Absent classes weigh 0.
+        """
+        if not self.facts.recipe.class_weights:
+            return None
+        counts = self.class_counts().float()
+        return torch.where(counts > 0, 1 / counts.clamp(min=1), torch.zeros_like(counts))
+
+    def class_counts(self) -> Tensor:
+        """Training images (forget and retain) of each class, `[classes]`."""
+        labels = [self._labels[name] for name in ("forget", "retain") if name in self._labels]
+        return torch.bincount(torch.cat(labels), minlength=self.facts.classes)
+
+
+def run_passes(
+    model: Classifier,
+    passes: Passes,
+    sets: Mapping[str, LabelledImages],
+    facts: Facts,
+    *,
+    limit: float | None = None,
+    folder: Path | None = None,
+    digest: str = "",
+    progress: Progress | None = None,
+) -> PassesReport:
+    """Change `model` in place by edits and passes; it ends in evaluation mode.
+
+    limit: seconds after which it stops where it is. With a `folder`, a checkpoint is written there now and then and at
+    a signal, and the same call goes on from it; `digest` ties it to its config. Global random states stay as they were.
+    Raises `Stopped` at a signal, or where a loss is not finite.
+    """
+    return _Loop(model, passes, sets, facts, limit, folder, digest, progress or Progress()).run()
+
+
+class _Loop:
+    def __init__(
+        self,
+        model: Classifier,
+        passes: Passes,
+        sets: Mapping[str, LabelledImages],
+        facts: Facts,
+        limit: float | None,
+        folder: Path | None,
+        digest: str,
+        progress: Progress,
+    ) -> None:
+        self.work = Work(model, sets, facts)
+        self.model, self.passes, self.sets, self.facts = model, passes, sets, facts
+        self.limit, self.folder, self.digest, self.progress = limit, folder, digest, progress
+        self.optimisers: dict[str, tuple[Optimiser, torch.optim.Optimizer]] = {}
+        self.seconds = self.preparation = 0.0
+        self.steps, self.cut, self.resumed_from = 0, False, None
+        self.saved = time.monotonic()
+
+    def run(self) -> PassesReport:
+        devices = [self.work.device] if self.work.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), ExitStack() as stack:
+            stop = stack.enter_context(StopRequest()) if self.folder else None
+            first, step = self._resume()
+            for number, one in enumerate(self.passes):
+                if number < first or self.cut:
+                    continue
+                began = time.perf_counter()
+                if isinstance(one, Edit):
+                    self._edit(number, one)
+                else:
+                    self._train(number, one, step if number == first else 0, stop, began)
+                self._count(one, began)
+        self.model.eval().requires_grad_(True)
+        return PassesReport(self.steps, self.seconds, self.preparation, self.cut, self.resumed_from)
+
+    def _count(self, one: Edit | Pass, began: float) -> None:
+        if one.preparation:
+            self.preparation += time.perf_counter() - began
+        else:
+            self.seconds += time.perf_counter() - began
+
+    def _edit(self, number: int, edit: Edit) -> None:
+        torch.manual_seed(key(self.facts.seed, "edit", number))
+        self.model.eval().requires_grad_(True)
+        with torch.no_grad():
+            edit.apply(self.work)
+        self.model.requires_grad_(True)
+        self.progress.log("edit", phase=edit.name)
+
+    def _train(self, number: int, one: Pass, first: int, stop: StopRequest | None, began: float) -> None:
+        sizes = {name: len(images) for name, images in self.sets.items()}
+        steps = one.steps(sizes)
+        orders = _Orders(self.facts.seed, number, sizes, one.streams)
+        optimizer = self._optimiser(one.optimiser)
+        self._choose(one)
+        every = max(1, steps // 10)
+        with self.progress.task(one.name, steps, first) as task:
+            for step in range(first, steps):
+                loss = self._step(number, one, step, steps, orders, optimizer)
+                if self.work.device.type == "cpu" or step % FINITE_EVERY == 0 or step == steps - 1:
+                    self._refuse_non_finite(loss, one, step)
+                self.steps += 1
+                if (step + 1) % every == 0 or step + 1 == steps:
+                    value = loss.item()
+                    self.progress.log("step", phase=one.name, step=step + 1, steps=steps, loss=value)
+                    task.advance(step + 1 - task.done, loss=value)
+                spent = time.perf_counter() - began
+                if self.limit is not None and not one.preparation and self.seconds + spent > self.limit:
+                    self.cut = True
+                    return
+                if self.folder and (
+                    (stop and stop.asked) or time.monotonic() - self.saved > CHECKPOINT_SECONDS
+                ):
+                    self._save(number, step + 1, 0.0 if one.preparation else spent)
+                    if stop and stop.asked:
+                        raise Stopped(
+                            f"stopped by {stop.asked} after step {step + 1} of {steps} of '{one.name}'; the checkpoint "
+                            f"is in {self.folder}. The same command continues."
+                        )
+
+    def _step(
+        self,
+        number: int,
+        one: Pass,
+        step: int,
+        steps: int,
+        orders: _Orders,
+        optimizer: torch.optim.Optimizer,
+    ) -> Tensor:
+        batches = {stream: self.work.batch(stream, orders.places(stream, step)) for stream in one.streams}
+        torch.manual_seed(key(self.facts.seed, "step", number, step))
+        if one.augment and self.facts.recipe.augment == "crop-flip":
+            batches = {stream: _shifted(batch) for stream, batch in batches.items()}
+        loss = one.loss(self.work, batches)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if one.before_step:
+            with torch.no_grad():
+                one.before_step(self.work)
+        for group in optimizer.param_groups:
+            group["lr"] = one.optimiser.learning_rate * one.schedule(step / steps)
+        optimizer.step()
+        if one.after_step:
+            with torch.no_grad():
+                one.after_step(self.work)
+        return loss.detach()
+
+    def _choose(self, one: Pass) -> None:
+        """Only the weights that the pass trains have gradients, and so are the only ones that the optimizer moves."""
+        self.model.train(one.mode == "train")
+        self.model.requires_grad_(one.trained is None)
+        if one.trained is not None:
+            parameters = dict(self.model.network.named_parameters())
+            for name in one.trained(self.model):
+                parameters[name].requires_grad_(True)
+            for parameter in parameters.values():
+                if not parameter.requires_grad:
+                    parameter.grad = None
+
+    def _optimiser(self, wanted: Optimiser) -> torch.optim.Optimizer:
+        if wanted.name not in self.optimisers:
+            self.optimisers[wanted.name] = (wanted, _optimizer(wanted, self.model))
+        return self.optimisers[wanted.name][1]
+
+    def _refuse_non_finite(self, loss: Tensor, one: Pass, step: int) -> None:
+        if not math.isfinite(loss.item()):
+            raise Stopped(
+                f"{one.name}: the loss is not finite at step {step + 1}; a smaller learning rate usually helps"
+            )
+
+    def _save(self, number: int, step: int, spent: float) -> None:
+        assert self.folder is not None
+        content = {
+            "digest": self.digest,
+            "number": number,
+            "step": step,
+            "steps": self.steps,
+            "seconds": [self.seconds + spent, self.preparation],
+            "weights": self.model.network.state_dict(),
+            "memory": self.work.memory,
+            "optimisers": {name: state.state_dict() for name, (_, state) in self.optimisers.items()},
+        }
+        with replacing(self.folder / CHECKPOINT) as temporary:
+            torch.save(content, temporary)
+        self.saved = time.monotonic()
+
+    def _resume(self) -> tuple[int, int]:
+        path = self.folder / CHECKPOINT if self.folder else None
+        if path is None or not path.exists():
+            return 0, 0
+        content = _read_checkpoint(path, self.digest)
+        for one in self.passes[: content["number"]]:
+            if isinstance(one, Edit) and one.rebuilds:
+                with torch.no_grad():
+                    one.apply(self.work)
+        self.model.network.load_state_dict(content["weights"])
+        self.work.memory = {name: value.to(self.work.device) for name, value in content["memory"].items()}
+        described = {one.optimiser.name: one.optimiser for one in self.passes if isinstance(one, Pass)}
+        for name, state in content["optimisers"].items():
+            self._optimiser(described[name]).load_state_dict(state)
+        self.seconds, self.preparation = content["seconds"]
+        self.steps = self.resumed_from = content["steps"]
+        self.progress.say(f"continuing after step {self.steps}")
+        return content["number"], content["step"]
+
+
+class _Orders:
+    """Which images a step sees: each stream in keyed orders of its own, epoch after epoch."""
+
+    def __init__(self, seed: int, number: int, sizes: Mapping[str, int], streams: Mapping[str, int]) -> None:
+        self.seed, self.number, self.sizes = seed, number, sizes
+        self.spans = {stream: spans(sizes[stream], size) for stream, size in streams.items()}
+        self._order = lru_cache(maxsize=2 * len(streams))(self._drawn)
+
+    def places(self, stream: str, step: int) -> npt.NDArray[np.int64]:
+        epoch, place = divmod(step, len(self.spans[stream]))
+        a, b = self.spans[stream][place]
+        return self._order(stream, epoch)[a:b]
+
+    def _drawn(self, stream: str, epoch: int) -> npt.NDArray[np.int64]:
+        draws = numpy_draws(self.seed, "order", self.number, stream, epoch)
+        return draws.permutation(self.sizes[stream])
+
+
+def _optimizer(wanted: Optimiser, model: Classifier) -> torch.optim.Optimizer:
+    parameters = list(model.network.parameters())
+    if wanted.kind == "adam":
+        return torch.optim.Adam(
+            parameters, lr=wanted.learning_rate, weight_decay=wanted.weight_decay, fused=True
+        )
+    return torch.optim.SGD(
+        parameters,
+        lr=wanted.learning_rate,
+        momentum=wanted.momentum,
+        weight_decay=wanted.weight_decay,
+        fused=True,
+    )
+
+
+def _shifted(batch: Labelled) -> Labelled:
+    """Zero-padded by an eighth of the side, cut at a random place, half of the images mirrored."""
+    count, _, height, width = batch.images.shape
+    by = max(1, height // 8)
+    padded = torch.nn.functional.pad(batch.images, (by, by, by, by))
+    tops, lefts = torch.randint(0, 2 * by + 1, (2, count))
+    rows = (tops[:, None] + torch.arange(height)).to(padded.device)
+    columns = lefts[:, None] + torch.arange(width)
+    mirrored = torch.rand(count) < 0.5
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns).to(padded.device)
+    place = torch.arange(count, device=padded.device)[:, None, None]
+    cut = padded.permute(0, 2, 3, 1)[place, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return Labelled(cut, batch.labels, batch.places)
+
+
+def _read_checkpoint(path: Path, digest: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        belongs = content["digest"] == digest
+    except (OSError, RuntimeError, EOFError, LookupError, TypeError, pickle.UnpicklingError):
+        raise InputError(
+            f"{path} is damaged and cannot be continued from; remove it, and the same command starts anew"
+        ) from None
+    if not belongs:
+        raise InputError(f"{path} belongs to another config; it is not continued")
+    return content
