@@ -1,0 +1,1 @@
+"""Methods for classifiers, one file each. No torch at import."""
