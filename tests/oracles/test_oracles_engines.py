@@ -1,0 +1,336 @@
+"""Engines in this process and in workers of it: what becomes of tasks that raise, die, or are called off."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from efface.errors import InputError, Stopped
+from efface.oracles.engines import Engine, InLineEngine, Outcome, ProcessEngine, engine_named, worker_device
+from efface.oracles.engines.base import RETRIES
+from efface.oracles.engines.crew import ending
+from efface.oracles.engines.tries import Tries
+
+SECONDS = 20.0
+"""How long anything is waited for before a test fails."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """A task: where it leaves its files, and what it does beside."""
+
+    folder: Path
+    name: str
+    what: str = "nothing"
+
+
+def do(errand: Errand) -> None:
+    """Write who began, do what is asked, and write the result."""
+    before = begun(errand.folder, errand.name)
+    (errand.folder / f"{errand.name}.begun.{len(before)}").write_text(str(os.getpid()))
+    if errand.what == "raise":
+        raise ArithmeticError("no number\nfits")
+    if errand.what == "exit":
+        sys.exit(7)
+    if errand.what == "stop":
+        raise Stopped("the caller asked to stop")
+    if errand.what == "die" or (errand.what == "die once" and not before):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if errand.what == "sleep":
+        time.sleep(600)
+    if errand.what.startswith("after "):
+        wait_for(lambda: result(errand.folder, errand.what.removeprefix("after ")) is not None)
+    if errand.what == "device":
+        wait_for(lambda: len(list(errand.folder.glob("*.begun.0"))) == 3)
+    (errand.folder / f"{errand.name}.result").write_text(worker_device())
+
+
+def look_at_threads(folder: Path) -> None:
+    early = "torch" in sys.modules
+    import torch
+
+    said = f"{early} {torch.get_num_threads()} {os.environ['OMP_NUM_THREADS']}"
+    (folder / "threads").write_text(said)
+
+
+def drive(folder: Path) -> None:
+    """The driver of a test that ends it: two workers that would never end."""
+    signal.signal(signal.SIGTERM, stop)
+    list(ProcessEngine(2).run(do, [Errand(folder, name, "sleep") for name in "abc"]))
+
+
+def stop(number: int, frame: object) -> None:
+    raise Stopped("stopped by a signal")
+
+
+def begun(folder: Path, name: str = "*") -> list[int]:
+    """Process ids of those who began, in order of their tries."""
+    return [int(file.read_text() or 0) for file in sorted(folder.glob(f"{name}.begun.*"))]
+
+
+def result(folder: Path, name: str) -> str | None:
+    file = folder / f"{name}.result"
+    return file.read_text() if file.exists() else None
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    until = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def errors(outcomes: Iterator[Outcome[Errand]]) -> dict[str, str | None]:
+    """Error by name; a task that is told of twice fails the test."""
+    found = list(outcomes)
+    assert len({outcome.task.name for outcome in found}) == len(found)
+    return {outcome.task.name: outcome.error for outcome in found}
+
+
+@pytest.fixture(params=[InLineEngine(), ProcessEngine(2)], ids=lambda engine: engine.name)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    made: Engine = request.param
+    return made
+
+
+def test_every_task_is_done_once_and_one_that_raises_stops_no_other(engine: Engine, tmp_path: Path) -> None:
+    whats = ["nothing", "raise", "nothing", "exit", "nothing"]
+    errands = [Errand(tmp_path, f"t{number}", what) for number, what in enumerate(whats)]
+    outcomes = {outcome.task: outcome for outcome in engine.run(do, errands)}
+    said = [outcomes[errand].error for errand in errands]
+    assert said == [None, "ArithmeticError: no number fits", None, "SystemExit: 7", None]
+    assert "raise ArithmeticError" in str(outcomes[errands[1]].trace)
+    assert outcomes[errands[0]].trace is None
+    for errand, error in zip(errands, said, strict=True):
+        assert len(begun(tmp_path, errand.name)) == 1
+        assert result(tmp_path, errand.name) == (None if error else "cpu")
+
+
+def test_no_tasks_give_no_outcomes(engine: Engine) -> None:
+    assert list(engine.run(do, [])) == []
+
+
+def test_in_line_runs_a_task_when_its_outcome_is_asked_for(tmp_path: Path) -> None:
+    outcomes = InLineEngine().run(do, [Errand(tmp_path, name) for name in "ab"])
+    assert begun(tmp_path) == []
+    assert next(outcomes).task.name == "a"
+    assert begun(tmp_path) == [os.getpid()]
+
+
+def test_in_line_hands_on_a_stop_that_reaches_it_inside_a_task(tmp_path: Path) -> None:
+    outcomes = InLineEngine().run(do, [Errand(tmp_path, "a", "stop"), Errand(tmp_path, "b")])
+    with pytest.raises(Stopped, match="asked to stop"):
+        next(outcomes)
+    assert result(tmp_path, "b") is None
+
+
+def test_outcomes_come_in_the_order_in_which_tasks_end(tmp_path: Path) -> None:
+    errands = [Errand(tmp_path, "first", "after second"), Errand(tmp_path, "second", "after third")]
+    outcomes = ProcessEngine(3).run(do, [*errands, Errand(tmp_path, "third")])
+    assert [outcome.task.name for outcome in outcomes] == ["third", "second", "first"]
+
+
+def test_a_task_that_kills_its_worker_is_tried_again_and_takes_no_other_with_it(tmp_path: Path) -> None:
+    whats = {"a": "die", "b": "nothing", "c": "die once", "d": "nothing", "e": "raise"}
+    found = errors(ProcessEngine(2).run(do, [Errand(tmp_path, name, what) for name, what in whats.items()]))
+    assert found == {
+        "a": f"the worker died {RETRIES + 1} times (killed by signal 9: out of memory?)",
+        **dict.fromkeys("bcd"),
+        "e": "ArithmeticError: no number fits",
+    }
+    assert [len(begun(tmp_path, name)) for name in whats] == [3, 1, 2, 1, 1]
+    assert [result(tmp_path, name) for name in whats] == [None, "cpu", "cpu", "cpu", None]
+
+
+def test_workers_live_longer_than_one_task(tmp_path: Path) -> None:
+    assert errors(ProcessEngine(2).run(do, [Errand(tmp_path, f"t{i}") for i in range(9)])) == {
+        f"t{i}": None for i in range(9)
+    }
+    assert len(begun(tmp_path)) == 9
+    assert len(set(begun(tmp_path))) <= 2
+
+
+def test_an_idle_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
+    outcomes = ProcessEngine(1).run(do, [Errand(tmp_path, name) for name in "abc"])
+    next(outcomes)
+    os.kill(begun(tmp_path, "a")[0], signal.SIGKILL)
+    assert errors(outcomes) == {"b": None, "c": None}
+
+
+def test_closing_the_iterator_leaves_no_process(tmp_path: Path) -> None:
+    errands = [Errand(tmp_path, "quick"), *(Errand(tmp_path, name, "sleep") for name in "abc")]
+    outcomes = ProcessEngine(2).run(do, errands)
+    assert next(outcomes).task.name == "quick"
+    wait_for(lambda: begun(tmp_path, "a"))
+    started = time.monotonic()
+    outcomes.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - started < 5
+    assert multiprocessing.active_children() == []
+    assert not any(alive(process) for process in begun(tmp_path))
+
+
+def test_workers_end_when_all_is_done(tmp_path: Path) -> None:
+    errors(ProcessEngine(2).run(do, [Errand(tmp_path, name) for name in "ab"]))
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name
+)
+def test_a_driver_that_is_ended_leaves_no_workers(number: signal.Signals, tmp_path: Path) -> None:
+    # a test run in the background ignores SIGINT, and what it starts would inherit that
+    restore = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{restore}; import pathlib, sys, {__name__} as t; t.drive(pathlib.Path(sys.argv[1]))"
+    driver = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: len([process for process in begun(tmp_path) if process]) == 2)
+    workers = begun(tmp_path)
+    assert all(alive(process) for process in workers)
+    # Ctrl-C reaches the workers too, and is for the driver alone to answer
+    (os.killpg if number == signal.SIGINT else os.kill)(driver.pid, number)
+    _, said = driver.communicate(timeout=SECONDS)
+    wait_for(lambda: not any(alive(process) for process in workers))
+    last = {signal.SIGTERM: "efface.errors.Stopped: stopped by a signal", signal.SIGINT: "KeyboardInterrupt"}
+    assert said.strip().endswith(last.get(number, ""))
+    assert said.count("Traceback") == (number != signal.SIGKILL)
+
+
+def test_a_worker_has_the_threads_that_were_asked_for_before_it_imports_torch(tmp_path: Path) -> None:
+    before = dict(os.environ)
+    (outcome,) = ProcessEngine(1, threads=2).run(look_at_threads, [tmp_path])
+    assert outcome.error is None
+    assert (tmp_path / "threads").read_text() == "False 2 2"
+    assert dict(os.environ) == before
+
+
+def test_devices_are_dealt_out_in_turn(tmp_path: Path) -> None:
+    errands = [Errand(tmp_path, name, "device") for name in "abc"]
+    assert errors(ProcessEngine(3, devices=["cuda:0", "cuda:1"]).run(do, errands)) == dict.fromkeys("abc")
+    assert sorted(str(result(tmp_path, name)) for name in "abc") == ["cuda:0", "cuda:0", "cuda:1"]
+    assert worker_device() == "cpu"
+
+
+def test_workers_that_cannot_start_stop_the_run_with_a_reason(tmp_path: Path) -> None:
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import os\nfrom efface.oracles.engines import ProcessEngine\n"
+        "list(ProcessEngine(1).run(os.chdir, ['/']))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "efface.errors.Stopped: worker processes end before they take a task (exit code 1)"
+    )
+    assert "`if __name__ == '__main__':`" in done.stderr.splitlines()[-1]
+
+
+def test_what_cannot_be_sent_to_a_worker_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="define it with `def` at the top of a module"):
+        ProcessEngine(1).run(lambda task: None, [1])
+    with pytest.raises(InputError, match="task 1 cannot be sent to another process"):
+        ProcessEngine(1).run(print, [1, (lambda: None)])
+    assert multiprocessing.active_children() == []
+
+
+def test_the_last_try_of_a_task_is_made_alone() -> None:
+    tries = Tries(3)
+    assert [tries.next() for _ in range(4)] == [0, 1, 2, None]
+    assert tries.died(0)
+    assert tries.next() == 0
+    assert tries.died(0)
+    assert tries.next() is None
+    tries.ended(1)
+    assert tries.next() is None
+    tries.ended(2)
+    assert [tries.next(), tries.next()] == [0, None]
+    assert not tries.died(0)
+    assert not tries
+
+
+def test_fresh_tasks_come_before_suspects_and_one_that_never_began_is_none() -> None:
+    tries = Tries(3)
+    assert [tries.next(), tries.next()] == [0, 1]
+    assert tries.died(0)
+    tries.never_began(1)
+    assert [tries.next() for _ in range(3)] == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "exit code 0"),
+        (3, "exit code 3"),
+        (-9, "killed by signal 9: out of memory?"),
+        (-11, "killed by signal 11: Segmentation fault"),
+    ],
+)
+def test_the_end_of_a_worker_is_said_in_words(code: int, words: str) -> None:
+    assert ending(code) == words
+
+
+def test_engines_are_made_by_name(tmp_path: Path) -> None:
+    assert isinstance(engine_named("in-line"), InLineEngine)
+    processes = engine_named("processes:4")
+    assert isinstance(processes, ProcessEngine)
+    assert processes.workers == 4
+    default = engine_named(" processes ")
+    assert isinstance(default, ProcessEngine)
+    assert default.workers == len(os.sched_getaffinity(0))
+    assert ProcessEngine(threads=10_000).workers == 1
+    made = [engine_named(text, tmp_path) for text in ("ray", "ray:10.0.0.1:6379", "slurm", "slurm:gpu")]
+    assert [engine.name for engine in made] == ["ray", "ray", "slurm", "slurm"]
+    assert [vars(engine).get("address") for engine in made] == [None, "10.0.0.1:6379", None, None]
+    assert [vars(engine).get("partition") for engine in made] == [None, None, None, "gpu"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("proceses", "did you mean 'processes'. Valid: in-line, processes, ray, slurm"),
+        ("processes:many", "'many' is no number of workers; write processes:4"),
+        ("processes:0", "workers is 0: give 1 or more"),
+        ("slurm:", "nothing stands after the colon; write slurm or slurm:PARTITION"),
+        ("in-line:2", "in-line takes no argument; write in-line"),
+    ],
+)
+def test_a_wrong_engine_is_refused_with_what_there_is(text: str, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        engine_named(text)
+
+
+def test_all_faults_of_an_engine_are_named_at_once() -> None:
+    with pytest.raises(InputError) as refused:
+        ProcessEngine(0, threads=0, devices="cuda:0")
+    assert [problem.split(" is ")[0] for problem in refused.value.problems] == [
+        "workers",
+        "threads",
+        "devices",
+    ]
+
+
+def test_engines_import_neither_torch_nor_what_clusters_need() -> None:
+    code = "import sys, efface.oracles.engines as e; e.engine_named('slurm'); e.engine_named('ray'); "
+    code += "sys.exit(any(name in sys.modules for name in ('torch', 'ray', 'submitit', 'cloudpickle')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,243 @@
+"""The engines of clusters, on this machine: Slurm through submitit's local jobs, and a Ray of its own."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from efface.errors import InputError
+from efface.oracles.engines import Engine, Outcome
+from efface.oracles.engines import slurm as slurm_module
+from efface.oracles.engines.base import Report, packed, worker_device
+from efface.oracles.engines.ray import RayEngine
+from efface.oracles.engines.slurm import SlurmEngine
+
+SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Errand:
+    folder: Path
+    name: str
+    what: str = "nothing"
+
+
+def do(errand: Errand) -> None:
+    before = begun(errand.folder, errand.name)
+    (errand.folder / f"{errand.name}.begun.{len(before)}").write_text(str(os.getpid()))
+    if errand.what == "raise":
+        raise ArithmeticError("no number\nfits")
+    if errand.what == "die" or (errand.what == "die once" and not before):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if errand.what == "sleep":
+        time.sleep(600)
+    (errand.folder / f"{errand.name}.result").write_text(f"{os.environ['OMP_NUM_THREADS']} {worker_device()}")
+
+
+def drive(folder: Path) -> None:
+    """The driver of a test that kills it."""
+    list(local_slurm(folder / "jobs").run(do, [Errand(folder, name, "sleep") for name in "ab"]))
+
+
+def begun(folder: Path, name: str = "*") -> list[int]:
+    return [int(file.read_text() or 0) for file in sorted(folder.glob(f"{name}.begun.*"))]
+
+
+def alive(process: int) -> bool:
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_for(condition: Any) -> None:
+    until = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
+
+
+def local_slurm(folder: Path, **options: Any) -> SlurmEngine:
+    pytest.importorskip("submitit", reason="needs efface[cluster]: submitit")
+    return SlurmEngine(folder, executor="local", time_minutes=2, **options)
+
+
+def ray_engine(**options: Any) -> RayEngine:
+    pytest.importorskip("ray", reason="needs efface[cluster]: ray")
+    return RayEngine(**options)
+
+
+WHATS = {"a": "nothing", "b": "raise", "c": "die once", "d": "nothing", "e": "nothing", "f": "die"}
+
+
+def errors_of_mixed_tasks(engine: Engine, folder: Path) -> dict[str, str | None]:
+    """Runs good, raising and dying tasks; checks what holds on every engine, and returns the errors by name."""
+    outcomes = list(engine.run(do, [Errand(folder, name, what) for name, what in WHATS.items()]))
+    errors = {outcome.task.name: outcome.error for outcome in outcomes}
+    assert len(outcomes) == len(errors) == len(WHATS)
+    assert {name for name, error in errors.items() if error is None} == set("acde")
+    assert errors["b"] == "ArithmeticError: no number fits"
+    assert {file.stem for file in folder.glob("*.result")} == set("acde")
+    assert [len(begun(folder, name)) for name in WHATS] == [1, 1, 2, 1, 1, 3]
+    return errors
+
+
+def test_a_lost_slurm_job_costs_only_tries_and_the_rest_of_its_tasks_are_done(tmp_path: Path) -> None:
+    engine = local_slurm(tmp_path / "jobs", cpus_per_task=2, tasks_per_job=4, parallel=2)
+    errors = errors_of_mixed_tasks(engine, tmp_path)
+    assert str(errors["f"]).startswith("the worker died 3 times (job ")
+    log = Path(str(errors["f"]).rpartition("its log is ")[2].removesuffix(")"))
+    assert log.is_file()
+    assert (tmp_path / "a.result").read_text() == "2 cpu"
+    assert list((tmp_path / "jobs").glob("notes-*")) == []
+
+
+def test_closing_the_iterator_ends_slurm_jobs_of_this_machine(tmp_path: Path) -> None:
+    engine = local_slurm(tmp_path / "jobs", tasks_per_job=2)
+    outcomes: Iterator[Outcome[Errand]] = engine.run(
+        do, [Errand(tmp_path, "a"), Errand(tmp_path, "b", "sleep")]
+    )
+    assert next(outcomes).task.name == "a"
+    wait_for(lambda: begun(tmp_path, "b") not in ([], [0]))
+    outcomes.close()  # type: ignore[attr-defined]
+    assert not any(alive(process) for process in begun(tmp_path))
+    assert list((tmp_path / "jobs").glob("notes-*")) == []
+
+
+def test_a_killed_driver_leaves_no_slurm_job_on_this_machine(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="needs efface[cluster]: submitit")
+    code = f"import pathlib, sys, {__name__} as t; t.drive(pathlib.Path(sys.argv[1]))"
+    driver = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+    )
+    wait_for(lambda: begun(tmp_path) not in ([], [0]))
+    driver.kill()
+    driver.wait()
+    wait_for(lambda: not any(alive(process) for process in begun(tmp_path)))
+
+
+def test_a_requeued_slurm_job_leaves_out_what_it_has_done(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="needs efface[cluster]: submitit")
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "3.json").write_text("[null, null, 1.5]")
+    work = [(number, packed(do, Errand(tmp_path, name))) for number, name in ((3, "a"), (4, "b"))]
+    reports: list[tuple[int, Report]] = slurm_module.work_through(work, notes, {"OMP_NUM_THREADS": "1"}, None)
+    assert [index for index, _ in reports] == [4]
+    assert begun(tmp_path, "a") == []
+    assert sorted(note.name for note in notes.iterdir()) == ["3.json", "4.json"]
+
+
+def test_without_slurm_the_message_says_where_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit", reason="needs efface[cluster]: submitit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="srun was not found. Start from a login node"):
+        SlurmEngine(tmp_path).run(do, [])
+
+
+def test_slurm_gets_the_parameters_that_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit", reason="needs efface[cluster]: submitit")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("srun", "sacct"):
+        (tools / tool).write_text("#!/bin/sh\n")
+    (tools / "sbatch").write_text(
+        f'#!/bin/sh\ncp "$1" {tmp_path}/submitted.sh\necho Submitted batch job 12\n'
+    )
+    (tools / "scancel").write_text(f"#!/bin/sh\necho $1 >> {tmp_path}/cancelled\n")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setitem(slurm_module.POLL, "slurm", 0.05)
+    engine = SlurmEngine(tmp_path / "jobs", "gpu", 90, cpus_per_task=4, gpus_per_task=1)
+    outcomes: Iterator[Outcome[Errand]] = engine.run(do, [Errand(tmp_path, "a")])
+    monkeypatch.setattr(slurm_module.time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(outcomes)
+    script = (tmp_path / "submitted.sh").read_text().splitlines()
+    for line in ("partition=gpu", "time=90", "cpus-per-task=4", "gpus-per-node=1"):
+        assert f"#SBATCH --{line}" in script
+    assert any(line.startswith("srun ") and " --cpus-per-task=4 " in line for line in script)
+    assert (tmp_path / "cancelled").read_text() == "12\n"
+
+
+def interrupt(seconds: float) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ray_tries_lost_tasks_again_and_gives_the_callers_signals_back(tmp_path: Path) -> None:
+    engine = ray_engine()
+    import ray
+
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    errors = errors_of_mixed_tasks(engine, tmp_path)
+    assert str(errors["f"]).startswith("the worker died 3 times (WorkerCrashedError: ")
+    assert (tmp_path / "a.result").read_text() == "1 cpu"
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert not ray.is_initialized()
+
+
+def test_a_task_larger_than_the_machine_is_refused_by_ray() -> None:
+    with pytest.raises(InputError, match="a task asks for 4096 CPU, which this machine does not have"):
+        next(ray_engine(cpus_per_task=4096).run(print, [1]))
+
+
+def test_closing_the_iterator_cancels_in_a_ray_that_runs_already_and_leaves_that_running(
+    tmp_path: Path,
+) -> None:
+    engine = ray_engine()
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, configure_logging=False)
+    try:
+        outcomes: Iterator[Outcome[Errand]] = engine.run(
+            do, [Errand(tmp_path, "a"), Errand(tmp_path, "b", "sleep")]
+        )
+        assert next(outcomes).task.name == "a"
+        wait_for(lambda: begun(tmp_path, "b") not in ([], [0]))
+        outcomes.close()  # type: ignore[attr-defined]
+        assert ray.is_initialized()
+        wait_for(lambda: not any(alive(process) for process in begun(tmp_path, "b")))
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("package", "engine"), [("ray", RayEngine()), ("submitit", SlurmEngine(Path("jobs")))]
+)
+def test_a_missing_package_is_named_with_the_command_that_brings_it(
+    package: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name == package:
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(InputError, match=rf"needs the package {package}: pip install 'efface\[cluster\]'"):
+        engine.run(print, [1])
+
+
+def test_all_faults_of_a_slurm_engine_are_named_at_once() -> None:
+    with pytest.raises(InputError) as refused:
+        SlurmEngine(Path("jobs"), time_minutes=0, tasks_per_job=0, gpus_per_task=-1, executor="remote")  # type: ignore[arg-type]
+    names = [problem.split(" is ")[0] for problem in refused.value.problems]
+    assert names == ["time_minutes", "tasks_per_job", "gpus_per_task", "executor"]
