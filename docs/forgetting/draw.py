@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
+COST = HERE.parents[1] / "benchmarks" / "results" / "forgetting_score.json"
 OFFICIAL, ROBUST = "#d55e00", "#0072b2"
 
 
@@ -66,6 +67,31 @@ def main() -> None:
     axes.set(xlim=(0, 1.1), xlabel="score as a share of its ceiling, 512 models a side")
     axes.legend(frameon=False, loc="center right")
     save(figure, "sensitivity")
+    save(cost(json.loads(COST.read_text(encoding="utf-8"))["seconds"]), "cost")
+
+
+def cost(seconds: dict[str, dict[str, dict[str, float]]]) -> plt.Figure:
+    """Processor seconds against examples and against models, with a line of proportion beside them."""
+    figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained", sharey=True)
+    for panel, by, label in zip(axes, ("by_examples", "by_models"), ("images", "models a side"), strict=True):
+        for mode, colour, marker in (("official", OFFICIAL, "D-"), ("robust", ROBUST, "s-")):
+            places = [int(count) for count in seconds[mode][by]]
+            panel.plot(places, list(seconds[mode][by].values()), marker, color=colour, label=mode)
+        most = seconds["official"][by][str(places[-1])]
+        panel.plot(
+            places,
+            [most * count / places[-1] for count in places],
+            ":",
+            color="#888888",
+            label="in proportion",
+        )
+        panel.set(xscale="log", yscale="log", xlabel=label)
+        panel.set_xticks(places, [str(count) for count in places])
+        panel.minorticks_off()
+    axes[0].set(ylabel="processor seconds", title="128 models a side")
+    axes[1].set(title="200 images")
+    axes[0].legend(frameon=False)
+    return figure
 
 
 def save(figure: plt.Figure, name: str) -> None:
