@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from efface.oracles.engines.ray import RayEngine
 from efface.oracles.engines.slurm import SlurmEngine
 
 SECONDS = 30.0
+"""How long anything is waited for before a test fails. Starting Ray takes about four of them, hence the slow tests."""
 
 
 @dataclass(frozen=True)
@@ -145,26 +147,32 @@ def test_without_slurm_the_message_says_where_to_start(
 ) -> None:
     pytest.importorskip("submitit", reason="needs efface[cluster]: submitit")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="srun was not found. Start from a login node"):
+    with pytest.raises(InputError, match=r"srun was not found\. Start from a login node"):
         SlurmEngine(tmp_path).run(do, [])
 
 
-def test_slurm_gets_the_parameters_that_were_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand-ins for the commands of Slurm that only note how they were called."""
     pytest.importorskip("submitit", reason="needs efface[cluster]: submitit")
     tools = tmp_path / "bin"
     tools.mkdir()
-    for tool in ("srun", "sacct"):
-        (tools / tool).write_text("#!/bin/sh\n")
-    (tools / "sbatch").write_text(
-        f'#!/bin/sh\ncp "$1" {tmp_path}/submitted.sh\necho Submitted batch job 12\n'
-    )
-    (tools / "scancel").write_text(f"#!/bin/sh\necho $1 >> {tmp_path}/cancelled\n")
-    for tool in tools.iterdir():
-        tool.chmod(0o755)
+    scripts = {
+        "srun": "",
+        "sacct": "",
+        "sbatch": f'cp "$1" {tmp_path}/submitted.sh; echo Submitted batch job 12',
+        "scancel": f"echo $1 >> {tmp_path}/cancelled",
+    }
+    for name, script in scripts.items():
+        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    monkeypatch.setitem(slurm_module.POLL, "slurm", 0.05)
+    return tools
+
+
+def test_slurm_gets_what_was_asked_for_and_jobs_are_cancelled_on_the_way_out(
+    commands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = SlurmEngine(tmp_path / "jobs", "gpu", 90, cpus_per_task=4, gpus_per_task=1)
     outcomes: Iterator[Outcome[Errand]] = engine.run(do, [Errand(tmp_path, "a")])
     monkeypatch.setattr(slurm_module.time, "sleep", interrupt)
@@ -177,10 +185,18 @@ def test_slurm_gets_the_parameters_that_were_asked_for(
     assert (tmp_path / "cancelled").read_text() == "12\n"
 
 
+def test_what_slurm_says_when_it_takes_no_job_reaches_the_caller(commands: Path, tmp_path: Path) -> None:
+    (commands / "sbatch").write_text("#!/bin/sh\necho invalid partition specified: gqu >&2\nexit 1\n")
+    outcomes = SlurmEngine(tmp_path / "jobs", "gqu").run(do, [Errand(tmp_path, "a")])
+    with pytest.raises(InputError, match=r"Slurm does not take the job: .*invalid partition specified: gqu"):
+        next(outcomes)
+
+
 def interrupt(seconds: float) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_ray_tries_lost_tasks_again_and_gives_the_callers_signals_back(tmp_path: Path) -> None:
     engine = ray_engine()
     import ray
@@ -193,11 +209,20 @@ def test_ray_tries_lost_tasks_again_and_gives_the_callers_signals_back(tmp_path:
     assert not ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_a_task_larger_than_the_machine_is_refused_by_ray() -> None:
     with pytest.raises(InputError, match="a task asks for 4096 CPU, which this machine does not have"):
         next(ray_engine(cpus_per_task=4096).run(print, [1]))
 
 
+def test_an_address_where_no_ray_answers_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(InputError, match=f"no Ray answers at 127.0.0.1:{port} .ConnectionRefusedError"):
+        next(ray_engine(address=f"127.0.0.1:{port}").run(print, [1]))
+
+
+@pytest.mark.slow
 def test_closing_the_iterator_cancels_in_a_ray_that_runs_already_and_leaves_that_running(
     tmp_path: Path,
 ) -> None:
