@@ -187,7 +187,7 @@ class _Loop:
                 else:
                     self._train(number, one, step if number == first else 0, stop, began)
                 self._count(one, began)
-        self.model.eval().requires_grad_(True)
+        self.model.eval().requires_grad_(True).zero_grad(set_to_none=True)
         return PassesReport(self.steps, self.seconds, self.preparation, self.cut, self.resumed_from)
 
     def _count(self, one: Edit | Pass, began: float) -> None:
