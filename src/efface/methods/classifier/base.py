@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from efface.methods.base import Kind, Method
@@ -70,9 +71,17 @@ def unlearn_classifier(
 
     check_sets(method, sets, len(classifier.classes))
     model = classifier.copy()
-    everything = {**sets, **method.own_sets(sets, facts)}
+    everything, facts = with_own_sets(method, sets, facts)
     report = run_passes(model, method.passes(facts), everything, facts, limit=limit)
     return model, report
+
+
+def with_own_sets(
+    method: ClassifierMethod, sets: Mapping[str, LabelledImages], facts: Facts
+) -> tuple[dict[str, LabelledImages], Facts]:
+    """The sets with those that the method makes of them, and the facts with the sizes of all."""
+    everything = {**sets, **method.own_sets(sets, facts)}
+    return everything, replace(facts, sizes={name: len(images) for name, images in everything.items()})
 
 
 def check_sets(method: ClassifierMethod, sets: Mapping[str, LabelledImages], classes: int) -> None:

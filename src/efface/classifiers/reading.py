@@ -1,0 +1,157 @@
+"""What all layouts of classifiers share: a folder's files, its tensors, and what the user's settings add to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from efface.classifiers.architecture import ClassifierSettings
+from efface.classifiers.classifier import Classifier, Normalisation, Origin
+from efface.classifiers.networks import blocks_of
+from efface.errors import Faults, InputError
+from efface.files import replacing
+from efface.weights import UNREADABLE, check_fit, read_pickle, state_dict, why_unreadable
+
+WEIGHTS = "model.safetensors"
+NORMALISATIONS = {
+    "CIFAR-10, as in the starting kit of the unlearning challenge": "--set 'model.mean=[0.4914, 0.4822, 0.4465]' "
+    "--set 'model.std=[0.2023, 0.1994, 0.2010]'",
+    "ImageNet": "--set 'model.mean=[0.485, 0.456, 0.406]' --set 'model.std=[0.229, 0.224, 0.225]'",
+    "values in [0, 1]": "--set model.scale=255",
+    "raw values 0..255, as in the NeurIPS 2023 competition": "--set model.scale=1",
+}
+"""The usual choices, and how each is given."""
+COUNTERS = "num_batches_tracked"
+"""Batch normalisation's count of steps: older files lack it, and with a fixed momentum nothing reads it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A network with its weights, and what its file says of it; None where it does not say."""
+
+    network: nn.Module
+    outputs: int
+    origin: Origin
+    channels: int = 3
+    classes: tuple[str, ...] | None = None
+    image_size: int | None = None
+    normalisation: Normalisation | None = None
+
+
+def assembled(found: Found, settings: ClassifierSettings) -> Classifier:
+    """The classifier in evaluation mode, with the user's settings in place of what its file says.
+
+    Raises `InputError` naming everything that neither says, and if it cannot be shown a picture of its size.
+    """
+    classes = settings.classes or found.classes or tuple(str(number) for number in range(found.outputs))
+    image_size = settings.image_size or found.image_size
+    normalisation = _normalisation(found, settings)
+    with Faults(f"the classifier at {settings.path} cannot be used") as faults:
+        if len(classes) != found.outputs:
+            faults.add(
+                f"model.classes has {len(classes)} names, and the network gives {found.outputs} logits"
+            )
+        if image_size is None:
+            faults.add("its file does not say the size of its pictures: give --set model.image_size=N")
+        if normalisation is None:
+            usual = "; ".join(f"{name}: {how}" for name, how in NORMALISATIONS.items())
+            faults.add(
+                f"its file does not say how pictures are normalised. Give what it was trained with. {usual}"
+            )
+    assert image_size is not None
+    classifier = Classifier(
+        found.network.eval(),
+        classes=classes,
+        image_size=image_size,
+        channels=found.channels,
+        normalisation=normalisation,
+        blocks=blocks_of(found.network),
+        origin=found.origin,
+    ).eval()
+    _check_by_trying(classifier, settings.path)
+    return classifier
+
+
+def beside(settings: ClassifierSettings, name: str) -> Path | None:
+    """A file of the model's folder or hub repository, if it is there."""
+    if Path(settings.path).is_dir():
+        path = Path(settings.path) / name
+        return path if path.is_file() else None
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(settings.path, name, revision=settings.revision))
+    except (OSError, ValueError):
+        return None
+
+
+def needed(settings: ClassifierSettings, *names: str) -> Path:
+    """The first of these files that is there; raises `InputError` if none is."""
+    for name in names:
+        if path := beside(settings, name):
+            return path
+    raise InputError(f"{settings.path} has no weights: no {' or '.join(names)} is there")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors by name in a `.safetensors` file or a pickled state dict; raises `InputError` if unreadable."""
+    if path.suffix != ".safetensors":
+        return state_dict(read_pickle(path))
+    try:
+        return load_file(path)
+    except UNREADABLE as error:
+        raise InputError(f"{path} is not a readable file of weights: {why_unreadable(error)}") from None
+
+
+def write_tensors(path: Path, network: nn.Module) -> None:
+    """All weights and statistics as safetensors, atomically. Weights with two names are written under both."""
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()
+    }
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+
+
+def fill(network: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Put stored weights into `network`; raises `InputError` naming those that are missing, foreign or misshapen."""
+    wanted = network.state_dict()
+    check_fit(
+        where,
+        [name for name in wanted if name not in tensors and not name.endswith(COUNTERS)],
+        [name for name in tensors if name not in wanted],
+        [
+            (name, tensors[name].shape, wanted[name].shape)
+            for name in wanted
+            if name in tensors and tensors[name].shape != wanted[name].shape
+        ],
+    )
+    network.load_state_dict(tensors, strict=False)
+
+
+def _normalisation(found: Found, settings: ClassifierSettings) -> Normalisation | None:
+    given = {
+        name: getattr(settings, name)
+        for name in ("scale", "mean", "std")
+        if getattr(settings, name) is not None
+    }
+    return replace(found.normalisation or Normalisation(), **given) if given else found.normalisation
+
+
+def _check_by_trying(classifier: Classifier, where: str) -> None:
+    size = classifier.image_size
+    try:
+        with torch.no_grad():
+            shape = tuple(classifier(torch.zeros(1, classifier.channels, size, size)).shape)
+    except (*UNREADABLE, AttributeError) as error:
+        raise InputError(
+            f"the classifier at {where} cannot be shown a picture of {size} px: {why_unreadable(error)}. "
+            "If its pictures have another size, give --set model.image_size=N"
+        ) from None
+    if shape != (1, len(classifier.classes)):
+        raise InputError(
+            f"the classifier at {where} gives {list(shape)} for one picture; [1, {len(classifier.classes)}] is wanted"
+        )
