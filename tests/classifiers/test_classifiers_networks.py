@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
 
 from efface.classifiers.architecture import NetworkSettings
+from efface.classifiers.committee import Committee
 from efface.classifiers.convnet import Mlp, SmallConv
-from efface.classifiers.networks import Committee, blocks_of, build, settings_of
+from efface.classifiers.networks import blocks_of, build, settings_of
 from efface.classifiers.resnet import Convolution, ResNet18
 from efface.errors import InputError
 
@@ -266,9 +267,13 @@ def test_the_members_of_a_committee_differ_and_the_first_is_the_network_alone() 
     committee = build(settings, seed=5)
     assert isinstance(committee, Committee)
     assert len(committee.members) == 3
-    assert same(committee.members[0], build(settings.model_copy(update={"committee": 1}), seed=5))
+    assert same(
+        committee.members[0], build(settings.model_copy(update={"committee": 1, "vote": "mean"}), seed=5)
+    )
     assert not same(committee.members[0], committee.members[1])
-    alone = Committee([build(settings.model_copy(update={"committee": 1}), seed=seed) for seed in (1, 2)])
+    alone = Committee(
+        [build(settings.model_copy(update={"committee": 1, "vote": "mean"}), seed=seed) for seed in (1, 2)]
+    )
     assert settings_of(alone, 8) == settings.model_copy(update={"committee": 2})
     assert settings_of(Committee([SmallConv(3, 4, 4), SmallConv(3, 4, 5)]), 8) is None
     assert settings_of(nn.Linear(2, 2), 8) is None

@@ -34,7 +34,9 @@ def written(value: Any) -> str:
 
 
 def test_there_is_one_card_for_each_built_in_method() -> None:
-    assert {path.stem for path in CARDS.glob("*.md")} == {method.name for method in GENERATOR_METHODS}
+    assert {path.stem for path in CARDS.glob("*.md")} - {"README"} == {
+        method.name for method in GENERATOR_METHODS
+    }
 
 
 @pytest.mark.parametrize("method", GENERATOR_METHODS, ids=lambda method: method.name)

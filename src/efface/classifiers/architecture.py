@@ -10,6 +10,7 @@ from efface.classifiers.layouts import MODEL_TYPE
 from efface.settings import Settings
 
 NetworkName = Literal["resnet18", "small-conv", "mlp"]
+VoteKind = Literal["mean", "argmax"]
 
 
 class NetworkSettings(Settings):
@@ -26,7 +27,10 @@ class NetworkSettings(Settings):
         "imagenet",
         description="resnet18: 7x7 convolution and max-pooling, both of stride 2, or for small pictures one 3x3",
     )
-    committee: int = Field(1, ge=1, description="members, whose mean softmax is the prediction")
+    committee: int = Field(1, ge=1, description="members, which predict together")
+    vote: VoteKind = Field(
+        "mean", description="how a committee predicts: mean softmax, or argmax: shares of votes"
+    )
 
     @model_validator(mode="after")
     def _only_what_the_network_has(self) -> Self:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from efface.errors import Faults, InputError
+from efface.randomness import key
 from efface.weights import weights_digest
 
 
@@ -114,23 +115,25 @@ class Classifier(nn.Module):
 
         Raises `InputError` where a layer with weights cannot do so. The global random state stays as it was.
         """
-        from efface.randomness import key
-
         chosen = self.blocks if blocks is None else blocks
-        with torch.random.fork_rng(), Faults("the network cannot be re-initialised") as faults:
-            torch.manual_seed(key(seed, "initialise"))
-            reset: list[nn.Module] = []
-            for block in chosen:
-                for name, module in self.network.get_submodule(block).named_modules():
-                    if any(True for _ in module.parameters(recurse=False)) or any(
-                        True for _ in module.buffers(recurse=False)
-                    ):
-                        if not hasattr(module, "reset_parameters"):
-                            faults.add(f"{block}.{name}: a {type(module).__name__} has no reset_parameters")
-                        reset.append(module)
-            if not faults.problems:
-                for module in reset:
-                    module.reset_parameters()  # type: ignore[operator]
+        layers = [
+            (f"{block}.{name}".rstrip("."), module)
+            for block in chosen
+            for name, module in self.network.get_submodule(block).named_modules()
+            if _has_own_values(module)
+        ]
+        with Faults("the network cannot be re-initialised") as faults:
+            for name, module in layers:
+                if not hasattr(module, "reset_parameters"):
+                    faults.add(f"{name}: a {type(module).__name__} has no reset_parameters")
+        device = next(self.parameters()).device
+        # drawn on the CPU, so that a seed gives the same weights on every device
+        self.network.to("cpu")
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(key(seed, "initialise"))
+            for _, module in layers:
+                module.reset_parameters()
+        self.network.to(device)
 
     def weights_digest(self) -> str:
         """sha256 over names, types, shapes and values of all weights and statistics."""
@@ -200,6 +203,11 @@ def default_blocks(network: nn.Module) -> tuple[str, ...]:
         inner = default_blocks(network.get_submodule(names[0]))
         return tuple(f"{names[0]}.{name}" for name in inner)
     return tuple(names)
+
+
+def _has_own_values(module: nn.Module) -> bool:
+    own = (module.parameters(recurse=False), module.buffers(recurse=False))
+    return any(True for values in own for _ in values)
 
 
 @contextmanager

@@ -1,43 +1,52 @@
-"""Turning a classifier into an untrained committee of its own kind, whose members can then be trained one by one.
+"""Committees: networks of the same classes that predict together, as the parts of SISA do.
 
-`networks.Committee` predicts by the members' mean softmax; here is the one that counts their votes.
+Source: Bourtoule et al., "Machine Unlearning", S&P 2021 (arXiv:1912.03817), section IV.B.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from efface.classifiers.classifier import Classifier, Origin
-from efface.classifiers.networks import Committee
+from efface.classifiers.architecture import VoteKind
 from efface.randomness import key
 
-VoteKind = Literal["mean", "argmax"]
+if TYPE_CHECKING:
+    from efface.classifiers.classifier import Classifier
+
 LEAST_SHARE = 1e-6
 """What a class without a vote is given, so that its logit is finite."""
 
 
-class CountedVote(nn.Module):
-    """The log of each class's share of votes: logits `[B, members, classes]` to `[B, classes]`, at least log 1e-6."""
+class Vote(nn.Module):
+    """Logits `[B, members, classes]` to the committee's `[B, classes]`.
+
+    mean: the log of the members' mean softmax, so that their softmax is that mean. argmax: the log of each class's share
+    of votes, at least log 1e-6; a tie goes to the lowest class, and gradients end here.
+    """
+
+    def __init__(self, kind: VoteKind) -> None:
+        super().__init__()
+        self.kind: VoteKind = kind
 
     def forward(self, logits: Tensor) -> Tensor:
+        if self.kind == "mean":
+            return logits.log_softmax(-1).logsumexp(1) - math.log(logits.shape[1])
         votes = nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
         return votes.mean(1).clamp(min=LEAST_SHARE).log()
 
 
-class CountingCommittee(nn.Module):
-    """Networks that predict by majority, each with one vote (Bourtoule et al., S&P 2021, section IV.B).
+class Committee(nn.Module):
+    """Networks that vote. What its head `vote` is fed are the members' logits."""
 
-    A tie goes to the lowest class. Gradients end at the votes: members are trained on their own logits.
-    """
-
-    def __init__(self, members: Iterable[nn.Module]) -> None:
+    def __init__(self, members: Iterable[nn.Module], vote: VoteKind = "mean") -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.vote = CountedVote()
+        self.vote = Vote(vote)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.vote(torch.stack([_logits(member(images)) for member in self.members], dim=1))
@@ -54,11 +63,10 @@ def become_committee(classifier: Classifier, members: int, seed: int, vote: Vote
         one = classifier.copy()
         one.reinitialise(key(seed, "member", number))
         fresh.append(one.network)
-    network = Committee(fresh) if vote == "mean" else CountingCommittee(fresh)
-    classifier.network = network.train(classifier.training)
+    classifier.network = Committee(fresh, vote).train(classifier.training)
     classifier.blocks = (*(f"members.{number}" for number in range(members)), "vote")
     # it is no longer what lies where the single network came from
-    classifier.origin = Origin()
+    classifier.origin = type(classifier.origin)()
 
 
 def member_of(classifier: Classifier, number: int) -> nn.Module:

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from efface.classifiers.architecture import NetworkSettings
+from efface.classifiers.committee import Committee
 from efface.classifiers.convnet import Mlp, SmallConv
 from efface.classifiers.resnet import BLOCKS as RESNET_BLOCKS
 from efface.classifiers.resnet import ResNet18
 from efface.errors import InputError
 from efface.randomness import key
-
-
-class Vote(nn.Module):
-    """The log of the mean softmax: logits `[B, members, classes]` to log-probabilities `[B, classes]`."""
-
-    def forward(self, logits: Tensor) -> Tensor:
-        return logits.log_softmax(-1).logsumexp(1) - math.log(logits.shape[1])
-
-
-class Committee(nn.Module):
-    """Networks of the same classes that predict together, as the parts of SISA do (Bourtoule et al., S&P 2021).
-
-    Its logits are the log of the members' mean softmax, so that their softmax is that mean. What its head `vote` is fed
-    are the members' logits.
-    """
-
-    def __init__(self, members: Iterable[nn.Module]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-        self.vote = Vote()
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.vote(torch.stack([_logits(member(images)) for member in self.members], dim=1))
-        return logits
 
 
 def build(settings: NetworkSettings, seed: int) -> nn.Module:
@@ -49,7 +23,7 @@ def build(settings: NetworkSettings, seed: int) -> nn.Module:
         # torch.manual_seed would seed the accelerators too, which nothing sets back
         torch.default_generator.manual_seed(key(seed, "initialise"))
         members = [_single(settings) for _ in range(settings.committee)]
-    network = members[0] if settings.committee == 1 else Committee(members)
+    network = members[0] if settings.committee == 1 else Committee(members, settings.vote)
     return network.eval()
 
 
@@ -60,7 +34,7 @@ def settings_of(network: nn.Module, image_size: int) -> NetworkSettings | None:
         one = alike.pop() if len(alike) == 1 else None
         if one is None or one.committee > 1:
             return None
-        return one.model_copy(update={"committee": len(network.members)})
+        return one.model_copy(update={"committee": len(network.members), "vote": network.vote.kind})
     if type(network) is ResNet18:
         return NetworkSettings(
             network="resnet18",
@@ -118,11 +92,6 @@ def _single(settings: NetworkSettings) -> nn.Module:
     if settings.network == "small-conv":
         return SmallConv(settings.channels, settings.classes, settings.width)
     return Mlp(settings.channels, settings.image_size, settings.classes, settings.width)
-
-
-def _logits(out: object) -> Tensor:
-    logits: Tensor = out if isinstance(out, Tensor) else out.logits  # type: ignore[attr-defined]
-    return logits
 
 
 def _opened(module: nn.Module, name: str) -> list[str]:

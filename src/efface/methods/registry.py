@@ -14,8 +14,8 @@ from typing import Any
 from efface.errors import InputError
 from efface.methods.base import KINDS, GeneratorMethod, Kind, Method
 from efface.methods.classifier.base import ClassifierMethod
+from efface.methods.classifier.catalogue import CLASSIFIER_METHODS
 from efface.methods.classifier.fine_tune import FineTuneClassifier
-from efface.methods.classifier.retrain import RetrainClassifier
 from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.methods.generator.fine_tune import FineTune
 from efface.methods.generator.gradient_ascent import GradientAscent
@@ -36,10 +36,6 @@ GENERATOR_METHODS: tuple[type[GeneratorMethod], ...] = (
     GradientAscent,
     FineTune,
     Retrain,
-)
-CLASSIFIER_METHODS: tuple[type[ClassifierMethod], ...] = (
-    RetrainClassifier,
-    FineTuneClassifier,
 )
 BASES: Mapping[Kind, type[Method]] = {"generator": GeneratorMethod, "classifier": ClassifierMethod}
 

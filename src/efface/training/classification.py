@@ -187,6 +187,7 @@ class _Loop:
                 else:
                     self._train(number, one, step if number == first else 0, stop, began)
                 self._count(one, began)
+                self._drop_moments(number)
         self.model.eval().requires_grad_(True).zero_grad(set_to_none=True)
         return PassesReport(self.steps, self.seconds, self.preparation, self.cut, self.resumed_from)
 
@@ -197,7 +198,7 @@ class _Loop:
             self.seconds += time.perf_counter() - began
 
     def _edit(self, number: int, edit: Edit) -> None:
-        torch.manual_seed(key(self.facts.seed, "edit", number))
+        _seed(self.work.device, key(self.facts.seed, "edit", number))
         self.model.eval().requires_grad_(True)
         with torch.no_grad():
             edit.apply(self.work)
@@ -245,7 +246,7 @@ class _Loop:
         optimizer: torch.optim.Optimizer,
     ) -> Tensor:
         batches = {stream: self.work.batch(stream, orders.places(stream, step)) for stream in one.streams}
-        torch.manual_seed(key(self.facts.seed, "step", number, step))
+        _seed(self.work.device, key(self.facts.seed, "step", number, step))
         if one.augment and self.facts.recipe.augment == "crop-flip":
             batches = {stream: _shifted(batch) for stream, batch in batches.items()}
         loss = one.loss(self.work, batches)
@@ -278,6 +279,12 @@ class _Loop:
         if wanted.name not in self.optimisers:
             self.optimisers[wanted.name] = (wanted, _optimizer(wanted, self.model))
         return self.optimisers[wanted.name][1]
+
+    def _drop_moments(self, number: int) -> None:
+        """Forget the moments that no later pass goes on with."""
+        later = {one.optimiser.name for one in self.passes[number + 1 :] if isinstance(one, Pass)}
+        for name in set(self.optimisers) - later:
+            del self.optimisers[name]
 
     def _refuse_non_finite(self, loss: Tensor, one: Pass, step: int) -> None:
         if not math.isfinite(loss.item()):
@@ -352,6 +359,13 @@ def _optimizer(wanted: Optimiser, model: Classifier) -> torch.optim.Optimizer:
         weight_decay=wanted.weight_decay,
         fused=True,
     )
+
+
+def _seed(device: torch.device, number: int) -> None:
+    """Seed the generator of the CPU and that of the device, and no other one."""
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(number)
 
 
 def _shifted(batch: Labelled) -> Labelled:
