@@ -15,7 +15,7 @@ from efface.errors import InputError, RunRefused
 from efface.files import canonical_json, write_json
 from efface.oracles.engines import Engine
 from efface.oracles.runs import Job, Outputs, Run, carry_out, read_outputs
-from efface.oracles.tasks import TaskSettings
+from efface.oracles.tasks import TaskSettings, open_task
 from efface.progress import Progress
 
 TASK_FILE = "task.json"
@@ -31,17 +31,18 @@ class Failure:
 
 
 class Pool:
-    """The runs of `task` in a folder. A folder of another task is refused."""
+    """The runs of `task` in a folder. A folder of another task, or of other images, is refused."""
 
     def __init__(self, folder: Path, task: TaskSettings) -> None:
         self.folder, self.task = folder, task
         note = folder / TASK_FILE
-        wanted = task.as_dict()
+        wanted = {"task": task.as_dict(), "contents": open_task(task).digest()}
         if not note.exists():
             write_json(note, wanted)
         elif json.loads(note.read_text(encoding="utf-8")) != json.loads(canonical_json(wanted)):
             raise RunRefused(
-                f"{folder} holds a pool of another task ({note} differs); choose another folder, or the old task"
+                f"{folder} holds a pool of another task, or of other images ({note} differs); choose another folder, or "
+                "put task and images back"
             )
         self._read: dict[Run, Outputs] = {}
 

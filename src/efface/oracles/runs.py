@@ -159,7 +159,7 @@ def _model(job: Job) -> tuple[Classifier, PassesReport]:
         run.key,
     )
     if run.kind == "original":
-        everything = {**sets, "train": data.forget.join(data.retain)}
+        everything = {**sets, "train": data.train}
         return model, run_passes(model, [training_pass(task.recipe, "train")], everything, facts)
     if run.kind == "retrained":
         return unlearn_classifier(model, RetrainClassifier(), sets, facts)

@@ -1,0 +1,107 @@
+"""A pool of small networks: several workers against one after the other.
+
+    python benchmarks/oracle_pool.py
+    python benchmarks/oracle_pool.py --network resnet18 --image-size 32 --workers 6     (on a GPU)
+
+Without a GPU: retrained models of the digits task, each as a pool trains it, with one thread a worker, against the same
+runs in a loop, with one thread and with torch's own choice of threads; the faster loop counts. Starting the workers is
+part of the time. With a GPU: ResNet-18 on made-up 32 px images, several workers on one device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from efface.oracles.engines import Engine
+from efface.oracles.engines.in_line import InLineEngine
+from efface.oracles.engines.processes import ProcessEngine
+from efface.oracles.pool import Pool
+from efface.oracles.runs import Run
+from efface.oracles.tasks import TaskSettings, task_named
+from machine import ratios, spread, write_result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=48)
+    parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--network", choices=["small-conv", "resnet18"], default="small-conv")
+    parser.add_argument("--image-size", type=int, default=8)
+    parser.add_argument("--images", type=int, default=2000, help="made-up images, with resnet18")
+    parser.add_argument("--epochs", type=int, default=3, help="with resnet18")
+    options = parser.parse_args()
+    on_gpu = torch.cuda.is_available()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        task = (
+            task_named("digits")
+            if options.network == "small-conv"
+            else made_up(place / "images", options.images, options.image_size, options.epochs)
+        )
+        devices = ("cuda:0",) if on_gpu else ()
+        engines: dict[str, Engine] = {
+            "pool": ProcessEngine(workers=options.workers, devices=devices),
+            "loop": ProcessEngine(workers=1, devices=devices) if on_gpu else InLineEngine(),
+        }
+        chosen = torch.get_num_threads()
+        seconds: dict[str, list[float]] = {name: [] for name in ("pool", "loop", "loop_one_thread")}
+        for pair in range(options.pairs):
+            for name, measured in seconds.items():
+                torch.set_num_threads(1 if name == "loop_one_thread" else chosen)
+                engine = engines[name.partition("_")[0]]
+                measured.append(timed(task, place / f"{name}-{pair}", engine, options.runs))
+    best = min(("loop", "loop_one_thread"), key=lambda name: sum(seconds[name]))
+    write_result(
+        f"oracle_pool_{options.network.replace('-', '_')}{'_gpu' if on_gpu else ''}",
+        {
+            "runs": options.runs,
+            "pairs": options.pairs,
+            "workers": options.workers or "one a core",
+            "seconds": {name: spread(values) for name, values in seconds.items()},
+            "faster_loop": best,
+            "times_faster": ratios(seconds[best], seconds["pool"]),
+        },
+    )
+
+
+def timed(task: TaskSettings, folder: Path, engine: Engine, runs: int) -> float:
+    """Seconds until a fresh pool holds so many retrained models."""
+    pool = Pool(folder, task)
+    began = time.monotonic()
+    failures = pool.fill([Run("retrained", seed) for seed in range(runs)], engine)
+    if failures:
+        raise RuntimeError(failures[0].error)
+    return time.monotonic() - began
+
+
+def made_up(folder: Path, count: int, side: int, epochs: int) -> TaskSettings:
+    """A task on random pictures of ten classes, written as files."""
+    draws = np.random.default_rng(0)
+    for number in range(count):
+        label = number % 10
+        pixels = np.clip(draws.normal(60 + 15 * label, 40, (side, side, 3)), 0, 255).astype(np.uint8)
+        path = folder / str(label) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return TaskSettings.read(
+        {
+            "data": "folder",
+            "path": str(folder),
+            "image_size": side,
+            "network": {"network": "resnet18"},
+            "recipe": {"epochs": epochs},
+        },
+        where="the task",
+    )
+
+
+if __name__ == "__main__":
+    main()

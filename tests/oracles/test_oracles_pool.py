@@ -1,0 +1,148 @@
+"""A pool carries out each run once, goes on where it stopped, and gives what an independent training gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from efface.errors import InputError, RunRefused
+from efface.forgetting.confidence import logit_scaled_confidence
+from efface.images.labelled import LabelledImages
+from efface.methods.classifier.base import unlearn_classifier
+from efface.methods.registry import read_classifier_method
+from efface.oracles.engines import Outcome
+from efface.oracles.engines.in_line import InLineEngine
+from efface.oracles.pool import Pool
+from efface.oracles.runs import Job, Run
+from efface.oracles.tasks import TaskSettings, new_classifier, open_task
+from efface.training.classification import run_passes
+from efface.training.passes import Facts, training_pass
+
+TASK = TaskSettings.read(
+    {
+        "data": "digits",
+        "limit": 150,
+        "network": {"network": "small-conv", "width": 4},
+        "recipe": {"epochs": 2, "learning_rate": 5e-3, "batch_size": 32},
+    },
+    where="the task",
+)
+METHOD = {"name": "fine-tune", "epochs": 1.0, "learning_rate": 0.05}
+
+
+class Counting(InLineEngine):
+    """Carries out at most `most` runs, and remembers which."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self.most, self.done = most, list[Run]()
+
+    def run(self, function, tasks: Sequence[Job]) -> Iterator[Outcome[Job]]:  # type: ignore[no-untyped-def, override]
+        for outcome in super().run(function, tasks[: self.most - len(self.done)]):
+            self.done.append(outcome.task.run)
+            yield outcome
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    filled = Pool(tmp_path_factory.mktemp("pool"), TASK)
+    runs = [
+        Run("retrained", 0),
+        Run("retrained", 1),
+        Run.unlearned(METHOD, 0, 0),
+        Run.unlearned(METHOD, 0, 1),
+    ]
+    assert filled.fill(runs, InLineEngine()) == []
+    return filled
+
+
+def logits(model: torch.nn.Module, images: LabelledImages) -> np.ndarray:
+    with torch.no_grad():
+        found: np.ndarray = model(torch.from_numpy(images.pixels)).numpy()
+    return found
+
+
+def test_an_unlearned_run_is_the_method_on_the_original_by_hand(pool: Pool) -> None:
+    data = open_task(TASK)
+    sets = {"forget": data.forget, "retain": data.retain, "validation": data.validation}
+    sizes = {name: len(images) for name, images in sets.items()}
+
+    def facts(run: Run) -> Facts:
+        return Facts(sizes, 10, model.blocks, TASK.recipe, run.key)
+
+    first, second = Run("original", 0), Run.unlearned(METHOD, 0, 1)
+    model = new_classifier(TASK, data, first.key)
+    run_passes(model, [training_pass(TASK.recipe, "train")], {**sets, "train": data.train}, facts(first))
+    unlearned, report = unlearn_classifier(model, read_classifier_method(METHOD), sets, facts(second))
+    kept = pool.outputs(second)
+    for name, images in (("forget", data.forget), ("retain", data.retain), ("test", data.test)):
+        found = logits(unlearned, images)
+        confidence = logit_scaled_confidence(found, images.labels)
+        np.testing.assert_allclose(kept.confidence[name], confidence, atol=1e-4)
+        assert kept.accuracy(name) == pytest.approx((found.argmax(1) == images.labels).mean())
+    np.testing.assert_allclose(kept.logits["test"], logits(unlearned, data.test), atol=1e-4)
+    assert kept.steps == report.steps
+    assert kept.seconds > 0
+
+
+def test_runs_of_other_seeds_differ(pool: Pool) -> None:
+    stacked = pool.stack([Run("retrained", 0), Run("retrained", 1)], "confidence", "forget")
+    assert stacked.shape == (2, len(open_task(TASK).forget))
+    assert not np.allclose(stacked[0], stacked[1])
+    assert not np.array_equal(
+        *(pool.outputs(Run.unlearned(METHOD, 0, seed)).confidence["forget"] for seed in (0, 1))
+    )
+
+
+def test_what_is_there_is_not_done_again_and_a_stopped_pool_goes_on(pool: Pool, tmp_path: Path) -> None:
+    runs = [Run("retrained", 0), Run("retrained", 1), Run.unlearned(METHOD, 0, 0)]
+    started = Pool(tmp_path, TASK)
+    started.fill(runs, Counting(most=2))
+    again = Counting()
+    assert Pool(tmp_path, TASK).fill(runs, again) == []
+    assert len(again.done) == 2
+    nothing = Counting()
+    Pool(tmp_path, TASK).fill(runs, nothing)
+    assert nothing.done == []
+    for run in runs:
+        np.testing.assert_array_equal(
+            started.outputs(run).confidence["test"], pool.outputs(run).confidence["test"]
+        )
+
+
+def test_the_original_that_a_run_starts_from_is_made_first(tmp_path: Path) -> None:
+    engine = Counting()
+    Pool(tmp_path, TASK).fill([Run.unlearned(METHOD, 5, 0)], engine)
+    assert engine.done == [Run("original", 5), Run.unlearned(METHOD, 5, 0)]
+
+
+def test_a_run_that_would_fail_again_is_remembered_and_not_tried_again(pool: Pool) -> None:
+    wild = Run.unlearned({"name": "fine-tune", "learning_rate": 1e30}, 0, 0)
+    engine = Counting()
+    for _ in range(2):
+        (failure,) = pool.fill([wild], engine)
+        assert failure.run == wild
+        assert failure.lasting
+        assert "the loss is not finite" in failure.error
+    assert engine.done == [wild]
+    with pytest.raises(InputError, match="does not hold the run"):
+        pool.outputs(wild)
+
+
+def test_a_limit_of_time_is_kept_and_said(pool: Pool) -> None:
+    long = Run.unlearned({**METHOD, "epochs": 500.0}, 0, 0)
+    pool.fill([long], InLineEngine(), limit=0.05)
+    assert pool.outputs(long).cut
+    assert pool.outputs(long).seconds < 5
+    assert not pool.outputs(Run.unlearned(METHOD, 0, 0)).cut
+
+
+def test_a_folder_of_another_task_is_refused(pool: Pool) -> None:
+    with pytest.raises(RunRefused, match="a pool of another task"):
+        Pool(pool.folder, TASK.model_copy(update={"forget": "random:0.1"}))
+    note = json.loads((pool.folder / "task.json").read_text(encoding="utf-8"))
+    assert note["contents"] == open_task(TASK).digest()
