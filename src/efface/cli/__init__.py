@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from efface.cli.bench import bench
 from efface.cli.demo import demo
 from efface.cli.evaluate import evaluate
 from efface.cli.listing import list_
@@ -59,6 +60,7 @@ for name, verb in (
     ("unlearn", unlearn),
     ("evaluate", evaluate),
     ("score", score),
+    ("bench", bench),
     ("report", report),
     ("verify", verify),
     ("purge", purge),

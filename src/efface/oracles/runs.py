@@ -108,18 +108,17 @@ class Outputs:
 def carry_out(job: Job) -> None:
     """Carry out a run and write its file, and its weights beside it; a failure that would happen again is kept too."""
     place = Path(job.folder) / job.run.name
+    data = _data(job.task, job.run.purpose)
     try:
         model, report = _model(job)
+        arrays: dict[str, Any] = {"seconds": report.seconds, "steps": report.steps, "cut": report.cut}
+        for name in SETS:
+            arrays.update(_measured(model, getattr(data, name), name))
     except EffaceError as error:
         write_json(place.with_suffix(".failed.json"), {"error": str(error)})
         return
-    data = _data(job.task, job.run.purpose)
     if job.run.kind == "original" or job.keep_weights:
         _write_weights(model, place.with_suffix(".safetensors"))
-    arrays: dict[str, Any] = {"seconds": report.seconds, "steps": report.steps, "cut": report.cut}
-    for name in SETS:
-        images: LabelledImages = getattr(data, name)
-        arrays.update(_measured(model, images, name))
     place.parent.mkdir(parents=True, exist_ok=True)
     with replacing(place.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)

@@ -1,0 +1,134 @@
+"""`efface bench`"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from efface.cli import options as o
+
+WIDTH = 110
+"""Signs that the table takes; a narrower terminal breaks its lines."""
+
+
+def bench(
+    task: Annotated[
+        str, typer.Argument(help="digits, faces-age, casia-surf, cifar10, folder:PATH, or a YAML file.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder of results; needed but with --estimate.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The folder of the task's images; digits need none.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Names with commas between, or all. See: efface list methods.")
+    ] = None,
+    models: Annotated[
+        int | None, typer.Option(help="N: unlearned models of an experiment; twice as many are retrained.")
+    ] = None,
+    originals: Annotated[
+        int | None, typer.Option(help="Experiments, each from another original: intervals are over them.")
+    ] = None,
+    setups: Annotated[
+        str | None, typer.Option(help="With commas between: reuse-n-1, reuse-n-n, bootstrap, full.")
+    ] = None,
+    no_tuning: Annotated[bool, typer.Option("--no-tuning", help="Settings as published only.")] = False,
+    trials: Annotated[int | None, typer.Option(help="Settings tried of each method when tuning.")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(help="Share of a retraining at which unlearning is stopped, such as 0.2.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="in-line, processes:WORKERS, ray:ADDRESS or slurm:PARTITION.")
+    ] = None,
+    seed: o.Seed = None,
+    set_: o.Set = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Print what it would cost; nothing is trained.")
+    ] = False,
+    json_: o.Json = False,
+) -> None:
+    """Compare methods that make classifiers forget.
+
+    Trains, retrains and unlearns many models of one task, and writes the table with its page, with settings as
+    published and tuned. The same command continues what was interrupted.
+    """
+    from efface.errors import InputError
+    from efface.jobs.benchmark import bench as run
+    from efface.jobs.benchmark import estimate as price
+    from efface.jobs.benchmark import in_words
+    from efface.oracles.benchmark import bench_config
+    from efface.progress import Progress
+
+    if no_tuning and trials is not None:
+        raise InputError("--no-tuning and --trials exclude each other; leave one of them out")
+    given: dict[str, Any] = {
+        "methods": _listed(methods) if methods and methods.strip() != "all" else methods,
+        "models": models,
+        "originals": originals,
+        "setups": _listed(setups) if setups else None,
+        "time_limit": time_limit,
+        "engine": engine,
+        "seed": seed,
+    }
+    values = {name: value for name, value in given.items() if value is not None}
+    overrides = [*(set_ or []), *([f"tuning.trials={trials}"] if trials is not None else [])]
+    if no_tuning:
+        values["tuning"] = None
+    config = bench_config(task, values, overrides, data)
+    if estimate:
+        cost = price(config)
+        if json_:
+            o.show(cost)
+        else:
+            typer.echo(in_words(cost))
+        return
+    if out is None:
+        raise InputError("--out is needed: the folder in which results are written and runs are kept")
+    result = run(config, out, Progress.on_terminal())
+    if json_:
+        o.show(result.results)
+        return
+    _tell(result.results)
+    for name in ("report.html", "results.csv", "results.md", "results.json"):
+        typer.echo(out / name)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _tell(results: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from efface.reports.benchmark_tables import remarks, shown, value_of
+
+    columns = {
+        "official": "F official",
+        "robust": "F robust",
+        "u_lira": "U-LiRA",
+        "retain_ratio": "retain",
+        "test_ratio": "test",
+        "time_share": "time",
+    }
+    table = Table(title=None, box=None, pad_edge=False)
+    for name in ("method", "settings"):
+        table.add_column(name, no_wrap=name == "settings")
+    for name in columns.values():
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in results["rows"]:
+        # bounds of the first column alone: a terminal is narrow, and the files have them all
+        cells = [shown(row, "official"), *(value_of(row, name) for name in list(columns)[1:])]
+        table.add_row(row["label"], row["settings"], *cells)
+    console = Console(highlight=False, markup=False)
+    console.width = max(console.width, WIDTH)
+    console.print(table)
+    for row in results["rows"]:
+        if text := remarks(row):
+            console.print(f"{row['label']} ({row['settings']}): {text}", soft_wrap=True)
+    for mode, found in results["levels"].items():
+        console.print(f"F {mode}: ceiling {found['ceiling']:.4f}, floor {found['floor']:.4f}")

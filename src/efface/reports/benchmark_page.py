@@ -1,0 +1,233 @@
+"""The page of a benchmark: `DIR/report.html`, one file that needs nothing beside it, made from `results.json` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from efface.files import write_text
+from efface.images.items import printable
+from efface.oracles.table import MEASURES
+from efface.reports.benchmark_tables import SHOWN, ends_of, remarks, shown, value_of
+from efface.reports.charts import FAINT, MARKS, Chart, drawing, with_alt
+from efface.reports.page import render
+from efface.reports.wording import counted, duration, figure, interval
+
+Results = Mapping[str, Any]
+LABEL = 26
+"""Signs of a method's label that fit beside a chart."""
+LINES = {"ceiling": "#009e73", "doing nothing": MARKS["original"][0], "floor": "#cc79a7"}
+COSTS = {
+    "published": "as published, all setups",
+    "tuning": "tuning",
+    "tuned": "as tuned",
+    "tuned_at_most": "as tuned, at most",
+    "total": "together",
+    "total_at_most": "together, at most",
+}
+
+
+def write_benchmark_page(results: Results, folder: Path) -> Path:
+    """Write `folder/report.html`, atomically; returns its path."""
+    path = Path(folder) / "report.html"
+    write_text(path, render("benchmark.html", **page_content(results)))
+    return path
+
+
+def page_content(results: Results) -> dict[str, Any]:
+    """What the template shows, as plain values."""
+    return {
+        "results": results,
+        "columns": list(SHOWN.values()),
+        "rows": [
+            {
+                "place": place,
+                "label": row["label"],
+                "settings": row["settings"],
+                "cells": [(value_of(row, name), ends_of(row, name)) for name in SHOWN],
+                "remarks": remarks(row),
+            }
+            for place, row in enumerate(results["rows"], 1)
+        ],
+        "levels": [_level(mode, found, results) for mode, found in results["levels"].items()],
+        "charts": [_rank_chart(results, mode) for mode in ("official", "robust")],
+        "measures": MEASURES,
+        "each": [_each(row) for row in results["rows"]],
+        "experiments": results["setups"][results["headline"]]["experiments"],
+        "matrix": _matrix(results),
+        "tau_chart": _tau_chart(results["stability"]),
+        "agreements": [_agreement(one) for one in results["stability"]],
+        "costs": _costs(results["cost"]),
+        "wall": duration(results["cost"]["after"]["wall_seconds"]),
+        "workers": results["cost"]["before"]["workers"],
+        "expected": duration(3600 * results["cost"]["before"]["hours_at_most"]),
+        "machine": _machine(results["machine"]),
+        "config": yaml.safe_dump(results["config"], sort_keys=False).splitlines(),
+        "limit": results["config"]["time_limit"],
+        "tuning": results["config"]["tuning"],
+        "duration": duration,
+        "percent": f"{100 * results['config']['confidence']:g} %",
+    }
+
+
+def _level(mode: str, found: Mapping[str, Any], results: Results) -> dict[str, Any]:
+    nothing = _value(results, "original", mode)
+    ends = found["levels"]
+    return {
+        "mode": mode,
+        "ceiling": figure(found["ceiling"]),
+        "ceiling_ends": interval(ends["ceiling"]["low"], ends["ceiling"]["high"]),
+        "floor": figure(found["floor"]),
+        "nothing": "none" if nothing is None else figure(nothing),
+        "power": f"{100 * found['power']:.0f} %",
+        "measurable": found["measurable"],
+    }
+
+
+def _each(row: Mapping[str, Any]) -> dict[str, Any]:
+    """All measures of one row, and what it is."""
+    share = row["share_of_ceiling"]
+    return {
+        "title": f"{row['label']} ({row['settings']})",
+        "measures": [
+            {
+                "name": name.replace("_", " "),
+                "about": about,
+                "value": figure(found["value"]),
+                "interval": interval(found["low"], found["high"]) or "none",
+                "each": ", ".join(figure(value, 3) for value in found["each"]),
+            }
+            for name, about in MEASURES.items()
+            if (found := row["measures"].get(name))
+        ],
+        "share": None if share is None else f"{100 * share:.0f} %",
+        "needs": ", ".join(row["needs"]) or "nothing but the model",
+        "settings": ", ".join(f"{name} {value}" for name, value in row["section"].items() if name != "name"),
+        "remarks": remarks(row),
+        "runs": counted(row["runs"], "run"),
+    }
+
+
+def _rank_chart(results: Results, mode: str) -> Chart:
+    """Every row's score with its interval; the lines are what it is read between."""
+    rows = [row for row in results["rows"] if row["measures"] and row["settings"] != "reference"]
+    rows = sorted(rows, key=lambda row: -row["measures"][mode]["value"])
+    found = results["levels"][mode]
+    lines = {
+        "ceiling": found["ceiling"],
+        "doing nothing": _value(results, "original", mode),
+        "floor": found["floor"],
+    }
+    with drawing(f"rank-{mode}", height=0.7 + 0.17 * max(len(rows), 2)) as (axes, drawn):
+        for name, value in lines.items():
+            if value is not None:
+                axes.axvline(value, color=LINES[name], linestyle=(0, (4, 3)), linewidth=0.9)
+        for height, row in enumerate(rows):
+            score, is_tuned = row["measures"][mode], row["settings"] == "tuned"
+            colour, marker = MARKS["retrained" if is_tuned else "unlearned"]
+            if score["low"] is not None:
+                ends = [score["low"], score["high"]]
+                axes.plot(ends, [height, height], color=colour, linewidth=1.6, solid_capstyle="butt")
+            axes.plot([score["value"]], [height], color=colour, marker=marker, markersize=4, linestyle="none")
+        axes.set_yticks(range(len(rows)), [_short(row) for row in rows], fontsize=6)
+        axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
+        axes.set_xlim(left=0)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color=FAINT, linewidth=0.6)
+        axes.set_xlabel(f"F, {mode}")
+    scores = (f"{row['label']} {row['settings']} {shown(row, mode)}" for row in rows)
+    levels = (f"{name} {figure(value)}" for name, value in lines.items() if value is not None)
+    alt = f"F, {mode}, best first: {'; '.join(scores)}. Dashed lines: {', '.join(levels)}."
+    return Chart(f"F, {mode}, with intervals over originals", with_alt(drawn[0], alt), alt)
+
+
+def _tau_chart(found: Sequence[Mapping[str, Any]]) -> Chart | None:
+    measured = [(place, one) for place, one in enumerate(found, 1) if one["tau"] is not None]
+    if not measured:
+        return None
+    colour, marker = MARKS["unlearned"]
+    with drawing("tau", height=0.62 + 0.2 * len(measured)) as (axes, drawn):
+        for height, (_, one) in enumerate(measured):
+            ends = [one["low"], one["high"]]
+            axes.plot(ends, [height, height], color=colour, linewidth=1.6, solid_capstyle="butt")
+            axes.plot([one["tau"]], [height], color=colour, marker=marker, markersize=4, linestyle="none")
+        axes.set_yticks(range(len(measured)), [f"row {place}" for place, _ in measured])
+        axes.set_ylim(len(measured) - 0.4, -0.6)
+        axes.set_xlim(-1.05, 1.05)
+        axes.axvline(0, color="#8a8a86", linewidth=0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color=FAINT, linewidth=0.6)
+        axes.set_xlabel("Kendall's tau-b")
+    values = (f"row {place}: {one['tau']:.2f}" for place, one in measured)
+    alt = f"Kendall's tau-b of each pair in the table: {'; '.join(values)}."
+    return Chart("tau-b of each pair, with intervals over methods", with_alt(drawn[0], alt), alt)
+
+
+def _matrix(results: Results) -> list[dict[str, Any]]:
+    """tau between setups, a line for each."""
+    setups = list(results["setups"])
+    tau = {(one["one"], one["other"]): one["tau"] for one in results["stability"]}
+    lines = []
+    for one in setups:
+        cells = []
+        for other in setups:
+            value = 1.0 if one == other else tau.get((one, other), tau.get((other, one)))
+            cells.append("none" if value is None else f"{value:.2f}".replace("-", "−"))
+        lines.append({"setup": one, "cells": cells})
+    return lines
+
+
+def _agreement(one: Mapping[str, Any]) -> dict[str, Any]:
+    minus = str.maketrans("-", "−")
+    return {
+        "one": one["one"],
+        "other": one["other"],
+        "methods": one["methods"],
+        "tau": "none" if one["tau"] is None else f"{one['tau']:.2f}".translate(minus),
+        "interval": "none"
+        if one["low"] is None
+        else f"{one['low']:.2f} to {one['high']:.2f}".translate(minus),
+    }
+
+
+def _costs(cost: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Before and after, a line for each part."""
+    lines = []
+    for when in ("before", "after"):
+        for name, about in COSTS.items():
+            part = cost[when].get(name)
+            if part is not None:
+                lines.append(
+                    {"when": when, "part": about, **part, "time": duration(3600 * part["worker_hours"])}
+                )
+    return lines
+
+
+def _machine(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
+    commit = machine["commit"] or "not known"
+    return [
+        ("Processor", f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"),
+        ("Accelerators", ", ".join(machine["gpus"]) or "none"),
+        ("System", f"{machine['platform']}, Python {machine['python']}"),
+        ("Packages", packages),
+        ("Source", commit + (" with changes" if machine["changed"] else "")),
+    ]
+
+
+def _value(results: Results, label: str, measure: str) -> float | None:
+    """The value of a reference row."""
+    for row in results["rows"]:
+        if row["label"] == label and row["settings"] == "reference" and row["measures"]:
+            return float(row["measures"][measure]["value"])
+    return None
+
+
+def _short(row: Mapping[str, Any]) -> str:
+    label = printable(row["label"])
+    label = label if len(label) <= LABEL else label[: LABEL - 1] + "…"
+    # a dollar sign would begin a formula
+    return (label + (" (tuned)" if row["settings"] == "tuned" else "")).replace("$", r"\$")
