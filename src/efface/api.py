@@ -1,4 +1,8 @@
-"""The Python API: the command line's jobs with plain arguments and typed results."""
+"""The Python API: the command line's jobs with plain arguments and typed results.
+
+Generators and classifiers go the same way; the model that is named decides. A classifier that is held in memory, with
+its images in arrays, is unlearned without a run folder by `efface.methods.classifier.base.unlearn_classifier`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from efface.classifiers import ClassifierSettings, load_classifier
+from efface.classifiers.classifier import Classifier
 from efface.generators import ModelSettings, load_generator
 from efface.generators.base import Generator
 from efface.jobs.evaluation import EvaluateResult, evaluate_models
@@ -17,18 +23,22 @@ from efface.jobs.training import train as train_run
 from efface.jobs.unlearning import UnlearnResult
 from efface.jobs.unlearning import unlearn as unlearn_run
 from efface.progress import Progress
-from efface.runs.config import EvaluateConfig, RunConfig, TrainConfig
+from efface.runs.kinds import evaluate_config, names_classifier, run_config, train_config
 
 PathOrName = str | PathLike[str]
 Selection = PathOrName | Iterable[PathOrName] | None
 
 
-def load(model: PathOrName, **settings: Any) -> Generator:
-    """Open a trained model: a folder, a hub id, or a released `.pth` file.
+def load(model: PathOrName, **settings: Any) -> Generator | Classifier:
+    """Open a trained model, a generator or a classifier: a folder, a hub id, or a released `.pth` file.
 
-    `settings` as in `ModelSettings`, for example `norm_pix_loss=True`. Raises `InputError`.
+    `settings` as in `ModelSettings`, for example `norm_pix_loss=True`, or for a classifier as in `ClassifierSettings`.
+    Raises `InputError`.
     """
-    return load_generator(ModelSettings.read({"path": fspath(model), **settings}, where="model"))
+    values = {"path": fspath(model), **settings}
+    if names_classifier(values):
+        return load_classifier(ClassifierSettings.read(values, where="model"))
+    return load_generator(ModelSettings.read(values, where="model"))
 
 
 def unlearn(
@@ -41,7 +51,7 @@ def unlearn(
     proxy_retain: Selection = None,
     images: PathOrName | None = None,
     retrained: PathOrName | None = None,
-    method: str | dict[str, Any] = "encoder-noise",
+    method: str | dict[str, Any] | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> UnlearnResult:
@@ -49,12 +59,15 @@ def unlearn(
 
     Sets are selectors as on the command line (a folder, `label:cat`, `glob:*.png`, ...) or several of them.
     `settings` are those of `RunConfig`: `corruption`, `seed`, `budget`, `training={...}`, `evaluation={...}`,
-    and of its sets: `duplicates`, `near_duplicate_distance`, `skip_unreadable`.
+    and of its sets: `duplicates`, `near_duplicate_distance`, `skip_unreadable`. For a classifier, those of
+    `ClassifierRunConfig`: `validation`, `recipe={...}`, `statistics`, `seed`, `budget`, `evaluation={...}`.
+    method: by default `encoder-noise` for a generator, `fine-tune` for a classifier.
     Raises `InputError` before anything changes, `RunRefused`, and `Stopped` with everything kept.
     """
     sets = _images(images, forget, retain, neutral, proxy_retain, settings)
     models = _models(model=model, retrained=retrained)
-    config = RunConfig.from_values({**models, "images": sets, "method": method, **settings})
+    asked = {"method": method} if method is not None else {}
+    config = run_config({**models, "images": sets, **asked, **settings})
     return unlearn_run(config, Path(out), progress)
 
 
@@ -67,14 +80,15 @@ def plan(
     proxy_retain: Selection = None,
     images: PathOrName | None = None,
     retrained: PathOrName | None = None,
-    method: str | dict[str, Any] = "encoder-noise",
+    method: str | dict[str, Any] | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Plan:
     """All faults and risks of such a run, what it would change and cost; nothing is written."""
     sets = _images(images, forget, retain, neutral, proxy_retain, settings)
     models = _models(model=model, retrained=retrained)
-    config = RunConfig.from_values({**models, "images": sets, "method": method, **settings})
+    asked = {"method": method} if method is not None else {}
+    config = run_config({**models, "images": sets, **asked, **settings})
     return plan_run(config, progress)
 
 
@@ -88,7 +102,11 @@ def train(
     progress: Progress | None = None,
     **settings: Any,
 ) -> TrainResult:
-    """Train a model from scratch; `settings` are those of `TrainConfig`, for example `generator="mage"`."""
+    """Train a model from scratch; `settings` are those of `TrainConfig`, for example `generator="mage"`.
+
+    A classifier with `classifier="resnet18"`, `"small-conv"` or `"mlp"`, or with `like` a classifier; `settings` are
+    then those of `ClassifierTrainConfig`, and its classes are the labels of the images.
+    """
     values = {
         "images": fspath(images),
         "without": _selectors(without),
@@ -96,7 +114,7 @@ def train(
         **({"like": fspath(like)} if like is not None else {}),
         **settings,
     }
-    return train_run(TrainConfig.from_values(values), Path(out), progress)
+    return train_run(train_config(values), Path(out), progress)
 
 
 def evaluate(
@@ -112,11 +130,11 @@ def evaluate(
     progress: Progress | None = None,
     **settings: Any,
 ) -> EvaluateResult:
-    """Compare models that are there already; `settings` are those of `EvaluateConfig`."""
+    """Compare models that are there already; `settings` are those of `EvaluateConfig` or `ClassifierEvaluateConfig`."""
     sets = _images(images, forget, retain, neutral, None, settings)
     models = _models(original=original, unlearned=unlearned, retrained=retrained)
     values = {**models, "images": sets, **settings}
-    return evaluate_models(EvaluateConfig.from_values(values), Path(out), progress)
+    return evaluate_models(evaluate_config(values), Path(out), progress)
 
 
 def _models(**models: PathOrName | None) -> dict[str, Any]:

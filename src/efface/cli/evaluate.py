@@ -39,7 +39,7 @@ def evaluate(
     from efface.cli.outcome import tell_run
     from efface.errors import InputError
     from efface.progress import Progress
-    from efface.runs.config import EvaluateConfig
+    from efface.runs.kinds import evaluate_config
 
     if out is None:
         raise InputError("give a folder for the evaluation with --out DIR")
@@ -60,7 +60,7 @@ def evaluate(
     )
     if run is not None:
         values = _of_run(run, values)
-    read = EvaluateConfig.from_values(values)
+    read = evaluate_config(values)
     from efface.jobs.evaluation import evaluate_models
 
     result = evaluate_models(read, out, Progress.on_terminal())
@@ -89,6 +89,7 @@ def _of_run(run: Path, values: dict[str, object]) -> dict[str, object]:
                 "stored_side",
                 "request",
             )
+            if name in found
         },
     }
     for name, value in values.items():

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from efface.cli import options as o
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 class What(StrEnum):
     methods = "methods"
     corruptions = "corruptions"
     generators = "generators"
+    classifiers = "classifiers"
     metrics = "metrics"
     settings = "settings"
 
@@ -22,7 +27,7 @@ def list_(
     what: Annotated[What, typer.Argument(help="What to list.")] = What.methods,
     json_: o.Json = False,
 ) -> None:
-    """List methods, generators, corruptions, metrics or settings."""
+    """List methods, generators, classifiers, corruptions, metrics or settings."""
     rows = _ROWS[what]()
     if json_:
         o.show(rows)
@@ -37,10 +42,12 @@ def list_(
 
 def _methods() -> list[dict[str, Any]]:
     from efface.methods import methods
+    from efface.methods.registry import classifier_methods
 
-    return [
+    of_generators = [
         {
             "name": name,
+            "kind": "generator",
             "summary": method.summary,
             "trains": f"[{method.trains}]",
             "retain": "" if method.needs_retain else "[needs no retain images]",
@@ -48,6 +55,17 @@ def _methods() -> list[dict[str, Any]]:
         }
         for name, method in methods().items()
     ]
+    of_classifiers = [
+        {
+            "name": name,
+            "kind": "classifier",
+            "summary": method.summary,
+            "validation": "[needs validation images]" if method.needs_validation else "",
+            "claim": f"[{method.claim}]",
+        }
+        for name, method in classifier_methods().items()
+    ]
+    return [*of_generators, *of_classifiers]
 
 
 def _corruptions() -> list[dict[str, Any]]:
@@ -62,54 +80,90 @@ def _generators() -> list[dict[str, Any]]:
     return [{"name": family.name, "summary": family.summary} for family in FAMILIES.values()]
 
 
+def _classifiers() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": "resnet18",
+            "summary": "ResNet-18, with the stem of ImageNet or, for small pictures, of CIFAR",
+        },
+        {
+            "name": "small-conv",
+            "summary": "three convolutions with batch normalisation, for pictures of 8 to 32 px",
+        },
+        {"name": "mlp", "summary": "two hidden layers, without batch normalisation"},
+        {
+            "name": "any other",
+            "summary": "a ...ForImageClassification of transformers, a folder of timm, a ResNet-18 file",
+        },
+    ]
+
+
 def _metrics() -> list[dict[str, Any]]:
-    from efface.metrics.catalogue import METRICS
+    from efface.metrics.catalogue import ALL_METRICS
 
     return [
         {
             "name": name,
+            "kind": info.of,
             "summary": info.summary,
             "unit": f"[{info.unit}]",
-            "better": f"[{info.better}; on forget images: as retrained]",
+            "better": f"[{info.better}]"
+            if "retrained" in info.requires
+            else f"[{info.better}; on forget images: as retrained]",
         }
-        for name, info in METRICS.items()
+        for name, info in ALL_METRICS.items()
     ]
 
 
 def _settings() -> list[dict[str, Any]]:
-    from pydantic import BaseModel
-
+    """The settings of a run on either kind of model; those that are alike for both stand there once."""
     from efface.methods import methods
+    from efface.methods.registry import classifier_methods
+    from efface.runs.classifier_config import ClassifierRunConfig
     from efface.runs.config import RunConfig
 
+    of_generators = _described(RunConfig, "", methods(), "encoder-noise")
+    of_classifiers = _described(ClassifierRunConfig, "", classifier_methods(), "fine-tune")
+    return [
+        *({**row, "kind": "" if row in of_classifiers else "[generator]"} for row in of_generators),
+        *({**row, "kind": "[classifier]"} for row in of_classifiers if row not in of_generators),
+    ]
+
+
+def _described(
+    model: type[BaseModel], prefix: str, methods: Mapping[str, type[BaseModel]], default_method: str
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-
-    def describe(model: type[BaseModel], prefix: str) -> None:
-        # what all models have comes before what single families read
-        inherited = [name for name in model.model_fields if name not in model.__annotations__]
-        for name in [*(name for name in model.model_fields if name not in inherited), *inherited]:
-            field = model.model_fields[name]
-            kind = field.annotation
-            if name == "method":
-                rows.append(
-                    {"name": "method.name", "default": "= encoder-noise", "summary": "how to unlearn"}
-                )
-                for method_name, method in methods().items():
-                    describe(method, f"method[{method_name}].")
-            elif isinstance(kind, type) and issubclass(kind, BaseModel):
-                describe(kind, f"{prefix}{name}.")
-            else:
-                default = "" if field.is_required() else f"= {field.get_default(call_default_factory=True)!r}"
-                rows.append({"name": prefix + name, "default": default, "summary": field.description or ""})
-
-    describe(RunConfig, "")
+    # what all models have comes before what single families read
+    inherited = [name for name in model.model_fields if name not in model.__annotations__]
+    for name in [*(name for name in model.model_fields if name not in inherited), *inherited]:
+        field = model.model_fields[name]
+        kind = field.annotation
+        if name == "method":
+            rows.append(
+                {"name": "method.name", "default": f"= {default_method}", "summary": "how to unlearn"}
+            )
+            for method_name, method in methods.items():
+                rows += _described(method, f"method[{method_name}].", {}, "")
+        elif section := _section(kind):
+            rows += _described(section, f"{prefix}{name}.", methods, default_method)
+        else:
+            default = "" if field.is_required() else f"= {field.get_default(call_default_factory=True)!r}"
+            rows.append({"name": prefix + name, "default": default, "summary": field.description or ""})
     return rows
+
+
+def _section(kind: Any) -> type[BaseModel] | None:
+    from pydantic import BaseModel
+
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 _ROWS = {
     What.methods: _methods,
     What.corruptions: _corruptions,
     What.generators: _generators,
+    What.classifiers: _classifiers,
     What.metrics: _metrics,
     What.settings: _settings,
 }

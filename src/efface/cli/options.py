@@ -54,7 +54,12 @@ Retrained = Annotated[
 ]
 Method = Annotated[str | None, typer.Option(help="How to unlearn. See: efface list methods.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of every draw of this job.")]
-Budget = Annotated[str | None, typer.Option(help="Bound on training: 500steps, 90s, 10m or 1.5h.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        help="Bound on training: 500steps, 90s, 10m or 1.5h. For a classifier a time, or 20%, a share of retraining's."
+    ),
+]
 Extractor = Annotated[
     str | None,
     typer.Option(

@@ -12,8 +12,7 @@ from rich.table import Table
 
 from efface.cli.options import show
 from efface.evaluation.results import MODELS, SETS, Row, find
-
-SHOWN = ("hole_mse", "hole_psnr", "ssim", "feature_cosine", "frechet_distance", "kernel_distance")
+from efface.metrics.catalogue import ALL_METRICS
 
 
 def tell_run(run: Path, rows: Sequence[Row], json_: bool) -> None:
@@ -31,7 +30,7 @@ def tell_run(run: Path, rows: Sequence[Row], json_: bool) -> None:
     for name in (*models, "better"):
         table.add_column(name, justify="right")
     for set_name in SETS:
-        for metric in SHOWN:
+        for metric in ALL_METRICS:
             found = [find(rows, model, set_name, metric) for model in models]
             if any(found):
                 first = next(row for row in found if row)

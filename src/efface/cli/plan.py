@@ -11,6 +11,8 @@ from efface.cli import options as o
 if TYPE_CHECKING:
     from efface.jobs.planning import Plan
 
+SHOWN_PASSES = 6
+
 
 def plan(
     model: Annotated[
@@ -39,7 +41,7 @@ def plan(
     """
     from efface.errors import InputError
     from efface.progress import Progress
-    from efface.runs.config import RunConfig
+    from efface.runs.kinds import run_config
 
     values = o.collect(
         config,
@@ -55,7 +57,7 @@ def plan(
         },
         set_,
     )
-    read = RunConfig.from_values(values)
+    read = run_config(values)
     from efface.jobs.planning import plan as look
 
     found = look(read, Progress.on_terminal())
@@ -75,15 +77,10 @@ def _tell(found: Plan) -> None:
                 typer.echo(f"  - {line}")
     if found.model:
         model = found.model
-        typer.echo(
-            f"model: {model['family']}, {model['image_size']} px, {model['parameters'] / 1e6:.1f} M parameters"
-        )
+        what = model.get("family") or f"{model['network']}, {model['classes']} classes"
+        typer.echo(f"model: {what}, {model['image_size']} px, {model['parameters'] / 1e6:.3g} M parameters")
     if found.changes:
-        changes = found.changes
-        typer.echo(
-            f"changes: {changes['trains']}, {changes['tensors']} tensors, {changes['parameters'] / 1e6:.1f} M "
-            f"parameters ({changes['share']:.0%}), such as {', '.join(changes['first'])}"
-        )
+        typer.echo(_passes(found) if "passes" in found.changes else _changes(found))
     if found.sets:
         typer.echo("sets: " + ", ".join(f"{name} {count}" for name, count in found.sets.items()))
     if found.estimate:
@@ -95,6 +92,25 @@ def _tell(found: Plan) -> None:
             f"memory: {e.peak_memory_bytes / 2**30:.1f} GiB at the peak of the timed steps\n"
             f"disk: {e.disk_bytes / 2**30:.2f} GiB while it runs, {e.disk_kept_bytes / 2**30:.2f} GiB afterwards"
         )
+
+
+def _changes(found: Plan) -> str:
+    changes = found.changes
+    return (
+        f"changes: {changes['trains']}, {changes['tensors']} tensors, {changes['parameters'] / 1e6:.1f} M "
+        f"parameters ({changes['share']:.0%}), such as {', '.join(changes['first'])}"
+    )
+
+
+def _passes(found: Plan) -> str:
+    changes = found.changes
+    whole = changes.get("retraining_seconds")
+    return (
+        f"passes: {', '.join(changes['passes'][:SHOWN_PASSES])}{', ...' * (len(changes['passes']) > SHOWN_PASSES)}\n"
+        f"cost: {changes['steps']} steps, {changes['images']} images forward and backward; retraining: "
+        f"{changes['retraining_steps']} steps, {changes['retraining_images']} images"
+        f"{f', about {_time(whole)}' if whole is not None else ''}: {changes['share']:.1%} of it"
+    )
 
 
 def _time(seconds: float) -> str:

@@ -20,6 +20,10 @@ def train(
     generator: Annotated[
         str | None, typer.Option(help="The family: mae (default), ... See: efface list generators.")
     ] = None,
+    classifier: Annotated[
+        str | None,
+        typer.Option(help="Instead of a generator: resnet18, small-conv or mlp. Its classes are the labels."),
+    ] = None,
     size: Annotated[str | None, typer.Option(help="tiny (default), small, base or large.")] = None,
     like: Annotated[str | None, typer.Option(help="A model whose family and shape are taken over.")] = None,
     keep_first_stage: Annotated[
@@ -42,7 +46,7 @@ def train(
     For instance the reference: the same images --without those that are to be forgotten."""
     from efface.errors import InputError
     from efface.progress import Progress
-    from efface.runs.config import TrainConfig
+    from efface.runs.kinds import train_config
 
     if out is None:
         raise InputError("give the run folder with --out RUN")
@@ -53,6 +57,7 @@ def train(
             "without": without,
             "neutral": neutral,
             "generator": generator,
+            "classifier": classifier,
             "architecture.size": size,
             "like": like,
             "keep_first_stage": keep_first_stage,
@@ -64,7 +69,7 @@ def train(
         },
         set_,
     )
-    read = TrainConfig.from_values(values)
+    read = train_config(values)
     from efface.jobs.training import train as run
 
     result = run(read, out, Progress.on_terminal())

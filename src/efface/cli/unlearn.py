@@ -39,12 +39,13 @@ def unlearn(
     Leaves RUN/model, results.json, record.json, report.html and log.jsonl.
 
     Two ways to say which images: --forget and --retain as folders of their own, or --images with all
-    that the model was trained on and --forget choosing within it.
+    that the model was trained on and --forget choosing within it. Of a classifier, folders or a manifest
+    also name the class of each image.
     """
     from efface.cli.outcome import tell_run
     from efface.errors import InputError
     from efface.progress import Progress
-    from efface.runs.config import RunConfig
+    from efface.runs.kinds import run_config
 
     if out is None:
         raise InputError("give the run folder with --out RUN")
@@ -64,7 +65,7 @@ def unlearn(
         },
         set_,
     )
-    read = RunConfig.from_values(values)
+    read = run_config(values)
     from efface.jobs.unlearning import unlearn as run
 
     result = run(read, out, Progress.on_terminal())

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from efface.corruptions import Corruption
+from efface.evaluation.figures import Values, figures_of, reference_of
 from efface.evaluation.results import SETS, ModelName, Row, SetName, Worst
 from efface.evaluation.settings import EvaluationSettings
 from efface.generators.base import Generator
@@ -27,13 +28,11 @@ from efface.metrics.catalogue import METRICS, MetricInfo
 from efface.metrics.extractors import FeatureExtractor
 from efface.metrics.frechet import frechet_distance, frechet_refusal
 from efface.metrics.image_error import feature_cosine, hole_mse, hole_psnr, ssim
-from efface.metrics.intervals import FEWEST_GROUPS, Interval, bootstrap_difference, bootstrap_mean
+from efface.metrics.intervals import FEWEST_GROUPS, Interval
 from efface.metrics.kernel import kernel_distance, kernel_distance_interval
 from efface.progress import Progress
 from efface.randomness import Draws, numpy_draws
 from efface.training.data import Crops
-
-Values = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -208,24 +207,24 @@ class _Table:
     def _per_image_row(self, model: ModelName, info: MetricInfo) -> Row:
         crops = self.settings.crops_per_image
         values = self.measured[model].of_images(info.name, crops)
-        interval = bootstrap_mean(values, self.photos, **self.bootstrap)
-        reference = self._reference(model)
-        reference_value = distance = None
-        distance_interval: Interval | None = None
-        if reference:
-            others = self.measured[reference].of_images(info.name, crops)
-            reference_value = _photo_mean(others, self.photos)
-            distance = _photo_mean(values - others, self.photos)
-            distance_interval = bootstrap_difference(values, others, self.photos, **self.bootstrap)
-        note = None if interval else f"interval not available: fewer than {FEWEST_GROUPS} photos"
-        value = _photo_mean(values, self.photos)
+        reference = reference_of(model, self.measured)
+        others = self.measured[reference].of_images(info.name, crops) if reference else None
+        f = figures_of(values, others, self.photos, self.bootstrap)
         return self._row(
-            model, info, value, interval, reference, reference_value, distance, distance_interval, note
+            model,
+            info,
+            f.value,
+            f.interval,
+            reference,
+            f.reference_value,
+            f.distance,
+            f.distance_interval,
+            f.note,
         )
 
     def _distribution_row(self, model: ModelName, info: MetricInfo) -> Row:
         value, interval, note = self._distribution(model, info.name)
-        reference = self._reference(model) if value is not None else None
+        reference = reference_of(model, self.measured) if value is not None else None
         reference_value = self._distribution(reference, info.name, False)[0] if reference else None
         distance = value - reference_value if value is not None and reference_value is not None else None
         return self._row(model, info, value, interval, reference, reference_value, distance, None, note)
@@ -250,11 +249,6 @@ class _Table:
         if with_interval:
             interval = kernel_distance_interval(features, self.truth, views, views, **self.bootstrap)
         return kernel_distance(features, self.truth, views, views), interval, None
-
-    def _reference(self, model: ModelName) -> ModelName | None:
-        if model != "retrained" and "retrained" in self.measured:
-            return "retrained"
-        return "original" if model == "unlearned" and "original" in self.measured else None
 
     def _row(
         self,
@@ -292,11 +286,6 @@ class _Table:
         )
 
 
-def _photo_mean(values: Values, photos: npt.NDArray[np.int64]) -> float:
-    """Mean over photos of the mean within each, as the bootstrap takes it."""
-    return float((np.bincount(photos, values) / np.bincount(photos)).mean())
-
-
 def _worst_hit(
     set_name: SetName,
     images: ImageSet,
@@ -319,4 +308,4 @@ def _worst_hit(
         chosen = labels == label
         before, after = float(original[chosen].mean()), float(unlearned[chosen].mean())
         classes.append(Worst(set_name, "class", label, before, after, after / max(before, floor)))
-    return entries + sorted(classes, key=lambda entry: -entry.ratio)[:count]
+    return entries + sorted(classes, key=lambda entry: -(entry.ratio or 0.0))[:count]

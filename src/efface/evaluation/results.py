@@ -29,7 +29,8 @@ class Row:
 
     direction: `up`, `down`, or `match_retrained` on the forget set. reference: the model that `distance`
     (value minus the reference's value, with its paired interval) is taken to. n: images, crops: views of
-    each; sampler: how a generator with several steps drew the picture.
+    each; corruption: what was hidden, `none` for classifiers; sampler: how a generator with several steps
+    drew the picture.
     """
 
     model: ModelName
@@ -56,14 +57,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Worst:
-    """An image or class whose hole error rose most from the original to the unlearned model."""
+    """An image or class that lost most from the original to the unlearned model, by `metric`.
+
+    ratio: unlearned by original; null for a metric whose values have none (a confidence may be below zero).
+    """
 
     set: SetName
     kind: Literal["image", "class"]
     name: str
     original: float
     unlearned: float
-    ratio: float
+    ratio: float | None
+    metric: str = "hole_mse"
 
 
 def write_results(folder: Path, rows: Iterable[Row]) -> None:

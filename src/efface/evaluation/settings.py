@@ -9,8 +9,17 @@ from pydantic import Field
 from efface.settings import Settings
 
 
-class EvaluationSettings(Settings):
-    """Which views of which images are measured, with what, and how intervals are made."""
+class MeasuringSettings(Settings):
+    """How figures of any kind of model are made."""
+
+    seed: int = Field(0, description="seed of every draw of the evaluation, bootstrap included")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence of all intervals")
+    resamples: int = Field(2000, ge=200, description="bootstrap resamples")
+    worst: int = Field(10, ge=1, description="how many of the worst-hit images and classes are listed")
+
+
+class EvaluationSettings(MeasuringSettings):
+    """For generators: which views of which images are measured, and with what."""
 
     extractor: str = Field(
         "built-in", description="features: built-in, inception:FILE, clip:FOLDER_OR_ID or dinov2:FOLDER_OR_ID"
@@ -20,8 +29,13 @@ class EvaluationSettings(Settings):
         None, description="how a generator of several steps draws, such as ddim:20; default: its family's own"
     )
     batch_size: int = Field(32, ge=1, description="views a batch")
-    seed: int = Field(0, description="seed of evaluation crops, random masks and bootstrap")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence of all intervals")
-    resamples: int = Field(2000, ge=200, description="bootstrap resamples")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="precision of the models' forward passes")
-    worst: int = Field(10, ge=1, description="how many of the worst-hit images and classes are listed")
+
+
+class ClassifierEvaluationSettings(MeasuringSettings):
+    """For classifiers: every image is shown once, its centre square in the model's size."""
+
+    batch_size: int = Field(256, ge=1, description="images a batch")
+    attacks: bool = Field(
+        True, description="try to tell forget images from neutral ones by the models' answers"
+    )

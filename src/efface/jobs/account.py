@@ -6,13 +6,14 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from efface.classifiers.classifier import Classifier
 from efface.corruptions import parse_corruption
 from efface.errors import RunRefused
 from efface.evaluation.protocol import Evaluation, evaluate, view_batches
@@ -24,6 +25,7 @@ from efface.images.items import ImageSet
 from efface.images.selection import Split
 from efface.images.splits import split_facts_of
 from efface.jobs.preparation import Prepared
+from efface.methods.base import Method
 from efface.metrics.extractors import FeatureExtractor
 from efface.progress import Progress
 from efface.runs.folder import RunFolder
@@ -31,6 +33,7 @@ from efface.runs.record import manifest_text, write_manifest
 from efface.training.settings import TrainingSettings
 
 IMAGES_FOR_RISKS = 16
+Model = Generator | Classifier
 
 
 def split_facts(split: Split, selectors: Iterable[str]) -> dict[str, Any]:
@@ -53,12 +56,12 @@ def split_facts(split: Split, selectors: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def manifests(run: Path, sets: Mapping[SetName, ImageSet], key: bytes) -> dict[str, Any]:
+def manifests(run: Path, sets: Mapping[Any, ImageSet], key: bytes) -> dict[str, Any]:
     """Write the manifest of every set; returns their counts and digests."""
     return {name: write_manifest(run, name, images, key) for name, images in sets.items()}
 
 
-def refuse_other_images(sets: Mapping[SetName, ImageSet], key: bytes, recorded: Mapping[str, Any]) -> None:
+def refuse_other_images(sets: Mapping[Any, ImageSet], key: bytes, recorded: Mapping[str, Any]) -> None:
     """Raise `RunRefused` if a continued run would go on with other images than its manifests name."""
     changed = [
         f"{name}: {recorded[name]['count']} images when the run began, {len(images)} now"
@@ -72,6 +75,17 @@ def refuse_other_images(sets: Mapping[SetName, ImageSet], key: bytes, recorded: 
         )
 
 
+def refuse_other_models(models: Mapping[str, Model | None], recorded: Mapping[str, Any]) -> None:
+    """Raise `RunRefused` if a continued run would go on with another model, `before` or `retrained`."""
+    for name, model in models.items():
+        if model and model.weights_digest() != recorded[name]["weights"]:
+            what = "model" if name == "before" else "retrained model"
+            raise RunRefused(
+                f"the {what} is no longer the one with which this run began: its weights differ. Put it back to "
+                "continue, or choose another --out folder"
+            )
+
+
 def only_retain_images(preparation: Mapping[str, Any]) -> bool:
     """Whether nothing but the named retain images, free of copies of forgotten ones, is trained on."""
     duplicates = preparation["duplicates"]
@@ -79,9 +93,21 @@ def only_retain_images(preparation: Mapping[str, Any]) -> bool:
     return not (preparation["proxy_retain"] or ignored)
 
 
-def model_facts(generator: Generator) -> dict[str, Any]:
+def model_facts(model: Model) -> dict[str, Any]:
     """Digest of a model's weights, and what it is."""
-    return {"weights": generator.weights_digest(), "description": generator.describe()}
+    return {"weights": model.weights_digest(), "description": model.describe()}
+
+
+def method_facts(method: Method, trains: str) -> dict[str, Any]:
+    """The method as the record names it, and what of the model it trains."""
+    return {
+        "name": method.name,
+        "summary": method.summary,
+        "source": method.source,
+        "deviations": method.deviations,
+        "settings": method.model_dump(mode="json"),
+        "trains": trains,
+    }
 
 
 def first_stage_of(facts: Mapping[str, Any]) -> str | None:
@@ -195,12 +221,12 @@ def write_evaluation(
     write_json(folder / "worst.json", worst)
 
 
-def save_model(generator: Generator, folder: Path) -> None:
-    """Put a model's folder in place at once: written beside it, flushed, renamed."""
+def save_model(write: Callable[[Path], None], folder: Path) -> None:
+    """Put a model's folder in place at once: written beside it by `write(folder)`, flushed, renamed."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with system_errors(folder.parent):
-        generator.save(temporary)
+        write(temporary)
     for path in temporary.rglob("*"):
         if path.is_file():
             with open(path, "rb+") as file:

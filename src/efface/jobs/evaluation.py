@@ -24,16 +24,16 @@ from efface.jobs.account import (
     sources,
     split_facts,
 )
+from efface.jobs.classifiers.evaluation import evaluate_classifiers_of
 from efface.jobs.frame import begin, conclude, run_folder
 from efface.jobs.preparation import Prepared, attempt, load_reference, read_images, read_pairs
 from efface.metrics.extractors import load_extractor
 from efface.progress import Progress
 from efface.reports.page import write_report
+from efface.runs.classifier_config import ClassifierEvaluateConfig
 from efface.runs.config import EvaluateConfig
 from efface.runs.folder import RunFolder
-from efface.runs.record import read_record
-
-CLAIM = "Models were compared; none was changed, and nothing is claimed of how they came about."
+from efface.runs.record import COMPARED, read_record
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,15 @@ class EvaluateResult:
     record: dict[str, Any]
 
 
-def evaluate_models(config: EvaluateConfig, out: Path, progress: Progress | None = None) -> EvaluateResult:
+def evaluate_models(
+    config: EvaluateConfig | ClassifierEvaluateConfig, out: Path, progress: Progress | None = None
+) -> EvaluateResult:
     """Compare the models that `config` names, in the folder `out`; raises as `unlearn` does."""
     with run_folder(config, out, progress) as (run, spoken):
         if run.finished("record"):
             spoken.say(f"{out} is finished already; nothing to do")
+        elif isinstance(config, ClassifierEvaluateConfig):
+            evaluate_classifiers_of(config, run, spoken)
         else:
             _evaluate(config, run, spoken)
         return EvaluateResult(run.path, read_results(run.path), read_record(run.path))
@@ -76,7 +80,7 @@ def _evaluate(config: EvaluateConfig, run: RunFolder, progress: Progress) -> Non
         progress,
         {
             "kind": "evaluation",
-            "claim": {"level": "empirical", "words": CLAIM},
+            "claim": {"level": "empirical", "words": COMPARED},
             "request": config.request.as_dict(),
             "durations": {"evaluation": round(time.monotonic() - began, 3)},
             "model": {"before": described["original"], "after": None},
@@ -85,6 +89,7 @@ def _evaluate(config: EvaluateConfig, run: RunFolder, progress: Progress) -> Non
             "method": None,
             "training": None,
             "first_stage": None,
+            "statistics": None,
             "corruption": prepared.corruption.label,
             "seeds": {"evaluation": config.evaluation.seed},
             "sets": sets,

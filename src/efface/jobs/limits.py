@@ -8,15 +8,31 @@ from typing import Any
 from efface.evaluation.results import Row
 
 FEW_IMAGES = 30
-DRIVES_AWAY = ("encoder-noise", "noisy-label", "random-encoder", "max-loss", "gradient-ascent")
-
-ALWAYS = (
-    "Only the model's weights were changed. Copies of the images elsewhere, backups, earlier releases of the "
-    "model, models derived from it, and optimizer states or averaged weights of its training are not reached.",
-    "The measurements ask what the model does with the views that were shown to it under one corruption. They "
-    "do not prove that nothing of the images is left in the weights, nor that it cannot be brought back.",
-    "A record can show what was done; it cannot make a dishonest operator honest.",
+DRIVES_AWAY = (
+    "encoder-noise",
+    "noisy-label",
+    "random-encoder",
+    "max-loss",
+    "gradient-ascent",
+    "neg-grad-plus",
+    "random-labels",
+    "salun",
+    "scrub",
+    "bad-teacher",
 )
+
+WEIGHTS_ONLY = (
+    "Only the model's weights were changed. Copies of the images elsewhere, backups, earlier releases of the "
+    "model, models derived from it, and optimizer states or averaged weights of its training are not reached."
+)
+ASKED = {
+    "generator": "The measurements ask what the model does with the views that were shown to it under one corruption. "
+    "They do not prove that nothing of the images is left in the weights, nor that it cannot be brought back.",
+    "classifier": "The measurements ask which class the model gives to one view of each image, its centre square, and "
+    "how sure it is. They do not prove that nothing of the images is left in the weights, nor that it cannot be "
+    "brought back. Attacks that train models of their own can tell more than those shown here.",
+}
+OPERATOR = "A record can show what was done; it cannot make a dishonest operator honest."
 
 
 def limits_of(facts: Mapping[str, Any], rows: Iterable[Row]) -> list[str]:
@@ -35,7 +51,13 @@ def limits_of(facts: Mapping[str, Any], rows: Iterable[Row]) -> list[str]:
             "saw them. Where the error exceeds the retrained model's, the overshoot itself can betray that an "
             "image was forgotten."
         )
-    return [*limits, *_of_first_stage(facts), *facts["risks"], *ALWAYS]
+    kind = "classifier" if _is_classifier(facts) else "generator"
+    return [*limits, *_of_first_stage(facts), *facts["risks"], WEIGHTS_ONLY, ASKED[kind], OPERATOR]
+
+
+def _is_classifier(facts: Mapping[str, Any]) -> bool:
+    model = facts["model"]["before"] or facts["model"]["after"]
+    return bool(model["description"].get("kind") == "classifier")
 
 
 def _of_first_stage(facts: Mapping[str, Any]) -> list[str]:

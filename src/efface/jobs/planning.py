@@ -23,10 +23,12 @@ from efface.images.cache import PixelCache, estimate_bytes
 from efface.images.items import ImageSet
 from efface.images.selection import Split, split_images
 from efface.jobs.account import some_images
+from efface.jobs.classifiers.planning import look
 from efface.jobs.preparation import Prepared, attempt, open_models, read_all_pairs, stored_side
 from efface.metrics.extractors import FeatureExtractor
 from efface.metrics.frechet import frechet_refusal
 from efface.progress import Progress
+from efface.runs.classifier_config import ClassifierRunConfig
 from efface.runs.config import RunConfig
 from efface.training.data import Data, pixel_moments
 from efface.training.loop import TIMED_STEPS, UNTIMED_STEPS, Trainer
@@ -71,9 +73,14 @@ class Plan:
         return asdict(self)
 
 
-def plan(config: RunConfig, progress: Progress | None = None) -> Plan:
+def plan(config: RunConfig | ClassifierRunConfig, progress: Progress | None = None) -> Plan:
     """Look at the run that `config` describes without starting it; raises nothing for what it finds."""
     progress = progress or Progress()
+    if isinstance(config, ClassifierRunConfig):
+        looked = dict(vars(look(config, progress)))
+        numbers = looked.pop("estimate")
+        estimate = Estimate(**numbers, peak_memory_bytes=_peak_memory()) if numbers else None
+        return Plan(**looked, estimate=estimate)
     found = Plan()
     with tempfile.TemporaryDirectory(prefix="efface-plan-") as folder:
         faults = Faults()

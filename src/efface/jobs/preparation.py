@@ -17,9 +17,10 @@ from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.pairs import open_pairs
 from efface.images.selection import ImagesSettings, Split, split_images
+from efface.images.sources import open_images
 from efface.metrics.extractors import FeatureExtractor, load_extractor
 from efface.progress import Progress
-from efface.runs.config import RunConfig
+from efface.runs.config import FromScratchConfig, RunConfig
 from efface.training.data import per_stream
 from efface.training.phases import Training
 
@@ -117,6 +118,17 @@ def read_images(
     return cache, split
 
 
+def split_from_scratch(config: FromScratchConfig, cache: PixelCache, progress: Progress) -> Split:
+    """What is trained on (`retain`) and what is left out (`forget`, `neutral`), decoded; every note is told."""
+    try:
+        split = _split_from_scratch(config, cache, progress)
+    finally:
+        progress.finish_counting()
+    for note in split.notes:
+        progress.say(f"note: {note}")
+    return split
+
+
 def load_reference(settings: ModelSettings | None, generator: Generator | None) -> Generator | None:
     """The reference model; raises `InputError` if it does not take the same views as the original."""
     if settings is None:
@@ -179,3 +191,28 @@ def attempt(action: Callable[[], Opened], faults: Faults) -> Opened | None:
     except EffaceError as error:
         faults.add(str(error))
     return None
+
+
+def _split_from_scratch(config: FromScratchConfig, cache: PixelCache, progress: Progress) -> Split:
+    left_out = config.without or config.neutral
+    if left_out:
+        settings = ImagesSettings(
+            images=config.images,
+            forget=config.without or config.neutral,
+            neutral=config.neutral if config.without else (),
+            duplicates=config.duplicates,
+            near_duplicate_distance=config.near_duplicate_distance,
+            skip_unreadable=config.skip_unreadable,
+        )
+        split = split_images(settings, needs_retain=True, cache=cache, progress=progress.count)
+        if not config.without:
+            return Split(
+                ImageSet(), split.retain, split.forget, False, split.skipped, split.duplicates, split.notes
+            )
+        return split
+    images = open_images(config.images, skip_unreadable=config.skip_unreadable, progress=progress.count)
+    skipped = cache.add(images, progress.count, config.skip_unreadable)
+    images = images.without({fault.id for fault in skipped})
+    if not len(images):
+        raise InputError(f"no image of {config.images} can be read")
+    return Split(ImageSet(), images, ImageSet(), skipped=(*images.skipped, *skipped))

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from efface.classifiers import load_classifier
+from efface.classifiers.classifier import Classifier
 from efface.corruptions import Corruption, parse_corruption
 from efface.errors import Faults, InputError
 from efface.evaluation.results import SetName
@@ -18,8 +20,7 @@ from efface.generators.base import Generator, Moments
 from efface.generators.registry import family_named
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
-from efface.images.selection import ImagesSettings, Split, split_images
-from efface.images.sources import open_images
+from efface.images.selection import Split
 from efface.jobs.account import (
     first_stage_of,
     manifests,
@@ -31,19 +32,19 @@ from efface.jobs.account import (
     split_facts,
     training_facts,
 )
+from efface.jobs.classifiers.training import train_classifier
 from efface.jobs.frame import begin, conclude, run_folder
-from efface.jobs.preparation import attempt, read_pairs, stored_side
+from efface.jobs.preparation import attempt, read_pairs, split_from_scratch, stored_side
 from efface.methods.generator.retrain import from_scratch
 from efface.progress import Progress
+from efface.runs.classifier_config import ClassifierTrainConfig
 from efface.runs.config import TrainConfig
 from efface.runs.folder import RunFolder
-from efface.runs.record import file_digests, read_record
+from efface.runs.record import FROM_SCRATCH, file_digests, read_record
 from efface.training.data import Data, per_stream
 from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator as make_accelerator
 from efface.training.settings import parse_budget
-
-CLAIM = "A model trained from fresh weights on the images named below and on no others."
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,25 @@ class TrainResult:
         return self.run / "model"
 
     def generator(self) -> Generator:
-        """The trained model, opened."""
+        """The trained generator, opened."""
         return load_generator(str(self.model))
 
+    def classifier(self) -> Classifier:
+        """The trained classifier, opened."""
+        return load_classifier(str(self.model))
 
-def train(config: TrainConfig, out: Path, progress: Progress | None = None) -> TrainResult:
+
+def train(
+    config: TrainConfig | ClassifierTrainConfig, out: Path, progress: Progress | None = None
+) -> TrainResult:
     """Train, or continue to train, what `config` describes in the folder `out`; raises as `unlearn` does."""
+    if isinstance(config, ClassifierTrainConfig):
+        with run_folder(config, out, progress) as (run, spoken):
+            if run.finished("record"):
+                spoken.say(f"{out} is finished already; nothing to do")
+            else:
+                train_classifier(config, run, spoken)
+            return TrainResult(run.path, read_record(run.path))
     accelerator = make_accelerator(config.training)
     first = accelerator.is_main_process
     with run_folder(config, out, progress, first) as (run, spoken):
@@ -99,7 +113,7 @@ def train(config: TrainConfig, out: Path, progress: Progress | None = None) -> T
                 if config.training.corruption and not corruption.paired:
                     # a pair's place is a path, which a model does not carry
                     generator.trained_with = corruption
-                save_model(generator, run.model)
+                save_model(generator.save, run.model)
                 after = {**model_facts(generator), "files": file_digests(run.model)}
                 changed = len(generator.trained_parameters("all"))
                 run.finish("training", {**asdict(report), "changed_tensors": changed, "after": after})
@@ -129,12 +143,7 @@ def _prepare(
     assert generator is not None
     assert corruption is not None
     cache = PixelCache(run.work / "cache", config.stored_side or stored_side(generator.image_size))
-    try:
-        split = _split(config, cache, progress)
-    finally:
-        progress.finish_counting()
-    for note in split.notes:
-        progress.say(f"note: {note}")
+    split = split_from_scratch(config, cache, progress)
     pairs = read_pairs(corruption, Split(ImageSet(), split.retain, ImageSet()), cache)
     return generator, corruption, cache, split, pairs
 
@@ -163,32 +172,6 @@ def new_generator(config: TrainConfig) -> Generator:
     return generator
 
 
-def _split(config: TrainConfig, cache: PixelCache, progress: Progress) -> Split:
-    """What is trained on (`retain`) and what is left out (`forget`, `neutral`)."""
-    left_out = config.without or config.neutral
-    if left_out:
-        settings = ImagesSettings(
-            images=config.images,
-            forget=config.without or config.neutral,
-            neutral=config.neutral if config.without else (),
-            duplicates=config.duplicates,
-            near_duplicate_distance=config.near_duplicate_distance,
-            skip_unreadable=config.skip_unreadable,
-        )
-        split = split_images(settings, needs_retain=True, cache=cache, progress=progress.count)
-        if not config.without:
-            return Split(
-                ImageSet(), split.retain, split.forget, False, split.skipped, split.duplicates, split.notes
-            )
-        return split
-    images = open_images(config.images, skip_unreadable=config.skip_unreadable, progress=progress.count)
-    skipped = cache.add(images, progress.count, config.skip_unreadable)
-    images = images.without({fault.id for fault in skipped})
-    if not len(images):
-        raise InputError(f"no image of {config.images} can be read")
-    return Split(ImageSet(), images, ImageSet(), skipped=(*images.skipped, *skipped))
-
-
 def _preparation(config: TrainConfig, run: RunFolder, split: Split, seconds: float) -> dict[str, Any]:
     sets = manifests(run.path, _sets(split), run.key)
     selectors = (config.images, *config.without, *config.neutral)
@@ -204,7 +187,7 @@ def _facts(config: TrainConfig, run: RunFolder) -> dict[str, Any]:
     exact = only_retain_images(preparation) and not config.keep_first_stage
     return {
         "kind": "training",
-        "claim": {"level": "exact" if exact else "empirical", "words": CLAIM},
+        "claim": {"level": "exact" if exact else "empirical", "words": FROM_SCRATCH},
         "request": None,
         "durations": {"preparation": preparation["seconds"], "training": round(training["seconds"], 3)},
         "model": {"before": None, "after": training["after"]},
@@ -213,6 +196,7 @@ def _facts(config: TrainConfig, run: RunFolder) -> dict[str, Any]:
         "method": None,
         "training": training_facts(config.training, training, config.budget),
         "first_stage": _first_stage(config, training["after"]),
+        "statistics": None,
         "corruption": None,
         "seeds": {"training": config.seed},
         **{

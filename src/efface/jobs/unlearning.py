@@ -13,8 +13,9 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from efface.classifiers import load_classifier
+from efface.classifiers.classifier import Classifier
 from efface.corruptions import parse_corruption
-from efface.errors import RunRefused
 from efface.evaluation.results import ModelName, Row, read_results
 from efface.generators import load_generator
 from efface.generators.base import Generator
@@ -22,9 +23,11 @@ from efface.jobs.account import (
     extractor_facts,
     manifests,
     measure,
+    method_facts,
     model_facts,
     only_retain_images,
     refuse_other_images,
+    refuse_other_models,
     retrained_facts,
     save_model,
     shares_first_stage,
@@ -33,10 +36,12 @@ from efface.jobs.account import (
     split_facts,
     training_facts,
 )
+from efface.jobs.classifiers.unlearning import ClassifierRun
 from efface.jobs.frame import begin, conclude, run_folder
 from efface.jobs.preparation import Prepared, prepare
 from efface.progress import Progress
 from efface.reports.page import write_report
+from efface.runs.classifier_config import ClassifierRunConfig
 from efface.runs.config import RunConfig
 from efface.runs.folder import RunFolder
 from efface.runs.record import CLAIMS, file_digests, read_record
@@ -60,16 +65,29 @@ class UnlearnResult:
         return self.run / "model"
 
     def generator(self) -> Generator:
-        """The unlearned model, opened."""
+        """The unlearned generator, opened."""
         return load_generator(str(self.model))
 
+    def classifier(self) -> Classifier:
+        """The unlearned classifier, opened."""
+        return load_classifier(str(self.model))
 
-def unlearn(config: RunConfig, out: Path, progress: Progress | None = None) -> UnlearnResult:
+
+def unlearn(
+    config: RunConfig | ClassifierRunConfig, out: Path, progress: Progress | None = None
+) -> UnlearnResult:
     """Run, or continue, the run that `config` describes in the folder `out`.
 
     Raises `InputError` before anything changes, `RunRefused` if `out` cannot take the run, and `Stopped`
     with everything kept if it ends early. Under torchrun all processes call this; the first one writes.
     """
+    if isinstance(config, ClassifierRunConfig):
+        with run_folder(config, out, progress) as (run, spoken):
+            if run.finished("record"):
+                spoken.say(f"{out} is finished already; nothing to do")
+            else:
+                ClassifierRun(config, run, spoken).go()
+            return UnlearnResult(run.path, read_results(run.path), read_record(run.path))
     accelerator = make_accelerator(config.training)
     with run_folder(config, out, progress, accelerator.is_main_process) as (run, spoken):
         accelerator.wait_for_everyone()
@@ -136,13 +154,7 @@ class _Run:
     def _refuse_changed_input(self, prepared: Prepared) -> None:
         recorded = self.run.finished("preparation")
         refuse_other_images(prepared.sets, self.run.key, recorded["sets"])
-        for name, model in (("before", prepared.generator), ("retrained", prepared.retrained)):
-            if model and model.weights_digest() != recorded[name]["weights"]:
-                what = "model" if name == "before" else "retrained model"
-                raise RunRefused(
-                    f"the {what} is no longer the one with which this run began: its weights differ. Put it back to "
-                    "continue, or choose another --out folder"
-                )
+        refuse_other_models({"before": prepared.generator, "retrained": prepared.retrained}, recorded)
 
     def _train(self, prepared: Prepared) -> None:
         config, split, generator = self.config, prepared.split, prepared.generator
@@ -161,7 +173,7 @@ class _Run:
             progress=self.progress,
         ).run()
         if self.accelerator.is_main_process:
-            save_model(generator, self.run.model)
+            save_model(generator.save, self.run.model)
             after = {**model_facts(generator), "files": file_digests(self.run.model)}
             changed = len(generator.trained_parameters(config.method.trains))
             self.run.finish("training", {**asdict(report), "changed_tensors": changed, "after": after})
@@ -203,16 +215,10 @@ class _Run:
             "model": {"before": preparation["before"], "after": training["after"]},
             "retrained": preparation["retrained"],
             "sources": sources(model=preparation["before"], retrained=preparation["retrained"]),
-            "method": {
-                "name": method.name,
-                "summary": method.summary,
-                "source": method.source,
-                "deviations": method.deviations,
-                "settings": method.model_dump(mode="json"),
-                "trains": method.trains,
-            },
+            "method": method_facts(method, method.trains),
             "training": training_facts(config.training, training, config.budget),
             "first_stage": None,
+            "statistics": None,
             "corruption": parse_corruption(config.corruption).label,
             "seeds": {"unlearning": config.seed, "evaluation": config.evaluation.seed},
             **{

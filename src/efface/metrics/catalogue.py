@@ -14,8 +14,9 @@ from efface.metrics.refusal import MetricInputError
 from efface.settings import unknown_name
 
 Kind = Literal["per-image", "distribution"]
+ModelKind = Literal["generator", "classifier"]
 Direction = Literal["up", "down", "match_retrained"]
-Requirement = Literal["truth", "region", "features"]
+Requirement = Literal["truth", "region", "features", "labels", "neutral", "retrained"]
 
 SETS = ("retain", "neutral", "forget")
 
@@ -25,9 +26,11 @@ class MetricInfo:
     """What is known of a metric before anything is measured.
 
     `kind` is "per-image" (one number for each image) or "distribution" (one number for two sets of
-    images). `better` is the direction on images that the model should restore well. `requires`
-    names what the metric reads beside the restored images: the true images, the region that was
-    hidden, or the vectors of a feature extractor.
+    images). `better` is the direction on images that the model should treat well; of an attack, that of a
+    model that still knows the images. `requires` names what the metric reads beside the restored images: the
+    true images, the region that was hidden, or the vectors of a feature extractor; beside a classifier's
+    answers: labels, neutral images, or the retrained model's answers, of which it then is a distance and has
+    the same direction on every set. `of` is the kind of models that have the metric.
     """
 
     name: str
@@ -37,6 +40,7 @@ class MetricInfo:
     better: Literal["up", "down"]
     requires: tuple[Requirement, ...]
     summary: str
+    of: ModelKind = "generator"
 
     def direction(self, image_set: str) -> Direction:
         """The better direction on `image_set`: "retain", "neutral" or "forget".
@@ -45,14 +49,15 @@ class MetricInfo:
         """
         if image_set not in SETS:
             raise MetricInputError(unknown_name("image set", image_set, SETS))
-        return "match_retrained" if image_set == "forget" else self.better
+        matched = image_set == "forget" and "retrained" not in self.requires
+        return "match_retrained" if matched else self.better
 
 
 def metric(name: str) -> MetricInfo:
     """The entry of `name`; `MetricInputError` names the valid ones otherwise."""
-    if name not in METRICS:
-        raise MetricInputError(unknown_name("metric", name, METRICS))
-    return METRICS[name]
+    if name not in ALL_METRICS:
+        raise MetricInputError(unknown_name("metric", name, ALL_METRICS))
+    return ALL_METRICS[name]
 
 
 def distance_title(name: str, extractor: str, digest: str = "") -> str:
@@ -132,3 +137,82 @@ METRICS: dict[str, MetricInfo] = {
         ),
     )
 }
+"""Of generators."""
+
+CLASSIFIER_METRICS: dict[str, MetricInfo] = {
+    info.name: info
+    for info in (
+        MetricInfo(
+            name="accuracy",
+            title="Accuracy",
+            unit="share of images, 0 to 1",
+            kind="per-image",
+            better="up",
+            requires=("labels",),
+            summary="Share of images whose label is the most likely class.",
+            of="classifier",
+        ),
+        MetricInfo(
+            name="cross_entropy",
+            title="Cross-entropy",
+            unit="nats, from 0",
+            kind="per-image",
+            better="down",
+            requires=("labels",),
+            summary="How unlikely the true class was thought to be.",
+            of="classifier",
+        ),
+        MetricInfo(
+            name="confidence",
+            title="Logit-scaled confidence",
+            unit="log-odds",
+            kind="per-image",
+            better="up",
+            requires=("labels",),
+            summary="Log-odds of the true class against all others.",
+            of="classifier",
+        ),
+        MetricInfo(
+            name="membership_auc",
+            title="Membership attack by a threshold (AUC)",
+            unit="0 to 1; 0.5 is a coin",
+            kind="per-image",
+            better="up",
+            requires=("labels", "neutral"),
+            summary="Chance that the model is surer of a forget image than of a neutral one.",
+            of="classifier",
+        ),
+        MetricInfo(
+            name="svc_membership",
+            title="Membership attack by a trained classifier",
+            unit="share called non-members, 0 to 1",
+            kind="distribution",
+            better="down",
+            requires=("labels", "neutral"),
+            summary="Share of forget images that look unseen to an attack trained on retain and neutral images.",
+            of="classifier",
+        ),
+        MetricInfo(
+            name="activation_distance",
+            title="Distance of the probabilities from the retrained model's",
+            unit="0 to 1.41",
+            kind="per-image",
+            better="down",
+            requires=("retrained",),
+            summary="Euclidean distance of two models' class probabilities.",
+            of="classifier",
+        ),
+        MetricInfo(
+            name="prediction_agreement",
+            title="Agreement with the retrained model",
+            unit="share of images, 0 to 1",
+            kind="per-image",
+            better="up",
+            requires=("retrained",),
+            summary="Share of images on which both models answer with one class.",
+            of="classifier",
+        ),
+    )
+}
+
+ALL_METRICS: dict[str, MetricInfo] = {**METRICS, **CLASSIFIER_METRICS}

@@ -34,7 +34,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
 }
 """Settings by the name of a task: the competition's limit, and no tuning on its own task, for which methods were made.
 
-Digits have no limit: retraining takes ten epochs there, and published settings take up to nine."""
+Digits have no limit: retraining takes fifteen epochs there, and published settings take up to nine."""
 
 
 class TuningSettings(Settings):

@@ -74,6 +74,8 @@ def done(files: RunFiles) -> list[Fact]:
         facts.append(Fact("Budget", [str(training["budget"])] if training.get("budget") else ["none set"]))
     if record.get("corruption"):
         facts.append(Fact("Hidden from the model", [_corruption(str(record["corruption"]))]))
+    if record.get("statistics"):
+        facts.append(Fact("Running statistics of batch normalisation", [_statistics(record["statistics"])]))
     if seeds:
         facts.append(Fact("Seeds", _named(seeds)))
     if record.get("started"):
@@ -149,6 +151,7 @@ def _sets(files: RunFiles) -> list[str]:
         "forget": "to be forgotten",
         "retain": "to be kept",
         "neutral": "neutral (neither trained on nor named)",
+        "validation": "for validation (shown to the method only)",
     }
     if files.record.get("proxy_retain"):
         words["retain"] = "as a proxy for those to be kept"
@@ -157,11 +160,11 @@ def _sets(files: RunFiles) -> list[str]:
 
 def _duplicates(facts: Mapping[str, Any]) -> str:
     exact, near, action = facts.get("exact", 0), facts.get("near", 0), facts.get("action")
-    bound = (
-        f" (near: perceptual hashes that differ in at most {facts['distance']} of 64 bits)"
-        if "distance" in facts
-        else ""
-    )
+    bound = ""
+    if facts.get("distance", -1) >= 0:
+        bound = f" (near: perceptual hashes that differ in at most {facts['distance']} of 64 bits)"
+    elif "distance" in facts:
+        bound = " (near-copies were not looked for)"
     if not exact + near:
         return f"no copies or near-copies of forgotten images were found{bound}"
     outcome = {
@@ -211,6 +214,8 @@ def _named(settings: Mapping[str, Any]) -> list[str]:
 def _model(models: Mapping[str, Any]) -> list[Fact]:
     """Which family the model is of, and how large it is."""
     described = (models.get("before") or models.get("after") or {}).get("description") or {}
+    if described.get("kind") == "classifier":
+        return [Fact("Model", [_classifier(described)])]
     family = FAMILIES.get(str(described.get("family")))
     if family is None:
         return []
@@ -218,6 +223,20 @@ def _model(models: Mapping[str, Any]) -> list[Fact]:
     stage = described.get("first_stage")
     lines = [f"{family.name}: {family.summary.partition(' (')[0]}; {size}{described.get('image_size')} px"]
     return [Fact("Model", [*lines, f"behind and before it: {stage['kind']}"] if stage else lines)]
+
+
+def _classifier(described: Mapping[str, Any]) -> str:
+    kind = (described.get("origin") or {}).get("kind", "")
+    colour = "grey" if described.get("channels") == 1 else "colour"
+    return (
+        f"image classifier ({described.get('network')}, {kind} layout) of {described.get('classes')} classes; "
+        f"{described.get('parameters', 0):,} parameters, {described.get('image_size')} px, {colour}"
+    )
+
+
+def _statistics(facts: Mapping[str, Any]) -> str:
+    count = facts.get("batch_norm_layers") or 0
+    return f"{counted(count, 'layer')}: {facts.get('handled')}" if count else str(facts.get("handled"))
 
 
 def _precision(training: Mapping[str, Any]) -> str:

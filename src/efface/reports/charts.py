@@ -17,6 +17,8 @@ from markupsafe import Markup, escape
 
 from efface.evaluation.results import MODELS, SETS, ModelName, Row, find
 from efface.images.items import printable
+from efface.metrics.catalogue import ModelKind
+from efface.reports.kinds import WORDS, Words
 from efface.reports.run_files import Steps
 from efface.reports.wording import figure as number
 from efface.reports.wording import interval, name_of
@@ -44,17 +46,19 @@ class Chart:
     alt: str
 
 
-def error_charts(rows: Iterable[Row], metric: str = "hole_mse") -> list[Chart]:
-    """One chart for each set: every model's error with its interval, on one scale for all sets."""
-    rows = [row for row in rows if row.metric == metric and row.value is not None]
+def error_charts(rows: Iterable[Row], kind: ModelKind = "generator") -> list[Chart]:
+    """One chart for each set: every model's error or accuracy with its interval, on one scale for all sets."""
+    words = WORDS[kind]
+    rows = [row for row in rows if row.metric == words.metric and row.value is not None]
     if not rows:
         return []
     widest = max(max(row.value or 0.0, row.high or 0.0) for row in rows) or 1.0
     charts = []
     for set_name in SETS:
-        found = [row for model in MODELS if (row := find(rows, model, set_name, metric))]
+        found = [row for model in MODELS if (row := find(rows, model, set_name, words.metric))]
         if found:
-            charts.append(_error_chart(f"{set_name.capitalize()} images", found, widest, f"error-{set_name}"))
+            title = f"{set_name.capitalize()} images"
+            charts.append(_error_chart(title, found, widest, f"error-{set_name}", words))
     return charts
 
 
@@ -71,7 +75,7 @@ def loss_charts(phase: Steps, place: int) -> list[Chart]:
     return charts
 
 
-def _error_chart(title: str, rows: Sequence[Row], widest: float, name: str) -> Chart:
+def _error_chart(title: str, rows: Sequence[Row], widest: float, name: str, words: Words) -> Chart:
     with drawing(name, height=0.62 + 0.3 * len(rows)) as (axes, drawn):
         yardstick = next((row for row in rows if row.model == "retrained"), rows[0])
         axes.axvline(
@@ -92,9 +96,10 @@ def _error_chart(title: str, rows: Sequence[Row], widest: float, name: str) -> C
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=FAINT, linewidth=0.6)
-        axes.set_xlabel("squared error (intensity 0 to 1)")
+        axes.set_xlabel(words.axis)
     values = (f"{row.model} {number(row.value or 0.0)}{_bounds(row)}" for row in rows)
-    alt = f"{title}, error in the hidden region: {'; '.join(values)}. The dashed line is the {yardstick.model} model."
+    what = words.heading[0].lower() + words.heading[1:]
+    alt = f"{title}, {what}: {'; '.join(values)}. The dashed line is the {yardstick.model} model."
     return Chart(title, with_alt(drawn[0], alt), alt)
 
 

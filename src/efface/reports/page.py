@@ -16,6 +16,7 @@ from efface.files import write_text
 from efface.images.items import printable
 from efface.reports.account import asked, digests, done, left, surroundings
 from efface.reports.charts import error_charts, loss_charts
+from efface.reports.kinds import WORDS, kind_of
 from efface.reports.run_files import RunFiles
 from efface.reports.tables import set_tables, worst_tables
 from efface.reports.verdict import Verdict, verdict_of
@@ -43,6 +44,7 @@ def report_content(files: RunFiles) -> dict[str, Any]:
     evaluation = files.section("evaluation")
     extractor = evaluation.get("extractor") or {}
     extractor = extractor if isinstance(extractor, dict) else {"name": extractor}
+    kind = kind_of(files.rows)
     return {
         "title": _title(files),
         "request_id": files.section("request").get("id"),
@@ -57,7 +59,8 @@ def report_content(files: RunFiles) -> dict[str, Any]:
         "confidence": evaluation.get("confidence", 0.95),
         "comparable_to": extractor.get("comparable_to"),
         "has_retrained": any(row.model == "retrained" for row in files.rows),
-        "error_charts": error_charts(files.rows),
+        "words": WORDS[kind],
+        "error_charts": error_charts(files.rows, kind),
         "phases": [(phase, loss_charts(phase, place)) for place, phase in enumerate(files.phases)],
         "damaged_lines": files.damaged_lines,
         "worst": worst_tables(files.worst),

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from efface.evaluation.results import MODELS, SETS, ModelName, Row, SetName, Worst
-from efface.metrics.catalogue import METRICS, distance_title
+from efface.metrics.catalogue import ALL_METRICS, MetricInfo, ModelKind, distance_title
+from efface.reports.kinds import WORDS, kind_of
 from efface.reports.verdict import NO_DIFFERENCE, includes_zero
 from efface.reports.wording import counted, figure, interval, ratio, signed
 
@@ -15,9 +16,8 @@ DIRECTIONS = {
     "down": "lower is better",
     "match_retrained": "the goal is the retrained model's value",
 }
-ABOUT: dict[SetName, str] = {
+ABOUT: Mapping[SetName, str] = {
     "forget": "The images that were to be forgotten.",
-    "retain": "Images that the model should go on restoring as before.",
     "neutral": "Images that were neither in the training nor in the request.",
 }
 LISTED = 10
@@ -113,7 +113,7 @@ def _set_table(set_name: SetName, rows: list[Row], extractor_digest: str) -> Set
     models = [model for model in MODELS if any(row.model == model for row in rows)]
     reference = next((row.reference for row in rows if row.model == "unlearned" and row.reference), None)
     reference = reference or next((row.reference for row in rows if row.reference), None)
-    known = {name: place for place, name in enumerate(METRICS)}
+    known = {name: place for place, name in enumerate(ALL_METRICS)}
     keys = sorted(
         dict.fromkeys((r.metric, r.extractor or "") for r in rows), key=lambda k: known.get(k[0], len(known))
     )
@@ -121,20 +121,26 @@ def _set_table(set_name: SetName, rows: list[Row], extractor_digest: str) -> Set
     for metric, extractor in keys:
         of_metric = {r.model: r for r in rows if (r.metric, r.extractor or "") == (metric, extractor)}
         lines.append(_line(metric, extractor, extractor_digest, of_metric, models))
-    first = rows[0]
+    kind = kind_of(rows)
+    about = ABOUT.get(set_name) or WORDS[kind].kept
+    return SetTable(set_name, about, "; ".join(_conditions(rows[0], kind)), models, reference, lines)
+
+
+def _conditions(row: Row, kind: ModelKind) -> list[str]:
+    if kind == "classifier":
+        return [counted(row.n, "image"), "the centre square of each"]
     conditions = [
-        counted(first.n, "image"),
-        f"{counted(first.crops, 'view')} of each",
-        f"hidden: {first.corruption}",
+        counted(row.n, "image"),
+        f"{counted(row.crops, 'view')} of each",
+        f"hidden: {row.corruption}",
     ]
-    conditions += [f"sampler: {first.sampler}"] if first.sampler else []
-    return SetTable(set_name, ABOUT[set_name], "; ".join(conditions), models, reference, lines)
+    return conditions + ([f"sampler: {row.sampler}"] if row.sampler else [])
 
 
 def _line(
     metric: str, extractor: str, digest: str, rows: Mapping[ModelName, Row], models: list[ModelName]
 ) -> Line:
-    info = METRICS.get(metric)
+    info = ALL_METRICS.get(metric)
     title = info.title if info else metric
     if extractor and info:
         named = info.kind == "distribution"
@@ -171,14 +177,22 @@ def _meaning(row: Row, bounds: str | None) -> str:
         return "no interval: it may be chance"
     if includes_zero(row):
         return NO_DIFFERENCE
-    info = METRICS.get(row.metric)
+    info = ALL_METRICS.get(row.metric)
     if info is None or not row.distance:
         return f"differs from the {row.reference} model"
     worse = (row.distance > 0) == (info.better == "down")
-    word = "worse" if worse else "better"
+    how = _how(info, worse)
     if row.set == "forget" and row.reference == "retrained" and row.model == "unlearned":
-        return f"restores {word} than the retrained model: {'overshoot' if worse else 'undershoot'}"
-    return f"restores {word} than the {row.reference} model"
+        return f"{how} than the retrained model: {'overshoot' if worse else 'undershoot'}"
+    return f"{how} than the {row.reference} model"
+
+
+def _how(info: MetricInfo, worse: bool) -> str:
+    if "neutral" in info.requires:
+        return f"knows the images {'less' if worse else 'more'} surely"
+    if info.name == "confidence":
+        return f"is {'less' if worse else 'more'} sure"
+    return f"{WORDS[info.of].well} {'worse' if worse else 'better'}"
 
 
 def _worst_entry(entry: Worst) -> dict[str, str]:
@@ -188,5 +202,7 @@ def _worst_entry(entry: Worst) -> dict[str, str]:
         "full": entry.name,
         "original": figure(entry.original, 3),
         "unlearned": figure(entry.unlearned, 3),
-        "ratio": ratio(entry.unlearned, entry.original),
+        "ratio": ratio(entry.unlearned, entry.original)
+        if entry.ratio is not None
+        else signed(entry.unlearned - entry.original),
     }

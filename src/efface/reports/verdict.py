@@ -18,17 +18,41 @@ NO_DIFFERENCE = "no difference found at this sample size"
 
 @dataclass(frozen=True)
 class Yardstick:
-    """The metric on which the verdict rests; `worse` is the sign of a change for the worse."""
+    """The metric on which the verdict rests.
+
+    worse: the sign of a change for the worse, called `decline`. does: what a model does with an image. caution: what
+    is to be said of a verdict on this metric.
+    """
 
     metric: str
     words: str
     worse: int
     is_ratio: bool
+    decline: str = "A higher error"
+    does: str = "restores"
+    caution: str | None = None
 
 
 YARDSTICKS = (
     Yardstick("hole_mse", "error in the hidden region", +1, True),
-    Yardstick("ssim", "structural similarity", -1, False),
+    Yardstick(
+        "ssim",
+        "structural similarity",
+        -1,
+        False,
+        "A lower similarity",
+        caution="No error in a hidden region was measured; the verdict rests on structural similarity.",
+    ),
+    Yardstick(
+        "accuracy",
+        "accuracy",
+        -1,
+        False,
+        "A lower accuracy",
+        "classifies",
+        caution="Accuracy only counts which class comes first. How sure the models are, and whether an attack tells "
+        "forgotten images from unseen ones, stands in the tables below.",
+    ),
 )
 
 
@@ -62,7 +86,7 @@ def verdict_of(rows: Iterable[Row], claim: str = "empirical", reference_stages: 
             return _Judge(rows, yardstick, claim, reference_stages).verdict()
     return Verdict(
         "Not measured",
-        "No error and no similarity on the forgotten images was measured.",
+        "No error, similarity or accuracy on the forgotten images was measured.",
         "Whether anything was forgotten cannot be said.",
     )
 
@@ -120,8 +144,8 @@ class _Judge:
             )
         return (
             "Undershoot",
-            "The unlearned model still restores these images better than a model that never saw them. Part of what it "
-            "had learnt from them is still at work.",
+            f"The unlearned model still {self.by.does} these images better than a model that never saw them. Part of what "
+            "it had learnt from them is still at work.",
         )
 
     def _direction(self, gap: float) -> str:
@@ -141,7 +165,7 @@ class _Judge:
             )
         meaning = (
             "It cannot be judged whether the unlearned model behaves like a retrained model, because no model that was "
-            "retrained without these images was measured. A higher error is not by itself a success."
+            f"retrained without these images was measured. {self.by.decline} is not by itself a success."
         )
         if includes_zero(unlearned):
             meaning += f" Against the original there is {NO_DIFFERENCE}, so nothing here shows that anything was forgotten."
@@ -149,10 +173,8 @@ class _Judge:
 
     def _cautions(self) -> list[str]:
         cautions = []
-        if self.by.metric != "hole_mse":
-            cautions.append(
-                "No error in a hidden region was measured; the verdict rests on structural similarity."
-            )
+        if self.by.caution:
+            cautions.append(self.by.caution)
         if self.retrained is not None and self.stages != "all":
             cautions.append(f"The reference was not retrained in every stage, only: {self.stages}.")
         original = self.original

@@ -42,20 +42,52 @@ class RequestSettings(Settings):
     reason: str | None = Field(None, description="why, in the requester's or operator's words")
 
 
-class RunConfig(Settings):
+class JobConfig(Settings):
+    """What every job has, whatever the kind of model."""
+
+    keep_working_files: bool = Field(
+        False, description="keep caches and checkpoints; they hold forgotten images"
+    )
+
+    def digest(self) -> str:
+        """sha256 over all settings that decide the result."""
+        return deciding_digest(self.as_dict())
+
+
+class MeasuredConfig(JobConfig):
+    """What every job has that measures models on image sets."""
+
+    images: ImagesSettings = ImagesSettings()
+    retrained_stages: str = Field(
+        "all",
+        description="which stages of the reference were retrained; anything but 'all' is printed as a limit",
+    )
+    request: RequestSettings = RequestSettings()
+
+
+class FromScratchConfig(JobConfig):
+    """What every job has that trains a model from scratch."""
+
+    images: str = Field(description="the images to train on, with all that is excluded below")
+    without: tuple[str, ...] = Field((), description="what is left out, said as in images.forget")
+    neutral: tuple[str, ...] = Field((), description="what is never trained on, said as in images.forget")
+    duplicates: Literal["stop", "forget", "ignore"] = Field(
+        "stop",
+        description="copies of left-out images among the others: stop, forget (leave out too) or ignore",
+    )
+    near_duplicate_distance: int = Field(DEFAULT_DISTANCE, ge=-1, le=32, description="as in images")
+    skip_unreadable: bool = Field(False, description="leave out images that cannot be read, and say so")
+
+
+class RunConfig(MeasuredConfig):
     """One unlearning run."""
 
     model: ModelSettings
-    images: ImagesSettings = ImagesSettings()
     method: SerializeAsAny[GeneratorMethod]
     training: TrainingSettings
     corruption: str = Field("centre:0.5", description="what is hidden from the model")
     evaluation: EvaluationSettings = EvaluationSettings()
     retrained: ModelSettings | None = Field(None, description="a model trained without the forget images")
-    retrained_stages: str = Field(
-        "all",
-        description="which stages of the reference were retrained; anything but 'all' is printed as a limit",
-    )
     seed: int = Field(0, description="seed of unlearning")
     stored_side: int | None = Field(
         None,
@@ -63,10 +95,6 @@ class RunConfig(Settings):
         description="short side at which decoded images are kept; default: 8/7 of the model's input",
     )
     budget: str | None = Field(None, description="bound on training, for example 10m or 500steps")
-    request: RequestSettings = RequestSettings()
-    keep_working_files: bool = Field(
-        False, description="keep caches and checkpoints; they hold forgotten images"
-    )
     with_pictures: bool = Field(False, description="also write pictures.html, which shows forgotten images")
 
     @classmethod
@@ -81,25 +109,21 @@ class RunConfig(Settings):
     @field_validator("corruption")
     @classmethod
     def _known_corruption(cls, text: str) -> str:
-        return str(_or_value_error(parse_corruption, text))
+        return str(or_value_error(parse_corruption, text))
 
     @field_validator("budget")
     @classmethod
     def _readable_budget(cls, text: str | None) -> str | None:
         if text is not None:
-            _or_value_error(parse_budget, text)
+            or_value_error(parse_budget, text)
         return text
 
     @field_serializer("method")
     def _with_name(self, method: GeneratorMethod) -> dict[str, Any]:
         return {"name": method.name, **method.model_dump(mode="json")}
 
-    def digest(self) -> str:
-        """sha256 over all settings that decide the result."""
-        return deciding_digest(self.as_dict())
 
-
-class TrainConfig(Settings):
+class TrainConfig(FromScratchConfig):
     """Training a model from scratch, for instance the reference without the forget images."""
 
     generator: str = Field("mae", description="the family of the new model")
@@ -111,15 +135,6 @@ class TrainConfig(Settings):
         False,
         description="with like: take over its tokenizer or VAE as it is, which may hold left-out images",
     )
-    images: str = Field(description="the images to train on, with all that is excluded below")
-    without: tuple[str, ...] = Field((), description="what is left out, said as in images.forget")
-    neutral: tuple[str, ...] = Field((), description="what is never trained on, said as in images.forget")
-    duplicates: Literal["stop", "forget", "ignore"] = Field(
-        "stop",
-        description="copies of left-out images among the others: stop, forget (leave out too) or ignore",
-    )
-    near_duplicate_distance: int = Field(DEFAULT_DISTANCE, ge=-1, le=32, description="as in images")
-    skip_unreadable: bool = Field(False, description="leave out images that cannot be read, and say so")
     training: TrainingSettings
     first_stage: TrainingSettings = Field(
         description="how a tokenizer or VAE is trained, if the model has one"
@@ -127,7 +142,6 @@ class TrainConfig(Settings):
     seed: int = Field(0, description="seed of initialisation, order, crops and masks")
     stored_side: int | None = Field(None, ge=8, description="short side at which decoded images are kept")
     budget: str | None = Field(None, description="bound on training, for example 10m or 500steps")
-    keep_working_files: bool = Field(False, description="keep caches and checkpoints")
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -166,27 +180,19 @@ class TrainConfig(Settings):
     @classmethod
     def _readable_budget(cls, text: str | None) -> str | None:
         if text is not None:
-            _or_value_error(parse_budget, text)
+            or_value_error(parse_budget, text)
         return text
 
-    def digest(self) -> str:
-        """sha256 over all settings that decide the result."""
-        return deciding_digest(self.as_dict())
 
-
-class EvaluateConfig(Settings):
+class EvaluateConfig(MeasuredConfig):
     """Comparing models that are there already."""
 
     original: ModelSettings = Field(description="the model before unlearning")
     unlearned: ModelSettings | None = Field(None, description="the model after unlearning")
     retrained: ModelSettings | None = Field(None, description="a model trained without the forget images")
-    retrained_stages: str = Field("all", description="which stages of the reference were retrained")
-    images: ImagesSettings = ImagesSettings()
     corruption: str = Field("centre:0.5", description="what is hidden from the models")
     evaluation: EvaluationSettings = EvaluationSettings()
     stored_side: int | None = Field(None, ge=8, description="short side at which decoded images are kept")
-    request: RequestSettings = RequestSettings()
-    keep_working_files: bool = Field(False, description="keep caches")
     with_pictures: bool = Field(False, description="also write pictures.html, which shows forgotten images")
 
     @classmethod
@@ -197,11 +203,7 @@ class EvaluateConfig(Settings):
     @field_validator("corruption")
     @classmethod
     def _known_corruption(cls, text: str) -> str:
-        return str(_or_value_error(parse_corruption, text))
-
-    def digest(self) -> str:
-        """sha256 over all settings that decide the result."""
-        return deciding_digest(self.as_dict())
+        return str(or_value_error(parse_corruption, text))
 
 
 def written_out(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -288,7 +290,7 @@ def _architecture(family: Family, section: Any, faults: Faults) -> Architecture:
     return family.architecture()
 
 
-def _or_value_error(read: Any, value: Any) -> Any:
+def or_value_error(read: Any, value: Any) -> Any:
     """pydantic collects ValueErrors; an InputError would leave the other faults unsaid."""
     try:
         return read(value)

@@ -26,6 +26,9 @@ CLAIMS = {
     ),
 }
 
+COMPARED = "Models were compared; none was changed, and nothing is claimed of how they came about."
+FROM_SCRATCH = "A model trained from fresh weights on the images named below and on no others."
+
 
 def write_record(run: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     """Write `RUN/record.json` with its schema and its own digest; returns what was written."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from efface.classifiers import ClassifierSettings, load_classifier
 from efface.errors import EffaceError, InputError
 from efface.files import sha256_of_file
 from efface.generators import ModelSettings, load_generator
 from efface.runs.config import deciding_digest
 from efface.runs.folder import open_run, working_files
+from efface.runs.kinds import names_classifier
 from efface.runs.record import digest_of, read_record
 
 NAMES = {"model": "original"}
@@ -104,10 +106,12 @@ def _unlisted(folder: Path, listed: Mapping[str, str]) -> Iterator[Check]:
 
 def _weights(what: str, model: Any, recorded: str) -> Check:
     try:
-        settings = ModelSettings.read(model)
-        if not Path(settings.path).exists():
+        if isinstance(model, Mapping) and not Path(str(model.get("path"))).exists():
             return Check(what, "not checked", "the model is no longer where the config says")
-        found = load_generator(settings).weights_digest()
+        if names_classifier(model):
+            found = load_classifier(ClassifierSettings.read(model)).weights_digest()
+        else:
+            found = load_generator(ModelSettings.read(model)).weights_digest()
     except EffaceError as error:
         return Check(what, "differs", f"it cannot be read: {error}")
     return _compared(what, recorded, found)

@@ -1,0 +1,1 @@
+"""The jobs on classifiers. Entered through `jobs.training`, `jobs.unlearning`, `jobs.evaluation` and `jobs.planning`."""

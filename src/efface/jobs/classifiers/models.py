@@ -1,0 +1,172 @@
+"""The classifiers of a job: opened and compared, looked at for risks, and what of them may outlive a method."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from efface.classifiers import load_classifier
+from efface.classifiers.architecture import ClassifierSettings
+from efface.classifiers.classifier import Classifier
+from efface.classifiers.measuring import logits_of
+from efface.errors import Faults
+from efface.evaluation.results import ModelName
+from efface.files import write_json
+from efface.generators.families import TRAINING_NOTE
+from efface.images.labelled import LabelledImages
+from efface.jobs.preparation import attempt
+from efface.training.passes import spans
+from efface.training.recipe import Recipe
+from efface.weights import read_pickle
+
+LOOKED_AT = 512
+"""Images by which it is told whether a model knows its classes at all."""
+FEWEST_LOOKED_AT = 20
+BATCH = 256
+AVERAGED = re.compile(r"(^|[._-])ema([._-]|$)", re.IGNORECASE)
+
+
+def open_models(
+    original: ClassifierSettings, others: Mapping[ModelName, ClassifierSettings | None], faults: Faults
+) -> dict[ModelName, Classifier]:
+    """The original and those of `others` that are named; what cannot be opened or compared goes to `faults`."""
+    models: dict[ModelName, Classifier] = {}
+    if first := attempt(lambda: load_classifier(original), faults):
+        models["original"] = first
+    for name, settings in others.items():
+        if settings is not None:
+            model = attempt(lambda settings=settings: _comparable(settings, first), faults)  # type: ignore[misc]
+            if model:
+                models[name] = model
+    return models
+
+
+def device() -> torch.device:
+    """Where classifiers are trained and measured."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def risks_of(classifier: Classifier, settings: ClassifierSettings, images: LabelledImages) -> list[str]:
+    """Sentences on what looks wrong with a model when it is shown images of its training, and on copies of its weights."""
+    risks = []
+    some = images.select(np.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).round())
+    if len(some) >= FEWEST_LOOKED_AT:
+        right = float((logits_of(classifier, some, BATCH).argmax(1) == some.labels).mean())
+        chance = float(np.bincount(some.labels).max() / len(some))
+        if right <= chance:
+            risks.append(
+                f"the model names the class of {right:.0%} of the images, and always the most frequent one would be right "
+                f"for {chance:.0%}: it may be untrained, or its classes, image size or normalisation may not be those of "
+                "its training"
+            )
+    if found := averaged_weights(Path(settings.path)):
+        risks.append(
+            f"beside its weights the model carries averaged ones ({', '.join(found)}), which were not changed: they "
+            "may still hold the forgotten images"
+        )
+    return risks
+
+
+def averaged_weights(path: Path) -> list[str]:
+    """Names of exponentially averaged weights (EMA) in a file of weights, or of such files in a model's folder."""
+    if path.is_dir():
+        names = [entry.name for entry in path.iterdir()]
+    elif path.is_file() and path.suffix != ".safetensors":
+        content = read_pickle(path, mapped=True)
+        names = [str(name) for name in content] if isinstance(content, Mapping) else []
+    else:
+        names = []
+    return sorted(name for name in names if AVERAGED.search(name))
+
+
+def statistics_facts(
+    classifier: Classifier, choice: Literal["keep", "recompute"], exact: bool
+) -> dict[str, Any]:
+    """How many layers keep running statistics of images, and what was done with these."""
+    count = len(batch_norm_layers(classifier))
+    if not count:
+        handled = "none in this model"
+    elif choice == "recompute":
+        handled = "recomputed from retain images"
+    elif exact:
+        handled = "of the new training alone"
+    else:
+        handled = "kept (may hold forgotten images)"
+    return {"batch_norm_layers": count, "handled": handled}
+
+
+def statistics_risks(facts: Mapping[str, Any]) -> list[str]:
+    """The limit that follows from `statistics_facts`, if any."""
+    if not str(facts["handled"]).startswith("kept"):
+        return []
+    count = facts["batch_norm_layers"]
+    layers = "a layer" if count == 1 else f"{count} layers"
+    return [
+        f"{layers} of batch normalisation keep running means and variances of the images of training; what the method did "
+        "not overwrite of them may hold forgotten images (statistics: recompute makes them anew from retain images)"
+    ]
+
+
+def batch_norm_layers(classifier: Classifier) -> dict[str, torch.nn.Module]:
+    """The layers that keep running statistics, by name."""
+    layers = classifier.named_layers(torch.nn.modules.batchnorm._BatchNorm)
+    return {name: layer for name, layer in layers.items() if layer.running_mean is not None}
+
+
+@torch.no_grad()
+def recompute_statistics(classifier: Classifier, retain: LabelledImages) -> None:
+    """Running statistics anew: the mean over batches of `retain` in its order, all else in evaluation mode."""
+    layers: Mapping[str, Any] = batch_norm_layers(classifier)
+    momenta = {name: layer.momentum for name, layer in layers.items()}
+    classifier.eval()
+    for layer in layers.values():
+        layer.reset_running_stats()
+        layer.momentum = None
+        layer.train()
+    where = next(classifier.parameters()).device
+    for first, last in spans(len(retain), BATCH) if layers else []:
+        classifier(torch.from_numpy(np.ascontiguousarray(retain.pixels[first:last])).to(where))
+    for name, layer in layers.items():
+        layer.momentum = momenta[name]
+    classifier.eval()
+
+
+def changed_tensors(before: Classifier, after: Classifier) -> int:
+    """How many tensors of the delivered model are not those of the original."""
+    old = before.network.state_dict()
+    return sum(
+        name not in old or old[name].shape != value.shape or not torch.equal(old[name].cpu(), value.cpu())
+        for name, value in after.network.state_dict().items()
+    )
+
+
+def save_with_recipe(classifier: Classifier, recipe: Recipe, folder: Path) -> None:
+    """The model's folder, with a note of how models like it are trained from scratch."""
+    classifier.save_pretrained(folder)
+    write_json(folder / TRAINING_NOTE, {"recipe": recipe.as_dict()})
+
+
+def _comparable(settings: ClassifierSettings, original: Classifier | None) -> Classifier:
+    model = load_classifier(settings)
+    if original is None:
+        return model
+    with Faults(f"the model {settings.path} cannot be compared with the original") as faults:
+        if model.classes != original.classes:
+            differing = [
+                f"{a!r} for {b!r}" for a, b in zip(model.classes, original.classes, strict=False) if a != b
+            ]
+            faults.add(
+                f"it has {len(model.classes)} classes, the original {len(original.classes)}"
+                if len(model.classes) != len(original.classes)
+                else f"it has other classes than the original: {', '.join(differing[:3])}. Name them with classes"
+            )
+        for what in ("image_size", "channels"):
+            mine, theirs = getattr(model, what), getattr(original, what)
+            if mine != theirs:
+                faults.add(f"its {what.replace('_', ' ')} is {mine}, the original's {theirs}")
+    return model

@@ -1,0 +1,255 @@
+"""`unlearn` on a classifier: the parts of a run, each finished once and remembered, as for generators."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from efface.classifiers import load_classifier
+from efface.classifiers.classifier import Classifier
+from efface.errors import Faults
+from efface.evaluation.classifiers import evaluate_classifiers
+from efface.evaluation.results import ModelName
+from efface.jobs.account import (
+    manifests,
+    method_facts,
+    model_facts,
+    only_retain_images,
+    refuse_other_images,
+    refuse_other_models,
+    retrained_facts,
+    save_model,
+    sources,
+    split_facts,
+    write_evaluation,
+)
+from efface.jobs.classifiers.models import (
+    changed_tensors,
+    device,
+    open_models,
+    recompute_statistics,
+    risks_of,
+    save_with_recipe,
+    statistics_facts,
+    statistics_risks,
+)
+from efface.jobs.classifiers.sets import LabelledSplit, facts_for, read_sets, validation_faults
+from efface.jobs.classifiers.timing import retraining_seconds
+from efface.jobs.frame import begin, conclude
+from efface.jobs.preparation import attempt
+from efface.methods.classifier.base import check_sets
+from efface.progress import Progress
+from efface.reports.page import write_report
+from efface.runs.classifier_config import ClassifierRunConfig, parse_time_limit
+from efface.runs.folder import RunFolder
+from efface.runs.record import CLAIMS, file_digests
+from efface.training.classification import PassesReport, run_passes
+from efface.training.passes import Cost, cost_of
+
+ONE_TO_ONE = ("sets", "split_files", "proxy_retain", "skipped", "duplicates", "notes")
+"""What a record takes from the preparation as it is."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The models and labelled sets of a run."""
+
+    models: dict[ModelName, Classifier]
+    split: LabelledSplit
+
+    @property
+    def original(self) -> Classifier:
+        """The model before unlearning."""
+        return self.models["original"]
+
+
+class ClassifierRun:
+    """One start of a run."""
+
+    def __init__(self, config: ClassifierRunConfig, run: RunFolder, progress: Progress) -> None:
+        self.config, self.run, self.progress = config, run, progress
+
+    def go(self) -> None:
+        """Do what is not finished yet; raises as `jobs.unlearning.unlearn`."""
+        self.progress.log("start", config=self.config.digest(), processes=1)
+        if not self.run.finished("evaluation"):
+            self._unlearn_and_evaluate()
+        conclude(self.config, self.run, self.progress, self._facts())
+        write_report(self.run.path)
+        self.run.finish("record", True)
+
+    def _unlearn_and_evaluate(self) -> None:
+        began = time.monotonic()
+        prepared = self._prepare()
+        recorded = self.run.finished("preparation")
+        if not recorded:
+            begin(self.run)
+            self.run.finish("preparation", self._preparation(prepared, time.monotonic() - began))
+        else:
+            refuse_other_images(prepared.split.named, self.run.key, recorded["sets"])
+            models = {"before": prepared.original, "retrained": prepared.models.get("retrained")}
+            refuse_other_models(models, recorded)
+        if not self.run.finished("training"):
+            self._unlearn(prepared)
+        self._evaluate(prepared)
+
+    def _prepare(self) -> Prepared:
+        """Open everything that the config names; raises one `InputError` with all faults found."""
+        config = self.config
+        with Faults("this run cannot start") as faults:
+            models = open_models(config.model, {"retrained": config.retrained}, faults)
+            faults.problems += validation_faults(config.method, config.validation)
+            if config.method.claim == "exact" and "original" in models:
+                # better now than after all images were read: not every network can draw its weights anew
+                attempt(lambda: models["original"].copy().reinitialise(config.seed), faults)
+        original = models["original"]
+        cache = self.run.work / "cache"
+        split = read_sets(config.images, original, cache, self.progress, config.validation)
+        check_sets(config.method, split.for_method(config.method), len(original.classes))
+        return Prepared(models, split)
+
+    def _preparation(self, prepared: Prepared, seconds: float) -> dict[str, Any]:
+        config, split, original = self.config, prepared.split, prepared.original
+        risks = risks_of(original, config.model, split.labelled["retain"])
+        for risk in risks:
+            self.progress.say(f"warning: {risk}")
+        before = model_facts(original)
+        reference = prepared.models.get("retrained")
+        return {
+            "seconds": round(seconds, 3),
+            "risks": risks,
+            **split_facts(split.split, (*config.images.selectors, *config.validation)),
+            "sets": manifests(self.run.path, split.named, self.run.key),
+            "before": before,
+            "retrained": retrained_facts(
+                model_facts(reference) if reference else None, before, config.retrained_stages
+            ),
+            "limit_seconds": self._limit(prepared),
+        }
+
+    def _limit(self, prepared: Prepared) -> float | None:
+        """The bound in seconds. A share of retraining is measured once, so that a continued run has the same bound."""
+        if self.config.budget is None:
+            return None
+        limit = parse_time_limit(self.config.budget)
+        if limit.share is None:
+            return limit.seconds
+        config = self.config
+        given = prepared.split.for_method(config.method)
+        facts, _ = facts_for(prepared.original, config.method, given, config.recipe, config.seed)
+        whole = retraining_seconds(prepared.original.copy().to(device()), given, facts)
+        self.progress.say(
+            f"retraining would take about {whole:.1f} s; the method may take {limit.share:.0%} of it"
+        )
+        return limit.share * whole
+
+    def _unlearn(self, prepared: Prepared) -> None:
+        config, given = self.config, prepared.split.for_method(self.config.method)
+        facts, everything = facts_for(prepared.original, config.method, given, config.recipe, config.seed)
+        model, passes = prepared.original.copy().to(device()), config.method.passes(facts)
+        report = run_passes(
+            model,
+            passes,
+            everything,
+            facts,
+            limit=self.run.finished("preparation")["limit_seconds"],
+            folder=self.run.work,
+            digest=config.digest(),
+            progress=self.progress,
+        )
+        if config.statistics == "recompute":
+            recompute_statistics(model, given["retain"])
+        save_model(lambda folder: save_with_recipe(model, config.recipe, folder), self.run.model)
+        exact = config.method.claim == "exact" and not report.cut
+        self.run.finish(
+            "training",
+            {
+                **passes_facts(report, cost_of(passes, facts.sizes)),
+                "changed_tensors": changed_tensors(prepared.original, model),
+                "tensors": len(model.network.state_dict()),
+                "statistics": statistics_facts(model, config.statistics, exact),
+                "after": {**model_facts(model), "files": file_digests(self.run.model)},
+            },
+        )
+
+    def _evaluate(self, prepared: Prepared) -> None:
+        began = time.monotonic()
+        split, where = prepared.split, device()
+        models: dict[ModelName, Classifier] = {
+            "original": prepared.original,
+            "unlearned": load_classifier(str(self.run.model)),
+        }
+        if "retrained" in prepared.models:
+            models["retrained"] = prepared.models["retrained"]
+        evaluation = evaluate_classifiers(
+            {name: model.to(where) for name, model in models.items()},
+            split.measured,
+            self.config.evaluation,
+            proxy_retain=split.split.proxy,
+            progress=self.progress,
+        )
+        write_evaluation(self.run.path, evaluation, split.sets, self.run.key)
+        self.run.finish("evaluation", {"seconds": round(time.monotonic() - began, 3)})
+
+    def _facts(self) -> dict[str, Any]:
+        config, run, method = self.config, self.run, self.config.method
+        parts = ("preparation", "training", "evaluation")
+        preparation, training, evaluation = (run.finished(part) for part in parts)
+        exact = method.claim == "exact" and only_retain_images(preparation) and not training["cut"]
+        claim = "exact" if exact else "empirical"
+        changed, tensors = training["changed_tensors"], training["tensors"]
+        return {
+            "kind": "unlearning",
+            "claim": {"level": claim, "words": CLAIMS[claim]},
+            "request": config.request.as_dict(),
+            "durations": {
+                "preparation": preparation["seconds"],
+                "training": round(training["seconds"], 3),
+                "evaluation": evaluation["seconds"],
+            },
+            "model": {"before": preparation["before"], "after": training["after"]},
+            "retrained": preparation["retrained"],
+            "sources": sources(model=preparation["before"], retrained=preparation["retrained"]),
+            "method": method_facts(method, f"{changed} of {tensors} weight tensors"),
+            "training": {
+                **training_facts(training),
+                "recipe": config.recipe.as_dict(),
+                "budget": config.budget,
+            },
+            "first_stage": None,
+            "corruption": None,
+            "statistics": training["statistics"],
+            "seeds": {"unlearning": config.seed, "evaluation": config.evaluation.seed},
+            **{name: preparation[name] for name in ONE_TO_ONE},
+            "risks": [
+                *preparation["risks"],
+                *statistics_risks(training["statistics"]),
+                *_of_the_bound(training),
+            ],
+            "evaluation": {**config.evaluation.as_dict(), "extractor": None},
+        }
+
+
+def passes_facts(report: PassesReport, cost: Cost) -> dict[str, Any]:
+    """What was done, as the run folder remembers it. cost: what was laid down, without preparation."""
+    steps = report.steps if report.cut else cost.steps
+    per_step = report.seconds / steps if steps else None
+    return {**asdict(report), "seconds_per_step": per_step, "precision": "fp32", "processes": 1}
+
+
+def training_facts(training: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record tells of the passes, from what the run folder remembers."""
+    common = ("steps", "precision", "processes", "seconds_per_step", "resumed_from", "changed_tensors")
+    return {name: training[name] for name in (*common, "cut", "preparation_seconds")}
+
+
+def _of_the_bound(training: Mapping[str, Any]) -> list[str]:
+    if not training["cut"]:
+        return []
+    steps = training["steps"]
+    return [
+        f"the method was stopped by its bound on time after {steps} step{'s' * (steps != 1)}, before its end: the "
+        "delivered model is what it had come to"
+    ]

@@ -1,0 +1,183 @@
+"""Rows of classifiers from logits that are known: hand-worked figures, attacks, and what cannot be given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from efface.classifiers.classifier import Classifier, Normalisation
+from efface.evaluation.classifiers import evaluate_classifiers
+from efface.evaluation.protocol import Evaluation
+from efface.evaluation.results import ModelName, Row, SetName, find
+from efface.evaluation.settings import ClassifierEvaluationSettings
+from efface.images.labelled import LabelledImages
+
+SETTINGS = ClassifierEvaluationSettings(resamples=200, batch_size=7)
+LN3 = math.log(3)
+
+
+class Known(nn.Module):
+    """Gives the logits that were written for a picture: its first pixel is the number of the row."""
+
+    def __init__(self, table: list[list[float]]) -> None:
+        super().__init__()
+        self.table = nn.Embedding.from_pretrained(torch.tensor(table))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.table(images[:, 0, 0, 0].long())
+        return logits
+
+
+def model(table: list[list[float]]) -> Classifier:
+    return Classifier(
+        Known(table),
+        classes=("cat", "dog"),
+        image_size=1,
+        channels=1,
+        normalisation=Normalisation(1.0),
+        blocks=("table",),
+    )
+
+
+def images(rows: list[int], labels: list[int]) -> LabelledImages:
+    """Pictures that ask for these rows of a model's table."""
+    pixels = np.array(rows, dtype=np.uint8)[:, None, None, None]
+    return LabelledImages(pixels, np.array(labels, dtype=np.int64), tuple(f"i{n}" for n in range(len(rows))))
+
+
+def row(evaluation: Evaluation, model_name: str, set_name: str, metric: str) -> Row:
+    found = find(evaluation.rows, model_name, set_name, metric)
+    assert found is not None
+    return found
+
+
+def evaluated(
+    models: Mapping[ModelName, Classifier], sets: Mapping[SetName, LabelledImages], **given: bool
+) -> Evaluation:
+    return evaluate_classifiers(models, sets, SETTINGS, **given)
+
+
+def test_figures_are_those_worked_by_hand() -> None:
+    """Odds of 3 to 1 for the right class, then for the wrong one."""
+    known = model([[LN3, 0.0], [0.0, LN3]])
+    result = evaluated({"original": known}, {"retain": images([0, 1, 0, 0], [0, 0, 0, 1])})
+    # right, wrong, right, wrong
+    assert row(result, "original", "retain", "accuracy").value == 0.5
+    right, wrong = -math.log(0.75), -math.log(0.25)
+    assert row(result, "original", "retain", "cross_entropy").value == pytest.approx((right + wrong) / 2)
+    assert row(result, "original", "retain", "confidence").value == pytest.approx(0.0, abs=1e-6)
+    per_image = result.per_image["original", "retain"]["confidence"]
+    assert per_image == pytest.approx([LN3, -LN3, LN3, -LN3])
+    assert row(result, "original", "retain", "accuracy").note == "interval not available: fewer than 5 photos"
+
+
+def test_distances_to_the_retrained_model_are_worked_by_hand() -> None:
+    sure, torn = model([[LN3, 0.0], [0.0, LN3]]), model([[0.0, 0.0], [0.0, LN3]])
+    sets: dict[SetName, LabelledImages] = {"forget": images([0, 1], [0, 1])}
+    result = evaluated({"original": sure, "unlearned": sure, "retrained": torn}, sets)
+    # probabilities (0.75, 0.25) and (0.5, 0.5) on the first image, the same on the second
+    distance = row(result, "unlearned", "forget", "activation_distance")
+    assert distance.value == pytest.approx(math.sqrt(2) * 0.25 / 2)
+    assert (distance.reference, distance.distance, distance.direction) == ("retrained", None, "down")
+    assert row(result, "unlearned", "forget", "prediction_agreement").value == 1.0
+    assert find(result.rows, "retrained", "forget", "activation_distance") is None
+    gap = row(result, "unlearned", "forget", "cross_entropy")
+    assert gap.distance == pytest.approx((math.log(0.5) - math.log(0.75)) / 2)
+    assert gap.direction == "match_retrained"
+
+
+def test_the_threshold_attack_is_the_area_under_the_curve() -> None:
+    draws = np.random.default_rng(3)
+    table = [[float(value), 0.0] for value in draws.normal(size=40)]
+    members, others = list(range(15)), list(range(15, 40))
+    sets: dict[SetName, LabelledImages] = {
+        "forget": images(members, [0] * 15),
+        "neutral": images(others, [0] * 25),
+    }
+    result = evaluated({"original": model(table)}, sets)
+    confidence = np.array(table)[:, 0]
+    expected = roc_auc_score([1] * 15 + [0] * 25, confidence)
+    found = row(result, "original", "forget", "membership_auc")
+    assert found.value == pytest.approx(expected)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < expected < found.high
+    assert find(result.rows, "original", "retain", "membership_auc") is None
+
+
+def test_the_trained_attack_tells_what_looks_seen() -> None:
+    """Retain images are answered surely, neutral ones not; of four forget images one is answered as a neutral one."""
+    table = [[6.0, 0.0], [0.5, 0.0]]
+    sets: dict[SetName, LabelledImages] = {
+        "forget": images([0, 0, 0, 1], [0] * 4),
+        "retain": images([0] * 25, [0] * 25),
+        "neutral": images([1] * 20, [0] * 20),
+    }
+    result = evaluated({"original": model(table), "unlearned": model([[0.5, 0.0]] * 2)}, sets)
+    assert row(result, "original", "forget", "svc_membership").value == 0.25
+    assert (
+        row(result, "original", "forget", "svc_membership").note
+        == "a point value: the attack is trained once"
+    )
+
+
+def test_attacks_that_cannot_be_made_say_why() -> None:
+    known = model([[LN3, 0.0]])
+    few: dict[SetName, LabelledImages] = {
+        name: images([0] * 5, [0] * 5) for name in ("forget", "retain", "neutral")
+    }  # type: ignore[misc]
+    short = row(evaluated({"original": known}, few), "original", "forget", "svc_membership")
+    assert (short.value, short.note) == (
+        None, "not available: 5 retain and 5 neutral images, and 20 are needed"
+    )  # fmt: skip
+    proxies = evaluated({"original": known}, few, proxy_retain=True)
+    assert "no member of the training is known" in str(
+        row(proxies, "original", "forget", "svc_membership").note
+    )
+    del few["neutral"]
+    alone = row(evaluated({"original": known}, few), "original", "forget", "membership_auc")
+    assert (alone.value, alone.note) == (
+        None, "not available: no neutral images, so there is nothing to tell forget images from"
+    )  # fmt: skip
+    quiet = evaluate_classifiers({"original": known}, few, SETTINGS.model_copy(update={"attacks": False}))
+    assert not any("membership" in one.metric for one in quiet.rows)
+
+
+def test_a_model_that_answers_with_infinities_has_rows_without_values() -> None:
+    sound, wrecked = model([[LN3, 0.0]]), model([[math.inf, math.nan]])
+    sets: dict[SetName, LabelledImages] = {
+        name: images([0] * 6, [0] * 6)
+        for name in ("forget", "retain", "neutral")  # type: ignore[misc]
+    }
+    result = evaluated({"original": sound, "unlearned": wrecked, "retrained": sound}, sets)
+    lost = [one for one in result.rows if one.model == "unlearned" and one.metric != "svc_membership"]
+    assert len(lost) == 5 + 5 + 6
+    assert all(one.value is None and "infinite or undefined" in str(one.note) for one in lost)
+    assert row(result, "original", "forget", "accuracy").value == 1.0
+    assert result.worst == []
+
+
+def test_the_worst_hit_are_those_that_lost_most_with_classes_by_name() -> None:
+    before = model([[2.0, 0.0], [0.0, 1.0]])
+    after = model([[1.0, 0.0], [0.5, 0.0]])
+    sets: dict[SetName, LabelledImages] = {"retain": images([0, 1, 0, 1], [0, 1, 0, 1])}
+    worst = evaluated({"original": before, "unlearned": after}, sets).worst
+    told = [
+        (entry.kind, entry.name, entry.metric, round(entry.original, 9), round(entry.unlearned, 9))
+        for entry in worst
+    ]
+    assert told == [
+        # the label's log-odds: 1 -> -0.5 of the second and fourth, 2 -> 1 of the others
+        ("image", "i1", "confidence", 1.0, -0.5),
+        ("image", "i3", "confidence", 1.0, -0.5),
+        ("image", "i0", "confidence", 2.0, 1.0),
+        ("image", "i2", "confidence", 2.0, 1.0),
+        ("class", "dog", "error_rate", 0.0, 1.0),
+    ]
+    assert all(entry.ratio is None for entry in worst)

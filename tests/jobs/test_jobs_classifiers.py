@@ -1,0 +1,330 @@
+"""Whole jobs on a classifier: train, unlearn, evaluate, verify, report, with what they say and refuse."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from classifier_fixtures import FINE_TUNE, SETTINGS, SMALL, Digits, Story
+from PIL import Image
+
+import efface
+from efface.classifiers import load_classifier
+from efface.errors import InputError, RunRefused
+from efface.evaluation.results import find
+from efface.images.labelled import LabelledImages
+from efface.jobs.classifiers.models import averaged_weights, recompute_statistics
+from efface.jobs.planning import plan
+from efface.jobs.unlearning import UnlearnResult
+from efface.runs.folder import working_files
+from efface.runs.kinds import run_config
+from efface.runs.verification import verify
+
+Forget = Callable[..., UnlearnResult]
+
+
+def text_of(page: Path) -> str:
+    """What a reader sees of a page, on one line."""
+    kept = re.sub(r"<(style|svg).*?</\1>", " ", page.read_text(encoding="utf-8"), flags=re.S)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", kept)).split())
+
+
+def pixels_of(paths: list[Path]) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(path)) for path in paths])[:, None]
+
+
+def test_a_trained_classifier_knows_its_classes_recipe_and_normalisation(story: Story) -> None:
+    model = story.original.classifier()
+    assert model.classes == ("0", "1", "2", "3")
+    assert (model.image_size, model.channels) == (8, 1)
+    note = json.loads((story.original.model / "efface_training.json").read_text())
+    assert note["recipe"]["epochs"] == 2
+    assert note["recipe"]["learning_rate"] == 0.02
+    record = story.original.record
+    assert record["claim"]["level"] == "exact"
+    # 120 images in batches of 16 are 8 steps an epoch
+    assert record["training"]["steps"] == 16
+    assert record["statistics"] == {"batch_norm_layers": 3, "handled": "of the new training alone"}
+    assert {name: facts["count"] for name, facts in record["sets"].items()} == {
+        "forget": 0, "retain": 120, "neutral": 0
+    }  # fmt: skip
+
+
+def test_training_without_the_forget_images_is_what_the_method_retrain_does(
+    story: Story, forget_digits: Forget, tmp_path: Path
+) -> None:
+    assert story.retrained.record["sets"]["forget"]["count"] == 8
+    run = forget_digits(tmp_path / "run", method="retrain", retrained=None)
+    assert run.record["claim"]["level"] == "exact"
+    weights = run.record["model"]["after"]["weights"]
+    assert weights == story.retrained.record["model"]["after"]["weights"]
+    assert weights != story.original.record["model"]["after"]["weights"]
+
+
+def test_a_run_has_the_record_of_a_generators_run(story: Story) -> None:
+    record = story.unlearned.record
+    assert {name: facts["count"] for name, facts in record["sets"].items()} == {
+        "forget": 8, "retain": 112, "neutral": 40
+    }  # fmt: skip
+    assert record["claim"]["level"] == "empirical"
+    assert (record["corruption"], record["first_stage"]) == (None, None)
+    assert record["method"]["name"] == "fine-tune"
+    # 112 retain images in batches of 16, twice
+    assert record["training"]["steps"] == 14
+    assert record["training"]["recipe"]["epochs"] == 2
+    assert record["statistics"]["handled"] == "kept (may hold forgotten images)"
+    assert any("3 layers of batch normalisation" in risk for risk in record["risks"])
+    assert any("3 layers of batch normalisation" in limit for limit in record["limits"])
+    assert set(record["sources"]) == {"model", "retrained"}
+    assert not working_files(story.unlearned.run)
+    told = json.dumps(record)
+    assert str(story.digits.train) not in told
+
+
+def test_the_figures_are_those_of_the_delivered_model_on_the_pictures(story: Story) -> None:
+    """Accuracy and cross-entropy computed here from the files alone."""
+    model = load_classifier(str(story.unlearned.model))
+    paths = sorted(story.digits.test.glob("*/*.png"))
+    labels = torch.tensor([int(path.parent.name) for path in paths])
+    with torch.no_grad():
+        logits = model(torch.from_numpy(pixels_of(paths)))
+    right = float((logits.argmax(1) == labels).float().mean())
+    loss = float(torch.nn.functional.cross_entropy(logits, labels))
+    accuracy = find(story.unlearned.rows, "unlearned", "neutral", "accuracy")
+    entropy = find(story.unlearned.rows, "unlearned", "neutral", "cross_entropy")
+    assert accuracy is not None
+    assert accuracy.value == pytest.approx(right)
+    assert (accuracy.n, accuracy.corruption, accuracy.reference) == (40, "none", "retrained")
+    assert entropy is not None
+    assert entropy.value == pytest.approx(loss, rel=1e-4)
+
+
+def test_the_page_speaks_of_a_classifier(story: Story) -> None:
+    text = text_of(story.unlearned.run / "report.html")
+    row = find(story.unlearned.rows, "unlearned", "forget", "accuracy")
+    assert row is not None
+    assert "On the 8 forgotten images the unlearned model's accuracy is" in text
+    assert "Every model was asked for the class of the same images." in text
+    assert "image classifier (SmallConv, efface layout) of 4 classes; 976 parameters, 8 px, grey" in text
+    assert "Running statistics of batch normalisation 3 layers: kept (may hold forgotten images)" in text
+    assert "Membership attack by a threshold (AUC)" in text
+    assert (
+        "Images that the model should go on classifying as before. 112 images; the centre square of each."
+        in text
+    )
+    assert "near-copies were not looked for" in text
+    assert "hidden" not in text
+    assert "restor" not in text
+
+
+def test_a_run_is_verified_and_an_edited_model_is_found(story: Story, tmp_path: Path) -> None:
+    copy = shutil.copytree(story.unlearned.run, tmp_path / "run")
+    checks = {check.what: check for check in verify(copy)}
+    assert all(check.passed for check in checks.values())
+    assert checks["weights in model/"].outcome == "matches"
+    assert checks["weights of the original model"].outcome == "matches"
+    shutil.copy(story.original.model / "model.safetensors", copy / "model" / "model.safetensors")
+    failed = {check.what for check in verify(copy) if not check.passed}
+    assert failed == {"model/model.safetensors", "weights in model/"}
+
+
+def test_evaluating_the_models_again_gives_the_same_rows(story: Story, tmp_path: Path) -> None:
+    result = efface.evaluate(
+        story.original.model,
+        story.unlearned.model,
+        retrained=story.retrained.model,
+        images=story.digits.train,
+        forget=story.digits.forget,
+        neutral=story.digits.test,
+        out=tmp_path / "again",
+        **SETTINGS,
+    )
+    assert result.rows == story.unlearned.rows
+    assert result.record["kind"] == "evaluation"
+    assert result.record["model"]["after"] is None
+    assert all(check.passed for check in verify(result.run))
+    assert "Evaluation report" in text_of(result.run / "report.html")
+
+
+def test_recomputed_statistics_are_those_of_the_retain_images(
+    story: Story, forget_digits: Forget, tmp_path: Path
+) -> None:
+    """The first layer's mean and variance over the retain images, by the definition."""
+    run = forget_digits(tmp_path / "run", statistics="recompute")
+    assert run.record["statistics"] == {"batch_norm_layers": 3, "handled": "recomputed from retain images"}
+    assert not any("batch normalisation" in limit for limit in run.record["limits"])
+    model = run.classifier()
+    forgotten = set(story.digits.forget.read_text(encoding="utf-8").split())
+    paths = [path for path in sorted(story.digits.train.glob("*/*.png")) if str(path) not in forgotten]
+    assert len(paths) == 112
+    with torch.no_grad():
+        inputs = model.network.block1.conv(model.prepare(torch.from_numpy(pixels_of(paths))))  # type: ignore[union-attr, operator]
+    norm: Any = model.network.block1.norm  # type: ignore[union-attr]
+    assert torch.allclose(norm.running_mean, inputs.mean((0, 2, 3)), atol=1e-5)
+    assert torch.allclose(norm.running_var, inputs.var((0, 2, 3)), rtol=1e-3)
+
+
+def test_recomputing_statistics_keeps_momentum_and_all_weights(story: Story) -> None:
+    model, before = story.original.classifier(), story.original.classifier()
+    paths = sorted(story.digits.train.glob("0/*.png"))
+    labels = np.zeros(len(paths), dtype=np.int64)
+    recompute_statistics(model, LabelledImages(pixels_of(paths), labels, tuple(map(str, paths))))
+    changed = {
+        name
+        for name, value in model.network.state_dict().items()
+        if not torch.equal(value, before.network.state_dict()[name])
+    }
+    assert changed == {
+        f"block{number}.norm.{name}"
+        for number in (1, 2, 3)
+        for name in ("running_mean", "running_var", "num_batches_tracked")
+    }
+    assert all(layer.momentum == 0.1 for layer in model.named_layers(torch.nn.BatchNorm2d).values())
+
+
+def test_an_mlp_has_no_statistics_and_says_so(digits: Digits, tmp_path: Path) -> None:
+    trained = efface.train(
+        digits.train, out=tmp_path / "mlp", **{**SMALL, "classifier": "mlp", "recipe": {"epochs": 1}}
+    )
+    assert trained.record["statistics"] == {"batch_norm_layers": 0, "handled": "none in this model"}
+
+
+def test_averaged_weights_beside_a_model_are_named(
+    story: Story, forget_digits: Forget, tmp_path: Path
+) -> None:
+    model = shutil.copytree(story.original.model, tmp_path / "model")
+    (model / "model_ema.safetensors").write_bytes(b"")
+    run = forget_digits(tmp_path / "run", model=model)
+    assert any("averaged ones (model_ema.safetensors)" in limit for limit in run.record["limits"])
+    torch.save({"model": {}, "model_ema": {}, "schema": 1}, tmp_path / "checkpoint.pth")
+    assert averaged_weights(tmp_path / "checkpoint.pth") == ["model_ema"]
+
+
+def test_a_model_with_shuffled_classes_is_a_risk(story: Story) -> None:
+    values = {
+        "model": {"path": str(story.original.model), "classes": ["3", "2", "1", "0"]},
+        "images": {
+            "images": str(story.digits.train),
+            "forget": [str(story.digits.forget)],
+            "near_duplicate_distance": -1,
+        },
+        "method": FINE_TUNE,
+    }
+    found = plan(run_config(values))
+    assert not found.faults
+    assert any("its classes, image size or normalisation may not be those" in risk for risk in found.risks)
+
+
+def test_labels_that_are_no_classes_are_named_all_at_once(story: Story, tmp_path: Path) -> None:
+    images = shutil.copytree(story.digits.train, tmp_path / "train")
+    (images / "3").rename(images / "three")
+    Image.new("L", (8, 8), 77).save(images / "loose.png")
+    with pytest.raises(InputError) as refused:
+        efface.unlearn(
+            story.original.model, images=images, forget="label:0", out=tmp_path / "run", **SETTINGS
+        )
+    assert (
+        "retain: 30 images have the label 'three', no class of the model; its classes are 0, 1, 2, 3"
+        in str(refused.value)
+    )
+    assert "retain: 1 image has no label" in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_that_are_there_twice_count_once(story: Story, tmp_path: Path) -> None:
+    images = shutil.copytree(story.digits.train, tmp_path / "train")
+    shutil.copy(images / "0" / "000.png", images / "0" / "again.png")
+    shutil.copy(images / "0" / "000.png", images / "1" / "mislabelled.png")
+    result = efface.train(images, out=tmp_path / "run", **SMALL)
+    assert result.record["sets"]["retain"]["count"] == 120
+    assert any(
+        note.startswith("retain: 2 more files with the bytes of another one")
+        for note in result.record["notes"]
+    )
+    assert any(note.startswith("retain: 1 of these had another label") for note in result.record["notes"])
+
+
+def test_copies_of_forget_images_that_are_kept_are_trained_on_and_named(
+    story: Story, forget_digits: Forget, tmp_path: Path
+) -> None:
+    images = shutil.copytree(story.digits.train, tmp_path / "train")
+    shutil.copy(images / "3" / "000.png", images / "3" / "again.png")
+    forget = [str(images / "3" / f"{number:03d}.png") for number in range(8)]
+    (tmp_path / "list.txt").write_text("\n".join(forget))
+    sets = {"images": images, "forget": tmp_path / "list.txt"}
+    with pytest.raises(InputError, match=r"again\.png has the same bytes as forget image"):
+        forget_digits(tmp_path / "stopped", **sets)
+    run = forget_digits(tmp_path / "run", **sets, duplicates="ignore", method="retrain")
+    assert run.record["sets"]["retain"]["count"] == 113
+    assert run.record["claim"]["level"] == "empirical"
+    assert any("copies or near-copies of forgotten images" in limit for limit in run.record["limits"])
+
+
+def test_validation_images_are_shown_to_the_method_alone(
+    story: Story, forget_digits: Forget, tmp_path: Path
+) -> None:
+    validation = str(story.digits.test / "2")
+    run = forget_digits(tmp_path / "run", method={"name": "amnesiacs"}, validation=[validation])
+    counts = {name: facts["count"] for name, facts in run.record["sets"].items()}
+    assert counts == {"forget": 8, "retain": 112, "neutral": 30, "validation": 10}
+    assert (run.run / "manifests" / "validation.jsonl").exists()
+    measured = {row.set: row.n for row in run.rows}
+    assert measured == {"forget": 8, "retain": 112, "neutral": 30}
+    assert "10 for validation (shown to the method only)" in text_of(run.run / "report.html")
+
+
+def test_validation_images_are_asked_for_where_a_method_needs_them_and_refused_elsewhere(
+    story: Story, forget_digits: Forget, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="amnesiacs needs validation images"):
+        forget_digits(tmp_path / "run", method="amnesiacs")
+    with pytest.raises(InputError, match="fine-tune uses no validation images"):
+        forget_digits(tmp_path / "run", validation=[str(story.digits.test / "2")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_reference_of_other_classes_is_refused(
+    story: Story, forget_digits: Forget, digits: Digits, tmp_path: Path
+) -> None:
+    images = tmp_path / "two"
+    for label in ("0", "1"):
+        shutil.copytree(digits.train / label, images / label)
+    other = efface.train(images, out=tmp_path / "other", **{**SMALL, "recipe": {"epochs": 1}})
+    with pytest.raises(InputError, match="it has 2 classes, the original 4"):
+        forget_digits(tmp_path / "run", retrained=other.model)
+
+
+def test_a_bound_on_time_is_a_share_of_retraining_and_its_cut_is_named(
+    forget_digits: Forget, tmp_path: Path
+) -> None:
+    run = forget_digits(tmp_path / "run", method="retrain", budget="0.01%")
+    assert run.record["training"]["cut"] is True
+    assert run.record["training"]["budget"] == "0.01%"
+    assert run.record["training"]["steps"] == 1
+    assert run.record["claim"]["level"] == "empirical"
+    assert any("stopped by its bound on time after 1 step," in limit for limit in run.record["limits"])
+
+
+def test_a_committee_of_shards_is_delivered_verified_and_measured(
+    forget_digits: Forget, tmp_path: Path
+) -> None:
+    run = forget_digits(tmp_path / "run", method={"name": "sisa"})
+    assert run.record["claim"]["level"] == "exact"
+    assert all(check.passed for check in verify(run.run))
+    assert run.record["model"]["after"]["description"]["network"] == "Committee"
+    assert find(run.rows, "unlearned", "forget", "membership_auc") is not None
+
+
+def test_a_run_with_another_config_is_refused(story: Story, forget_digits: Forget) -> None:
+    with pytest.raises(RunRefused, match=r"seed: 0 -> 1"):
+        forget_digits(story.unlearned.run, seed=1)
+    with pytest.raises(RunRefused, match=r"method\.epochs: 2\.0 -> 3\.0"):
+        forget_digits(story.unlearned.run, method={**FINE_TUNE, "epochs": 3})
