@@ -330,6 +330,17 @@ def test_unsir_learns_noise_on_which_the_model_errs(
     assert norms[1] < 0.1 * norms[0]
 
 
+def test_unsir_shares_its_noise_images_between_the_forgotten_classes(
+    classifier: Classifier, sets: dict[str, LabelledImages]
+) -> None:
+    work = working(
+        classifier, Unsir(), {"forget": images(4, "forgotten", [2, 0, 2, 0]), "retain": sets["retain"]}
+    )
+    Unsir(noise_images=9, noise_steps=1).learn_noise(work)
+    assert work.memory["noise labels"].tolist() == [0] * 4 + [2] * 4
+    assert work.memory["noise"].shape == (8, 1, 4, 4)
+
+
 def test_unsir_noise_is_one_step_of_adam_against_its_loss(
     classifier: Classifier, sets: dict[str, LabelledImages]
 ) -> None:

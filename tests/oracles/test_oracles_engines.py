@@ -291,6 +291,9 @@ def test_engines_are_made_by_name(tmp_path: Path) -> None:
     processes = engine_named("processes:4")
     assert isinstance(processes, ProcessEngine)
     assert processes.workers == 4
+    shared = engine_named("processes:6@cuda:0, cuda:1")
+    assert isinstance(shared, ProcessEngine)
+    assert (shared.workers, shared.devices) == (6, ("cuda:0", "cuda:1"))
     default = engine_named(" processes ")
     assert isinstance(default, ProcessEngine)
     assert default.workers == len(os.sched_getaffinity(0))
@@ -307,6 +310,7 @@ def test_engines_are_made_by_name(tmp_path: Path) -> None:
         ("proceses", "did you mean 'processes'. Valid: in-line, processes, ray, slurm"),
         ("processes:many", "'many' is no number of workers; write processes:4"),
         ("processes:0", "workers is 0: give 1 or more"),
+        ("processes:2@gpu", "'gpu' are no devices; write processes:6@cuda:0,cuda:1"),
         ("slurm:", "nothing stands after the colon; write slurm or slurm:PARTITION"),
         ("in-line:2", "in-line takes no argument; write in-line"),
     ],

@@ -42,7 +42,10 @@ def bench(
         float | None, typer.Option(help="Share of a retraining at which unlearning is stopped, such as 0.2.")
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="in-line, processes:WORKERS, ray:ADDRESS or slurm:PARTITION.")
+        str | None,
+        typer.Option(
+            help="in-line, processes:WORKERS, processes:6@cuda:0 (six on a GPU), ray:ADDRESS or slurm:PARTITION."
+        ),
     ] = None,
     seed: o.Seed = None,
     set_: o.Set = None,

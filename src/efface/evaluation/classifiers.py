@@ -54,7 +54,9 @@ def evaluate_classifiers(
     for set_name, images in present.items():
         with progress.task(f"measure {set_name}", len(images) * len(models)) as task:
             for model_name, model in models.items():
-                logits[model_name, set_name] = logits_of(model, images, settings.batch_size).astype(np.float64)
+                logits[model_name, set_name] = logits_of(model, images, settings.batch_size).astype(
+                    np.float64
+                )
                 task.advance(len(images))
     classes = next(iter(models.values())).classes
     return _Table(list(models), classes, present, logits, settings, proxy_retain).evaluation()

@@ -4,7 +4,8 @@ Follows: Tarun et al., "Fast Yet Effective Machine Unlearning" (TNNLS 2023, arXi
 noise from N(0, 1) for each forgotten class, 40 steps of Adam at 0.1 against -cross-entropy + 0.1 |noise|^2; then an epoch
 on noise and retain images (impair, Adam at 0.02) and one on retain images alone (repair, Adam at 0.01), in batches of 256.
 Deviations: the forgotten classes are those in the forget set. Noise is counted in standard deviations of the retain
-images around their mean, by channel; the code means the same, where images are normalised. Noise is mixed into each
+images around their mean, by channel; the code means the same, where images are normalised. Several forgotten classes share the
+256 noise images that the code learns for one: its cost would grow with the classes of a random forget set. Noise is mixed into each
 batch at a fixed share, that of the paper's 20 batches of noise among 9 times 1,000 images; a slip of the code keeps 3
 images of each of those batches, and another labels the noise of every class 0.
 """
@@ -36,7 +37,7 @@ AXES = (0, 2, 3)
 class Unsir(ClassifierMethod):
     """Impair the forgotten classes with learnt noise, then repair."""
 
-    noise_images: int = Field(256, ge=1, description="noise images learnt for each forgotten class")
+    noise_images: int = Field(256, ge=1, description="noise images learnt, shared by the forgotten classes")
     noise_steps: int = Field(40, ge=1, description="steps of Adam on the noise")
     noise_rate: float = Field(0.1, gt=0, description="learning rate of the noise")
     noise_penalty: float = Field(0.1, ge=0, description="weight of the squared norm of a noise image")
@@ -52,8 +53,8 @@ class Unsir(ClassifierMethod):
     summary: ClassVar[str] = "learnt noise impairs the forgotten classes, retain images repair the others"
     source: ClassVar[str] = "Tarun et al., TNNLS 2023, arXiv:2111.08947"
     deviations: ClassVar[str] = (
-        "forgotten classes are those in the forget set; noise in units of the retain images' own moments; a fixed share "
-        "of noise in each batch"
+        "forgotten classes are those in the forget set and share the noise images; noise in units of the retain images' "
+        "own moments; a fixed share of noise in each batch"
     )
     needs_forget: ClassVar[bool] = False
     space: ClassVar[Mapping[str, tuple[float, float]]] = {
@@ -89,13 +90,15 @@ class Unsir(ClassifierMethod):
         import torch
 
         mean, std = channel_moments(work)
-        shape = (self.noise_images, *work.sets["retain"].pixels.shape[1:])
+        forgotten = np.unique(work.sets["forget"].labels).tolist()
+        count = max(1, self.noise_images // len(forgotten))
+        shape = (count, *work.sets["retain"].pixels.shape[1:])
         found, labels = [], []
-        for label in np.unique(work.sets["forget"].labels).tolist():
+        for label in forgotten:
             noise = torch.randn(
                 shape, generator=work.draws("noise", label), device=work.device
             ).requires_grad_()
-            classes = torch.full((self.noise_images,), label, device=work.device)
+            classes = torch.full((count,), label, device=work.device)
             optimizer = torch.optim.Adam([noise], lr=self.noise_rate)
             for _ in range(self.noise_steps):
                 with torch.enable_grad():

@@ -4,6 +4,7 @@
 |---|---|---|
 | `in-line` | one after the other in this process | nothing |
 | `processes`, `processes:WORKERS` | worker processes on this machine | nothing |
+| `processes:6@cuda:0`, `processes:8@cuda:0,cuda:1` | the same, sharing these devices | nothing |
 | `ray`, `ray:ADDRESS` | a Ray of its own, or a running cluster (`ray:auto` finds it) | `efface[cluster]` |
 | `slurm`, `slurm:PARTITION` | jobs on a Slurm cluster | `efface[cluster]` |
 
@@ -12,6 +13,7 @@ Importing this package imports neither torch, Ray nor submitit.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from efface.errors import InputError
@@ -43,9 +45,13 @@ def engine_named(text: str, folder: Path = JOBS) -> Engine:
     if name == SlurmEngine.name:
         return SlurmEngine(folder, argument or None)
     if name == ProcessEngine.name:
-        if argument and not (argument.isascii() and argument.isdecimal()):
-            raise InputError(f"engine '{text}': '{argument}' is no number of workers; write {_example(name)}")
-        return ProcessEngine(int(argument) if argument else None)
+        workers, at, devices = argument.partition("@")
+        if workers and not (workers.isascii() and workers.isdecimal()):
+            raise InputError(f"engine '{text}': '{workers}' is no number of workers; write {_example(name)}")
+        named = [device.strip() for device in devices.split(",")] if at else []
+        if at and not all(re.fullmatch(r"cpu|cuda(:\d+)?", device) for device in named):
+            raise InputError(f"engine '{text}': '{devices}' are no devices; write processes:6@cuda:0,cuda:1")
+        return ProcessEngine(int(workers) if workers else None, devices=named)
     if argument:
         raise InputError(f"engine '{text}': {name} takes no argument; write {name}")
     return InLineEngine()
