@@ -1,6 +1,7 @@
 """The table of metrics agrees with the code and with the cards, and costs no import of torch."""
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,31 @@ from pathlib import Path
 import pytest
 
 from efface.errors import InputError
-from efface.metrics.catalogue import METRICS, PUBLISHED_INCEPTION, SETS, distance_title, metric
+from efface.evaluation.classifiers import FEWEST_ATTACKED, MOST_ATTACKED
+from efface.metrics.catalogue import (
+    ALL_METRICS,
+    CLASSIFIER_METRICS,
+    METRICS,
+    PUBLISHED_INCEPTION,
+    SETS,
+    distance_title,
+    metric,
+)
 
 CARDS = Path(__file__).parents[2] / "docs" / "metrics"
+SECTIONS = ["Formula", "Direction", "Range and unit", "When it is not available", "Pitfalls", "Source"]
+ATTACKS = ("membership_auc", "svc_membership")
+COMPARISONS = ("activation_distance", "prediction_agreement")
+
+every_metric = pytest.mark.parametrize("name", ALL_METRICS)
+
+
+def card(name: str) -> str:
+    return (CARDS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def section(text: str, title: str) -> str:
+    return text.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
 
 
 def test_table_imports_no_torch() -> None:
@@ -21,28 +44,63 @@ def test_table_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_every_metric_has_its_function_and_its_card() -> None:
+def test_every_metric_of_generators_has_its_function() -> None:
     modules = {"frechet_distance": "frechet", "kernel_distance": "kernel"}
     for name in METRICS:
         module = importlib.import_module(f"efface.metrics.{modules.get(name, 'image_error')}")
         assert callable(getattr(module, name))
-    assert {card.stem for card in CARDS.glob("*.md")} == set(METRICS)
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_forget_images_are_matched_with_the_retrained_model(name: str) -> None:
+def test_there_is_one_card_for_each_metric_of_any_kind_of_model() -> None:
+    assert {path.stem for path in CARDS.glob("*.md")} == set(ALL_METRICS)
+    assert set(ALL_METRICS) == set(METRICS) | set(CLASSIFIER_METRICS)
+    assert not set(METRICS) & set(CLASSIFIER_METRICS)
+
+
+@every_metric
+def test_the_card_has_its_title_and_its_sections_in_order(name: str) -> None:
+    text = card(name)
+    assert text.startswith(f"# {metric(name).title} (`{name}`)\n")
+    assert re.findall(r"^## (.+)$", text, re.M) == SECTIONS
+    assert metric(name).unit in section(text, "Range and unit")
+
+
+@every_metric
+def test_directions_on_each_set_are_those_of_the_card(name: str) -> None:
     info = metric(name)
-    directions = {image_set: info.direction(image_set) for image_set in SETS}
-    assert directions == {"retain": info.better, "neutral": info.better, "forget": "match_retrained"}
-    card = (CARDS / f"{name}.md").read_text(encoding="utf-8")
-    assert f"| retain, neutral | {info.better} |" in card
-    assert "| forget | match the retrained model |" in card
-    assert info.unit in card
+    forget = info.better if name in COMPARISONS else "match_retrained"
+    assert [info.direction(image_set) for image_set in SETS] == [info.better, info.better, forget]
+    treated_well = "not measured" if name in ATTACKS else info.better
+    table = {
+        "retain, neutral": treated_well,
+        "forget": forget.replace("match_retrained", "match the retrained model"),
+    }
+    if name in ATTACKS:
+        table["a model that still knows the images"] = info.better
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", section(card(name), "Direction"), re.M)
+    assert dict(rows[1:]) == table
+
+
+@pytest.mark.parametrize("name", CLASSIFIER_METRICS)
+def test_the_card_says_what_a_metric_of_classifiers_cannot_do_without(name: str) -> None:
+    absent = section(card(name), "When it is not available")
+    words = {
+        "labels": "Without labels",
+        "neutral": "neutral images",
+        "retrained": "Without a retrained model",
+    }
+    assert {need for need, said in words.items() if said in absent} == set(metric(name).requires)
+
+
+def test_the_card_of_the_trained_attack_gives_its_limits() -> None:
+    assert f"fewer than {FEWEST_ATTACKED} retain or neutral" in card("svc_membership")
+    assert f"cut to {MOST_ATTACKED:,}" in card("svc_membership")
 
 
 def test_better_directions() -> None:
-    up = {name for name, info in METRICS.items() if info.better == "up"}
-    assert up == {"hole_psnr", "ssim", "feature_cosine"}
+    up = {name for name, info in ALL_METRICS.items() if info.better == "up"}
+    of_generators = {"hole_psnr", "ssim", "feature_cosine"}
+    assert up == of_generators | {"accuracy", "confidence", "membership_auc", "prediction_agreement"}
 
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:

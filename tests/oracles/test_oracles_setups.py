@@ -98,3 +98,10 @@ def test_runs_have_names_of_their_own_and_seeds_of_their_own() -> None:
     ]
     assert len({run.name for run in runs}) == len({run.key for run in runs}) == len(runs)
     assert Run.unlearned({"epochs": 2.0, "name": "fine-tune"}, 0, 0) == Run.unlearned(METHOD, 0, 0)
+
+
+def test_a_deterministic_method_is_run_once_for_each_original() -> None:
+    for setup, runs in (("reuse-n-1", E), ("reuse-n-n", N), ("full", E * N)):
+        found = experiments(setup, METHOD, N, E, deterministic=True)  # type: ignore[arg-type]
+        assert cost_of_runs(all_runs(found)).unlearned == runs
+        assert all(len(experiment.unlearned) == N for experiment in found)

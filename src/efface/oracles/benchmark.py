@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from efface.errors import Faults, InputError
 from efface.methods.classifier.base import ClassifierMethod
-from efface.methods.registry import classifier_methods, read_classifier_method
+from efface.methods.registry import classifier_method, classifier_methods, read_classifier_method
 from efface.oracles.engines import engine_named
 from efface.oracles.runs import Purpose, Run
 from efface.oracles.setups import Experiment, Setup, experiments
@@ -104,7 +104,14 @@ class BenchConfig(Settings):
 
     def experiments_of(self, setup: Setup, section: Mapping[str, Any]) -> list[Experiment]:
         """The experiments of a method's section."""
-        return experiments(setup, section, self.models, self.experiments(setup), seed=self.seed)
+        return experiments(
+            setup,
+            section,
+            self.models,
+            self.experiments(setup),
+            seed=self.seed,
+            deterministic=classifier_method(section["name"]).deterministic,
+        )
 
 
 def bench_config(

@@ -15,7 +15,7 @@ The paper's definitions were read in its abstract and code, not in full; these a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from efface.oracles.runs import Purpose, Run
@@ -40,6 +40,10 @@ class Experiment:
         """All of its runs, each once."""
         return tuple(dict.fromkeys((*self.original, *self.retrained, *self.unlearned)))
 
+    def without_seeds(self) -> Experiment:
+        """The same with seed 0 for every unlearned model."""
+        return replace(self, unlearned=tuple(replace(run, seed=0) for run in self.unlearned))
+
 
 def experiments(
     setup: Setup,
@@ -50,10 +54,12 @@ def experiments(
     purpose: Purpose = "score",
     seed: int = 0,
     retrained_for_each: int = RETRAINED_FOR_EACH,
+    deterministic: bool = False,
 ) -> list[Experiment]:
     """`count` experiments of a method's section with `models` unlearned models each.
 
-    seed: of the draws of `bootstrap`; the other setups draw nothing.
+    seed: of the draws of `bootstrap`; the other setups draw nothing. deterministic: whether the method gives one model
+    for an original, whatever its seed; that run is then carried out once and counts as often as it is asked for.
     """
     make: Callable[..., Experiment] = {
         "full": _full,
@@ -62,9 +68,10 @@ def experiments(
         "bootstrap": _bootstrap,
     }[setup]
     section = dict(method)
-    return [
+    found = [
         make(section, models, number, purpose, models * retrained_for_each, seed) for number in range(count)
     ]
+    return [one.without_seeds() for one in found] if deterministic else found
 
 
 def _full(

@@ -4,10 +4,10 @@ Follows: Tarun et al., "Fast Yet Effective Machine Unlearning" (TNNLS 2023, arXi
 noise from N(0, 1) for each forgotten class, 40 steps of Adam at 0.1 against -cross-entropy + 0.1 |noise|^2; then an epoch
 on noise and retain images (impair, Adam at 0.02) and one on retain images alone (repair, Adam at 0.01), in batches of 256.
 Deviations: the forgotten classes are those in the forget set. Noise is counted in standard deviations of the retain
-images around their mean, by channel; the code means the same, where images are normalised. Several forgotten classes share the
-256 noise images that the code learns for one: its cost would grow with the classes of a random forget set. Noise is mixed into each
-batch at a fixed share, that of the paper's 20 batches of noise among 9 times 1,000 images; a slip of the code keeps 3
-images of each of those batches, and another labels the noise of every class 0.
+images around their mean, by channel; the code means the same, where images are normalised. Several forgotten classes
+share the 256 noise images that the code learns for one: its cost would grow with the classes of a random forget set.
+Noise is mixed into each batch at a fixed share, that of the paper's 20 batches of noise among 9 times 1,000 images; a
+slip of the code keeps 3 images of each of those batches, and another labels the noise of every class 0.
 """
 
 from __future__ import annotations
