@@ -40,7 +40,7 @@ def sections() -> dict[str, str]:
 
 
 def part(name: str, title: str) -> str:
-    return re.split(r"^\*\*", sections()[name].split(f"**{title}.** ")[1], maxsplit=1, flags=re.M)[0]
+    return re.split(r"^\*\*", sections()[name].split(f"**{title}.**")[1], maxsplit=1, flags=re.M)[0]
 
 
 def anchors(path: Path) -> set[str]:
