@@ -133,7 +133,7 @@ def test_parts_that_do_not_belong_together_are_named(file: Path, tmp_path: Path)
 
 def test_files_that_are_no_token_model_are_refused(model: MageGenerator, tmp_path: Path) -> None:
     tokenizer = save_tokenizer(model.network, tmp_path / "vqgan.ckpt")
-    assert "no token model in the released MAGE layout: no tensor token_emb" in refusal(tokenizer)
+    assert "it is a tokenizer alone. Name the token model's file" in refusal(tokenizer)
     (tmp_path / "text.pth").write_text("hello")
     assert "truncated, or no file of weights at all" in refusal(tmp_path / "text.pth")
     torch.save({"model": Path("x")}, tmp_path / "code.pth")

@@ -17,7 +17,7 @@ from torch import Tensor
 import efface
 from efface.corruptions import parse_corruption
 from efface.corruptions.base import Corruption
-from efface.errors import InputError
+from efface.errors import InputError, RunRefused
 from efface.evaluation.protocol import view_batches
 from efface.evaluation.settings import EvaluationSettings
 from efface.generators.base import Generator, View
@@ -25,6 +25,7 @@ from efface.generators.palette.generator import PaletteGenerator
 from efface.images.cache import PixelCache
 from efface.images.pairs import open_pairs
 from efface.images.sources import open_images
+from efface.jobs import unlearning
 from efface.jobs.training import TrainResult
 from efface.jobs.unlearning import UnlearnResult
 from efface.randomness import Draws
@@ -185,6 +186,42 @@ def negative_error(images: Tensor, conditions: Tensor) -> float:
 
 
 # refused before anything changes
+
+
+def test_a_continued_run_refuses_other_pairs(
+    model: TrainResult, photos: Path, drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crash(Exception):
+        pass
+
+    def crash(*_: Any) -> None:
+        raise Crash
+
+    mine = tmp_path / "drawings"
+    shutil.copytree(drawings, mine)
+
+    def run() -> UnlearnResult:
+        return efface.unlearn(
+            model.model,
+            images=photos,
+            corruption=f"paired:{mine}",
+            out=tmp_path / "run",
+            training=UNLEARNING,
+            **CATS,
+        )
+
+    with monkeypatch.context() as patched:
+        patched.setattr(unlearning, "save_model", crash)
+        with pytest.raises(Crash):
+            run()
+    one = sorted(mine.rglob("*.png"))[0]
+    before = one.read_bytes()
+    with Image.open(one) as image:
+        ImageOps.mirror(image).save(one)
+    with pytest.raises(RunRefused, match="the pairs are no longer those with which this run began"):
+        run()
+    one.write_bytes(before)
+    assert {check.outcome for check in verify(run().run)} == {"matches"}
 
 
 def test_missing_pairs_are_refused_before_anything_changes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hmac
 import io
 import os
 import shutil
@@ -19,7 +20,7 @@ from efface.errors import RunRefused
 from efface.evaluation.protocol import Evaluation, evaluate, view_batches
 from efface.evaluation.results import ModelName, SetName, write_results
 from efface.evaluation.settings import EvaluationSettings
-from efface.files import flush_folder, sha256_of_bytes, system_errors, write_json, write_text
+from efface.files import canonical_json, flush_folder, sha256_of_bytes, system_errors, write_json, write_text
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
 from efface.images.selection import Split
@@ -84,6 +85,14 @@ def refuse_other_models(models: Mapping[str, Model | None], recorded: Mapping[st
                 f"the {what} is no longer the one with which this run began: its weights differ. Put it back to "
                 "continue, or choose another --out folder"
             )
+
+
+def keyed_pairs(prepared: Prepared, key: bytes) -> str | None:
+    """A digest of which picture is shown in each image's place, that says nothing without the key; None for no pairs."""
+    pairs = [prepared.pairs, prepared.training_pairs]
+    if pairs == [None, None]:
+        return None
+    return hmac.new(key, canonical_json(pairs).encode(), "sha256").hexdigest()
 
 
 def only_retain_images(preparation: Mapping[str, Any]) -> bool:

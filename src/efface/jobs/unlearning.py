@@ -16,11 +16,13 @@ from accelerate import Accelerator
 from efface.classifiers import load_classifier
 from efface.classifiers.classifier import Classifier
 from efface.corruptions import parse_corruption
+from efface.errors import RunRefused
 from efface.evaluation.results import ModelName, Row, read_results
 from efface.generators import load_generator
 from efface.generators.base import Generator
 from efface.jobs.account import (
     extractor_facts,
+    keyed_pairs,
     manifests,
     measure,
     method_facts,
@@ -147,6 +149,7 @@ class _Run:
             "risks": risks,
             **split_facts(prepared.split, self.config.images.selectors),
             "sets": manifests(self.run.path, prepared.sets, self.run.key),
+            "pairs": keyed_pairs(prepared, self.run.key),
             "before": before,
             "retrained": retrained_facts(reference, before, self.config.retrained_stages),
         }
@@ -154,6 +157,11 @@ class _Run:
     def _refuse_changed_input(self, prepared: Prepared) -> None:
         recorded = self.run.finished("preparation")
         refuse_other_images(prepared.sets, self.run.key, recorded["sets"])
+        if keyed_pairs(prepared, self.run.key) != recorded.get("pairs"):
+            raise RunRefused(
+                "the pairs are no longer those with which this run began: put the files of the corruption's folder or "
+                "list back to continue it, or choose another --out folder"
+            )
         refuse_other_models({"before": prepared.generator, "retrained": prepared.retrained}, recorded)
 
     def _train(self, prepared: Prepared) -> None:

@@ -82,8 +82,14 @@ def _load_released(path: Path, settings: ModelSettings) -> tuple[MageModel, dict
         inner, origin["tokenizer"] = _stand_alone(Path(settings.tokenizer))
         where += f" with the tokenizer {settings.tokenizer}"
     if missing := [name for name in MODEL_SIZES if name not in model]:
+        alone = all(name in model for name in TOKENIZER_SIZES)
         raise InputError(
-            f"{path} is no token model in the released MAGE layout: no tensor {', '.join(missing)}"
+            f"{path} is no token model in the released MAGE layout: "
+            + (
+                "it is a tokenizer alone. Name the token model's file, and this one with --set model.tokenizer=FILE"
+                if alone
+                else f"no tensor {', '.join(missing)}"
+            )
         )
     _check_tokenizer(
         inner,

@@ -10,10 +10,11 @@ SMALL = {"crop_scale": [0.5, 1.0], "precision": "fp32"}
 
 
 def recognises(contents: Contents) -> bool:
-    """A folder that efface saved, or the tensors of a released checkpoint."""
+    """A folder that efface saved, or the tensors of a released checkpoint (of a tokenizer alone, to say what it lacks)."""
     return (
         contents.config.get("model_type") == "efface-mage"
         or "token_emb.word_embeddings.weight" in contents.tensors
+        or {"quantize.embedding.weight", "encoder.conv_in.weight"} <= contents.tensors
     )
 
 
