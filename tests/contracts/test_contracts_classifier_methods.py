@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from efface.errors import InputError
 from efface.images.labelled import LabelledImages
 from efface.methods.classifier.base import ClassifierMethod, unlearn_classifier, with_own_sets
 from efface.methods.classifier.catalogue import CLASSIFIER_METHODS
-from efface.training.classification import PassesReport, run_passes
-from efface.training.passes import Facts, Pass, cost_of, training_pass
+from efface.training.classification import OutOfTime, PassesReport, Work, run_passes
+from efface.training.passes import Edit, Facts, Pass, cost_of, training_pass
 from efface.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=5e-3)
@@ -107,9 +108,9 @@ def test_its_steps_are_those_that_its_cost_says(kind: type[ClassifierMethod], or
     method = short(kind)
     _, here = with_own_sets(method, SETS, facts(original))
     passes, sizes = method.passes(here), here.sizes
-    counted = sum(one.steps(sizes) for one in passes if isinstance(one, Pass))
-    assert run(original, kind)[1].steps == counted
-    assert cost_of(passes, sizes).steps <= counted
+    before = sum(one.steps(sizes) for one in passes if isinstance(one, Pass) and one.preparation)
+    report = run(original, kind)[1]
+    assert (report.steps, report.preparation_steps) == (cost_of(passes, sizes).steps, before)
 
 
 @every_method
@@ -149,6 +150,75 @@ def test_every_published_setting_may_be_searched_in_its_range(kind: type[Classif
         default: Any = kind.model_fields[name].default
         assert 0 < low < high
         assert low <= default <= high, f"{name}: {default} is not within {low} to {high}"
+
+
+@every_method
+def test_one_image_is_forgotten_where_normalisation_sees_single_pixels(kind: type[ClassifierMethod]) -> None:
+    """As a ResNet-18 does at 32 px, in its last stage."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, bias=False), nn.BatchNorm2d(4), nn.ReLU()),
+            nn.Sequential(nn.Conv2d(4, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten()),
+            nn.Linear(6, 10),
+        )
+    model = Classifier(network, classes=tuple("0123456789"), image_size=8, channels=1)
+    done, report = unlearn_classifier(
+        model, short(kind), {**SETS, "forget": DIGITS.select([3])}, facts(model)
+    )
+    assert report.finished
+    assert all(tensor.isfinite().all() for tensor in weights(done).values())
+
+
+@every_method
+def test_its_traits_say_what_it_delivers_and_whether_it_trains_by_the_recipe(
+    kind: type[ClassifierMethod], original: Classifier
+) -> None:
+    method = short(kind)
+    _, here = with_own_sets(method, SETS, facts(original))
+    other = replace(here, recipe=Recipe(epochs=5, batch_size=16, learning_rate=0.03))
+    one, another = (
+        [(each.optimiser, each.epochs) for each in method.passes(known) if isinstance(each, Pass)]
+        for known in (here, other)
+    )
+    assert kind.reads_recipe == (one != another)
+    same_make = type(run(original, kind)[0].network) is type(original.network)
+    assert kind.rebuilds != same_make
+    assert kind.like_for_like == same_make
+
+
+@every_method
+def test_an_edit_whose_time_runs_out_leaves_the_weights_alone(
+    kind: type[ClassifierMethod], original: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each edit that looks at the clock is ended at its last look, when it has done most of its work."""
+    method = short(kind)
+    everything, here = with_own_sets(method, SETS, facts(original))
+    work = Work(original.copy().eval(), everything, here)
+    looks, ends_at = 0, 0
+
+    def look(self: Work) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == ends_at:
+            raise OutOfTime
+
+    monkeypatch.setattr(Work, "check_time", look)
+    for one in method.passes(here):
+        if isinstance(one, Edit):
+            before, memory = weights(work.model), dict(work.memory)
+            looks, ends_at = 0, 0
+            with torch.no_grad():
+                one.apply(work)
+                if looks and not one.preparation:
+                    work.model.network.load_state_dict(before)
+                    work.memory, work._kept_logits = memory, {}
+                    looks, ends_at = 0, looks
+                    with pytest.raises(OutOfTime):
+                        one.apply(work)
+                    assert same(weights(work.model), before)
+                    looks, ends_at = 0, 0
+                    one.apply(work)
 
 
 @every_method

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,23 @@ import pytest
 import torch
 from classifier_fixtures import FINE_TUNE, SETTINGS, SMALL, Digits, Story
 from PIL import Image
+from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessor
 
 import efface
 from efface.classifiers import load_classifier
 from efface.errors import InputError, RunRefused
 from efface.evaluation.results import find
 from efface.images.labelled import LabelledImages
+from efface.jobs.classifiers import timing
 from efface.jobs.classifiers.models import averaged_weights, recompute_statistics
+from efface.jobs.classifiers.unlearning import _of_the_bound
 from efface.jobs.planning import plan
 from efface.jobs.unlearning import UnlearnResult
 from efface.runs.folder import working_files
 from efface.runs.kinds import run_config
 from efface.runs.verification import verify
+from efface.training.passes import Edit, Facts, training_pass
+from efface.training.recipe import Recipe
 
 Forget = Callable[..., UnlearnResult]
 
@@ -308,9 +314,123 @@ def test_a_bound_on_time_is_a_share_of_retraining_and_its_cut_is_named(
     run = forget_digits(tmp_path / "run", method="retrain", budget="0.01%")
     assert run.record["training"]["cut"] is True
     assert run.record["training"]["budget"] == "0.01%"
-    assert run.record["training"]["steps"] == 1
+    # drawing the weights anew took longer already
+    assert run.record["training"]["steps"] == 0
     assert run.record["claim"]["level"] == "empirical"
-    assert any("stopped by its bound on time after 1 step," in limit for limit in run.record["limits"])
+    assert any("stopped by its bound on time after 0 steps," in limit for limit in run.record["limits"])
+
+
+def test_a_method_that_ended_too_late_is_not_said_to_have_been_stopped(
+    forget_digits: Forget, tmp_path: Path
+) -> None:
+    run = forget_digits(tmp_path / "run", method="ssd", budget="1000s")
+    assert not any("bound on time" in limit for limit in run.record["limits"])
+    found = _of_the_bound({"cut": True, "finished": True, "steps": 0})
+    assert found == ["the method went to its end, but took longer than its bound on time allows"]
+
+
+def test_scrub_rewinds_with_validation_images_and_asks_for_them(
+    story: Story, forget_digits: Forget, tmp_path: Path
+) -> None:
+    rewinding = {"name": "scrub", "epochs": 2, "rewind": True}
+    validation = [str(story.digits.test / "3")]
+    with pytest.raises(InputError, match="scrub needs validation images"):
+        forget_digits(tmp_path / "run", method=rewinding)
+    with pytest.raises(InputError, match="scrub uses no validation images"):
+        forget_digits(tmp_path / "run", method={**rewinding, "rewind": False}, validation=validation)
+    run = forget_digits(tmp_path / "run", method=rewinding, validation=validation)
+    assert run.record["sets"]["validation"]["count"] == 10
+    assert run.record["training"]["cut"] is False
+
+
+def config_of(story: Story, model: Path, **changed: Any) -> Any:
+    images = {
+        "images": str(story.digits.train),
+        "forget": [str(story.digits.forget)],
+        "near_duplicate_distance": -1,
+    }
+    return run_config({"model": {"path": str(model)}, "images": images, **changed})
+
+
+def test_a_recipe_that_nobody_named_is_a_risk_where_it_is_read(
+    story: Story, forget_digits: Forget, tmp_path: Path
+) -> None:
+    bare = shutil.copytree(story.original.model, tmp_path / "bare")
+    (bare / "efface_training.json").unlink()
+    short = {**FINE_TUNE, "epochs": 1}
+
+    def risky(model: Path, **changed: Any) -> list[str]:
+        found = plan(config_of(story, model, **changed)).risks
+        return [risk for risk in found if "how the model was trained is not known" in risk]
+
+    assert "(30 epochs of adam at 0.0001, 64 images a step), and retrain trains by it" in risky(
+        bare, method={"name": "retrain"}
+    )[0]  # fmt: skip
+    assert "share of retraining in the budget" in risky(bare, method=short, budget="20%")[0]
+    for model, changed in (
+        (bare, {"method": short, "budget": "20s"}),
+        (bare, {"method": {"name": "retrain"}, "recipe": {"epochs": 2}}),
+        (story.original.model, {"method": {"name": "retrain"}}),
+    ):
+        assert not risky(model, **changed)
+
+    run = forget_digits(tmp_path / "run", model=bare, method=short, budget="20%")
+    assert any("how the model was trained is not known" in risk for risk in run.record["risks"])
+    assert not (run.model / "efface_training.json").exists()
+
+
+def test_a_committee_that_could_not_be_saved_is_refused_before_any_work(
+    story: Story, forget_digits: Forget, tmp_path: Path
+) -> None:
+    settings = ResNetConfig(
+        num_channels=1, embedding_size=4, hidden_sizes=[4, 4], depths=[1, 1], layer_type="basic",
+        num_labels=4, id2label={number: str(number) for number in range(4)},
+    )  # fmt: skip
+    foreign = tmp_path / "foreign"
+    ResNetForImageClassification(settings).save_pretrained(foreign)
+    processor = ViTImageProcessor(size={"height": 8, "width": 8}, image_mean=[0.5], image_std=[0.5])
+    processor.save_pretrained(foreign)
+    refused = (
+        "sisa makes a committee of networks like the model's, and this ResNetForImageClassification is none"
+    )
+    with pytest.raises(InputError, match=refused):
+        forget_digits(tmp_path / "run", model=foreign, method="sisa", retrained=None)
+    assert not (tmp_path / "run").exists()
+    faults = plan(config_of(story, foreign, method={"name": "sisa"})).faults
+    assert any(refused in fault for fault in faults)
+    committee = forget_digits(tmp_path / "committee", method="sisa", retrained=None)
+    faults = plan(config_of(story, committee.model, method={"name": "sisa"})).faults
+    assert any("this Committee is a committee already" in fault for fault in faults)
+
+
+def test_steps_of_preparation_stand_apart_in_the_record(forget_digits: Forget, tmp_path: Path) -> None:
+    training = forget_digits(tmp_path / "run", method={"name": "sisa", "shards": 2}).record["training"]
+    # two members, about 60 images each in batches of 16, two epochs: all redone without the forget images
+    assert 12 <= training["preparation_steps"] <= 18
+    assert 12 <= training["steps"] <= 18
+    assert training["preparation_seconds"] > 0
+
+
+def numbered(count: int) -> LabelledImages:
+    pixels = np.zeros((count, 1, 8, 8), dtype=np.uint8)
+    return LabelledImages(pixels, np.arange(count) % 4, tuple(map(str, range(count))))
+
+
+def test_the_time_of_edits_does_not_grow_with_the_steps(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "SAMPLE", 40)
+    fixed = Edit("fixed", lambda work: time.sleep(0.1))
+    grows = Edit("grows", lambda work: time.sleep(0.002 * len(work.sets["retain"])))
+    free = Edit("free", lambda work: time.sleep(0.1), preparation=True)
+    model, train = story.original.classifier(), training_pass(Recipe(epochs=100, batch_size=4), "retain")
+    facts = Facts({"retain": 40}, 4, model.blocks)
+    few, many = {"retain": numbered(40)}, {"retain": 1040}
+    found = timing.times_of(model, [fixed, free, train], few, facts, {"retain": 40})
+    assert found.edits == pytest.approx(0.1, abs=0.05)
+    assert 0 < found.step < 0.05
+    # 0.002 s for each of 1040 images, beside the 0.1 s
+    assert timing.times_of(model, [fixed, grows], few, facts, many).edits == pytest.approx(2.18, rel=0.25)
 
 
 def test_a_committee_of_shards_is_delivered_verified_and_measured(

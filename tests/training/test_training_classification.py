@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -267,9 +268,123 @@ def test_the_limit_stops_it_where_it_is_and_leaves_preparation_out() -> None:
     slow = plain(after_step=lambda work: __import__("time").sleep(0.02))
     report = run_passes(classifier(), [plain(preparation=True), slow, plain()], SETS, facts(), limit=0.03)
     assert report.cut
-    assert report.steps == 4 + 2
+    assert (report.preparation_steps, report.steps) == (4, 2)
+    assert not report.finished
     assert report.preparation_seconds > 0
     assert not run_passes(classifier(), [plain()], SETS, facts(), limit=60).cut
+
+
+def test_a_step_that_is_the_last_finishes_what_is_cut() -> None:
+    slow = plain(after_step=lambda work: time.sleep(0.02), epochs=0.25)
+    report = run_passes(classifier(), [slow], SETS, facts(), limit=0.01)
+    assert (report.steps, report.cut, report.finished) == (1, True, True)
+
+
+def endless(work: Work) -> None:
+    """An edit that changes the weights at its end, in a day."""
+    for _ in range(86400):
+        work.check_time()
+        time.sleep(0.005)
+    work.model.network.get_parameter("2.bias").fill_(7.0)
+
+
+def looking(work: Work) -> None:
+    """The same, and it asks for batches instead."""
+    for _ in range(86400):
+        work.batch("retain", np.arange(4))
+        time.sleep(0.005)
+    work.model.network.get_parameter("2.bias").fill_(7.0)
+
+
+@pytest.mark.parametrize("edit", [endless, looking])
+def test_the_limit_ends_an_edit_and_leaves_the_model_as_it_was_before_it(edit: Any) -> None:
+    before, model = weights(classifier()), classifier()
+    report = run_passes(model, [Edit("long", edit), plain()], SETS, facts(), limit=0.03)
+    assert (report.steps, report.cut, report.finished) == (0, True, False)
+    assert 0.03 <= report.seconds < 1
+    assert equal(weights(model), before)
+
+
+def test_an_edit_that_took_too_long_is_said_to_be_cut_and_nothing_follows_it() -> None:
+    def slow(work: Work) -> None:
+        time.sleep(0.02)
+        work.model.network.get_parameter("2.bias").fill_(7.0)
+
+    model = classifier()
+    report = run_passes(model, [Edit("slow", slow), plain()], SETS, facts(), limit=0.01)
+    assert (report.steps, report.cut, report.finished) == (0, True, False)
+    assert model.network.get_parameter("2.bias").tolist() == [7.0, 7.0, 7.0]
+    alone = run_passes(classifier(), [Edit("slow", slow)], SETS, facts(), limit=0.01)
+    assert (alone.cut, alone.finished) == (True, True)
+    before_the_request = Edit("slow", slow, preparation=True)
+    assert not run_passes(classifier(), [before_the_request], SETS, facts(), limit=0.01).cut
+
+
+def test_a_preparation_pass_that_was_killed_keeps_its_steps_and_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = 0
+
+    def slow(work: Work) -> None:
+        nonlocal slept
+        slept += 1
+        if slept == 4:
+            raise Killed
+        time.sleep(0.02)
+
+    passes = [plain(preparation=True, epochs=2, after_step=slow), plain()]
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(Killed):
+        run_passes(classifier(), passes, SETS, facts(), folder=tmp_path, digest="x")
+    passes = [plain(preparation=True, epochs=2), plain()]
+    report = run_passes(classifier(), passes, SETS, facts(), folder=tmp_path, digest="x")
+    assert (report.resumed_from, report.preparation_steps, report.steps) == (3, 8, 4)
+    assert report.preparation_seconds > 3 * 0.02
+    assert report.seconds < report.preparation_seconds
+
+
+def pixelwise() -> Classifier:
+    """A network whose batch normalisation sees one value for each image and channel."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Sequential(nn.Conv2d(1, 4, 8, bias=False), nn.BatchNorm2d(4), nn.ReLU()),
+            nn.Sequential(nn.Dropout(0.2), nn.Flatten(), nn.Linear(4, 3)),
+        )
+    return Classifier(network, classes=("a", "b", "c"), image_size=8, channels=1, blocks=("0", "1"))
+
+
+def test_a_single_image_is_normalised_by_running_statistics_and_all_else_trains() -> None:
+    sets = {**SETS, "forget": images(1, 1)}
+    modes: list[tuple[bool, bool]] = []
+
+    def loss(work: Work, batches: Mapping[str, Labelled]) -> Tensor:
+        norm, dropout = work.model.network.get_submodule("0.1"), work.model.network.get_submodule("1.0")
+        modes.append((norm.training, dropout.training))
+        (batch,) = batches.values()
+        return cross_entropy(work.model(batch.images), batch.labels)
+
+    model, before = pixelwise(), weights(pixelwise())
+    one = facts()
+    alone = plain(loss=loss, streams={"forget": 8})
+    run_passes(model, [alone], sets, one)
+    after = weights(model)
+    assert modes == [(False, True)]
+    statistics = ("0.1.running_mean", "0.1.running_var", "0.1.num_batches_tracked")
+    assert all(torch.equal(before[name], after[name]) for name in statistics)
+    assert not torch.equal(before["0.0.weight"], after["0.0.weight"])
+    run_passes(model, [alone, plain(loss=loss)], sets, one)
+    assert modes[2:] == [(True, True)] * 4
+    assert model.network.get_buffer("0.1.num_batches_tracked") == 4
+
+
+def test_classes_are_counted_among_all_training_images_where_they_are_not_divided() -> None:
+    counted = Work(classifier(), {"train": SETS["retain"]}, facts()).class_counts()
+    assert counted.tolist() == np.bincount(SETS["retain"].labels, minlength=3).tolist()
+    everything = {**SETS, "train": SETS["forget"].join(SETS["retain"])}
+    assert Work(classifier(), everything, facts()).class_counts().sum() == 42
+    with pytest.raises(InputError, match="no set forget, retain or train"):
+        Work(classifier(), {"shard": SETS["retain"]}, facts()).class_counts()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_by_name() -> None:

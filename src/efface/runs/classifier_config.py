@@ -96,6 +96,11 @@ class ClassifierRunConfig(MeasuredConfig):
             recipe = _recipe(values, "model", faults)
             return cls.read({**values, "method": method, "recipe": recipe}, where="the config")
 
+    @property
+    def knows_recipe(self) -> bool:
+        """Whether anything of the recipe was noted beside the model or given; otherwise it is the default one."""
+        return bool(self.recipe.model_fields_set)
+
     @field_validator("budget")
     @classmethod
     def _readable_limit(cls, text: str | None) -> str | None:

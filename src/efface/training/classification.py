@@ -10,7 +10,7 @@ import math
 import pickle
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from efface.classifiers.classifier import Classifier
 from efface.errors import InputError, Stopped
@@ -50,25 +51,37 @@ class Labelled:
 
 @dataclass(frozen=True)
 class PassesReport:
-    """What was done. `seconds` counts all starts and leaves preparation out; `cut`: stopped by the limit of time."""
+    """What was done, over all starts. `steps` and `seconds` leave preparation out, which is counted apart.
+
+    cut: it went beyond the limit of time. finished: all was carried out; one that was cut may have finished in its last
+    step or edit. resumed_from: steps of both kinds before the last continuation.
+    """
 
     steps: int
     seconds: float
+    preparation_steps: int
     preparation_seconds: float
     cut: bool
+    finished: bool
     resumed_from: int | None
+
+
+class OutOfTime(Exception):
+    """Ends an edit at its deadline; it never leaves the loop."""
 
 
 class Work:
     """What losses and edits are given: the model, its sets, the frozen original, and a memory.
 
-    memory: tensors that a method keeps between its passes; they are saved with a checkpoint.
+    memory: tensors that a method keeps between its passes; they are saved with a checkpoint. deadline: of the edit that
+    is being carried out, on the clock of `time.perf_counter`.
     """
 
     def __init__(self, model: Classifier, sets: Mapping[str, LabelledImages], facts: Facts) -> None:
         self.model, self.facts = model, facts
         self.device = next(model.parameters()).device
         self.memory: dict[str, Tensor] = {}
+        self.deadline: float | None = None
         self.sets = dict(sets)
         self._pixels = {name: torch.from_numpy(np.ascontiguousarray(images.pixels)).to(self.device)
                         for name, images in sets.items()}  # fmt: skip
@@ -88,9 +101,15 @@ class Work:
         return torch_draws(self.seed, *parts, device=self.device)
 
     def batch(self, stream: str, places: npt.NDArray[np.int64] | Tensor) -> Labelled:
-        """The images of a set at these places."""
+        """The images of a set at these places. In an edit whose time is up, it ends the edit."""
+        self.check_time()
         index = torch.as_tensor(places).to(self.device)
         return Labelled(self._pixels[stream][index], self._labels[stream][index], index)
+
+    def check_time(self) -> None:
+        """End the edit from which this is called if its time is up; the weights must be what they were before it."""
+        if self.deadline is not None and time.perf_counter() > self.deadline:
+            raise OutOfTime
 
     def batches(self, stream: str, size: int, shuffled: str | None = None) -> Iterator[Labelled]:
         """One pass over a set in its own order, or in one keyed by the name `shuffled`."""
@@ -128,8 +147,15 @@ class Work:
         return torch.where(counts > 0, 1 / counts.clamp(min=1), torch.zeros_like(counts))
 
     def class_counts(self) -> Tensor:
-        """Training images (forget and retain) of each class, `[classes]`."""
-        labels = [self._labels[name] for name in ("forget", "retain") if name in self._labels]
+        """Training images of each class, `[classes]`: those of `forget` and `retain`, else those of `train`."""
+        found = [self._labels.get(name) for name in ("forget", "retain", "train")]
+        labels = [one for one in found[:2] if one is not None] or [
+            one for one in found[2:] if one is not None
+        ]
+        if not labels:
+            raise InputError(
+                "the training images of a class cannot be counted: no set forget, retain or train"
+            )
         return torch.bincount(torch.cat(labels), minlength=self.facts.classes)
 
 
@@ -170,7 +196,9 @@ class _Loop:
         self.limit, self.folder, self.digest, self.progress = limit, folder, digest, progress
         self.optimisers: dict[str, tuple[Optimiser, torch.optim.Optimizer]] = {}
         self.seconds = self.preparation = 0.0
-        self.steps, self.cut, self.resumed_from = 0, False, None
+        self.steps = self.preparation_steps = 0
+        self.cut, self.finished = False, True
+        self.resumed_from: int | None = None
         self.saved = time.monotonic()
 
     def run(self) -> PassesReport:
@@ -179,30 +207,49 @@ class _Loop:
             stop = stack.enter_context(StopRequest()) if self.folder else None
             first, step = self._resume()
             for number, one in enumerate(self.passes):
-                if number < first or self.cut:
+                if number < first:
                     continue
+                if self.cut:
+                    self.finished = False
+                    break
                 began = time.perf_counter()
                 if isinstance(one, Edit):
-                    self._edit(number, one)
+                    self._edit(number, one, began)
                 else:
                     self._train(number, one, step if number == first else 0, stop, began)
                 self._count(one, began)
                 self._drop_moments(number)
         self.model.eval().requires_grad_(True).zero_grad(set_to_none=True)
-        return PassesReport(self.steps, self.seconds, self.preparation, self.cut, self.resumed_from)
+        return PassesReport(
+            self.steps,
+            self.seconds,
+            self.preparation_steps,
+            self.preparation,
+            self.cut,
+            self.finished,
+            self.resumed_from,
+        )
 
     def _count(self, one: Edit | Pass, began: float) -> None:
         if one.preparation:
             self.preparation += time.perf_counter() - began
         else:
             self.seconds += time.perf_counter() - began
+            self.cut = self.cut or (self.limit is not None and self.seconds > self.limit)
 
-    def _edit(self, number: int, edit: Edit) -> None:
+    def _edit(self, number: int, edit: Edit, began: float) -> None:
         _seed(self.work.device, key(self.facts.seed, "edit", number))
         self.model.eval().requires_grad_(True)
-        with torch.no_grad():
-            edit.apply(self.work)
-        self.model.requires_grad_(True)
+        if self.limit is not None and not edit.preparation:
+            self.work.deadline = began + self.limit - self.seconds
+        try:
+            with torch.no_grad():
+                edit.apply(self.work)
+        except OutOfTime:
+            self.cut, self.finished = True, False
+        finally:
+            self.work.deadline = None
+        self.model.requires_grad_(True).zero_grad(set_to_none=True)
         self.progress.log("edit", phase=edit.name)
 
     def _train(self, number: int, one: Pass, first: int, stop: StopRequest | None, began: float) -> None:
@@ -217,19 +264,22 @@ class _Loop:
                 loss = self._step(number, one, step, steps, orders, optimizer)
                 if self.work.device.type == "cpu" or step % FINITE_EVERY == 0 or step == steps - 1:
                     self._refuse_non_finite(loss, one, step)
-                self.steps += 1
+                if one.preparation:
+                    self.preparation_steps += 1
+                else:
+                    self.steps += 1
                 if (step + 1) % every == 0 or step + 1 == steps:
                     value = loss.item()
                     self.progress.log("step", phase=one.name, step=step + 1, steps=steps, loss=value)
                     task.advance(step + 1 - task.done, loss=value)
                 spent = time.perf_counter() - began
                 if self.limit is not None and not one.preparation and self.seconds + spent > self.limit:
-                    self.cut = True
+                    self.cut, self.finished = True, step + 1 == steps
                     return
                 if self.folder and (
                     (stop and stop.asked) or time.monotonic() - self.saved > CHECKPOINT_SECONDS
                 ):
-                    self._save(number, step + 1, 0.0 if one.preparation else spent)
+                    self._save(number, step + 1, one.preparation, spent)
                     if stop and stop.asked:
                         raise Stopped(
                             f"stopped by {stop.asked} after step {step + 1} of {steps} of '{one.name}'; the checkpoint "
@@ -249,7 +299,9 @@ class _Loop:
         _seed(self.work.device, key(self.facts.seed, "step", number, step))
         if one.augment and self.facts.recipe.augment == "crop-flip":
             batches = {stream: _shifted(batch) for stream, batch in batches.items()}
-        loss = one.loss(self.work, batches)
+        single = one.mode == "train" and any(len(batch) == 1 for batch in batches.values())
+        with _running_statistics(self.model) if single else nullcontext():
+            loss = one.loss(self.work, batches)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if one.before_step:
@@ -292,14 +344,14 @@ class _Loop:
                 f"{one.name}: the loss is not finite at step {step + 1}; a smaller learning rate usually helps"
             )
 
-    def _save(self, number: int, step: int, spent: float) -> None:
+    def _save(self, number: int, step: int, preparation: bool, spent: float) -> None:
         assert self.folder is not None
         content = {
             "digest": self.digest,
             "number": number,
             "step": step,
-            "steps": self.steps,
-            "seconds": [self.seconds + spent, self.preparation],
+            "steps": [self.steps, self.preparation_steps],
+            "seconds": [self.seconds + spent * (not preparation), self.preparation + spent * preparation],
             "weights": self.model.network.state_dict(),
             "memory": self.work.memory,
             "optimisers": {name: state.state_dict() for name, (_, state) in self.optimisers.items()},
@@ -323,8 +375,9 @@ class _Loop:
         for name, state in content["optimisers"].items():
             self._optimiser(described[name]).load_state_dict(state)
         self.seconds, self.preparation = content["seconds"]
-        self.steps = self.resumed_from = content["steps"]
-        self.progress.say(f"continuing after step {self.steps}")
+        self.steps, self.preparation_steps = content["steps"]
+        self.resumed_from = self.steps + self.preparation_steps
+        self.progress.say(f"continuing after step {self.resumed_from}")
         return content["number"], content["step"]
 
 
@@ -359,6 +412,19 @@ def _optimizer(wanted: Optimiser, model: Classifier) -> torch.optim.Optimizer:
         weight_decay=wanted.weight_decay,
         fused=True,
     )
+
+
+@contextmanager
+def _running_statistics(model: Classifier) -> Iterator[None]:
+    """Batch normalisation in evaluation mode, all else as it was: one value for a channel has no variance."""
+    layers = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.training]
+    for layer in layers:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()
 
 
 def _seed(device: torch.device, number: int) -> None:

@@ -72,6 +72,9 @@ def cosine(least: float = 0.0, part: int = 0, of: int = 1) -> Schedule:
 class Edit:
     """A change of the weights at once: `apply(work)`. Gradients are off unless it turns them on.
 
+    It computes first and changes the weights at its end: where its time runs out meanwhile, it leaves them as they were.
+    A loop that takes no batches of `work` calls `work.check_time()` in each round.
+
     rebuilds: whether it changes which weights there are, so that a resumed run must do it again first.
     preparation: whether it stands for what was done before the deletion request, and is not counted as unlearning.
     """
@@ -89,7 +92,8 @@ class Pass:
     loss: a scalar from `(work, batches)`. streams: batch size of each set; an epoch is one pass over the first, the
     others start again when they end. epochs may be broken: 3.2 is `int(3.2 * steps of an epoch)` steps.
     trained: names of the weights that change (None: all); statistics of batch normalisation follow the images in mode
-    `train`, and stay as they are in mode `eval`, which also turns dropout off.
+    `train`, and stay as they are in mode `eval`, which also turns dropout off. Where a stream has a single image in a
+    batch, which has no variance, batch normalisation takes its running statistics for that step, in mode `train` too.
     before_step, after_step: called between gradient and step, and after the step.
     augment: as the recipe says, on every stream. preparation: as of `Edit`.
     """
@@ -137,7 +141,7 @@ def training_pass(recipe: Recipe, stream: str, name: str = "train") -> Pass:
 def spans(count: int, batch_size: int) -> list[tuple[int, int]]:
     """First and last place of each batch of an epoch; a single image left over joins the batch before it.
 
-    Batch normalisation cannot work on a single image of a single pixel.
+    Batch normalisation cannot work on a single image of a single pixel; a set of one image is a batch all the same.
 
     >>> spans(9, 4), spans(3, 8)
     ([(0, 4), (4, 9)], [(0, 3)])

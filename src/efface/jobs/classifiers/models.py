@@ -14,12 +14,15 @@ from efface.classifiers import load_classifier
 from efface.classifiers.architecture import ClassifierSettings
 from efface.classifiers.classifier import Classifier
 from efface.classifiers.measuring import logits_of
+from efface.classifiers.networks import settings_of
 from efface.errors import Faults
 from efface.evaluation.results import ModelName
 from efface.files import write_json
 from efface.generators.families import TRAINING_NOTE
 from efface.images.labelled import LabelledImages
 from efface.jobs.preparation import attempt
+from efface.methods.classifier.base import ClassifierMethod
+from efface.runs.classifier_config import ClassifierRunConfig, parse_time_limit
 from efface.training.passes import spans
 from efface.training.recipe import Recipe
 from efface.weights import read_pickle
@@ -70,6 +73,36 @@ def risks_of(classifier: Classifier, settings: ClassifierSettings, images: Label
             "may still hold the forgotten images"
         )
     return risks
+
+
+def recipe_risks(config: ClassifierRunConfig) -> list[str]:
+    """A sentence, where the method or its bound on time rests on a recipe that nobody named."""
+    limit = parse_time_limit(config.budget) if config.budget else None
+    resting = [
+        *([f"{config.method.name} trains by it"] if config.method.reads_recipe else []),
+        *(["the share of retraining in the budget is measured by it"] if limit and limit.share else []),
+    ]
+    if config.knows_recipe or not resting:
+        return []
+    recipe = config.recipe
+    return [
+        "how the model was trained is not known: no note lies beside it, and no recipe was given. The competition's is "
+        f"taken ({recipe.epochs} epochs of {recipe.optimizer} at {recipe.learning_rate:g}, {recipe.batch_size} images a "
+        f"step), and {' and '.join(resting)}. Give the model's own, as in --set recipe.epochs=10"
+    ]
+
+
+def rebuilding_faults(method: ClassifierMethod, classifier: Classifier) -> list[str]:
+    """What is wrong with a method that delivers a network of another make than the one that it is given."""
+    own = settings_of(classifier.network, classifier.image_size)
+    if not method.rebuilds or (own and own.committee == 1):
+        return []
+    what = "is a committee already" if own else "is none of efface's own"
+    return [
+        f"{method.name} makes a committee of networks like the model's, and this {type(classifier.network).__name__} "
+        f"{what}: the committee could not be saved. Choose another method, or train a model with efface train "
+        "--classifier"
+    ]
 
 
 def averaged_weights(path: Path) -> list[str]:
@@ -145,10 +178,11 @@ def changed_tensors(before: Classifier, after: Classifier) -> int:
     )
 
 
-def save_with_recipe(classifier: Classifier, recipe: Recipe, folder: Path) -> None:
-    """The model's folder, with a note of how models like it are trained from scratch."""
+def save_with_recipe(classifier: Classifier, recipe: Recipe | None, folder: Path) -> None:
+    """The model's folder, with a note of how models like it are trained from scratch, where that is known."""
     classifier.save_pretrained(folder)
-    write_json(folder / TRAINING_NOTE, {"recipe": recipe.as_dict()})
+    if recipe is not None:
+        write_json(folder / TRAINING_NOTE, {"recipe": recipe.as_dict()})
 
 
 def _comparable(settings: ClassifierSettings, original: Classifier | None) -> Classifier:

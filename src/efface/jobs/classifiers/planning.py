@@ -20,9 +20,17 @@ from efface.images.items import ImageSet
 from efface.images.labelled import LabelledImages
 from efface.images.labels import class_numbers, labelled_images
 from efface.images.selection import Split
-from efface.jobs.classifiers.models import device, open_models, risks_of, statistics_facts, statistics_risks
+from efface.jobs.classifiers.models import (
+    device,
+    open_models,
+    rebuilding_faults,
+    recipe_risks,
+    risks_of,
+    statistics_facts,
+    statistics_risks,
+)
 from efface.jobs.classifiers.sets import LabelledSplit, choose_sets, facts_for, validation_faults
-from efface.jobs.classifiers.timing import SAMPLE, retraining_seconds, seconds_of
+from efface.jobs.classifiers.timing import SAMPLE, retraining_seconds, times_of
 from efface.jobs.preparation import attempt
 from efface.methods.classifier.base import check_sets
 from efface.progress import Progress
@@ -53,8 +61,10 @@ def look(config: ClassifierRunConfig, progress: Progress) -> Looked:
     models = open_models(config.model, {"retrained": config.retrained}, faults)
     faults.problems += validation_faults(config.method, config.validation)
     original = models.get("original")
+    found.risks.extend(recipe_risks(config))
     if original:
         found.model.update(original.describe())
+        faults.problems += rebuilding_faults(config.method, original)
     chosen = attempt(lambda: choose_sets(config.images, config.validation, None, progress), faults)
     estimate = None
     if chosen:
@@ -106,7 +116,7 @@ def _measured(
     with tempfile.TemporaryDirectory(prefix="efface-plan-") as folder:
         sample = _sample(Path(folder), config, original, split, apart)
     found.risks.extend(risks_of(original, config.model, sample.labelled["retain"]))
-    return _estimate(config, original, sample, whole, found.changes)
+    return _estimate(config, original, sample, whole, facts.sizes, found.changes)
 
 
 def _changes(
@@ -134,14 +144,13 @@ def _estimate(
     original: Classifier,
     sample: LabelledSplit,
     whole: LabelledSplit,
+    sizes: Mapping[str, int],
     changes: dict[str, Any],
 ) -> dict[str, Any]:
     model = original.copy().to(device())
     given = sample.for_method(config.method)
     few, everything = facts_for(original, config.method, given, config.recipe, config.seed)
-    steps, seconds = seconds_of(model, config.method.passes(few), everything, few)
-    counted = sum(len(images) for images in whole.for_method(config.method).values())
-    grown = changes["steps"] / steps if steps else counted / sum(len(images) for images in given.values())
+    times = times_of(model, config.method.passes(few), everything, few, sizes)
     per_retraining_step = retraining_seconds(model, given, few) / max(
         cost_of([training_pass(config.recipe, "retain")], few.sizes).steps, 1
     )
@@ -150,7 +159,7 @@ def _estimate(
     bound = None
     if limit:
         bound = limit.seconds if limit.seconds else (limit.share or 0.0) * changes["retraining_seconds"]
-    training = seconds * grown
+    training = times.step * changes["steps"] + times.edits
     began = time.monotonic()
     some = next(iter(given.values()))
     logits_of(model, some, config.evaluation.batch_size)
@@ -160,7 +169,7 @@ def _estimate(
     images = whole.split.forget.union(whole.split.retain).union(whole.split.neutral).union(whole.validation)
     return {
         "steps": changes["steps"],
-        "seconds_per_step": seconds / steps if steps else 0.0,
+        "seconds_per_step": times.step,
         "training_seconds": min(training, bound) if bound is not None else training,
         "evaluation_seconds": per_image * measured * (3 if config.retrained else 2),
         "disk_bytes": estimate_bytes(images, original.image_size) + (CHECKPOINT_COPIES + 2) * weights,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from efface.classifiers.classifier import Classifier
 from efface.errors import Faults, InputError
@@ -17,7 +16,7 @@ from efface.images.labels import class_numbers, each_once, labelled_images
 from efface.images.selection import ImagesSettings, Split, split_images
 from efface.images.selectors import Main, choose_alone, choose_within
 from efface.images.sources import list_source
-from efface.methods.classifier.base import ClassifierMethod
+from efface.methods.classifier.base import ClassifierMethod, with_own_sets
 from efface.progress import Progress
 from efface.training.passes import Facts
 from efface.training.recipe import Recipe
@@ -52,7 +51,7 @@ class LabelledSplit:
 
     def for_method(self, method: ClassifierMethod) -> dict[str, LabelledImages]:
         """What the method is given. Copies of forget images that stay among the others have ids of their own."""
-        names = ("forget", "retain", *(("validation",) if method.needs_validation else ()))
+        names = ("forget", "retain", *(("validation",) if method.uses_validation else ()))
         given = {name: self.labelled[name] for name in names if name in self.labelled}
         taken = set(self.split.forget.ids)
         if "retain" in given and taken & set(given["retain"].ids):
@@ -137,12 +136,12 @@ def read_sets(
 def validation_faults(method: ClassifierMethod, validation: Iterable[str]) -> list[str]:
     """What is wrong with giving, or not giving, validation images to the method."""
     given = bool(tuple(validation))
-    if method.needs_validation and not given:
+    if method.uses_validation and not given:
         return [
             f"{method.name} needs validation images, in neither the forget nor the retain set: give "
             "--set 'validation=[SELECTOR]', said as --neutral is"
         ]
-    if given and not method.needs_validation:
+    if given and not method.uses_validation:
         return [
             f"validation: {method.name} uses no validation images; leave them out, or give them as neutral"
         ]
@@ -157,12 +156,10 @@ def facts_for(
     seed: int,
 ) -> tuple[Facts, dict[str, LabelledImages]]:
     """What the method knows when it lays down its passes, and all sets that these name, its own among them."""
-    common: dict[str, Any] = {
-        "classes": len(classifier.classes), "blocks": classifier.blocks, "recipe": recipe, "seed": seed
-    }  # fmt: skip
-    facts = Facts({name: len(images) for name, images in given.items()}, **common)
-    everything = {**given, **method.own_sets(given, facts)}
-    return Facts({name: len(images) for name, images in everything.items()}, **common), everything
+    sizes = {name: len(images) for name, images in given.items()}
+    facts = Facts(sizes, len(classifier.classes), classifier.blocks, recipe, seed)
+    everything, facts = with_own_sets(method, given, facts)
+    return facts, everything
 
 
 def _places(settings: ImagesSettings, validation: tuple[str, ...], split: Split) -> set[str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from efface.classifiers.classifier import Classifier
 from efface.images.labelled import LabelledImages
-from efface.training.classification import run_passes
+from efface.training.classification import Work, run_passes
 from efface.training.passes import Edit, Facts, Pass, Passes, cost_of, spans, training_pass
 
 TIMED_STEPS = 5
@@ -17,29 +19,83 @@ SAMPLE = 1024
 """Images of each set with which steps are timed."""
 
 
-def seconds_of(
-    classifier: Classifier, passes: Passes, sets: Mapping[str, LabelledImages], facts: Facts
-) -> tuple[int, float]:
-    """Steps of the passes, and the seconds that they would take, without preparation.
+@dataclass(frozen=True)
+class Times:
+    """Seconds of a step, a mean over the passes, and of all edits together; both without preparation."""
 
-    The time of edits goes into that of a step; where there are only edits, it grows with the images.
+    step: float
+    edits: float
+
+
+def times_of(
+    classifier: Classifier,
+    passes: Passes,
+    sets: Mapping[str, LabelledImages],
+    facts: Facts,
+    sizes: Mapping[str, int],
+) -> Times:
+    """What steps and edits would take on sets of these `sizes`, of which `sets` may be samples.
+
+    Edits take the time that is measured. Where sets are larger than the images timed with, edits are timed with half of
+    these too, and what the other half cost is counted for all further images.
     """
-    sizes = {name: len(images) for name, images in sets.items()}
-    steps = cost_of(passes, sizes).steps
-    some = {name: images.select(np.arange(min(len(images), SAMPLE))) for name, images in sets.items()}
-    small = {name: len(images) for name, images in some.items()}
-    timed = [one if isinstance(one, Edit) else _short(one, small) for one in passes]
+    some = {name: _spread(images, SAMPLE) for name, images in sets.items()}
+    cut = {name for name, images in some.items() if len(images) < sizes.get(name, 0)}
+    half = {
+        name: _spread(images, max(2, len(images) // 2)) if name in cut else images
+        for name, images in some.items()
+    }
     # the first steps pay for memory and kernels
-    run_passes(classifier.copy(), timed, some, facts)
-    report = run_passes(classifier.copy(), timed, some, facts)
-    done = cost_of(timed, small).steps
-    grown = steps / done if done else sum(sizes.values()) / sum(small.values())
-    return steps, report.seconds * grown
+    _timed(classifier, passes, half, facts)
+    step, edits = _timed(classifier, passes, some, facts)
+    if not cut or not any(isinstance(one, Edit) and not one.preparation for one in passes):
+        return Times(step, edits)
+    _, less = _timed(classifier, passes, half, facts)
+    left_out = sum(len(some[name]) - len(half[name]) for name in cut)
+    further = sum(sizes[name] - len(some[name]) for name in cut)
+    return Times(step, edits + max(0.0, edits - less) * further / max(1, left_out))
 
 
 def retraining_seconds(classifier: Classifier, sets: Mapping[str, LabelledImages], facts: Facts) -> float:
     """Seconds that training by the recipe on the retain images would take."""
-    return seconds_of(classifier, [training_pass(facts.recipe, "retain")], sets, facts)[1]
+    sizes = {name: len(images) for name, images in sets.items()}
+    passes = [training_pass(facts.recipe, "retain")]
+    return times_of(classifier, passes, sets, facts, sizes).step * cost_of(passes, sizes).steps
+
+
+def _timed(
+    classifier: Classifier, passes: Passes, sets: Mapping[str, LabelledImages], facts: Facts
+) -> tuple[float, float]:
+    """Seconds of a step and of all edits, from one run of a few steps of each pass."""
+    sizes = {name: len(images) for name, images in sets.items()}
+    spent: list[float] = []
+    timed = [_clocked(one, spent) if isinstance(one, Edit) else _short(one, sizes) for one in passes]
+    report = run_passes(classifier.copy(), timed, sets, facts)
+    return (report.seconds - sum(spent)) / max(1, report.steps), sum(spent)
+
+
+def _clocked(edit: Edit, spent: list[float]) -> Edit:
+    """The same edit, which adds its seconds to `spent` unless it is preparation."""
+
+    def apply(work: Work) -> None:
+        _wait(work.device)
+        began = time.perf_counter()
+        edit.apply(work)
+        _wait(work.device)
+        if not edit.preparation:
+            spent.append(time.perf_counter() - began)
+
+    return replace(edit, apply=apply)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _spread(images: LabelledImages, count: int) -> LabelledImages:
+    """At most so many images, spread over the set."""
+    return images.select(np.linspace(0, len(images) - 1, min(len(images), count)).astype(np.int64))
 
 
 def _short(one: Pass, sizes: Mapping[str, int]) -> Pass:

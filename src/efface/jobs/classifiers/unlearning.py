@@ -29,6 +29,8 @@ from efface.jobs.classifiers.models import (
     changed_tensors,
     device,
     open_models,
+    rebuilding_faults,
+    recipe_risks,
     recompute_statistics,
     risks_of,
     save_with_recipe,
@@ -101,6 +103,8 @@ class ClassifierRun:
         with Faults("this run cannot start") as faults:
             models = open_models(config.model, {"retrained": config.retrained}, faults)
             faults.problems += validation_faults(config.method, config.validation)
+            if "original" in models:
+                faults.problems += rebuilding_faults(config.method, models["original"])
             if config.method.claim == "exact" and "original" in models:
                 # better now than after all images were read: not every network can draw its weights anew
                 attempt(lambda: models["original"].copy().reinitialise(config.seed), faults)
@@ -112,7 +116,7 @@ class ClassifierRun:
 
     def _preparation(self, prepared: Prepared, seconds: float) -> dict[str, Any]:
         config, split, original = self.config, prepared.split, prepared.original
-        risks = risks_of(original, config.model, split.labelled["retain"])
+        risks = [*risks_of(original, config.model, split.labelled["retain"]), *recipe_risks(config)]
         for risk in risks:
             self.progress.say(f"warning: {risk}")
         before = model_facts(original)
@@ -161,8 +165,10 @@ class ClassifierRun:
         )
         if config.statistics == "recompute":
             recompute_statistics(model, given["retain"])
-        save_model(lambda folder: save_with_recipe(model, config.recipe, folder), self.run.model)
-        exact = config.method.claim == "exact" and not report.cut
+        exact = config.method.claim == "exact" and report.finished
+        # a recipe that nobody named is noted only where the delivered model was trained by it
+        noted = config.recipe if config.knows_recipe or exact else None
+        save_model(lambda folder: save_with_recipe(model, noted, folder), self.run.model)
         self.run.finish(
             "training",
             {
@@ -197,7 +203,7 @@ class ClassifierRun:
         config, run, method = self.config, self.run, self.config.method
         parts = ("preparation", "training", "evaluation")
         preparation, training, evaluation = (run.finished(part) for part in parts)
-        exact = method.claim == "exact" and only_retain_images(preparation) and not training["cut"]
+        exact = method.claim == "exact" and only_retain_images(preparation) and training["finished"]
         claim = "exact" if exact else "empirical"
         changed, tensors = training["changed_tensors"], training["tensors"]
         return {
@@ -234,7 +240,7 @@ class ClassifierRun:
 
 def passes_facts(report: PassesReport, cost: Cost) -> dict[str, Any]:
     """What was done, as the run folder remembers it. cost: what was laid down, without preparation."""
-    steps = report.steps if report.cut else cost.steps
+    steps = cost.steps if report.finished else report.steps
     per_step = report.seconds / steps if steps else None
     return {**asdict(report), "seconds_per_step": per_step, "precision": "fp32", "processes": 1}
 
@@ -242,12 +248,14 @@ def passes_facts(report: PassesReport, cost: Cost) -> dict[str, Any]:
 def training_facts(training: Mapping[str, Any]) -> dict[str, Any]:
     """What the record tells of the passes, from what the run folder remembers."""
     common = ("steps", "precision", "processes", "seconds_per_step", "resumed_from", "changed_tensors")
-    return {name: training[name] for name in (*common, "cut", "preparation_seconds")}
+    return {name: training[name] for name in (*common, "cut", "preparation_steps", "preparation_seconds")}
 
 
 def _of_the_bound(training: Mapping[str, Any]) -> list[str]:
     if not training["cut"]:
         return []
+    if training["finished"]:
+        return ["the method went to its end, but took longer than its bound on time allows"]
     steps = training["steps"]
     return [
         f"the method was stopped by its bound on time after {steps} step{'s' * (steps != 1)}, before its end: the "

@@ -26,18 +26,29 @@ if TYPE_CHECKING:
 class ClassifierMethod(Method):
     """A method for classifiers. Subclasses declare their traits and give `passes`.
 
-    Sets: `forget` and `retain` are always there, `validation` if `needs_validation`.
+    Sets: `forget` and `retain` are always there, `validation` if `uses_validation`.
     """
 
     kind: ClassVar[Kind] = "classifier"
     needs_validation: ClassVar[bool] = False
-    """Whether it uses images that were in neither set."""
+    """Whether it uses images that were in neither set, whatever its settings."""
+    reads_recipe: ClassVar[bool] = False
+    """Whether it trains as the original was trained."""
+    rebuilds: ClassVar[bool] = False
+    """Whether it delivers a network of another make than the one it was given: only of efface's own can these be saved."""
+    like_for_like: ClassVar[bool] = True
+    """Whether its models are of the retrained models' kind, so that scores compare like with like."""
     needs_labels: ClassVar[bool] = True
     """Whether it reads the labels of the images that it uses."""
     needs_original: ClassVar[bool] = False
     """Whether it asks the frozen original while it trains."""
     space: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """For tuning: settings and the range in which each is searched, on a logarithmic scale."""
+
+    @property
+    def uses_validation(self) -> bool:
+        """Whether it uses validation images with these settings."""
+        return self.needs_validation
 
     @abstractmethod
     def passes(self, facts: Facts) -> Passes:
@@ -88,7 +99,7 @@ def check_sets(method: ClassifierMethod, sets: Mapping[str, LabelledImages], cla
     """Raise one `InputError` if the sets are not what the method needs."""
     from efface.errors import Faults
 
-    needed = ["forget", "retain", *(["validation"] if method.needs_validation else [])]
+    needed = ["forget", "retain", *(["validation"] if method.uses_validation else [])]
     with Faults(f"{method.name} cannot run on these sets") as faults:
         for name in needed:
             if name not in sets or len(sets[name]) == 0:

@@ -84,6 +84,7 @@ def expected_fisher(work: Work, stream: str, images: int | None = None) -> dict[
         shown = work.batch(stream, order[start : start + size]).images
         probabilities = work.model(shown).softmax(1)
         for label in range(work.facts.classes):
+            work.check_time()
             with warnings.catch_warnings():
                 # attention has no rule for single images of a batch and is computed one by one, correctly
                 warnings.filterwarnings("ignore", "There is a performance drop")

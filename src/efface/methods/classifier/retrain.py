@@ -24,6 +24,7 @@ class RetrainClassifier(ClassifierMethod):
     source: ClassVar[str] = "the reference of the competition, arXiv:2406.09073"
     needs_forget: ClassVar[bool] = False
     claim: ClassVar[ClaimLevel] = "exact"
+    reads_recipe: ClassVar[bool] = True
 
     def passes(self, facts: Facts) -> Passes:
         return [Edit("fresh weights", self.renew), training_pass(facts.recipe, "retain")]

@@ -66,6 +66,10 @@ class Scrub(ClassifierMethod):
         "epochs": (2, 10),
     }
 
+    @property
+    def uses_validation(self) -> bool:
+        return self.rewind
+
     def passes(self, facts: Facts) -> Passes:
         if self.rewind and not facts.sizes.get("validation"):
             raise InputError(

@@ -51,6 +51,9 @@ class Sisa(ClassifierMethod):
         "trains its committee first; shards by the images' ids; optimizer, schedule and class weights anew in each slice"
     )
     claim: ClassVar[ClaimLevel] = "exact"
+    reads_recipe: ClassVar[bool] = True
+    rebuilds: ClassVar[bool] = True
+    like_for_like: ClassVar[bool] = False
 
     def passes(self, facts: Facts) -> Passes:
         """`facts.sizes` must hold the sizes of `own_sets` too: they tell which shards are hit, and from which slice."""

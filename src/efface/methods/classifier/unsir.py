@@ -101,6 +101,7 @@ class Unsir(ClassifierMethod):
             classes = torch.full((count,), label, device=work.device)
             optimizer = torch.optim.Adam([noise], lr=self.noise_rate)
             for _ in range(self.noise_steps):
+                work.check_time()
                 with torch.enable_grad():
                     loss = self.noise_loss(noise, work.model(mean + std * noise), classes)
                     (noise.grad,) = torch.autograd.grad(loss, [noise])
