@@ -15,6 +15,8 @@ from efface.classifiers import ClassifierSettings, load_classifier
 from efface.classifiers.classifier import Classifier
 from efface.generators import ModelSettings, load_generator
 from efface.generators.base import Generator
+from efface.jobs.benchmark import BenchResult
+from efface.jobs.benchmark import bench as bench_run
 from efface.jobs.evaluation import EvaluateResult, evaluate_models
 from efface.jobs.planning import Plan
 from efface.jobs.planning import plan as plan_run
@@ -22,6 +24,7 @@ from efface.jobs.training import TrainResult
 from efface.jobs.training import train as train_run
 from efface.jobs.unlearning import UnlearnResult
 from efface.jobs.unlearning import unlearn as unlearn_run
+from efface.oracles.benchmark import bench_config
 from efface.progress import Progress
 from efface.runs.kinds import evaluate_config, names_classifier, run_config, train_config
 
@@ -168,3 +171,21 @@ def _selectors(selection: Selection) -> tuple[str, ...]:
     if isinstance(selection, str | PathLike):
         return (fspath(selection),)
     return tuple(fspath(one) for one in selection)
+
+
+def bench(
+    task: PathOrName,
+    *,
+    out: PathOrName,
+    data: PathOrName | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> BenchResult:
+    """Compare methods for classifiers on a task, in the folder `out`; the same call continues it.
+
+    task: `digits`, `faces-age`, `casia-surf`, `cifar10`, `folder:PATH` or a YAML file; data: the folder of its images;
+    settings: those of `BenchConfig`, such as `models=32` or `methods=["fine-tune", {"name": "scrub", "epochs": 3}]`.
+    Raises `InputError`, `RunRefused` and `Stopped`. On worker processes, call it under `if __name__ == "__main__":`.
+    """
+    config = bench_config(fspath(task), settings, data=fspath(data) if data is not None else None)
+    return bench_run(config, Path(out), progress)

@@ -53,8 +53,8 @@ def test_a_short_benchmark_prints_its_table_and_names_its_files(config: Path, tm
     )
     assert done.exit_code == 0, done.output
     results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
-    lines = [line for line in done.stdout.splitlines() if line.split()[:1] in (["retrain"], ["fine-tune"])]
-    assert len(lines) == 2
+    rows = (["retrain", "published"], ["fine-tune", "published"])
+    assert len([line for line in done.stdout.splitlines() if line.split()[:2] in rows]) == 2
     for row in results["rows"]:
         assert value_of(row, "official") in done.stdout
     assert str(tmp_path / "out" / "report.html") in done.stdout
@@ -71,6 +71,12 @@ def test_an_estimate_prints_models_and_time_and_writes_nothing(config: Path, tmp
     found = json.loads(run(config, "--estimate", "--models", 8, "--json").stdout)
     assert found["total_at_most"]["unlearned"] == 24
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_estimate_with_a_folder_keeps_its_timing_there(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(config, "--estimate", "--models", 8, "--out", out).exit_code == 0
+    assert [path.name.partition("-")[0] for path in out.iterdir()] == ["timing"]
 
 
 def test_options_win_over_the_file(config: Path) -> None:
@@ -102,5 +108,7 @@ def test_what_cannot_be_is_said(config: Path) -> None:
     assert "--out is needed" in problem(config)
     assert "did you mean 'fine-tune'" in problem(config, "--estimate", "--methods", "finetune")
     assert "exclude each other" in problem(config, "--no-tuning", "--trials", 3, "--estimate")
+    assert "exclude each other" in problem(config, "--no-tuning", "--set", "tuning.models=3", "--estimate")
+    assert "(--out)" in problem(config, "--estimate", "--engine", "slurm@gpu=1")
     assert "digits" in problem("digist", "--estimate")
     assert "reuse-n-1" in problem(config, "--estimate", "--setups", "reuse")

@@ -11,13 +11,17 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 from pydantic import Field
 
-from efface.errors import InputError, RunRefused
-from efface.jobs.benchmark import BenchResult, bench, estimate
+import efface
+from efface.errors import InputError, RunRefused, Stopped
+from efface.jobs.benchmark import BenchResult, bench, estimate, idle_gpu
 from efface.methods import registry
 from efface.methods.classifier.base import ClassifierMethod
 from efface.oracles.benchmark import BenchConfig
+from efface.oracles.costing import time_steps
+from efface.oracles.engines import InLineEngine, Outcome, engine_named
 from efface.oracles.tasks import TaskSettings
 from efface.training.passes import Edit, Facts, Passes
 
@@ -100,8 +104,14 @@ def copied(finished: BenchResult, tmp_path: Path) -> Path:
 
 
 def row(result: BenchResult, label: str, settings: str = "published") -> dict[str, Any]:
-    (found,) = [one for one in result.results["rows"] if (one["label"], one["settings"]) == (label, settings)]
-    return dict(found)
+    # where the published settings were the best, one row stands for both
+    found = [
+        one
+        for one in result.results["rows"]
+        if one["label"] == label and settings in one["settings"].split(" = ")
+    ]
+    assert len(found) == 1
+    return dict(found[0])
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -116,9 +126,8 @@ def test_all_files_are_there_and_hold_the_same_numbers(finished: BenchResult) ->
     lines = list(csv.DictReader((finished.out / "results.csv").read_text(encoding="utf-8").splitlines()))
     assert [line["method"] for line in lines] == [one["label"] for one in stored["rows"]]
     fine_tune = row(finished, "fine-tune (epochs=1.0)")
-    (line,) = [
-        one for one in lines if (one["method"], one["settings"]) == ("fine-tune (epochs=1.0)", "published")
-    ]
+    wanted = ("fine-tune (epochs=1.0)", fine_tune["settings"])
+    (line,) = [one for one in lines if (one["method"], one["settings"]) == wanted]
     assert float(line["robust_high"]) == fine_tune["measures"]["robust"]["high"]
     for name in ("report.html", "results.md", "config.yaml", "cost.json", "tuning.json"):
         assert (finished.out / name).stat().st_size > 0
@@ -145,7 +154,90 @@ def test_a_method_that_fails_has_a_row_with_its_reason(finished: BenchResult) ->
     assert (published["failed"], published["runs"], published["measures"]) == (16, 16, {})
     assert "a network with wings" in published["reason"]
     assert tuned["reason"].startswith("all 2 trials failed: 2 of 2 runs failed: ")
-    assert "a network with wings" in (finished.out / "report.html").read_text(encoding="utf-8")
+    page = (finished.out / "report.html").read_text(encoding="utf-8")
+    assert "a network with wings" in page
+    for one in (published, tuned):
+        assert (finished.out / one["failure_file"]).is_file()
+        assert one["failure_file"] in page
+
+
+def test_lasting_failures_are_tried_again_on_wish_alone(copied: Path) -> None:
+    before = files(copied)
+    mended = {"tuning": None, "setups": ["reuse-n-1"], "methods": ["refusing"]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Refusing, "passes", lambda self, facts: [Edit("nothing", lambda work: None)])
+        kept = bench(config(**mended), copied)
+        assert row(kept, "refusing")["failed"] == 16
+        again = bench(config(**mended), copied, retry_failed=True)
+    assert row(again, "refusing")["failed"] == 0
+    assert row(again, "refusing")["failure_file"] is None
+    assert len(files(copied)) == len(before) + 16
+    lines = [json.loads(line) for line in (copied / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    (removed,) = [line for line in lines if line["event"] == "failures removed"]
+    assert len(removed["files"]) == 22 + 2 * 2
+
+
+def test_every_method_has_both_scores_in_every_setup(finished: BenchResult) -> None:
+    setups = finished.results["setups"]
+    found = row(finished, "fine-tune (epochs=1.0)")
+    for mode in ("official", "robust"):
+        assert setups["reuse-n-1"][mode]["fine-tune (epochs=1.0)"] == found["measures"][mode]["each"]
+        assert {setup: len(setups[setup][mode]["halving"]) for setup in setups} == {
+            "reuse-n-1": 2, "reuse-n-n": 1, "bootstrap": 2
+        }  # fmt: skip
+        assert all(one[mode]["refusing"] == [] for one in setups.values())
+
+
+def test_models_of_another_kind_have_no_place_in_orders(copied: Path) -> None:
+    asked = config(methods=["halving", {"name": "halving", "factor": 0.9}], tuning=None, setups=["reuse-n-1"])
+    both = bench(asked, copied)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Halving, "like_for_like", False, raising=False)
+        none = bench(asked, copied)
+    assert [one["methods"] for one in both.results["stability"]] == [2, 2]
+    assert {one["methods"] for one in none.results["stability"]} == {0}
+    assert "no like for like" in none.page.read_text(encoding="utf-8")
+    assert [row(one, "halving")["like_for_like"] for one in (both, none)] == [True, False]
+    assert none.results["setups"]["reuse-n-1"]["official"] == both.results["setups"]["reuse-n-1"]["official"]
+
+
+def test_an_estimate_for_a_cluster_needs_a_folder_that_its_machines_see() -> None:
+    with pytest.raises(InputError, match="needs a folder for the estimate too"):
+        estimate(config(engine="slurm:short"))
+
+
+def test_the_timing_that_is_kept_is_of_the_same_engine(tmp_path: Path) -> None:
+    for engine in (InLineEngine(), InLineEngine(), Slower()):
+        time_steps(tmp_path, config().task, [{"name": "fine-tune"}], engine)
+    assert len(list(tmp_path.glob("timing-*.json"))) == 2
+
+
+def test_a_timing_that_does_not_arrive_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Stopped, match="shared one"):
+        time_steps(tmp_path, config().task, [{"name": "fine-tune"}], Losing())
+
+
+class Slower(InLineEngine):
+    def facts(self) -> dict[str, Any]:
+        return {**super().facts(), "threads": 1}
+
+
+class Losing(InLineEngine):
+    def run(self, function, tasks):  # type: ignore[no-untyped-def, override]
+        yield from (Outcome(task, None) for task in tasks)
+
+
+def test_a_gpu_that_lies_idle_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = {
+        name: engine_named(name) for name in ("processes:2", "processes:2@cuda:0", "ray", "ray@gpu=0.5")
+    }
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    notes = {name: idle_gpu(engine) for name, engine in engines.items()}
+    assert "processes:6@cuda:0" in (notes["processes:2"] or "")
+    assert "ray@gpu=0.25" in (notes["ray"] or "")
+    assert notes["processes:2@cuda:0"] is notes["ray@gpu=0.5"] is None
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert idle_gpu(engines["processes:2"]) is None
 
 
 def test_doing_nothing_and_retraining_are_rows_of_the_table(finished: BenchResult) -> None:
@@ -184,6 +276,14 @@ def test_every_trial_is_written_down(finished: BenchResult) -> None:
     expected = chosen["trials"][chosen["chosen"]]["section"]
     assert row(finished, "fine-tune (epochs=1.0)", "tuned")["section"] == expected
     assert tuned["refusing"]["chosen"] is None
+    # one row where the published settings won, or else what is one and the same would stand there twice
+    settings = {one["settings"] for one in finished.results["rows"] if one["label"].startswith("fine-tune")}
+    assert settings == ({"published = tuned"} if chosen["chosen"] == 0 else {"published", "tuned"})
+
+
+def test_trials_start_from_originals_that_the_headline_does_not_score(finished: BenchResult) -> None:
+    places = (finished.out / "pool" / "tuning" / "unlearned").rglob("from-*")
+    assert {place.name for place in places} == {"from-2", "from-3"}
 
 
 def test_what_is_missing_is_redone_and_nothing_else(finished: BenchResult, copied: Path) -> None:
@@ -215,8 +315,11 @@ def test_more_methods_add_to_what_is_there(copied: Path) -> None:
 
 
 def test_another_limit_or_another_task_is_refused_in_the_same_folder(copied: Path) -> None:
+    before = (copied / "config.yaml").read_text(encoding="utf-8"), files(copied)
     with pytest.raises(RunRefused, match=r"time limit 50.0, not 0.5"):
-        bench(config(time_limit=0.5), copied)
+        bench(config(time_limit=0.5, models=9), copied)
+    # said before anything is written over or trained
+    assert ((copied / "config.yaml").read_text(encoding="utf-8"), files(copied)) == before
     with pytest.raises(RunRefused, match="another task"):
         bench(config(task=TaskSettings.read({**TASK, "limit": 61})), copied)
 
@@ -239,3 +342,12 @@ def test_an_estimate_trains_nothing(tmp_path: Path) -> None:
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
     assert found["published"]["unlearned"] == 2 * 22 + 8
     assert found["total_at_most"]["worker_hours"] > 0
+
+
+def test_python_runs_the_same_benchmark(tmp_path: Path) -> None:
+    settings = {**VALUES, "methods": ["halving"], "tuning": None, "setups": ["reuse-n-1"]}
+    task = settings.pop("task")
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump({"task": task}), encoding="utf-8")
+    result = efface.bench(tmp_path / "task.yaml", out=tmp_path / "out", **settings)
+    assert [row["label"] for row in result.results["rows"]].count("halving") == 1
+    assert result.page.exists()

@@ -5,18 +5,23 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from pydantic import Field
 
 from efface.errors import InputError
+from efface.methods.classifier.base import ClassifierMethod
 from efface.methods.registry import classifier_methods
 from efface.oracles.benchmark import (
     REFERENCE_METHOD,
     bench_config,
     entries,
+    entry,
     shared_runs,
     unlearned_runs,
 )
+from efface.training.passes import Facts, Passes
 
 CONFIGS = Path(__file__).parents[2] / "benchmarks" / "configs"
 
@@ -70,6 +75,40 @@ def test_values_win_over_the_file_and_overrides_over_both() -> None:
     assert (config.models, config.originals, config.task.limit) == (16, 5, 100)
     assert config.tuning is not None
     assert (config.tuning.trials, config.tuning.models) == (9, 4)
+
+
+def test_a_file_that_names_a_task_has_its_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("task: faces-age\nmodels: 8\n", encoding="utf-8")
+    assert bench_config(str(file)) == bench_config("faces-age", {"models": 8})
+    assert bench_config(str(file)).time_limit == 0.2
+    file.write_text("task: faces-age\ntime_limit: null\n", encoding="utf-8")
+    assert bench_config(str(file)).time_limit is None
+
+
+def test_no_tuning_and_a_setting_of_it_exclude_each_other() -> None:
+    with pytest.raises(InputError, match="exclude each other"):
+        bench_config("digits", {"tuning": None}, ["tuning.models=3"])
+    # a task that is not tuned by itself can be
+    tuned = bench_config("casia-surf", {}, ["tuning.models=3"]).tuning
+    assert tuned is not None
+    assert tuned.models == 3
+
+
+def test_a_method_with_a_setting_that_must_be_given_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Needing(ClassifierMethod):
+        strength: float = Field(gt=0)
+        rounds: int = 3
+        name: ClassVar[str] = "needing"
+        summary: ClassVar[str] = "for a test"
+        source: ClassVar[str] = "none"
+
+        def passes(self, facts: Facts) -> Passes:
+            return []
+
+    monkeypatch.setattr("efface.methods.registry.classifier_methods", lambda: {"needing": Needing})
+    assert entry({"name": "needing", "strength": 2}).label == "needing (strength=2.0)"
+    assert entry({"name": "needing", "strength": 2, "rounds": 4}).label == "needing (strength=2.0, rounds=4)"
 
 
 def test_the_headline_setup_is_always_among_the_setups_and_first() -> None:

@@ -85,6 +85,16 @@ def test_levels_are_those_of_retrained_models_alone() -> None:
     assert found["official"].ceiling.value > found["official"].floor.value == 0
 
 
+def test_models_that_differ_by_rounding_alone_are_alike() -> None:
+    one = sides(1, 0, 0)
+    noise = np.random.default_rng(1).uniform(-1e-5, 1e-5, (8, EXAMPLES))
+    same = {name: values + noise for name, values in one.confidence.items()}
+    assert Sides(same, one.correct, 1.0).alike
+    assert not sides(8, 0, 0).alike
+    # what differs on the retain set alone differs
+    assert not Sides({**same, "retain": sides(8, 0, 0).confidence["retain"]}, one.correct, 1.0).alike
+
+
 def test_rows_without_numbers_come_last() -> None:
     def row(label: str, value: float | None) -> Row:
         found = {} if value is None else {"official": Estimate(value, None, None, (value,))}

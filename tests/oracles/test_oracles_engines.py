@@ -286,6 +286,9 @@ def test_the_end_of_a_worker_is_said_in_words(code: int, words: str) -> None:
     assert ending(code) == words
 
 
+GPUS = (("ray", "0.25"), ("ray:10.0.0.1:6379", ".5"), ("slurm", "1"), ("slurm:long", "2"))
+
+
 def test_engines_are_made_by_name(tmp_path: Path) -> None:
     assert isinstance(engine_named("in-line"), InLineEngine)
     processes = engine_named("processes:4")
@@ -298,6 +301,11 @@ def test_engines_are_made_by_name(tmp_path: Path) -> None:
     assert isinstance(default, ProcessEngine)
     assert default.workers == len(os.sched_getaffinity(0))
     assert ProcessEngine(threads=10_000).workers == 1
+    with_gpus = [engine_named(f"{text}@gpu={n}", tmp_path) for text, n in GPUS]
+    assert [engine.gpus_per_task for engine in with_gpus] == [0.25, 0.5, 1, 2]  # type: ignore[attr-defined]
+    assert [vars(engine).get("address") for engine in with_gpus[:2]] == [None, "10.0.0.1:6379"]
+    assert [vars(engine).get("partition") for engine in with_gpus[2:]] == [None, "long"]
+    assert all(engine.uses_gpu and engine.on_cluster for engine in with_gpus)
     made = [engine_named(text, tmp_path) for text in ("ray", "ray:10.0.0.1:6379", "slurm", "slurm:gpu")]
     assert [engine.name for engine in made] == ["ray", "ray", "slurm", "slurm"]
     assert [vars(engine).get("address") for engine in made] == [None, "10.0.0.1:6379", None, None]
@@ -312,6 +320,10 @@ def test_engines_are_made_by_name(tmp_path: Path) -> None:
         ("processes:0", "workers is 0: give 1 or more"),
         ("processes:2@gpu", "'gpu' are no devices; write processes:6@cuda:0,cuda:1"),
         ("slurm:", "nothing stands after the colon; write slurm or slurm:PARTITION"),
+        ("ray@gpu=some", "'some' is no number of GPUs; write ray@gpu=1"),
+        ("ray:@gpu=0.25", "nothing stands after the colon; write ray or ray:auto"),
+        ("slurm:long@gpu=0.5", "Slurm gives whole GPUs; write slurm@gpu=1"),
+        ("processes:4@gpu=1", "processes name their devices, as processes:6@cuda:0"),
         ("in-line:2", "in-line takes no argument; write in-line"),
     ],
 )

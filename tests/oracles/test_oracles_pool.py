@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,11 +16,12 @@ from efface.errors import InputError, RunRefused
 from efface.forgetting.confidence import logit_scaled_confidence
 from efface.images.labelled import LabelledImages
 from efface.methods.classifier.base import unlearn_classifier
+from efface.methods.classifier.fine_tune import FineTuneClassifier
 from efface.methods.registry import read_classifier_method
 from efface.oracles.engines import Outcome
 from efface.oracles.engines.in_line import InLineEngine
 from efface.oracles.pool import Pool
-from efface.oracles.runs import Job, Run
+from efface.oracles.runs import WARM_UP_STEPS, Job, Run, _provider_of, warm_up
 from efface.oracles.tasks import TaskSettings, new_classifier, open_task
 from efface.training.classification import run_passes
 from efface.training.passes import Facts, training_pass
@@ -139,6 +142,118 @@ def test_a_limit_of_time_is_kept_and_said(pool: Pool) -> None:
     assert pool.outputs(long).cut
     assert pool.outputs(long).seconds < 5
     assert not pool.outputs(Run.unlearned(METHOD, 0, 0)).cut
+
+
+def test_torch_is_warm_before_the_first_timed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[float] = []
+
+    def noting(model, passes, sets, facts, **others):  # type: ignore[no-untyped-def]
+        sizes = {name: len(images) for name, images in sets.items()}
+        steps.append(sum(one.steps(sizes) for one in passes))
+        return run_passes(model, passes, sets, facts, **others)
+
+    warm_up.cache_clear()
+    monkeypatch.setattr("efface.training.classification.run_passes", noting)
+    state = torch.random.get_rng_state()
+    warmed = Pool(tmp_path, TASK)
+    warmed.fill([Run("original", 0), Run("original", 1)], InLineEngine())
+    # 3 thrown-away steps once, then two trainings of two epochs
+    assert steps == [WARM_UP_STEPS, steps[1], steps[1]]
+    assert steps[1] > WARM_UP_STEPS
+    assert {warmed.spent(Run("original", seed)).steps for seed in (0, 1)} == {steps[1]}
+    assert sorted(path.name for path in (tmp_path / "score" / "original").iterdir()) == [
+        "0.npz", "0.safetensors", "1.npz", "1.safetensors"
+    ]  # fmt: skip
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_warm_up_changes_no_run(pool: Pool, tmp_path: Path) -> None:
+    warm_up.cache_clear()
+    again = Pool(tmp_path, TASK)
+    again.fill([Run("retrained", 0)], InLineEngine())
+    one, other = (some.outputs(Run("retrained", 0)).confidence for some in (again, pool))
+    np.testing.assert_array_equal(one["test"], other["test"])
+
+
+class Losing(InLineEngine):
+    """Its workers write where nobody reads."""
+
+    def run(self, function, tasks: Sequence[Job]) -> Iterator[Outcome[Job]]:  # type: ignore[no-untyped-def, override]
+        yield from (Outcome(task, None) for task in tasks)
+
+
+def test_a_run_that_ended_well_but_left_no_file_is_a_failure_that_says_so(tmp_path: Path) -> None:
+    (failure,) = Pool(tmp_path, TASK).fill([Run("retrained", 0)], Losing())
+    assert failure.run == Run("retrained", 0)
+    assert not failure.lasting
+    assert str(tmp_path / "score/retrained/0.npz") in failure.error
+    assert "shared" in failure.error
+
+
+def test_workers_are_told_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Job] = []
+
+    class Noting(Losing):
+        def run(self, function, tasks: Sequence[Job]) -> Iterator[Outcome[Job]]:  # type: ignore[no-untyped-def, override]
+            told.extend(tasks)
+            yield from super().run(function, tasks)
+
+    monkeypatch.chdir(tmp_path)
+    rules = {"path": "images", "forget": "list:mine.txt"}
+    Path("mine.txt").write_text("0\n1\n2\n", encoding="utf-8")
+    started = Pool(Path("pool"), TASK.model_copy(update={"forget": rules["forget"]}))
+    started.fill([Run("retrained", 0)], Noting())
+    assert told[0].folder == str(tmp_path / "pool")
+    assert json.loads(told[0].task)["forget"] == f"list:{tmp_path / 'mine.txt'}"
+    folders = TASK.model_copy(update={"data": "folder", **rules}).with_whole_path()
+    assert folders.path == str(tmp_path / "images")
+
+
+def test_an_original_that_was_made_again_is_read_again(tmp_path: Path) -> None:
+    first, second = Run.unlearned(METHOD, 0, 0), Run.unlearned(METHOD, 0, 1)
+    refilled = Pool(tmp_path, TASK)
+    refilled.fill([first, Run("original", 1)], InLineEngine())
+    expected = refilled.outputs(first).confidence["test"]
+    # another original in its place
+    weights = tmp_path / "score" / "original" / "0.safetensors"
+    weights.write_bytes(weights.with_stem("1").read_bytes())
+    (tmp_path / f"{first.name}.npz").unlink()
+    refilled.fill([first, second], InLineEngine())
+    assert not np.allclose(refilled.outputs(first).confidence["test"], expected)
+
+
+def test_few_outputs_are_kept_in_memory_and_none_to_know_seconds(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [Run("retrained", 0), Run("retrained", 1), Run.unlearned(METHOD, 0, 0)]
+    monkeypatch.setattr("efface.oracles.pool.KEPT", 2)
+    fresh = Pool(pool.folder, TASK)
+    assert fresh.seconds(runs) == np.mean([pool.outputs(run).seconds for run in runs])
+    assert list(fresh._read) == []
+    fresh.stack([*runs[:2], runs[0], runs[2]], "confidence", "forget")
+    # the one that was not asked for of late is gone
+    assert list(fresh._read) == [runs[0], runs[2]]
+
+
+def test_another_version_of_an_outside_method_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Outside(FineTuneClassifier):
+        name: ClassVar[str] = "outside"
+
+    def distributed(version: str) -> Run:
+        dist = SimpleNamespace(name="other-package", version=version)
+        point = SimpleNamespace(dist=dist, load=lambda: Outside)
+        monkeypatch.setattr("efface.oracles.runs.entry_points", lambda group: [point])
+        _provider_of.cache_clear()
+        return Run.unlearned({"name": "outside"}, 0, 0)
+
+    monkeypatch.setattr("efface.oracles.runs.classifier_methods", lambda: {"outside": Outside})
+    first, second, again = (distributed(version) for version in ("1.0", "1.1", "1.0"))
+    _provider_of.cache_clear()
+    assert first.version == "other-package 1.0"
+    assert first == again
+    assert first.name != second.name
+    assert first.key == second.key
+    assert Run.unlearned(METHOD, 0, 0).version == ""
 
 
 def test_a_folder_of_another_task_is_refused(pool: Pool) -> None:

@@ -10,7 +10,15 @@ import pytest
 from pydantic import Field
 
 from efface.methods.classifier.base import ClassifierMethod
-from efface.oracles.benchmark import Entry, TuningSettings, entry
+from efface.oracles.benchmark import (
+    Entry,
+    TuningSettings,
+    bench_config,
+    entry,
+    shared_runs,
+    tuning_reference_runs,
+    tuning_starts,
+)
 from efface.oracles.tuning import Tried, best, forgetting, objective, trials
 from efface.training.passes import Facts, Passes
 
@@ -73,10 +81,19 @@ def test_draws_follow_from_seed_method_and_trial_alone() -> None:
 
 
 def test_each_trial_starts_from_originals_of_its_own_and_forgets_the_other_set() -> None:
-    runs = trials(entry({"name": "fine-tune"}), BUDGET)[1].runs(3)
+    runs = trials(entry({"name": "fine-tune"}), BUDGET)[1].runs([3, 4, 5])
     assert [(run.start, run.seed, run.purpose) for run in runs] == [
-        (start, 0, "tuning") for start in range(3)
+        (start, 0, "tuning") for start in (3, 4, 5)
     ]
+
+
+def test_trials_start_from_originals_that_are_not_scored() -> None:
+    config = bench_config("digits", {"originals": 3})
+    assert list(tuning_starts(config)) == [3, 4, 5, 6]
+    kinds = [(run.kind, run.purpose) for run in tuning_reference_runs(config)]
+    assert (kinds.count(("original", "score")), kinds.count(("retrained", "tuning"))) == (4, 16)
+    # the pool of reuse-n-n has them, so that they cost nothing
+    assert set(tuning_reference_runs(config)[:4]) <= set(shared_runs(config, ["reuse-n-n"]))
 
 
 def test_the_number_by_hand() -> None:

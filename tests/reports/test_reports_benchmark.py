@@ -12,7 +12,14 @@ import pytest
 
 from efface.oracles.table import MEASURES
 from efface.reports.benchmark_page import write_benchmark_page
-from efface.reports.benchmark_tables import remarks, shown, value_of, write_csv, write_markdown
+from efface.reports.benchmark_tables import (
+    figures,
+    remarks,
+    shown,
+    value_of,
+    write_csv,
+    write_markdown,
+)
 
 HOSTILE = 'a|b $x$ <script>alert("1")</script>\u202e'
 COST = {"originals": 40, "retrained": 64, "unlearned": 500, "worker_hours": 0.25}
@@ -40,8 +47,11 @@ def a_row(label: str, settings: str, official: float | None, **others: Any) -> d
         "cut": 0,
         "failed": 0,
         "reason": None,
+        "failure_file": None,
         "needs": ["forget", "retain"],
         "deterministic": False,
+        "alike": False,
+        "like_for_like": True,
     }
     return plain | others
 
@@ -59,7 +69,14 @@ def results(**others: Any) -> dict[str, Any]:
     }
     order = {"methods": 9, "tau": -0.4321, "low": -0.7, "high": 0.1}
     none = {"methods": 2, "tau": None, "low": None, "high": None}
-    setups = {name: {"experiments": 2, "official": {}} for name in ("reuse-n-1", "reuse-n-n", "bootstrap")}
+    setups = {
+        name: {
+            "experiments": 2,
+            "official": {"fine-tune": [0.05 + place, 0.07 + place], "broken": []},
+            "robust": {"fine-tune": [0.5 + place], "broken": []},
+        }
+        for place, name in enumerate(("reuse-n-1", "reuse-n-n", "bootstrap"))
+    }
     machine = {
         "python": "3.11.1", "platform": "Linux x86_64", "processor": "Abacus 9", "cores": 2, "memory_gib": 7.5,
         "gpus": [], "threads": 1, "packages": {"torch": "2.9", "absent": None}, "commit": "abc123", "changed": True,
@@ -81,7 +98,14 @@ def results(**others: Any) -> dict[str, Any]:
             a_row("fine-tune", "tuned", 0.0765, cut=12),
             a_row(HOSTILE, "published", 0.0543, deterministic=True),
             a_row("original", "reference", 0.0123, runs=0, deterministic=True),
-            a_row("broken", "published", None, failed=64, reason="no\nwings"),
+            a_row(
+                "broken",
+                "published",
+                None,
+                failed=64,
+                reason="no\nwings",
+                failure_file="pool/broken/0.failed.json",
+            ),
         ],
         "setups": setups,
         "stability": [
@@ -120,7 +144,7 @@ def test_the_page_holds_the_numbers_of_its_rows_in_their_order(page: str) -> Non
     table = text[text.index("The table") :]
     places = [table.index(number) for number in ("0.173", "0.0876", "0.0765", "0.0543", "0.0123")]
     assert places == sorted(places)
-    assert "0.0876 0.04 to 0.18" in table
+    assert "0.0876 0.0438 to 0.1752" in table
     # the value of each experiment
     assert "0.0438, 0.175" in table
     assert "46 %" in text  # 0.0876 of the ceiling
@@ -128,13 +152,15 @@ def test_the_page_holds_the_numbers_of_its_rows_in_their_order(page: str) -> Non
 
 def test_the_page_says_what_scores_are_read_between(page: str) -> None:
     text = words(page)
-    assert "F, official: ceiling 0.1873 (0.150 to 0.225), floor 0, doing nothing 0.01230. Power 80 %" in text
+    assert (
+        "F, official: ceiling 0.1873 (0.1500 to 0.2246), floor 0, doing nothing 0.01230. Power 80 %" in text
+    )
 
 
 def test_the_page_tells_of_cut_and_failed_runs_and_of_odd_methods(page: str) -> None:
     text = words(page)
     assert "cut at the limit in 12 of 64 runs" in text
-    assert "failed in 64 of 64 runs: no wings" in text
+    assert "failed in 64 of 64 runs: no wings; kept in pool/broken/0.failed.json, tried again" in text
     assert "deterministic: its runs from one original are all alike" in text
     assert "Unlearning was stopped at 20 % of a retraining (12.0 s)." in text
 
@@ -189,13 +215,57 @@ def test_the_markdown_table_has_as_many_cells_in_each_line(tmp_path: Path) -> No
     table = [line for line in text.split("\n") if line.startswith("|")]
     cells = {len(re.split(r"(?<!\\)\|", line)) for line in table[:8]}
     assert len(cells) == 1
-    assert "ceiling 0.1873 (0.150 to 0.225), floor 0." in text
+    assert "ceiling 0.1873 (0.1500 to 0.2246), floor 0." in text
+    # what is only referred to, and what has no number, takes no place
+    assert [line.split("|")[1].strip() for line in table[2:8]] == ["", "1", "2", "3", "", ""]
+    assert "| fine-tune | 0.0600 / 0.500 | 1.06 / 1.50 | 2.06 / 2.50 |" in text
+    assert "| broken | none / none | none / none | none / none |" in text
+    assert "compares a pool with itself" in text
     assert "| reuse-n-1 | reuse-n-n | 9 | -0.43 | -0.70 to 0.10 |" in text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ((0.997, 0.9968, 0.9972), ("0.9970", "0.9968 to 0.9972")),
+        ((0.997, 0.95, 1.04), ("0.997", "0.950 to 1.040")),
+        ((0.0, 0.0, 0.0), ("0", "0 to 0")),
+        ((0.5, 0.5, 0.5), ("0.500", "0.500 to 0.500")),
+        ((0.5, 0.4999999, 0.5000001), ("0.500000", "0.500000 to 0.500000")),
+        ((12.34, 10.0, 14.68), ("12.3", "10.0 to 14.7")),
+        ((-0.0012, -0.013, 0.0106), ("−0.00120", "−0.01300 to 0.01060")),
+    ],
+)
+def test_bounds_agree_with_their_value_and_differ_where_they_differ(
+    numbers: tuple[float, float, float], expected: tuple[str, str]
+) -> None:
+    value, low, high = numbers
+    assert figures({"value": value, "low": low, "high": high}) == expected
+
+
+def test_the_page_shows_every_setup_and_what_bootstrap_is_worth(page: str) -> None:
+    text = words(page)
+    assert "reuse-n-1, official reuse-n-1, robust reuse-n-n, official" in text
+    assert "fine-tune 0.0600 0.500 1.06 1.50 2.06 2.50" in text
+    assert "about 0.15 in place of 0.19" in text
+    assert "what chance did to the retrained models" in text
+    assert "accuracy on the same test images" in text
+
+
+def test_remarks_tell_what_is_odd_about_a_row() -> None:
+    def remark(**facts: Any) -> str:
+        return remarks(a_row("fine-tune", "published", 0.1, **facts))
+
+    assert remark(alike=True) == "measured: its runs from one original are all alike"
+    assert remark(alike=True, deterministic=True) == "deterministic: its runs from one original are all alike"
+    assert remark(like_for_like=False).endswith("single networks: no like for like")
+    both = remarks(a_row("fine-tune", "published = tuned", 0.1))
+    assert both == "the published settings were the best of all trials"
 
 
 def test_a_value_in_few_signs() -> None:
     row = a_row("fine-tune", "published", 0.0876)
-    assert shown(row, "official") == "0.0876 (0.04 to 0.18)"
+    assert shown(row, "official") == "0.0876 (0.0438 to 0.1752)"
     assert value_of(row, "official") == "0.0876"
     assert shown(a_row("broken", "published", None), "official") == "none"
     # a share of time means nothing for models that nobody unlearned

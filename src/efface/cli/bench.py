@@ -19,7 +19,7 @@ def bench(
         str, typer.Argument(help="digits, faces-age, casia-surf, cifar10, folder:PATH, or a YAML file.")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="The folder of results; needed but with --estimate.")
+        Path | None, typer.Option(help="The folder of results; needed but with --estimate on this machine.")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="The folder of the task's images; digits need none.")
@@ -44,13 +44,17 @@ def bench(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="in-line, processes:WORKERS, processes:6@cuda:0 (six on a GPU), ray:ADDRESS or slurm:PARTITION."
+            help="in-line, processes:WORKERS, processes:6@cuda:0 (six on a GPU), ray:ADDRESS or slurm:PARTITION; "
+            "ray:ADDRESS@gpu=0.25 and slurm:PARTITION@gpu=1 with GPUs."
         ),
     ] = None,
     seed: o.Seed = None,
     set_: o.Set = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Print what it would cost; nothing is trained.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try runs again that are kept as failed for good.")
     ] = False,
     json_: o.Json = False,
 ) -> None:
@@ -83,7 +87,7 @@ def bench(
         values["tuning"] = None
     config = bench_config(task, values, overrides, data)
     if estimate:
-        cost = price(config)
+        cost = price(config, out)
         if json_:
             o.show(cost)
         else:
@@ -91,7 +95,7 @@ def bench(
         return
     if out is None:
         raise InputError("--out is needed: the folder in which results are written and runs are kept")
-    result = run(config, out, Progress.on_terminal())
+    result = run(config, out, Progress.on_terminal(), retry_failed=retry_failed)
     if json_:
         o.show(result.results)
         return

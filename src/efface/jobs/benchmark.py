@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from efface.errors import RunRefused, Stopped
+from efface.errors import InputError, RunRefused, Stopped
 from efface.files import write_json, write_text
 from efface.jobs.benchmark_results import Measured
 from efface.oracles.benchmark import (
@@ -27,6 +27,7 @@ from efface.oracles.benchmark import (
     entries,
     shared_runs,
     tuning_reference_runs,
+    tuning_starts,
     unlearned_runs,
 )
 from efface.oracles.budget import cost_before, costs_of, published_runs, timing_of, tuning_runs
@@ -38,6 +39,8 @@ from efface.progress import Progress
 from efface.reports.benchmark_page import write_benchmark_page
 from efface.reports.benchmark_tables import write_csv, write_markdown
 from efface.reports.wording import duration
+
+LIMIT_FILE = "limit.json"
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,13 @@ class BenchResult:
 def estimate(config: BenchConfig, out: Path | None = None) -> dict[str, Any]:
     """What the benchmark costs, as under `before` in `cost.json`; steps are timed, nothing is trained.
 
-    out: where the timing is kept; None keeps nothing. Raises `InputError`.
+    out: where the timing is kept; None keeps nothing, and is refused for a cluster. Raises `InputError`.
     """
+    if out is None and engine_named(config.engine).on_cluster:
+        raise InputError(
+            f"the engine {config.engine} needs a folder for the estimate too (--out): workers on other machines time the "
+            "steps, and must see where they write"
+        )
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
             return estimate(config, Path(folder))
@@ -66,20 +74,31 @@ def estimate(config: BenchConfig, out: Path | None = None) -> dict[str, Any]:
     return cost_before(config, chosen, timing_of(config, chosen, out, engine))
 
 
-def bench(config: BenchConfig, out: Path, progress: Progress | None = None) -> BenchResult:
+def bench(
+    config: BenchConfig, out: Path, progress: Progress | None = None, *, retry_failed: bool = False
+) -> BenchResult:
     """Carry out a benchmark in the folder `out`; the same call continues it.
 
-    Raises `InputError`, `RunRefused` where `out` holds another task or another limit of time, and `Stopped`.
+    retry_failed: remove what is kept of lasting failures first, so that those runs are tried again. Raises
+    `InputError`, `RunRefused` where `out` holds another task or another limit of time, and `Stopped`.
     """
     began, out = time.monotonic(), Path(out)
     chosen, engine = _checked(config), engine_named(config.engine, out / "jobs")
+    # before anything is written over, or trained that could not be used
+    _kept_limit(out, config)
     pool = Pool(out / "pool", config.task)
     spoken = (progress or Progress()).logging_to(out / "log.jsonl")
+    if retry_failed:
+        dropped = pool.drop_failures()
+        spoken.say(f"{len(dropped)} lasting failures are removed, to be tried again")
+        spoken.log("failures removed", files=[path.relative_to(pool.folder).as_posix() for path in dropped])
     write_text(out / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
     before = cost_before(config, chosen, timing_of(config, chosen, out, engine))
     spent = _spent(out)
     write_json(out / "cost.json", {"before": before, "after": None, "wall_seconds": spent})
     spoken.say(in_words(before))
+    if note := idle_gpu(engine):
+        spoken.say(note)
     work = _Work(config, chosen, pool, engine, spoken)
     try:
         tuned = work.fill()
@@ -107,6 +126,19 @@ def in_words(before: Mapping[str, Any]) -> str:
     )
 
 
+def idle_gpu(engine: Engine) -> str | None:
+    """A note where this machine has a GPU and the engine gives none to its tasks."""
+    import torch
+
+    if engine.uses_gpu or not torch.cuda.is_available():
+        return None
+    how = f"{engine.name}@gpu=0.25" if engine.name == "ray" else f"{engine.name}@gpu=1"
+    return (
+        f"note: this machine has a GPU, and the engine {engine.name} uses none; "
+        f"{how if engine.on_cluster else 'processes:6@cuda:0'} would"
+    )
+
+
 class _Work:
     """A benchmark under way: its pool, why runs failed, and the limit in seconds once retraining was timed."""
 
@@ -122,7 +154,7 @@ class _Work:
         """All runs, part after part; the trials of each method that has any."""
         config = self.config
         shared = shared_runs(config, config.all_setups)
-        references = tuning_reference_runs(config.tuning) if config.tuning else []
+        references = tuning_reference_runs(config)
         self._fill([*shared, *references], "originals and retrained models")
         missing = [run for run in (*shared, *references) if not self.pool.has(run)]
         if missing:
@@ -144,7 +176,7 @@ class _Work:
             "tuned": self._tuned_runs(tuned),
         }
         there = {name: [run for run in runs if self.pool.has(run)] for name, runs in parts.items()}
-        costs = costs_of(there, lambda run: self.pool.outputs(run).seconds)
+        costs = costs_of(there, lambda run: self.pool.spent(run).seconds)
         return {name: cost.as_dict() for name, cost in costs.items()}
 
     def _fill(self, runs: Iterable[Run], name: str) -> None:
@@ -159,20 +191,14 @@ class _Work:
 
     def _limit(self) -> float | None:
         """Seconds that unlearning may take; the first start decides, or the same run could be cut or not."""
-        note = self.pool.folder.parent / "limit.json"
-        share = self.config.time_limit
-        if note.exists():
-            kept = json.loads(note.read_text(encoding="utf-8"))
-            if kept["share"] != share:
-                raise RunRefused(
-                    f"{note.parent} holds runs with the time limit {kept['share']}, not {share}; choose another folder, "
-                    "or the old limit"
-                )
-            seconds: float | None = kept["seconds"]
+        folder, share = self.pool.folder.parent, self.config.time_limit
+        seconds: float | None
+        if kept := _kept_limit(folder, self.config):
+            seconds = kept["seconds"]
             return seconds
         retrained = [run for run in shared_runs(self.config, [HEADLINE]) if run.kind == "retrained"]
         seconds = None if share is None else share * self.pool.seconds(retrained)
-        write_json(note, {"share": share, "seconds": seconds})
+        write_json(folder / LIMIT_FILE, {"share": share, "seconds": seconds})
         return seconds
 
     def _tune(self) -> dict[str, list[Tried]]:
@@ -181,7 +207,9 @@ class _Work:
         tried = {one.label: trials(one, tuning) for one in self.chosen if one.method.space}
         self._fill(tuning_runs(self.config, self.chosen), "tuning")
         return {
-            label: [judge(trial, self.pool, tuning, self.errors) for trial in made]
+            label: [
+                judge(trial, self.pool, tuning, tuning_starts(self.config), self.errors) for trial in made
+            ]
             for label, made in tried.items()
         }
 
@@ -199,6 +227,20 @@ def _checked(config: BenchConfig) -> list[Entry]:
     if config.tuning:
         open_task(config.task, "tuning")
     return chosen
+
+
+def _kept_limit(out: Path, config: BenchConfig) -> dict[str, Any] | None:
+    """The limit of time with which `out` was begun, None where there is none yet; another one is refused."""
+    note = out / LIMIT_FILE
+    if not note.exists():
+        return None
+    kept: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+    if kept["share"] != config.time_limit:
+        raise RunRefused(
+            f"{out} holds runs with the time limit {kept['share']}, not {config.time_limit}; choose another folder, or the "
+            "old limit"
+        )
+    return kept
 
 
 def _write(out: Path, results: dict[str, Any], tuned: dict[str, list[Tried]]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from efface.oracles.benchmark import HEADLINE, BenchConfig, Entry
+from efface.forgetting.comparison import MODES, Mode
+from efface.oracles.benchmark import HEADLINE, BenchConfig, Entry, tuning_starts
 from efface.oracles.pool import Pool
 from efface.oracles.runs import Run
 from efface.oracles.stability import agreement, stability
@@ -17,6 +18,9 @@ from efface.oracles.tuning import Tried, best
 from efface.runs.environment import environment
 
 SCHEMA = 1
+PUBLISHED = "published"
+SAME = "published = tuned"
+"""Settings of the one row of a method whose published settings were the best of all trials."""
 Scores = dict[str, dict[str, list[float]]]
 
 
@@ -51,10 +55,13 @@ class Measured:
             "levels": {mode: _level(found.as_dict()) for mode, found in table.levels.items()},
             "rows": [row.as_dict() for row in rows],
             "setups": {
-                setup: {"experiments": config.experiments(setup), "official": scores[setup]}
+                setup: {
+                    "experiments": config.experiments(setup),
+                    **{mode: scores[mode][setup] for mode in MODES},
+                }
                 for setup in config.all_setups
             },
-            "stability": self._stability(scores, rows),
+            "stability": self._stability(scores["official"], rows),
             "cost": cost,
             "machine": _machine(),
             "config": _without_paths(config),
@@ -70,41 +77,64 @@ class Measured:
         nothing = self.config.experiments_of(HEADLINE, self.chosen[0].section)
         rows = [table.retraining(), table.doing_nothing(nothing)]
         for one in self.chosen:
-            rows.append(self._row(table, one, "published", one.section))
-            if one.label in self.tuned:
-                winner = best(self.tuned[one.label])
+            winner = best(self.tuned.get(one.label, []))
+            is_same = winner is not None and winner.trial.section == one.section
+            rows.append(self._row(table, one, SAME if is_same else PUBLISHED, one.section))
+            if one.label in self.tuned and not is_same:
                 rows.append(self._row(table, one, "tuned", winner.trial.section if winner else None))
         return by_score(rows)
 
     def _row(self, table: Table, one: Entry, settings: str, section: dict[str, Any] | None) -> Row:
         names = ("forget", "retain", "validation", "labels", "original")
         needs = tuple(name for name in names if getattr(one.method, f"needs_{name}"))
-        row = Row(one.label, settings, section or {}, needs=needs, deterministic=one.method.deterministic)
+        row = Row(
+            one.label,
+            settings,
+            section or {},
+            needs=needs,
+            deterministic=one.method.deterministic,
+            like_for_like=is_like_for_like(one),
+        )
         if section is not None:
             return table.row(row, self.config.experiments_of(HEADLINE, section), self.errors)
         tried = self.tuned[one.label]
         reason = f"all {len(tried)} trials failed: {tried[0].error}"
-        return Row(**{**vars(row), "reason": reason})
+        first = tried[0].trial.runs(tuning_starts(self.config))
+        return replace(row, reason=reason, failure_file=table.failure_file(first))
 
-    def _scores(self) -> Scores:
-        """Official F by setup, method as published, and experiment."""
-        return {
-            setup: {
-                one.label: scores_of(self.pool, self.config.experiments_of(setup, one.section))
-                for one in self.chosen
-            }
-            for setup in self.config.all_setups
-        }
+    def _scores(self) -> dict[Mode, Scores]:
+        """Both F by setup, method as published, and experiment."""
+        config = self.config
+        found: dict[Mode, Scores] = {mode: {setup: {} for setup in config.all_setups} for mode in MODES}
+        for setup in config.all_setups:
+            for one in self.chosen:
+                scores = scores_of(self.pool, config.experiments_of(setup, one.section), config.seed)
+                for mode in MODES:
+                    found[mode][setup][one.label] = scores[mode]
+        return found
 
     def _stability(self, scores: Scores, rows: Sequence[Row]) -> list[dict[str, Any]]:
         how: dict[str, Any] = {"confidence": self.config.confidence, "seed": self.config.seed}
-        published = [row for row in rows if row.settings == "published" and row.measures]
+        # what is no comparison of like with like has no place in an order
+        alike = {one.label for one in self.chosen if is_like_for_like(one)}
+        scores = {
+            setup: {label: values for label, values in table.items() if label in alike}
+            for setup, table in scores.items()
+        }
+        published = [
+            row for row in rows if row.settings in (PUBLISHED, SAME) and row.measures and row.label in alike
+        ]
         sides = [
             {row.label: row.measures[mode].value for row in published} for mode in ("official", "robust")
         ]
         names = (f"{HEADLINE}, official F", f"{HEADLINE}, robust F")
         found = [*stability(scores, **how), agreement(names, sides[0], sides[1], **how)]
         return [one.as_dict() for one in found]
+
+
+def is_like_for_like(one: Entry) -> bool:
+    """Whether the models of a method are of the retrained models' kind; a committee against single networks is not."""
+    return bool(getattr(one.method, "like_for_like", True))
 
 
 def _level(found: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from efface.errors import Faults, InputError
 from efface.methods.classifier.base import ClassifierMethod
 from efface.methods.registry import classifier_method, classifier_methods, read_classifier_method
 from efface.oracles.engines import engine_named
-from efface.oracles.runs import Purpose, Run
+from efface.oracles.runs import Run
 from efface.oracles.setups import Experiment, Setup, experiments
 from efface.oracles.tasks import TaskSettings, task_named
 from efface.settings import Settings, read_yaml, with_overrides
@@ -127,9 +127,13 @@ def bench_config(
         if "task" not in settings:
             raise InputError(f"{name}: it names no task; add for example `task: digits`")
     else:
-        settings = {**BUILT_IN.get(name, {}), "task": name}
+        settings = {"task": name}
+    if isinstance(settings["task"], str):
+        settings = {**BUILT_IN.get(settings["task"], {}), **settings}
     settings = {**settings, **(values or {})}
     overrides = list(overrides)
+    if (values or {}).get("tuning", {}) is None and any(one.startswith("tuning.") for one in overrides):
+        raise InputError("no tuning, and a setting of tuning, exclude each other; leave one of them out")
     # so that a single setting of it can be changed
     if isinstance(settings["task"], str):
         settings["task"] = task_named(settings["task"], data).as_dict()
@@ -176,9 +180,14 @@ def entries(config: BenchConfig) -> list[Entry]:
 def entry(section: Mapping[str, Any]) -> Entry:
     """A method from its section. Settings that differ from the published ones show in its label."""
     method = read_classifier_method(section)
-    published = type(method)().as_dict()
+    # the fields' own defaults: a method of another package may have settings that must be given
+    published = type(method).model_construct().model_dump(mode="json", warnings=False)
     values = method.as_dict()
-    changed = [f"{name}={values[name]}" for name in values if values[name] != published[name]]
+    changed = [
+        f"{name}={value}"
+        for name, value in values.items()
+        if name not in published or value != published[name]
+    ]
     label = method.name + (f" ({', '.join(changed)})" if changed else "")
     return Entry(label, method, {"name": method.name, **values})
 
@@ -200,9 +209,17 @@ def unlearned_runs(config: BenchConfig, setups: Iterable[Setup], section: Mappin
     return list(dict.fromkeys(found))
 
 
-def tuning_reference_runs(tuning: TuningSettings, purpose: Purpose = "tuning") -> list[Run]:
+def tuning_starts(config: BenchConfig) -> range:
+    """The originals from which trials start: those after the scored ones of `reuse-n-1`; `reuse-n-n` has them anyway."""
+    assert config.tuning is not None
+    return range(config.originals, config.originals + config.tuning.models)
+
+
+def tuning_reference_runs(config: BenchConfig) -> list[Run]:
     """The originals from which trials start, and the models retrained without the forget set for tuning."""
+    if config.tuning is None:
+        return []
     return [
-        *(Run("original", start) for start in range(tuning.models)),
-        *(Run("retrained", place, purpose=purpose) for place in range(tuning.references)),
+        *(Run("original", start) for start in tuning_starts(config)),
+        *(Run("retrained", place, purpose="tuning") for place in range(config.tuning.references)),
     ]

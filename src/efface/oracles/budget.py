@@ -12,6 +12,7 @@ from efface.oracles.benchmark import (
     Entry,
     shared_runs,
     tuning_reference_runs,
+    tuning_starts,
     unlearned_runs,
 )
 from efface.oracles.costing import Timing, time_steps
@@ -82,7 +83,8 @@ def tuning_runs(config: BenchConfig, chosen: Sequence[Entry]) -> list[Run]:
     if not tuning:
         return []
     made = (trial for one in chosen for trial in trials(one, tuning))
-    return [*tuning_reference_runs(tuning), *(run for trial in made for run in trial.runs(tuning.models))]
+    starts = tuning_starts(config)
+    return [*tuning_reference_runs(config), *(run for trial in made for run in trial.runs(starts))]
 
 
 def costs_of(parts: Mapping[str, Sequence[Run]], seconds: Callable[[Run], float]) -> dict[str, Cost]:

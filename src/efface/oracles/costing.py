@@ -83,17 +83,27 @@ def time_steps(
 ) -> Timing:
     """Time a few steps with the workers of `engine`, all at once, and count those of all methods; kept in `folder`.
 
-    Raises `Stopped` where the worker fails.
+    Raises `Stopped` where the worker fails, or where its file does not arrive here.
     """
     texts = tuple(canonical_json(dict(section)) for section in sections)
-    file = folder / f"timing-{sha256_of_json([task.as_dict(), *texts])[:10]}.json"
+    # workers write their parts from wherever they stand
+    folder = Path(folder).absolute()
+    digest = sha256_of_json([task.as_dict(), engine.facts(), *texts])
+    file = folder / f"timing-{digest[:10]}.json"
     if not file.exists():
         # workers slow each other down, so they are timed together
         parts = [file.with_suffix(f".{place}") for place in range(getattr(engine, "workers", 1))]
-        jobs = [TimingJob(str(part), canonical_json(task.as_dict()), texts) for part in parts]
+        task_text = canonical_json(task.with_whole_path().as_dict())
+        jobs = [TimingJob(str(part), task_text, texts) for part in parts]
         for outcome in engine.run(carry_out_timing, jobs):
             if outcome.error:
                 raise Stopped(f"the steps of this task cannot be timed: {outcome.error}")
+        for part in parts:
+            if not part.exists():
+                raise Stopped(
+                    f"a worker timed the steps of this task, but its file {part} is not there: does it write to the same "
+                    "folder as this process reads (on a cluster: a shared one)?"
+                )
         each = [json.loads(part.read_text(encoding="utf-8")) for part in parts]
         means = {name: fmean(one[name] for one in each) for name in ("step_seconds", "run_seconds")}
         write_json(file, each[0] | means)

@@ -115,7 +115,9 @@ def estimate(
                 f"share is {share}: the share of the images that each model is trained on lies between 0 and 1"
             )
     train = open_task(task).train
-    jobs = [Job(str(folder), task, number, share, seed, _digest(train)) for number in range(models)]
+    # workers may stand in another folder
+    place, whole = str(Path(folder).absolute()), task.with_whole_path()
+    jobs = [Job(place, whole, number, share, seed, _digest(train)) for number in range(models)]
     waiting = [job for job in jobs if _read(job) is None]
     failed = []
     for outcome in engine.run(carry_out, waiting):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,22 @@ import numpy.typing as npt
 from efface.errors import InputError, RunRefused
 from efface.files import canonical_json, write_json
 from efface.oracles.engines import Engine
-from efface.oracles.runs import Job, Outputs, Run, carry_out, read_outputs
+from efface.oracles.runs import (
+    Job,
+    Outputs,
+    Run,
+    Spent,
+    carry_out,
+    forget_images,
+    read_outputs,
+    read_spent,
+)
 from efface.oracles.tasks import TaskSettings, open_task
 from efface.progress import Progress
 
 TASK_FILE = "task.json"
+KEPT = 512
+"""Outputs that a pool keeps in memory: the retrained models and some methods' runs."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +46,11 @@ class Pool:
     """The runs of `task` in a folder. A folder of another task, or of other images, is refused."""
 
     def __init__(self, folder: Path, task: TaskSettings) -> None:
-        self.folder, self.task = folder, task
-        note = folder / TASK_FILE
+        # runs are carried out by processes that may stand in another folder; `resolve` would name places that other
+        # machines do not know
+        self.folder, self.task = Path(folder).absolute(), task
+        forget_images()
+        note = self.folder / TASK_FILE
         wanted = {"task": task.as_dict(), "contents": open_task(task).digest()}
         if not note.exists():
             write_json(note, wanted)
@@ -44,7 +59,8 @@ class Pool:
                 f"{folder} holds a pool of another task, or of other images ({note} differs); choose another folder, or "
                 "put task and images back"
             )
-        self._read: dict[Run, Outputs] = {}
+        self._read: OrderedDict[Run, Outputs] = OrderedDict()
+        self._spent: dict[Run, Spent] = {}
 
     def has(self, run: Run) -> bool:
         """Whether the run is there."""
@@ -52,10 +68,22 @@ class Pool:
 
     def failure(self, run: Run) -> Failure | None:
         """Why the run cannot be had, if it was tried and would fail again."""
-        path = self._place(run).with_suffix(".failed.json")
+        path = self._failed(run)
         if not path.exists():
             return None
         return Failure(run, json.loads(path.read_text(encoding="utf-8"))["error"], lasting=True)
+
+    def failure_file(self, run: Run) -> str | None:
+        """Where a lasting failure is kept, from the pool's folder; None where there is none."""
+        path = self._failed(run)
+        return path.relative_to(self.folder).as_posix() if path.exists() else None
+
+    def drop_failures(self) -> list[Path]:
+        """Remove all lasting failures, so that their runs are tried again; returns the files that are gone."""
+        found = sorted(self.folder.rglob("*.failed.json"))
+        for path in found:
+            path.unlink()
+        return found
 
     def missing(self, runs: Iterable[Run]) -> list[Run]:
         """Those that are neither there nor known to fail, each once, originals first."""
@@ -87,27 +115,41 @@ class Pool:
             wanted = self.missing(part)
             if not wanted:
                 continue
-            jobs = [
-                Job(str(self.folder), canonical_json(self.task.as_dict()), run, limit, keep_weights)
-                for run in wanted
-            ]
+            task_text = canonical_json(self.task.with_whole_path().as_dict())
+            jobs = [Job(str(self.folder), task_text, run, limit, keep_weights) for run in wanted]
+            told, ended = set[Run](), set[Run]()
             with progress.task(name, len(jobs), 0) as task:
                 for outcome in engine.run(carry_out, jobs):
                     if outcome.error:
+                        told.add(outcome.task.run)
                         failures.append(Failure(outcome.task.run, outcome.error, lasting=False))
                         progress.log("failed", run=outcome.task.run.name, error=outcome.error)
                     task.advance(1)
+                    ended.add(outcome.task.run)
+            # asked last: a shared folder may show a file late
+            for run in wanted:
+                self._read.pop(run, None)
+                self._spent.pop(run, None)
+                if run in ended - told and not self.has(run) and self.failure(run) is None:
+                    failures.append(Failure(run, self._nowhere(run), lasting=False))
+                    progress.log("failed", run=run.name, error=failures[-1].error)
         failures += [failure for run in runs if (failure := self.failure(run))]
         return failures
 
     def outputs(self, run: Run) -> Outputs:
         """What is kept of a run; raises `InputError` if it is not there."""
         if run not in self._read:
-            path = self._place(run).with_suffix(".npz")
-            if not path.exists():
-                raise InputError(f"the pool in {self.folder} does not hold the run {run.name}; fill it first")
-            self._read[run] = read_outputs(path)
+            self._read[run] = read_outputs(self._file(run))
+            if len(self._read) > KEPT:
+                self._read.popitem(last=False)
+        self._read.move_to_end(run)
         return self._read[run]
+
+    def spent(self, run: Run) -> Spent:
+        """What a run took, without reading its arrays; raises `InputError` if it is not there."""
+        if run not in self._spent:
+            self._spent[run] = read_spent(self._file(run))
+        return self._spent[run]
 
     def stack(
         self, runs: Sequence[Run], what: Literal["confidence", "correct", "logits"], name: str
@@ -117,8 +159,23 @@ class Pool:
 
     def seconds(self, runs: Iterable[Run]) -> float:
         """Mean seconds of a run; nan for none."""
-        times = [self.outputs(run).seconds for run in runs]
+        times = [self.spent(run).seconds for run in runs]
         return float(np.mean(times)) if times else float("nan")
 
     def _place(self, run: Run) -> Path:
         return self.folder / run.name
+
+    def _failed(self, run: Run) -> Path:
+        return self._place(run).with_suffix(".failed.json")
+
+    def _file(self, run: Run) -> Path:
+        path = self._place(run).with_suffix(".npz")
+        if not path.exists():
+            raise InputError(f"the pool in {self.folder} does not hold the run {run.name}; fill it first")
+        return path
+
+    def _nowhere(self, run: Run) -> str:
+        return (
+            f"the run ended without an error, but {self._place(run).with_suffix('.npz')} is not there: does the worker "
+            "write to the same folder as this process reads (on a cluster: a shared one)?"
+        )

@@ -6,8 +6,11 @@ A run is a function of its task, its kind, its seed and its method alone; what i
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +19,7 @@ import numpy.typing as npt
 
 from efface.errors import EffaceError
 from efface.files import canonical_json, replacing, sha256_of_json, write_json
+from efface.methods.registry import ENTRY_POINTS, classifier_methods
 from efface.randomness import key
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ Kind = Literal["original", "retrained", "unlearned"]
 Purpose = Literal["score", "tuning"]
 SETS = ("forget", "retain", "test")
 WITH_LOGITS = ("forget", "test")
+WARM_UP_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class Run:
     """Which run it is.
 
     method: of an unlearned model, the method's section (name and settings) as canonical JSON; start: the seed of the
-    original that it started from. purpose: whether it forgets the scored forget set, or the one for tuning.
+    original that it started from. purpose: whether it forgets the scored forget set, or the one for tuning. version:
+    the distribution that provides the method and its version, empty for methods of efface.
     """
 
     kind: Kind
@@ -43,11 +49,12 @@ class Run:
     method: str = ""
     start: int = -1
     purpose: Purpose = "score"
+    version: str = ""
 
     @classmethod
     def unlearned(cls, method: dict[str, Any], start: int, seed: int, purpose: Purpose = "score") -> Run:
         """The run of a method's section from the original of seed `start`."""
-        return cls("unlearned", seed, canonical_json(method), start, purpose)
+        return cls("unlearned", seed, canonical_json(method), start, purpose, provider(str(method["name"])))
 
     @property
     def section(self) -> dict[str, Any]:
@@ -61,7 +68,9 @@ class Run:
         place = f"{self.purpose}/{self.kind}"
         if self.kind == "unlearned":
             section = self.section
-            place += f"/{section['name']}-{sha256_of_json(section)[:10]}/from-{self.start}"
+            # another version of the package that provides a method is another method
+            digest = sha256_of_json([section, self.version] if self.version else section)
+            place += f"/{section['name']}-{digest[:10]}/from-{self.start}"
         return f"{place}/{self.seed}"
 
     @property
@@ -83,6 +92,15 @@ class Job:
     run: Run
     limit: float | None = None
     keep_weights: bool = False
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a run took: seconds of training or unlearning alone; optimizer steps; cut: whether the limit stopped it."""
+
+    seconds: float
+    steps: int
+    cut: bool
 
 
 @dataclass(frozen=True)
@@ -109,6 +127,7 @@ def carry_out(job: Job) -> None:
     """Carry out a run and write its file, and its weights beside it; a failure that would happen again is kept too."""
     place = Path(job.folder) / job.run.name
     data = _data(job.task, job.run.purpose)
+    warm_up(job.task)
     try:
         model, report = _model(job)
         arrays: dict[str, Any] = {"seconds": report.seconds, "steps": report.steps, "cut": report.cut}
@@ -127,14 +146,55 @@ def carry_out(job: Job) -> None:
 def read_outputs(path: Path) -> Outputs:
     """What `carry_out` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
+        spent = _spent(arrays)
         return Outputs(
             {name: arrays[f"confidence_{name}"] for name in SETS},
             {name: arrays[f"correct_{name}"] for name in SETS},
             {name: arrays[f"logits_{name}"] for name in WITH_LOGITS},
-            float(arrays["seconds"]),
-            int(arrays["steps"]),
-            bool(arrays["cut"]),
+            spent.seconds,
+            spent.steps,
+            spent.cut,
         )
+
+
+def read_spent(path: Path) -> Spent:
+    """The same without its arrays."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return _spent(arrays)
+
+
+@cache
+def warm_up(task: str) -> None:
+    """Train a throw-away model of a task (as JSON) for a few steps, once in a process.
+
+    torch sets up much of itself at its first forward and backward pass and its first optimizer: about a second, which
+    would else be counted as the first run's. Nothing is kept, and no draw of a run depends on it.
+    """
+    from efface.oracles.tasks import new_classifier
+    from efface.training.classification import run_passes
+    from efface.training.passes import Facts, training_pass
+
+    settings, data = _task(task), _data(task, "score")
+    model = new_classifier(settings, data, 0)
+    _to_own_device(model)
+    sizes = {"retain": len(data.retain)}
+    train = training_pass(settings.recipe, "retain")
+    an_epoch = replace(train, epochs=1).steps(sizes)
+    facts = Facts(sizes, len(data.classes), model.blocks, settings.recipe, 0)
+    # what is wrong with the task will be said of the runs themselves
+    with suppress(EffaceError):
+        run_passes(model, [replace(train, epochs=WARM_UP_STEPS / an_epoch)], {"retain": data.retain}, facts)
+
+
+def forget_images() -> None:
+    """Drop what this process keeps of the images of tasks: files may have changed since."""
+    _data.cache_clear()
+
+
+def provider(name: str) -> str:
+    """Distribution and version from which a method comes by entry point; empty for methods of efface and unknown ones."""
+    method = classifier_methods().get(name)
+    return "" if method is None else _provider_of(method)
 
 
 def _model(job: Job) -> tuple[Classifier, PassesReport]:
@@ -164,7 +224,7 @@ def _model(job: Job) -> tuple[Classifier, PassesReport]:
         return unlearn_classifier(model, RetrainClassifier(), sets, facts)
     # the forget set of tuning is another one, but the originals are the same: both trained on all images
     start = Path(job.folder) / Run("original", run.start).name
-    model.network.load_state_dict(_read_weights(start.with_suffix(".safetensors")))
+    model.network.load_state_dict(_weights_at(start.with_suffix(".safetensors")))
     return unlearn_classifier(model, read_classifier_method(run.section), sets, facts, limit=job.limit)
 
 
@@ -184,6 +244,16 @@ def _to_own_device(model: Classifier) -> None:
     from efface.oracles.engines.processes import worker_device
 
     model.to(worker_device())
+
+
+@cache
+def _provider_of(method: type) -> str:
+    if method.__module__.partition(".")[0] == "efface":
+        return ""
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.dist is not None and point.load() is method:
+            return f"{point.dist.name} {point.dist.version}"
+    return ""
 
 
 @lru_cache(maxsize=4)
@@ -209,8 +279,18 @@ def _write_weights(model: Classifier, path: Path) -> None:
         temporary.write_bytes(save(weights))
 
 
+def _spent(arrays: Mapping[str, Any]) -> Spent:
+    return Spent(float(arrays["seconds"]), int(arrays["steps"]), bool(arrays["cut"]))
+
+
+def _weights_at(path: Path) -> dict[str, Any]:
+    facts = path.stat()
+    return _read_weights(path, facts.st_mtime_ns, facts.st_size)
+
+
 @lru_cache(maxsize=8)
-def _read_weights(path: Path) -> dict[str, Any]:
+def _read_weights(path: Path, changed: int, size: int) -> dict[str, Any]:
+    """The weights of a file as it was at a time and size: an original may be made again at the same place."""
     from safetensors.torch import load_file
 
     return load_file(path)

@@ -26,6 +26,8 @@ from efface.oracles.runs import SETS, Run
 from efface.oracles.setups import Experiment
 from efface.randomness import numpy_draws
 
+ALIKE = 1e-3
+"""Logit-scaled confidences that differ by no more are taken as equal: single precision on another device gives less."""
 FEW_SHADOWS = 64
 """Below so many shadow models one spread serves all examples (Carlini et al. 2022, arXiv:2112.03570)."""
 
@@ -79,7 +81,9 @@ class Row:
     settings: `published`, `tuned`, or `reference` (`original`: doing nothing; `retrained`: the other half of the
     retrained models). measures: by the names of `MEASURES`, empty where no experiment is whole. share_of_ceiling:
     (official F - floor) / (ceiling - floor), None where those overlap. cut: runs stopped at the limit of time;
-    failed: runs that cannot be had, and `reason` why. needs: what it reads.
+    failed: runs that cannot be had, `reason` why, and `failure_file` where that is kept. needs: what it reads.
+    deterministic: by its trait; alike: measured, its runs from one original differ by no more than rounding.
+    like_for_like: whether its models are of the retrained models' kind.
     """
 
     label: str
@@ -92,27 +96,17 @@ class Row:
     cut: int = 0
     failed: int = 0
     reason: str | None = None
+    failure_file: str | None = None
     needs: tuple[str, ...] = ()
     deterministic: bool = False
+    alike: bool = False
+    like_for_like: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values."""
         plain = {one.name: getattr(self, one.name) for one in fields(self)}
         plain["measures"] = {name: estimate.as_dict() for name, estimate in self.measures.items()}
         return {**plain, "needs": list(self.needs)}
-
-    def flat(self) -> dict[str, Any]:
-        """One line of a CSV file."""
-        line: dict[str, Any] = {"method": self.label, "settings": self.settings}
-        for name in MEASURES:
-            found = self.measures.get(name)
-            line |= {
-                name: found.value if found else None,
-                f"{name}_low": found.low if found else None,
-                f"{name}_high": found.high if found else None,
-            }
-        rest = ("share_of_ceiling", "experiments", "runs", "cut", "failed", "deterministic", "reason")
-        return {**line, **{name: getattr(self, name) for name in rest}, "needs": " ".join(self.needs)}
 
 
 @dataclass(frozen=True)
@@ -131,6 +125,11 @@ class Sides:
             {name: pool.stack(runs, "correct", name) for name in SETS},
             pool.seconds(runs),
         )
+
+    @property
+    def alike(self) -> bool:
+        """Whether all models give the same confidences, up to rounding."""
+        return all(float(np.ptp(values, axis=0).max()) <= ALIKE for values in self.confidence.values())
 
     def half(self, second: bool) -> Sides:
         """The first half of the models, or the second."""
@@ -196,14 +195,19 @@ def u_lira_auc(unlearned: Floats, retrained: Floats, seed: int) -> float:
     return float(np.mean(areas))
 
 
-def scores_of(pool: Pool, chosen: Sequence[Experiment]) -> list[float]:
-    """Official F of each experiment, all of whose runs are there; none of those with gaps."""
-    found = []
+def scores_of(pool: Pool, chosen: Sequence[Experiment], seed: int) -> dict[Mode, list[float]]:
+    """Both F of each experiment, all of whose runs are there; none of those with gaps."""
+    found: dict[Mode, list[float]] = {mode: [] for mode in MODES}
     for one in chosen:
         if all(pool.has(run) for run in one.runs):
             u, r = (pool.stack(side, "confidence", "forget") for side in (one.unlearned, one.retrained))
             halves = r[: len(u)], r[len(u) : 2 * len(u)]
-            found.append(float(np.mean([official_score(u, half).score for half in halves])))
+            scores = {
+                "official": [official_score(u, half).score for half in halves],
+                "robust": [robust_score(u, half, seed=seed, deals=0).score for half in halves],
+            }
+            for mode in MODES:
+                found[mode].append(float(np.mean(scores[mode])))
     return found
 
 
@@ -222,12 +226,22 @@ class Table:
         runs = list(dict.fromkeys(run for one in chosen for run in one.unlearned))
         gone = [run for run in runs if not self.pool.has(run)]
         whole = [one for one in chosen if not set(one.unlearned) & set(gone)]
-        found = [
-            measures_of(Sides.read(self.pool, one.unlearned), self.retrained, self.seed) for one in whole
-        ]
-        cut = sum(self.pool.outputs(run).cut for run in runs if run not in gone)
-        reason = (errors.get(gone[0]) or "the run is not there") if gone else None
-        return self._made(row, found, runs=len(runs), cut=cut, failed=len(gone), reason=reason)
+        sides = [Sides.read(self.pool, one.unlearned) for one in whole]
+        found = [measures_of(one, self.retrained, self.seed) for one in sides]
+        facts = {
+            "runs": len(runs),
+            "cut": sum(self.pool.spent(run).cut for run in runs if run not in gone),
+            "failed": len(gone),
+            "reason": (errors.get(gone[0]) or "the run is not there") if gone else None,
+            "failure_file": self.failure_file(gone[:1]),
+            "alike": bool(sides) and all(one.alike for one in sides),
+        }
+        return self._made(row, found, **facts)
+
+    def failure_file(self, runs: Sequence[Run]) -> str | None:
+        """Where the first lasting failure of these runs is kept, from the folder of the benchmark."""
+        kept = [file for run in runs if (file := self.pool.failure_file(run))]
+        return f"{self.pool.folder.name}/{kept[0]}" if kept else None
 
     def doing_nothing(self, chosen: Sequence[Experiment]) -> Row:
         """The original of each experiment, as often as there are unlearned models."""

@@ -1,20 +1,22 @@
 """Settings for a task that is not the one for which a method was published: a stated budget, the same for each method.
 
 Trial 0 has the published settings; the others are drawn from the method's own `space`, uniformly on a logarithmic scale.
-Every trial unlearns another forget set than the scored one, with as many models, and gets one number:
+Every trial unlearns another forget set than the scored one, with as many models, from originals that the headline setup
+does not score, and gets one number:
 
     (1 - mean H) x min(1, retain ratio) x min(1, test ratio),
 
 where H of an example is the energy coefficient of unlearned and retrained confidences, (2 E|U - R| - E|U - U'| -
 E|R - R'|) / (2 E|U - R|): 0 for one law, 1 for two points (Szekely and Rizzo 2013). It needs no thresholds, so a few
 models suffice, and it still falls where a threshold already tells all models apart. Ratios are accuracies, unlearned /
-retrained; above 1 they earn nothing. The highest number wins, the earlier trial among equals.
+retrained, on retain images and on the same test images as in the table; above 1 they earn nothing. The highest number
+wins, the earlier trial among equals.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +39,9 @@ class Trial:
     number: int
     section: dict[str, Any]
 
-    def runs(self, models: int) -> list[Run]:
-        """Its unlearned models, each from another original."""
-        return [Run.unlearned(self.section, start, 0, "tuning") for start in range(models)]
+    def runs(self, starts: Sequence[int]) -> list[Run]:
+        """Its unlearned models, one from each of these originals."""
+        return [Run.unlearned(self.section, start, 0, "tuning") for start in starts]
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,11 @@ def forgetting(unlearned: ArrayLike, retrained: ArrayLike) -> float:
     return float(1 - share.mean())
 
 
-def judge(trial: Trial, pool: Pool, tuning: TuningSettings, errors: Mapping[Run, str]) -> Tried:
+def judge(
+    trial: Trial, pool: Pool, tuning: TuningSettings, starts: Sequence[int], errors: Mapping[Run, str]
+) -> Tried:
     """The number that a trial gets from the runs of the pool."""
-    runs = trial.runs(tuning.models)
+    runs = trial.runs(starts)
     failed = [errors.get(run, "it is not there") for run in runs if not pool.has(run)]
     if failed:
         return Tried(trial, None, error=f"{len(failed)} of {len(runs)} runs failed: {failed[0]}")

@@ -11,10 +11,20 @@ import yaml
 from efface.files import write_text
 from efface.images.items import printable
 from efface.oracles.table import MEASURES
-from efface.reports.benchmark_tables import SHOWN, ends_of, remarks, shown, value_of
+from efface.reports.benchmark_tables import (
+    BOOTSTRAP,
+    SHOWN,
+    ends_of,
+    figures,
+    in_every_setup,
+    placed,
+    remarks,
+    shown,
+    value_of,
+)
 from efface.reports.charts import FAINT, MARKS, Chart, drawing, with_alt
 from efface.reports.page import render
-from efface.reports.wording import counted, duration, figure, interval
+from efface.reports.wording import counted, duration, figure
 
 Results = Mapping[str, Any]
 LABEL = 26
@@ -50,7 +60,7 @@ def page_content(results: Results) -> dict[str, Any]:
                 "cells": [(value_of(row, name), ends_of(row, name)) for name in SHOWN],
                 "remarks": remarks(row),
             }
-            for place, row in enumerate(results["rows"], 1)
+            for place, row in placed(results["rows"])
         ],
         "levels": [_level(mode, found, results) for mode, found in results["levels"].items()],
         "charts": [_rank_chart(results, mode) for mode in ("official", "robust")],
@@ -58,6 +68,8 @@ def page_content(results: Results) -> dict[str, Any]:
         "each": [_each(row) for row in results["rows"]],
         "experiments": results["setups"][results["headline"]]["experiments"],
         "matrix": _matrix(results),
+        "setups": in_every_setup(results),
+        "bootstrap": BOOTSTRAP if "bootstrap" in results["setups"] else None,
         "tau_chart": _tau_chart(results["stability"]),
         "agreements": [_agreement(one) for one in results["stability"]],
         "costs": _costs(results["cost"]),
@@ -75,11 +87,11 @@ def page_content(results: Results) -> dict[str, Any]:
 
 def _level(mode: str, found: Mapping[str, Any], results: Results) -> dict[str, Any]:
     nothing = _value(results, "original", mode)
-    ends = found["levels"]
+    ceiling, ends = figures(found["levels"]["ceiling"], 4)
     return {
         "mode": mode,
-        "ceiling": figure(found["ceiling"]),
-        "ceiling_ends": interval(ends["ceiling"]["low"], ends["ceiling"]["high"]),
+        "ceiling": ceiling,
+        "ceiling_ends": ends,
         "floor": figure(found["floor"]),
         "nothing": "none" if nothing is None else figure(nothing),
         "power": f"{100 * found['power']:.0f} %",
@@ -96,8 +108,8 @@ def _each(row: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "name": name.replace("_", " "),
                 "about": about,
-                "value": figure(found["value"]),
-                "interval": interval(found["low"], found["high"]) or "none",
+                "value": figures(found, 4)[0],
+                "interval": figures(found, 4)[1] or "none",
                 "each": ", ".join(figure(value, 3) for value in found["each"]),
             }
             for name, about in MEASURES.items()

@@ -7,6 +7,10 @@
 | `processes:6@cuda:0`, `processes:8@cuda:0,cuda:1` | the same, sharing these devices | nothing |
 | `ray`, `ray:ADDRESS` | a Ray of its own, or a running cluster (`ray:auto` finds it) | `efface[cluster]` |
 | `slurm`, `slurm:PARTITION` | jobs on a Slurm cluster | `efface[cluster]` |
+| `ray@gpu=0.25`, `ray:ADDRESS@gpu=0.25` | the same as `ray`, four tasks sharing one GPU | `efface[cluster]` |
+| `slurm@gpu=1`, `slurm:PARTITION@gpu=1` | the same as `slurm`, a whole GPU for each job | `efface[cluster]` |
+
+Without `@gpu=`, tasks on Ray and Slurm use no GPU, also where there are some.
 
 Importing this package imports neither torch, Ray nor submitit.
 """
@@ -35,15 +39,18 @@ def engine_named(text: str, folder: Path = JOBS) -> Engine:
 
     `folder` is where the jobs of `slurm` keep scripts and logs.
     """
-    name, colon, argument = text.strip().partition(":")
+    text, gpus = _gpus_apart(text.strip())
+    name, colon, argument = text.partition(":")
     if name not in {engine.name for engine in ENGINES}:
         raise InputError(unknown_name("engine", name, [engine.name for engine in ENGINES]))
     if colon and not argument:
         raise InputError(f"engine '{text}': nothing stands after the colon; write {name} or {_example(name)}")
     if name == RayEngine.name:
-        return RayEngine(argument or None)
+        return RayEngine(argument or None, gpus_per_task=gpus)
     if name == SlurmEngine.name:
-        return SlurmEngine(folder, argument or None)
+        if gpus != int(gpus):
+            raise InputError(f"engine '{text}@gpu={gpus:g}': Slurm gives whole GPUs; write {name}@gpu=1")
+        return SlurmEngine(folder, argument or None, gpus_per_task=int(gpus))
     if name == ProcessEngine.name:
         workers, at, devices = argument.partition("@")
         if workers and not (workers.isascii() and workers.isdecimal()):
@@ -55,6 +62,21 @@ def engine_named(text: str, folder: Path = JOBS) -> Engine:
     if argument:
         raise InputError(f"engine '{text}': {name} takes no argument; write {name}")
     return InLineEngine()
+
+
+def _gpus_apart(text: str) -> tuple[str, float]:
+    """`ray:auto@gpu=0.25` as `ray:auto` and 0.25; 0 GPUs where nothing is said of them."""
+    where, at, count = text.rpartition("@gpu=")
+    if not at:
+        return text, 0.0
+    name = where.partition(":")[0]
+    if name not in (RayEngine.name, SlurmEngine.name):
+        raise InputError(
+            f"engine '{text}': @gpu= is for ray and slurm; processes name their devices, as processes:6@cuda:0"
+        )
+    if not re.fullmatch(r"\d+(\.\d+)?|\.\d+", count):
+        raise InputError(f"engine '{text}': '{count}' is no number of GPUs; write {name}@gpu=1")
+    return where, float(count)
 
 
 def _example(name: str) -> str:

@@ -14,7 +14,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from efface.errors import InputError
 
@@ -47,6 +47,17 @@ class Engine(ABC):
     """Runs a function over tasks, somewhere. An exception in one task never stops the others."""
 
     name: ClassVar[str]
+    on_cluster: ClassVar[bool] = False
+    """Whether tasks may run on other machines, which must then see the folders that tasks name."""
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether its tasks are given a GPU."""
+        return False
+
+    def facts(self) -> dict[str, Any]:
+        """What the speed of its tasks depends on, JSON-ready."""
+        return {"name": self.name}
 
     @abstractmethod
     def run(self, function: Callable[[T], None], tasks: Sequence[T]) -> Iterator[Outcome[T]]:

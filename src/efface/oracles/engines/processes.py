@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from efface.errors import Faults
 from efface.oracles.engines.base import (
@@ -47,6 +47,18 @@ class ProcessEngine(Engine):
         self.workers = workers or max(1, usable_cores() // threads)
         self.threads = threads
         self.devices = tuple(devices) or ("cpu",)
+
+    @property
+    def uses_gpu(self) -> bool:
+        return any(device != "cpu" for device in self.devices)
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            **super().facts(),
+            "workers": self.workers,
+            "threads": self.threads,
+            "devices": list(self.devices),
+        }
 
     def run(self, function: Callable[[T], None], tasks: Sequence[T]) -> Iterator[Outcome[T]]:
         """As the contract says; raises `Stopped` where workers end before they can take a task."""

@@ -47,6 +47,7 @@ class RayEngine(Engine):
     """
 
     name: ClassVar[str] = "ray"
+    on_cluster: ClassVar[bool] = True
 
     def __init__(
         self, address: str | None = None, cpus_per_task: int = 1, gpus_per_task: float = 0.0
@@ -61,6 +62,14 @@ class RayEngine(Engine):
         self.address = address
         self.cpus_per_task = cpus_per_task
         self.gpus_per_task = gpus_per_task
+
+    @property
+    def uses_gpu(self) -> bool:
+        return self.gpus_per_task > 0
+
+    def facts(self) -> dict[str, Any]:
+        names = ("address", "cpus_per_task", "gpus_per_task")
+        return {**super().facts(), **{name: getattr(self, name) for name in names}}
 
     def run(self, function: Callable[[T], None], tasks: Sequence[T]) -> Iterator[Outcome[T]]:
         """As the contract says; raises `InputError` if Ray is missing or cannot be reached."""

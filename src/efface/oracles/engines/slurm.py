@@ -60,6 +60,7 @@ class SlurmEngine(Engine):
     """
 
     name: ClassVar[str] = "slurm"
+    on_cluster: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class SlurmEngine(Engine):
                 faults.add(f"gpus_per_task is {gpus_per_task}: give 0 or more")
             if executor not in POLL:
                 faults.add(f"executor is '{executor}': give {' or '.join(POLL)}")
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()
         self.partition = partition
         self.time_minutes = time_minutes
         self.cpus_per_task = cpus_per_task
@@ -92,6 +93,14 @@ class SlurmEngine(Engine):
         self.tasks_per_job = tasks_per_job
         self.parallel = parallel
         self.executor = executor
+
+    @property
+    def uses_gpu(self) -> bool:
+        return self.gpus_per_task > 0
+
+    def facts(self) -> dict[str, Any]:
+        names = ("partition", "cpus_per_task", "gpus_per_task", "executor")
+        return {**super().facts(), **{name: getattr(self, name) for name in names}}
 
     def run(self, function: Callable[[T], None], tasks: Sequence[T]) -> Iterator[Outcome[T]]:
         """As the contract says; raises `InputError` if submitit or Slurm is missing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -130,6 +131,13 @@ class TaskSettings(Settings):
     def colours(self) -> Literal[1, 3]:
         """Channels of its images."""
         return self.channels or (1 if self.data == "digits" else 3)
+
+    def with_whole_path(self) -> Self:
+        """The same with its files from the root, for processes that stand in another folder."""
+        changed = {} if self.path is None else {"path": str(Path(self.path).absolute())}
+        if file := parse_rule(self.forget).file:
+            changed["forget"] = self.forget.removesuffix(file) + str(Path(file).absolute())
+        return self.model_copy(update=changed)
 
     def digest(self) -> str:
         """sha256 over all settings; the files that they lead to are not in it (`TaskData.digest` is of those)."""
