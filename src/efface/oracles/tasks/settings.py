@@ -164,7 +164,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
     # few images and many epochs: single images are remembered, and a training takes half a second
     "digits": {
         "forget": "random:0.08",
-        "limit": 800,
+        "limit": 700,
         "network": {"network": "small-conv", "width": 12},
         "recipe": {"epochs": 15, "learning_rate": 5e-3, "weight_decay": 0.0, "class_weights": False},
     },
