@@ -33,7 +33,7 @@ FEW = 8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=128)
+    parser.add_argument("--runs", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=2)
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--network", choices=["small-conv", "resnet18"], default="small-conv")
