@@ -7,6 +7,7 @@ record. Nothing here imports torch.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -76,6 +77,17 @@ def valid_keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str
             return []
         current = inner[0]
     return list(current.model_fields)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds, such as a model's `config.json`; raises `InputError` if it holds none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds no settings")
+    return values
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from efface.errors import Faults, InputError
@@ -128,6 +129,16 @@ def quiet() -> Iterator[None]:
             library.set_verbosity(level)
             if bar:
                 library.enable_progress_bar()
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors by name in a `.safetensors` file or a pickled state dict; raises `InputError` if unreadable."""
+    if path.suffix != ".safetensors":
+        return state_dict(read_pickle(path))
+    try:
+        return load_file(path)
+    except UNREADABLE as error:
+        raise InputError(f"{path} is not a readable file of weights: {why_unreadable(error)}") from None
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

@@ -18,7 +18,7 @@ from efface.classifiers.architecture import (
     SavedNormalisation,
 )
 from efface.classifiers.classifier import Classifier, Normalisation, Origin
-from efface.classifiers.layouts import CONFIG, WRAPPED, layout_at, read_json
+from efface.classifiers.layouts import CONFIG, WRAPPED, layout_at
 from efface.classifiers.networks import build, settings_of
 from efface.classifiers.reading import (
     WEIGHTS,
@@ -26,11 +26,12 @@ from efface.classifiers.reading import (
     assembled,
     fill,
     needed,
-    read_tensors,
     write_tensors,
 )
 from efface.errors import InputError
 from efface.files import sha256_of_file, write_json
+from efface.settings import read_json
+from efface.weights import read_tensors
 
 STEMS: dict[int, Literal["imagenet", "cifar"]] = {7: "imagenet", 3: "cifar"}
 OTHER_RESNETS = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from efface.errors import InputError
+from efface.settings import read_json
 
 Layout = Literal["efface", "transformers", "timm", "torchvision"]
 KNOWN: dict[Layout, str] = {
@@ -94,17 +94,6 @@ def layout_of(contents: Contents) -> Layout | None:
     if {name.removeprefix(WRAPPED) for name in contents.tensors} >= RESNET_TENSORS:
         return "torchvision"
     return None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A file of settings; raises `InputError` if it holds none."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no settings")
-    return values
 
 
 def _in_words(contents: Contents) -> str:

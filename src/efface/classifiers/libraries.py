@@ -13,7 +13,7 @@ from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from efface.classifiers.architecture import ClassifierSettings
 from efface.classifiers.classifier import Classifier, Normalisation, Origin
-from efface.classifiers.layouts import CONFIG, read_json
+from efface.classifiers.layouts import CONFIG
 from efface.classifiers.reading import (
     WEIGHTS,
     Found,
@@ -21,12 +21,12 @@ from efface.classifiers.reading import (
     beside,
     fill,
     needed,
-    read_tensors,
     write_tensors,
 )
 from efface.errors import InputError
 from efface.files import write_json
-from efface.weights import UNREADABLE, check_fit, quiet, why_unreadable
+from efface.settings import read_json
+from efface.weights import UNREADABLE, check_fit, quiet, read_tensors, why_unreadable
 
 PREPROCESSOR = "preprocessor_config.json"
 DECIMALS = 6

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from efface.classifiers.architecture import ClassifierSettings
@@ -14,7 +14,7 @@ from efface.classifiers.classifier import Classifier, Normalisation, Origin
 from efface.classifiers.networks import blocks_of
 from efface.errors import Faults, InputError
 from efface.files import replacing
-from efface.weights import UNREADABLE, check_fit, read_pickle, state_dict, why_unreadable
+from efface.weights import UNREADABLE, check_fit, why_unreadable
 
 WEIGHTS = "model.safetensors"
 NORMALISATIONS = {
@@ -95,16 +95,6 @@ def needed(settings: ClassifierSettings, *names: str) -> Path:
         if path := beside(settings, name):
             return path
     raise InputError(f"{settings.path} has no weights: no {' or '.join(names)} is there")
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors by name in a `.safetensors` file or a pickled state dict; raises `InputError` if unreadable."""
-    if path.suffix != ".safetensors":
-        return state_dict(read_pickle(path))
-    try:
-        return load_file(path)
-    except UNREADABLE as error:
-        raise InputError(f"{path} is not a readable file of weights: {why_unreadable(error)}") from None
 
 
 def write_tensors(path: Path, network: nn.Module) -> None:

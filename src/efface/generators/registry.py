@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from efface.errors import InputError
 from efface.generators.families import Contents, Family
@@ -13,7 +11,7 @@ from efface.generators.mae.family import FAMILY as MAE
 from efface.generators.mage.family import FAMILY as MAGE
 from efface.generators.palette.family import FAMILY as PALETTE
 from efface.generators.settings import ModelSettings
-from efface.settings import unknown_name
+from efface.settings import read_json, unknown_name
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (MAE, MAGE, PALETTE, LATENT)}
 CONFIGS = ("model_index.json", "config.json")
@@ -72,7 +70,7 @@ def _folder(folder: Path) -> Contents:
     files = frozenset(entry.name for entry in folder.iterdir())
     for name in CONFIGS:
         if name in files:
-            return Contents(_read(folder / name), files)
+            return Contents(read_json(folder / name), files)
     raise InputError(f"{folder} is not a model folder: it has no {' or '.join(reversed(CONFIGS))}")
 
 
@@ -83,22 +81,12 @@ def _hub(settings: ModelSettings) -> Contents:
     for name in CONFIGS:
         try:
             found = hf_hub_download(settings.path, name, revision=settings.revision)
-            return Contents(_read(Path(found)), frozenset({name}))
+            return Contents(read_json(Path(found)), frozenset({name}))
         except (OSError, ValueError) as error:
             reasons.append((str(error).strip().splitlines() or [type(error).__name__])[0])
     raise InputError(
         f"the model at {settings.path} cannot be read: no folder of that name is here, and as a hub id: {reasons[-1]}"
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no settings")
-    return values
 
 
 def _in_words(contents: Contents) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from efface.generators.latent.folder import INDEX, PIPELINES, Parts, patterns, r
 from efface.generators.latent.generator import LatentGenerator, Surroundings
 from efface.generators.latent.network import UNET, VAE, LatentNetwork
 from efface.generators.settings import ModelSettings
+from efface.settings import read_json
 from efface.weights import UNREADABLE, quiet, weights_digest, why_unreadable
 
 USE = "efface.json"
@@ -132,7 +132,7 @@ def save(generator: LatentGenerator, folder: Path, kind: Literal["full", "delta"
 def _forget_origin(folder: Path) -> None:
     """Take out of a saved part's settings where on this machine it was opened."""
     for file in folder.glob("*config.json"):
-        values = _read_json(file)
+        values = read_json(file)
         kept = {key: value for key, value in values.items() if key not in ("_name_or_path", "name_or_path")}
         if kept != values:
             write_json(file, kept)
@@ -165,7 +165,7 @@ def _opened(path: str, revision: str | None) -> Opened:
 
 def _from_folder(folder: Path, origin: dict[str, Any], base: dict[str, Any]) -> Opened:
     parts = read_parts(folder)
-    use = _read_json(folder / USE) if (folder / USE).exists() else {}
+    use = read_json(folder / USE) if (folder / USE).exists() else {}
     return Opened(parts, use, origin, {**base, "base_weights": weights_digest(parts.network.state_dict())})
 
 
@@ -189,7 +189,7 @@ def _from_hub(name: str, revision: str | None) -> Opened:
 
 def _from_delta(folder: Path) -> Opened:
     """The model that factors are for, with them added; raises `InputError` if it is no longer that model."""
-    delta = _read_json(folder / DELTA)
+    delta = read_json(folder / DELTA)
     if delta.get("efface_delta") != NAME or not isinstance(delta.get("base"), str):
         raise InputError(f"{folder} is no pipeline folder: it has no {INDEX}")
     opened = _opened(delta["base"], delta.get("revision"))
@@ -206,16 +206,6 @@ def _from_delta(folder: Path) -> Opened:
         "base_weights": weights_digest(network.state_dict()),
     }
     return Opened(opened.parts, delta.get("use", {}), {**opened.origin, "low_rank_factors": True}, base)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{file} holds no settings")
-    return values
 
 
 def _shaped(architecture: LatentArchitecture) -> LatentNetwork:

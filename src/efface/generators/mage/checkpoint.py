@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from efface.errors import Faults, InputError
@@ -31,7 +30,7 @@ from efface.generators.mage.released import (
     tokenizer_sizes,
 )
 from efface.generators.settings import Architecture, ModelSettings
-from efface.weights import UNREADABLE, check_fit, quiet, read_pickle, state_dict, why_unreadable
+from efface.weights import UNREADABLE, check_fit, quiet, read_tensors, why_unreadable
 
 TABLE, OUTPUT_TABLE = "encoder.embedding.tokens.weight", "decoder.head.table"
 
@@ -73,7 +72,7 @@ def save(generator: MageGenerator, folder: Path) -> None:
 
 
 def _load_released(path: Path, settings: ModelSettings) -> tuple[MageModel, dict[str, Any]]:
-    tensors = _tensors(path)
+    tensors = read_tensors(path)
     model = {name: tensor for name, tensor in tensors.items() if not name.startswith(INNER_TOKENIZER)}
     inner = _inner(tensors)
     origin: dict[str, Any] = {"kind": "released", "sha256": sha256_of_file(path)}
@@ -160,7 +159,7 @@ def _replace_tokenizer(network: MageModel, path: Path) -> dict[str, Any]:
 def _stand_alone(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"model.tokenizer: no file at {path}")
-    tensors = _tensors(path)
+    tensors = read_tensors(path)
     # the tokenizer inside the file of a whole model will do as well
     return _inner(tensors) or tensors, {"kind": "released", "sha256": sha256_of_file(path)}
 
@@ -174,15 +173,6 @@ def _inner(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _check_tokenizer(tensors: Mapping[str, Tensor], where: str, advice: str) -> None:
     if missing := [name for name in TOKENIZER_SIZES if name not in tensors]:
         raise InputError(f"{where} holds no VQGAN tokenizer: no tensor {', '.join(missing)}{advice}")
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except UNREADABLE as error:
-            raise InputError(f"{path} is not a readable file of weights: {why_unreadable(error)}") from None
-    return state_dict(read_pickle(path))
 
 
 def _filled(config: MageConfig, weights: dict[str, Tensor], where: str) -> MageModel:

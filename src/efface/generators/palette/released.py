@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from efface.errors import Faults, InputError
@@ -21,7 +20,7 @@ from efface.files import sha256_of_file
 from efface.generators.palette.network import PaletteUNet
 from efface.generators.palette.schedule import Schedules
 from efface.generators.settings import ModelSettings
-from efface.weights import UNREADABLE, check_fit, read_pickle, state_dict, why_unreadable
+from efface.weights import check_fit, read_tensors
 
 NETWORK = "denoise_fn."
 SCHEDULE = "gammas"
@@ -131,15 +130,8 @@ def configuration(tensors: dict[str, Tensor], settings: ModelSettings) -> dict[s
 
 def _network_tensors(path: Path) -> tuple[dict[str, Tensor], int]:
     """The plain weights and schedule under the network's own names, and how many averaged ones were left out."""
-    if path.suffix == ".safetensors":
-        try:
-            stored = load_file(path)
-        except UNREADABLE as error:
-            raise InputError(f"{path} is not a readable file of weights: {why_unreadable(error)}") from None
-    else:
-        stored = state_dict(read_pickle(path))
     plain, averaged = {}, 0
-    for name, tensor in stored.items():
+    for name, tensor in read_tensors(path).items():
         bare = name.removeprefix("module.")
         if AVERAGED.search(bare.split(".")[0]):
             averaged += 1
