@@ -33,7 +33,7 @@ from torch import Tensor
 from efface.corruptions import parse_corruption
 from efface.corruptions.filling import mean_fill
 from efface.errors import InputError
-from efface.evaluation.protocol import view_batches
+from efface.evaluation.answers import view_batches
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import write_json
 from efface.generators.base import View

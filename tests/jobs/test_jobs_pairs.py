@@ -18,7 +18,7 @@ import efface
 from efface.corruptions import parse_corruption
 from efface.corruptions.base import Corruption
 from efface.errors import InputError, RunRefused
-from efface.evaluation.protocol import view_batches
+from efface.evaluation.answers import view_batches
 from efface.evaluation.settings import EvaluationSettings
 from efface.generators.base import Generator, View
 from efface.generators.palette.generator import PaletteGenerator

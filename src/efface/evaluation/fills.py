@@ -16,10 +16,10 @@ from torch import Tensor
 
 from efface.corruptions import Corruption
 from efface.corruptions.filling import mean_fill
-from efface.evaluation.protocol import view_batches
+from efface.evaluation.answers import view_batches
 from efface.evaluation.settings import EvaluationSettings
 from efface.generators.base import Generator
-from efface.images.cache import PixelCache
+from efface.images.cache import PixelSource
 from efface.images.items import ImageSet
 from efface.metrics.image_error import hole_mse
 
@@ -64,7 +64,7 @@ class Strength:
 
 def fill_errors(
     images: ImageSet,
-    cache: PixelCache,
+    cache: PixelSource,
     generator: Generator,
     corruption: Corruption,
     settings: EvaluationSettings,

@@ -6,54 +6,31 @@ mean over its crops; a set's value the mean over its images; intervals resample 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from efface.corruptions import Corruption
+from efface.evaluation.answers import Answers, Truth, Wanted, answers_of
 from efface.evaluation.figures import Values, figures_of, reference_of
 from efface.evaluation.results import SETS, ModelName, Row, SetName, Worst
 from efface.evaluation.settings import EvaluationSettings
 from efface.generators.base import Generator
-from efface.images.cache import PixelCache
-from efface.images.crops import evaluation_crops, fitted
+from efface.images.cache import PixelSource
 from efface.images.items import ImageSet
 from efface.metrics.catalogue import METRICS, MetricInfo
 from efface.metrics.extractors import FeatureExtractor
 from efface.metrics.frechet import frechet_distance, frechet_refusal
-from efface.metrics.image_error import feature_cosine, hole_mse, hole_psnr, ssim
 from efface.metrics.intervals import FEWEST_GROUPS, Interval
 from efface.metrics.kernel import kernel_distance, kernel_distance_interval
 from efface.progress import Progress
-from efface.randomness import Draws, numpy_draws
-from efface.training.data import Crops
-
-
-@dataclass
-class Measured:
-    """What one model did on one set: values of each metric by view, and features of its pictures."""
-
-    values: dict[str, list[Tensor]] = field(default_factory=dict)
-    features: list[Tensor] = field(default_factory=list)
-
-    def of_views(self, metric: str) -> Values:
-        return torch.cat(self.values[metric]).double().numpy()
-
-    def of_images(self, metric: str, crops: int) -> Values:
-        """The mean over the crops of each image, `[images]`."""
-        means: Values = self.of_views(metric).reshape(-1, crops).mean(axis=1)
-        return means
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rows of figures, the worst-hit images and classes, and every image's own values.
+    """Rows of figures, the worst-hit images and classes, every image's own values, and what they were made from.
 
     per_image: for each (model, set) the values `[images]` by metric, in the order of `sets`.
     """
@@ -61,17 +38,20 @@ class Evaluation:
     rows: list[Row]
     worst: list[Worst]
     per_image: dict[tuple[ModelName, SetName], dict[str, Values]]
+    answers: dict[tuple[ModelName, SetName], Answers] = field(default_factory=dict)
+    truth: dict[SetName, Truth] = field(default_factory=dict)
 
 
 def evaluate(
     models: Mapping[ModelName, Generator],
     sets: Mapping[SetName, ImageSet],
-    cache: PixelCache,
+    cache: PixelSource,
     corruption: Corruption,
     extractor: FeatureExtractor,
     settings: EvaluationSettings,
     *,
     pairs: Mapping[str, str] | None = None,
+    wanted: Wanted | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure `models` on `sets`, whose pixels are in `cache`. Models are left in evaluation mode.
@@ -79,95 +59,26 @@ def evaluate(
     pairs: for a paired corruption, the id of each image's other picture.
     """
     progress = progress or Progress()
-    rows: list[Row] = []
-    worst: list[Worst] = []
-    per_image: dict[tuple[ModelName, SetName], dict[str, Values]] = {}
-    crops = settings.crops_per_image
+    found = Evaluation([], [], {})
     sampler = next(iter(models.values())).sampler_name(settings.sampler)
-    for set_name in SETS:
-        images = sets.get(set_name, ImageSet())
+    for name in SETS:
+        images = sets.get(name, ImageSet())
         if not len(images):
             continue
-        measured, true_features = _measure(
-            models, images, cache, corruption, extractor, settings, pairs, set_name, progress
+        answers, truth = answers_of(
+            models, images, cache, corruption, extractor, settings,
+            pairs=pairs, wanted=wanted, progress=progress, name=f"measure {name}",
+        )  # fmt: skip
+        found.rows.extend(
+            _Table(name, answers, truth, images, corruption, extractor, settings, sampler).rows()
         )
-        table = _Table(set_name, measured, true_features, images, corruption, extractor, settings, sampler)
-        rows += table.rows()
-        for model, found in measured.items():
-            per_image[model, set_name] = {name: found.of_images(name, crops) for name in found.values}
-        if set_name != "forget":
-            worst += _worst_hit(set_name, images, per_image, settings.worst)
-    return Evaluation(rows, worst, per_image)
-
-
-@torch.inference_mode()
-def _measure(
-    models: Mapping[ModelName, Generator],
-    images: ImageSet,
-    cache: PixelCache,
-    corruption: Corruption,
-    extractor: FeatureExtractor,
-    settings: EvaluationSettings,
-    pairs: Mapping[str, str] | None,
-    set_name: SetName,
-    progress: Progress,
-) -> tuple[dict[ModelName, Measured], Tensor]:
-    measured = {name: Measured() for name in models}
-    true_features: list[Tensor] = []
-    size = next(iter(models.values())).image_size
-    for model in models.values():
-        model.eval()
-    with progress.task(f"measure {set_name}", len(images) * settings.crops_per_image) as task:
-        for crops in view_batches(images, cache, size, settings, pairs):
-            truth_features: Tensor | None = None
-            for name, model in models.items():
-                view = model.view(crops.images, corruption, crops.draws, condition=crops.conditions)
-                with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                    restored = model.restore(view, settings.sampler).float()
-                if truth_features is None:
-                    truth_features = extractor.features(view.images).float().cpu()
-                    true_features.append(truth_features)
-                found = extractor.features(restored).float().cpu()
-                measured[name].features.append(found)
-                values = {
-                    "ssim": ssim(restored, view.images),
-                    "feature_cosine": feature_cosine(found, truth_features),
-                }
-                if bool(view.corrupted.region.any()):
-                    region = view.corrupted.region
-                    values["hole_mse"] = hole_mse(restored, view.images, region)
-                    values["hole_psnr"] = hole_psnr(restored, view.images, region)
-                for metric, value in values.items():
-                    measured[name].values.setdefault(metric, []).append(value.cpu())
-            task.advance(len(crops.images))
-    return measured, torch.cat(true_features)
-
-
-def view_batches(
-    images: ImageSet,
-    cache: PixelCache,
-    size: int,
-    settings: EvaluationSettings,
-    pairs: Mapping[str, str] | None = None,
-) -> Iterator[Crops]:
-    """Crops in batches: all of the first image, of the second, ...; with `pairs` the same ones of each pair."""
-    count = settings.crops_per_image
-    places = [(image.id, crop) for image in images for crop in range(count)]
-
-    @lru_cache(maxsize=4)
-    def crops(picture: str, id_: str) -> npt.NDArray[np.uint8]:
-        draws = numpy_draws(settings.seed, "evaluation crops", id_)
-        return evaluation_crops(fitted(cache.read(picture), cache.read(id_)), size, count, draws)
-
-    def stacked(some: list[tuple[str, int]], pictures: Mapping[str, str]) -> Tensor:
-        chosen = [crops(pictures.get(id_, id_), id_)[crop] for id_, crop in some]
-        return torch.from_numpy(np.stack(chosen))
-
-    for first in range(0, len(places), settings.batch_size):
-        some = places[first : first + settings.batch_size]
-        ids, visits = zip(*some, strict=True)
-        conditions = None if pairs is None else stacked(some, pairs)
-        yield Crops(stacked(some, {}), Draws(settings.seed, ids, visits), conditions)
+        found.truth[name] = truth
+        for model, given in answers.items():
+            found.answers[model, name] = given
+            found.per_image[model, name] = {metric: given.of_images(metric) for metric in given.values}
+        if name != "forget":
+            found.worst.extend(_worst_hit(name, images, found.per_image, settings.worst))
+    return found
 
 
 class _Table:
@@ -176,8 +87,8 @@ class _Table:
     def __init__(
         self,
         set_name: SetName,
-        measured: Mapping[ModelName, Measured],
-        true_features: Tensor,
+        measured: Mapping[ModelName, Answers],
+        truth: Truth,
         images: ImageSet,
         corruption: Corruption,
         extractor: FeatureExtractor,
@@ -189,7 +100,7 @@ class _Table:
         # entries with the same bytes are one photo, and so are all crops of it
         photos = {id_: number for number, id_ in enumerate(dict.fromkeys(images.ids))}
         self.photos = np.array([photos[id_] for id_ in images.ids])
-        self.truth = true_features.double().numpy()
+        self.truth = truth.features.astype(np.float64)
         self.bootstrap: dict[str, Any] = {
             "confidence": settings.confidence, "resamples": settings.resamples, "seed": settings.seed
         }  # fmt: skip
@@ -205,10 +116,9 @@ class _Table:
         ]
 
     def _per_image_row(self, model: ModelName, info: MetricInfo) -> Row:
-        crops = self.settings.crops_per_image
-        values = self.measured[model].of_images(info.name, crops)
+        values = self.measured[model].of_images(info.name)
         reference = reference_of(model, self.measured)
-        others = self.measured[reference].of_images(info.name, crops) if reference else None
+        others = self.measured[reference].of_images(info.name) if reference else None
         f = figures_of(values, others, self.photos, self.bootstrap)
         return self._row(
             model,
@@ -232,7 +142,7 @@ class _Table:
     def _distribution(
         self, model: ModelName, metric: str, with_interval: bool = True
     ) -> tuple[float | None, Interval | None, str | None]:
-        features = torch.cat(self.measured[model].features).double().numpy()
+        features = self.measured[model].features.astype(np.float64)
         if metric == "frechet_distance":
             refused = frechet_refusal(len(self.images), self.extractor.dimension)
             if refused:

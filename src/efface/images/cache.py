@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
 import numpy as np
 from PIL import Image
@@ -47,6 +47,14 @@ COMMIT_BYTES, COMMIT_IMAGES = 1 << 26, 4096
 ZEROS = bytes(1 << 20)
 
 Prepared = tuple["NDArray[np.uint8]", tuple[int, int, "NDArray[np.uint8]"]]
+
+
+class PixelSource(Protocol):
+    """Where decoded images are read from, by id."""
+
+    def read(self, id_: str) -> NDArray[np.uint8]:
+        """uint8 `[height, width, 3]`."""
+        ...
 
 
 class PixelCache:

@@ -119,7 +119,7 @@ def restored(
     """The pictures of each set that is not empty: the first view of each of its first `count` images."""
     import torch
 
-    from efface.evaluation.protocol import view_batches
+    from efface.evaluation.answers import view_batches
 
     order = [name for name in MODELS if name in models]
     if not order:

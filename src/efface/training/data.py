@@ -20,7 +20,7 @@ from torch import Tensor
 
 from efface.corruptions import Corruption
 from efface.generators.base import Moments
-from efface.images.cache import PixelCache
+from efface.images.cache import PixelSource
 from efface.images.crops import fitted, random_resized_crop
 from efface.images.items import ImageSet
 from efface.randomness import Draws, numpy_draws
@@ -56,7 +56,7 @@ class Data:
     """
 
     sets: Mapping[str, ImageSet]
-    cache: PixelCache
+    cache: PixelSource
     corruption: Corruption
     moments: Moments
     pairs: Mapping[str, str] | None = None
@@ -65,7 +65,7 @@ class Data:
 class Cropper:
     """Training crops: a function of seed, image id and visit. With K crops an image, visit K is visit 0 again."""
 
-    def __init__(self, cache: PixelCache, size: int, settings: TrainingSettings, seed: int) -> None:
+    def __init__(self, cache: PixelSource, size: int, settings: TrainingSettings, seed: int) -> None:
         self.cache, self.size, self.settings, self.seed = cache, size, settings, seed
 
     def number(self, visit: int) -> int:
@@ -90,7 +90,7 @@ class Streams:
     def __init__(
         self,
         sets: Mapping[str, ImageSet],
-        cache: PixelCache,
+        cache: PixelSource,
         size: int,
         settings: TrainingSettings,
         seed: int,
@@ -170,7 +170,7 @@ def per_stream(batch_size: int, streams: int, processes: int) -> int:
     return share
 
 
-def pixel_moments(images: ImageSet, cache: PixelCache) -> Moments:
+def pixel_moments(images: ImageSet, cache: PixelSource) -> Moments:
     """Mean and standard deviation of each channel over all stored pixels of a set, in [0, 1]."""
     count, total, squares = 0, np.zeros(3), np.zeros(3)
     for id_ in images.ids:

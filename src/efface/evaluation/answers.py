@@ -1,0 +1,207 @@
+"""What models answer: one pass over fixed views of a set, from which every figure and probe is made.
+
+Views are keyed by the evaluation seed, so all models see the same crops, masks and noise. The views of one image
+follow each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from efface.corruptions import Corruption
+from efface.evaluation.figures import Values
+from efface.evaluation.results import ModelName
+from efface.evaluation.settings import EvaluationSettings
+from efface.generators.base import Generator, View
+from efface.images.cache import PixelSource
+from efface.images.crops import evaluation_crops, fitted
+from efface.images.items import ImageSet
+from efface.metrics.extractors import FeatureExtractor
+from efface.metrics.hole_statistics import hole_statistics
+from efface.metrics.image_error import feature_cosine, hole_mse, hole_psnr, ssim
+from efface.progress import Progress
+from efface.randomness import Draws, numpy_draws
+from efface.training.data import Crops
+
+Features = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one model made of one set.
+
+    values: by metric `[views]`, and `task_loss` if it was asked for. features: of the restored pictures
+    `[views, dimension]`; hole: plain statistics of what stands in the region `[views, HOLE_STATISTICS]`.
+    pictures: restored pictures of the first images' first views, uint8 `[kept, 3, side, side]`.
+    """
+
+    values: Mapping[str, Values]
+    features: Features
+    hole: Features
+    crops: int
+    pictures: npt.NDArray[np.uint8]
+
+    def of_images(self, name: str) -> Values:
+        """The mean of a metric over the views of each image, `[images]`."""
+        means: Values = self.values[name].reshape(-1, self.crops).mean(axis=1)
+        return means
+
+    @property
+    def image_features(self) -> Features:
+        """The mean features over the views of each image, `[images, dimension]`."""
+        means: Features = self.features.reshape(-1, self.crops, self.features.shape[1]).mean(axis=1)
+        return means
+
+
+    @property
+    def seen(self) -> Features:
+        """What an onlooker sees of each image's answers, no truth: features and hole statistics, `[images, ...]`."""
+        hole = self.hole.reshape(-1, self.crops, self.hole.shape[1]).mean(axis=1)
+        return np.concatenate([self.image_features, hole], axis=1)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true pictures of the same views: their features `[views, dimension]`, and pictures as of `Answers`."""
+
+    features: Features
+    pictures: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a pass keeps beside the metrics: the model's own loss, and how many pictures."""
+
+    task_loss: bool = False
+    pictures: int = 0
+
+
+@dataclass
+class _Collected:
+    values: dict[str, list[Tensor]] = field(default_factory=dict)
+    features: list[Tensor] = field(default_factory=list)
+    hole: list[Tensor] = field(default_factory=list)
+    pictures: list[Tensor] = field(default_factory=list)
+
+    def done(self, crops: int) -> Answers:
+        return Answers(
+            {name: torch.cat(parts).double().numpy() for name, parts in self.values.items()},
+            torch.cat(self.features).numpy(),
+            torch.cat(self.hole).numpy(),
+            crops,
+            _as_bytes(self.pictures),
+        )
+
+
+@torch.inference_mode()
+def answers_of(
+    models: Mapping[ModelName, Generator],
+    images: ImageSet,
+    cache: PixelSource,
+    corruption: Corruption,
+    extractor: FeatureExtractor,
+    settings: EvaluationSettings,
+    *,
+    pairs: Mapping[str, str] | None = None,
+    wanted: Wanted | None = None,
+    progress: Progress | None = None,
+    name: str = "measure",
+) -> tuple[dict[ModelName, Answers], Truth]:
+    """Let `models` restore every view of `images`. They are left in evaluation mode.
+
+    pairs: for a paired corruption, the id of each image's other picture.
+    """
+    wanted, progress = wanted or Wanted(), progress or Progress()
+    found = {model: _Collected() for model in models}
+    truth: tuple[list[Tensor], list[Tensor]] = [], []
+    crops, size = settings.crops_per_image, next(iter(models.values())).image_size
+    for model in models.values():
+        model.eval()
+    place = 0
+    with progress.task(name, len(images) * crops) as task:
+        for batch in view_batches(images, cache, size, settings, pairs):
+            # first views of the first images
+            shown = [
+                n
+                for n in range(len(batch.images))
+                if not (place + n) % crops and (place + n) // crops < wanted.pictures
+            ]
+            true_features: Tensor | None = None
+            for model_name, model in models.items():
+                view = model.view(batch.images, corruption, batch.draws, condition=batch.conditions)
+                with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                    restored = model.restore(view, settings.sampler).float()
+                    loss = model.task_loss(view).float() if wanted.task_loss else None
+                if true_features is None:
+                    true_features = extractor.features(view.images).float().cpu()
+                    truth[0].append(true_features)
+                    truth[1].append(view.images[shown].cpu())
+                _collect(found[model_name], view, restored, true_features, extractor, loss)
+                found[model_name].pictures.append(restored[shown].cpu())
+            place += len(batch.images)
+            task.advance(len(batch.images))
+    answers = {model: collected.done(crops) for model, collected in found.items()}
+    return answers, Truth(torch.cat(truth[0]).numpy(), _as_bytes(truth[1]))
+
+
+def view_batches(
+    images: ImageSet,
+    cache: PixelSource,
+    size: int,
+    settings: EvaluationSettings,
+    pairs: Mapping[str, str] | None = None,
+) -> Iterator[Crops]:
+    """Crops in batches: all of the first image, of the second, ...; with `pairs` the same ones of each pair."""
+    count = settings.crops_per_image
+    places = [(image.id, crop) for image in images for crop in range(count)]
+
+    @lru_cache(maxsize=4)
+    def crops(picture: str, id_: str) -> npt.NDArray[np.uint8]:
+        draws = numpy_draws(settings.seed, "evaluation crops", id_)
+        return evaluation_crops(fitted(cache.read(picture), cache.read(id_)), size, count, draws)
+
+    def stacked(some: list[tuple[str, int]], pictures: Mapping[str, str]) -> Tensor:
+        chosen = [crops(pictures.get(id_, id_), id_)[crop] for id_, crop in some]
+        return torch.from_numpy(np.stack(chosen))
+
+    for first in range(0, len(places), settings.batch_size):
+        some = places[first : first + settings.batch_size]
+        ids, visits = zip(*some, strict=True)
+        conditions = None if pairs is None else stacked(some, pairs)
+        yield Crops(stacked(some, {}), Draws(settings.seed, ids, visits), conditions)
+
+
+def _collect(
+    found: _Collected,
+    view: View,
+    restored: Tensor,
+    true_features: Tensor,
+    extractor: FeatureExtractor,
+    loss: Tensor | None,
+) -> None:
+    region = view.corrupted.region
+    features = extractor.features(restored).float().cpu()
+    values = {"ssim": ssim(restored, view.images), "feature_cosine": feature_cosine(features, true_features)}
+    hides = bool(region.any())
+    if hides:
+        values["hole_mse"] = hole_mse(restored, view.images, region)
+        values["hole_psnr"] = hole_psnr(restored, view.images, region)
+    if loss is not None:
+        values["task_loss"] = loss
+    for metric, value in values.items():
+        found.values.setdefault(metric, []).append(value.cpu())
+    found.features.append(features)
+    # of a corruption that hides nothing the whole picture is the model's
+    found.hole.append(hole_statistics(restored, region if hides else torch.ones_like(region)).cpu())
+
+
+def _as_bytes(pictures: list[Tensor]) -> npt.NDArray[np.uint8]:
+    together = torch.cat(pictures)
+    return together.mul(255).round().clamp(0, 255).to(torch.uint8).numpy()
