@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from efface.oracles.classifiers import CLASSIFIERS
 from efface.oracles.engines import Engine
 from efface.oracles.engines.in_line import InLineEngine
 from efface.oracles.engines.processes import ProcessEngine
@@ -55,13 +56,15 @@ def main() -> None:
             "loop": ProcessEngine(workers=1, devices=devices) if on_gpu else InLineEngine(),
         }
         chosen = torch.get_num_threads()
-        few = Pool(place / "few", task)
+        few = Pool(place / "few", task, CLASSIFIERS)
         plain = timed(few, engines["loop"], FEW) / FEW
         torch.set_num_threads(1)
         seconds: dict[str, list[float]] = {"pool": [], "loop": []}
         for pair in range(options.pairs):
             for name, measured in seconds.items():
-                measured.append(timed(Pool(place / f"{name}-{pair}", task), engines[name], options.runs))
+                measured.append(
+                    timed(Pool(place / f"{name}-{pair}", task, CLASSIFIERS), engines[name], options.runs)
+                )
     write_result(
         f"oracle_pool_{options.network.replace('-', '_')}{'_gpu' if on_gpu else ''}",
         {

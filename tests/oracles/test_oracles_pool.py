@@ -18,10 +18,11 @@ from efface.images.labelled import LabelledImages
 from efface.methods.classifier.base import unlearn_classifier
 from efface.methods.classifier.fine_tune import FineTuneClassifier
 from efface.methods.registry import read_classifier_method
+from efface.oracles.classifiers import CLASSIFIERS, WARM_UP_STEPS, warm_up
 from efface.oracles.engines import Outcome
 from efface.oracles.engines.in_line import InLineEngine
 from efface.oracles.pool import Pool
-from efface.oracles.runs import WARM_UP_STEPS, Job, Run, _provider_of, warm_up
+from efface.oracles.runs import Job, Run, _provider_of
 from efface.oracles.tasks import TaskSettings, new_classifier, open_task
 from efface.training.classification import run_passes
 from efface.training.passes import Facts, training_pass
@@ -52,7 +53,7 @@ class Counting(InLineEngine):
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    filled = Pool(tmp_path_factory.mktemp("pool"), TASK)
+    filled = Pool(tmp_path_factory.mktemp("pool"), TASK, CLASSIFIERS)
     runs = [
         Run("retrained", 0),
         Run("retrained", 1),
@@ -103,13 +104,13 @@ def test_runs_of_other_seeds_differ(pool: Pool) -> None:
 
 def test_what_is_there_is_not_done_again_and_a_stopped_pool_goes_on(pool: Pool, tmp_path: Path) -> None:
     runs = [Run("retrained", 0), Run("retrained", 1), Run.unlearned(METHOD, 0, 0)]
-    started = Pool(tmp_path, TASK)
+    started = Pool(tmp_path, TASK, CLASSIFIERS)
     started.fill(runs, Counting(most=2))
     again = Counting()
-    assert Pool(tmp_path, TASK).fill(runs, again) == []
+    assert Pool(tmp_path, TASK, CLASSIFIERS).fill(runs, again) == []
     assert len(again.done) == 2
     nothing = Counting()
-    Pool(tmp_path, TASK).fill(runs, nothing)
+    Pool(tmp_path, TASK, CLASSIFIERS).fill(runs, nothing)
     assert nothing.done == []
     for run in runs:
         np.testing.assert_array_equal(
@@ -119,7 +120,7 @@ def test_what_is_there_is_not_done_again_and_a_stopped_pool_goes_on(pool: Pool, 
 
 def test_the_original_that_a_run_starts_from_is_made_first(tmp_path: Path) -> None:
     engine = Counting()
-    Pool(tmp_path, TASK).fill([Run.unlearned(METHOD, 5, 0)], engine)
+    Pool(tmp_path, TASK, CLASSIFIERS).fill([Run.unlearned(METHOD, 5, 0)], engine)
     assert engine.done == [Run("original", 5), Run.unlearned(METHOD, 5, 0)]
 
 
@@ -155,7 +156,7 @@ def test_torch_is_warm_before_the_first_timed_run(tmp_path: Path, monkeypatch: p
     warm_up.cache_clear()
     monkeypatch.setattr("efface.training.classification.run_passes", noting)
     state = torch.random.get_rng_state()
-    warmed = Pool(tmp_path, TASK)
+    warmed = Pool(tmp_path, TASK, CLASSIFIERS)
     warmed.fill([Run("original", 0), Run("original", 1)], InLineEngine())
     # 3 thrown-away steps once, then two trainings of two epochs
     assert steps == [WARM_UP_STEPS, steps[1], steps[1]]
@@ -169,7 +170,7 @@ def test_torch_is_warm_before_the_first_timed_run(tmp_path: Path, monkeypatch: p
 
 def test_the_warm_up_changes_no_run(pool: Pool, tmp_path: Path) -> None:
     warm_up.cache_clear()
-    again = Pool(tmp_path, TASK)
+    again = Pool(tmp_path, TASK, CLASSIFIERS)
     again.fill([Run("retrained", 0)], InLineEngine())
     one, other = (some.outputs(Run("retrained", 0)).confidence for some in (again, pool))
     np.testing.assert_array_equal(one["test"], other["test"])
@@ -183,7 +184,7 @@ class Losing(InLineEngine):
 
 
 def test_a_run_that_ended_well_but_left_no_file_is_a_failure_that_says_so(tmp_path: Path) -> None:
-    (failure,) = Pool(tmp_path, TASK).fill([Run("retrained", 0)], Losing())
+    (failure,) = Pool(tmp_path, TASK, CLASSIFIERS).fill([Run("retrained", 0)], Losing())
     assert failure.run == Run("retrained", 0)
     assert not failure.lasting
     assert str(tmp_path / "score/retrained/0.npz") in failure.error
@@ -201,7 +202,7 @@ def test_workers_are_told_whole_paths(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     rules = {"path": "images", "forget": "list:mine.txt"}
     Path("mine.txt").write_text("0\n1\n2\n", encoding="utf-8")
-    started = Pool(Path("pool"), TASK.model_copy(update={"forget": rules["forget"]}))
+    started = Pool(Path("pool"), TASK.model_copy(update={"forget": rules["forget"]}), CLASSIFIERS)
     started.fill([Run("retrained", 0)], Noting())
     assert told[0].folder == str(tmp_path / "pool")
     assert json.loads(told[0].task)["forget"] == f"list:{tmp_path / 'mine.txt'}"
@@ -211,7 +212,7 @@ def test_workers_are_told_whole_paths(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_an_original_that_was_made_again_is_read_again(tmp_path: Path) -> None:
     first, second = Run.unlearned(METHOD, 0, 0), Run.unlearned(METHOD, 0, 1)
-    refilled = Pool(tmp_path, TASK)
+    refilled = Pool(tmp_path, TASK, CLASSIFIERS)
     refilled.fill([first, Run("original", 1)], InLineEngine())
     expected = refilled.outputs(first).confidence["test"]
     # another original in its place
@@ -227,7 +228,7 @@ def test_few_outputs_are_kept_in_memory_and_none_to_know_seconds(
 ) -> None:
     runs = [Run("retrained", 0), Run("retrained", 1), Run.unlearned(METHOD, 0, 0)]
     monkeypatch.setattr("efface.oracles.pool.KEPT", 2)
-    fresh = Pool(pool.folder, TASK)
+    fresh = Pool(pool.folder, TASK, CLASSIFIERS)
     assert fresh.seconds(runs) == np.mean([pool.outputs(run).seconds for run in runs])
     assert list(fresh._read) == []
     fresh.stack([*runs[:2], runs[0], runs[2]], "confidence", "forget")
@@ -246,7 +247,7 @@ def test_another_version_of_an_outside_method_is_another_run(monkeypatch: pytest
         _provider_of.cache_clear()
         return Run.unlearned({"name": "outside"}, 0, 0)
 
-    monkeypatch.setattr("efface.oracles.runs.classifier_methods", lambda: {"outside": Outside})
+    monkeypatch.setattr("efface.oracles.runs.all_methods", lambda: {"classifier": {"outside": Outside}})
     first, second, again = (distributed(version) for version in ("1.0", "1.1", "1.0"))
     _provider_of.cache_clear()
     assert first.version == "other-package 1.0"
@@ -258,6 +259,6 @@ def test_another_version_of_an_outside_method_is_another_run(monkeypatch: pytest
 
 def test_a_folder_of_another_task_is_refused(pool: Pool) -> None:
     with pytest.raises(RunRefused, match="a pool of another task"):
-        Pool(pool.folder, TASK.model_copy(update={"forget": "random:0.1"}))
+        Pool(pool.folder, TASK.model_copy(update={"forget": "random:0.1"}), CLASSIFIERS)
     note = json.loads((pool.folder / "task.json").read_text(encoding="utf-8"))
     assert note["contents"] == open_task(TASK).digest()

@@ -31,6 +31,7 @@ from efface.oracles.benchmark import (
     unlearned_runs,
 )
 from efface.oracles.budget import cost_before, costs_of, published_runs, timing_of, tuning_runs
+from efface.oracles.classifiers import CLASSIFIERS, Outputs
 from efface.oracles.engines import Engine, engine_named
 from efface.oracles.pool import Pool
 from efface.oracles.runs import Run
@@ -86,7 +87,7 @@ def bench(
     chosen, engine = _checked(config), engine_named(config.engine, out / "jobs")
     # before anything is written over, or trained that could not be used
     _kept_limit(out, config)
-    pool = Pool(out / "pool", config.task)
+    pool = Pool(out / "pool", config.task, CLASSIFIERS)
     spoken = (progress or Progress()).logging_to(out / "log.jsonl")
     if retry_failed:
         dropped = pool.drop_failures()
@@ -143,7 +144,12 @@ class _Work:
     """A benchmark under way: its pool, why runs failed, and the limit in seconds once retraining was timed."""
 
     def __init__(
-        self, config: BenchConfig, chosen: Sequence[Entry], pool: Pool, engine: Engine, progress: Progress
+        self,
+        config: BenchConfig,
+        chosen: Sequence[Entry],
+        pool: Pool[Outputs],
+        engine: Engine,
+        progress: Progress,
     ) -> None:
         self.config, self.chosen = config, chosen
         self.pool, self.engine, self.progress = pool, engine, progress

@@ -10,6 +10,7 @@ from typing import Any
 
 from efface.forgetting.comparison import MODES, Mode
 from efface.oracles.benchmark import HEADLINE, BenchConfig, Entry, tuning_starts
+from efface.oracles.classifiers import Outputs
 from efface.oracles.pool import Pool
 from efface.oracles.runs import Run
 from efface.oracles.stability import agreement, stability
@@ -30,7 +31,7 @@ class Measured:
 
     config: BenchConfig
     chosen: Sequence[Entry]
-    pool: Pool
+    pool: Pool[Outputs]
     errors: Mapping[Run, str]
     tuned: Mapping[str, list[Tried]]
 

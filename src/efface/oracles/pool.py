@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +15,7 @@ import numpy.typing as npt
 from efface.errors import InputError, RunRefused
 from efface.files import canonical_json, write_json
 from efface.oracles.engines import Engine
-from efface.oracles.runs import (
-    Job,
-    Outputs,
-    Run,
-    Spent,
-    carry_out,
-    forget_images,
-    read_outputs,
-    read_spent,
-)
-from efface.oracles.tasks import TaskSettings, open_task
+from efface.oracles.runs import Job, Kept, PoolTask, Run, Spent, Trade, read_spent
 from efface.progress import Progress
 
 TASK_FILE = "task.json"
@@ -42,16 +32,16 @@ class Failure:
     lasting: bool
 
 
-class Pool:
+class Pool(Generic[Kept]):
     """The runs of `task` in a folder. A folder of another task, or of other images, is refused."""
 
-    def __init__(self, folder: Path, task: TaskSettings) -> None:
+    def __init__(self, folder: Path, task: PoolTask, trade: Trade[Kept]) -> None:
         # runs are carried out by processes that may stand in another folder; `resolve` would name places that other
         # machines do not know
-        self.folder, self.task = Path(folder).absolute(), task
-        forget_images()
+        self.folder, self.task, self.trade = Path(folder).absolute(), task, trade
+        trade.forget_images()
         note = self.folder / TASK_FILE
-        wanted = {"task": task.as_dict(), "contents": open_task(task).digest()}
+        wanted = {"task": task.as_dict(), "contents": trade.contents(task)}
         if not note.exists():
             write_json(note, wanted)
         elif json.loads(note.read_text(encoding="utf-8")) != json.loads(canonical_json(wanted)):
@@ -59,7 +49,7 @@ class Pool:
                 f"{folder} holds a pool of another task, or of other images ({note} differs); choose another folder, or "
                 "put task and images back"
             )
-        self._read: OrderedDict[Run, Outputs] = OrderedDict()
+        self._read: OrderedDict[Run, Kept] = OrderedDict()
         self._spent: dict[Run, Spent] = {}
 
     def has(self, run: Run) -> bool:
@@ -119,7 +109,7 @@ class Pool:
             jobs = [Job(str(self.folder), task_text, run, limit, keep_weights) for run in wanted]
             told, ended = set[Run](), set[Run]()
             with progress.task(name, len(jobs), 0) as task:
-                for outcome in engine.run(carry_out, jobs):
+                for outcome in engine.run(self.trade.carry_out, jobs):
                     if outcome.error:
                         told.add(outcome.task.run)
                         failures.append(Failure(outcome.task.run, outcome.error, lasting=False))
@@ -136,10 +126,10 @@ class Pool:
         failures += [failure for run in runs if (failure := self.failure(run))]
         return failures
 
-    def outputs(self, run: Run) -> Outputs:
+    def outputs(self, run: Run) -> Kept:
         """What is kept of a run; raises `InputError` if it is not there."""
         if run not in self._read:
-            self._read[run] = read_outputs(self._file(run))
+            self._read[run] = self.trade.read(self._file(run))
             if len(self._read) > KEPT:
                 self._read.popitem(last=False)
         self._read.move_to_end(run)

@@ -21,8 +21,9 @@ from efface.forgetting.distributions import klom, kolmogorov_smirnov
 from efface.forgetting.likelihood_attacks import attack_quality, u_lira
 from efface.forgetting.official import official_score
 from efface.forgetting.robust import robust_score
+from efface.oracles.classifiers import SETS, Outputs
 from efface.oracles.pool import Pool
-from efface.oracles.runs import SETS, Run
+from efface.oracles.runs import Run
 from efface.oracles.setups import Experiment
 from efface.randomness import numpy_draws
 
@@ -59,15 +60,16 @@ class Estimate:
     each: tuple[float, ...]
 
     @classmethod
-    def of(cls, values: Sequence[float], confidence: float) -> Estimate:
-        """Student's t over the experiments."""
+    def of(cls, values: Sequence[float], confidence: float, least: float | None = 0.0) -> Estimate:
+        """Student's t over the experiments; `least`: what no value can be below, if there is such a bound."""
         mean = float(np.mean(values))
         each = tuple(float(value) for value in values)
         if len(values) < 2:
             return cls(mean, None, None, each)
         spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
         reach = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * spread
-        return cls(mean, max(mean - reach, 0.0), mean + reach, each)
+        low = mean - reach
+        return cls(mean, low if least is None else max(low, least), mean + reach, each)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values."""
@@ -118,7 +120,7 @@ class Sides:
     seconds: float
 
     @classmethod
-    def read(cls, pool: Pool, runs: Sequence[Run]) -> Sides:
+    def read(cls, pool: Pool[Outputs], runs: Sequence[Run]) -> Sides:
         """Of these runs, in their order."""
         return cls(
             {name: pool.stack(runs, "confidence", name) for name in SETS},
@@ -195,7 +197,7 @@ def u_lira_auc(unlearned: Floats, retrained: Floats, seed: int) -> float:
     return float(np.mean(areas))
 
 
-def scores_of(pool: Pool, chosen: Sequence[Experiment], seed: int) -> dict[Mode, list[float]]:
+def scores_of(pool: Pool[Outputs], chosen: Sequence[Experiment], seed: int) -> dict[Mode, list[float]]:
     """Both F of each experiment, all of whose runs are there; none of those with gaps."""
     found: dict[Mode, list[float]] = {mode: [] for mode in MODES}
     for one in chosen:
@@ -215,7 +217,7 @@ def scores_of(pool: Pool, chosen: Sequence[Experiment], seed: int) -> dict[Mode,
 class Table:
     """Makes the rows of one benchmark: all are read against the same retrained models."""
 
-    pool: Pool
+    pool: Pool[Outputs]
     retrained: Sides
     levels: Mapping[Mode, Comparison]
     confidence: float

@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 from efface.forgetting.arrays import models_by_examples
 from efface.forgetting.distributions import energy_distance
 from efface.oracles.benchmark import Entry, TuningSettings, entry
+from efface.oracles.classifiers import Outputs
 from efface.oracles.pool import Pool
 from efface.oracles.runs import Run
 from efface.randomness import numpy_draws
@@ -94,7 +95,11 @@ def forgetting(unlearned: ArrayLike, retrained: ArrayLike) -> float:
 
 
 def judge(
-    trial: Trial, pool: Pool, tuning: TuningSettings, starts: Sequence[int], errors: Mapping[Run, str]
+    trial: Trial,
+    pool: Pool[Outputs],
+    tuning: TuningSettings,
+    starts: Sequence[int],
+    errors: Mapping[Run, str],
 ) -> Tried:
     """The number that a trial gets from the runs of the pool."""
     runs = trial.runs(starts)

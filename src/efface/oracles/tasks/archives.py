@@ -55,11 +55,14 @@ def archives_lie_in(path: str, name: str) -> bool:
 
 
 def read_archives(path: str, name: str, columns: Sequence[str]) -> Packs:
-    """`NAME-train.npz` and `NAME-test.npz` in `path`; raises one `InputError` for all that is wrong with one."""
+    """`NAME-train.npz` and, where they lie beside it, `NAME-test.npz` or `NAME-val.npz` in `path`, both as test images.
+
+    Raises one `InputError` for all that is wrong with one.
+    """
     packs: list[tuple[Part, dict[str, npt.NDArray[Any]], str]] = []
-    parts: tuple[Part, ...] = ("train", "test")
-    for part in parts:
-        place = os.path.join(path, f"{name}-{part}.npz")
+    endings: tuple[tuple[str, Part], ...] = (("train", "train"), ("test", "test"), ("val", "test"))
+    for ending, part in endings:
+        place = os.path.join(path, f"{name}-{ending}.npz")
         if part == "train" or os.path.isfile(place):
             packs.append((part, _arrays(place, columns), place))
     sources = [str(name) for _, arrays, _ in packs for name in arrays["source"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,11 @@ from efface.oracles.tasks.digits import read_digits
 from efface.oracles.tasks.faces import read_faces
 from efface.oracles.tasks.folders import read_folders
 from efface.oracles.tasks.forget_sets import Rule, forget_places, named_places, parse_rule
-from efface.oracles.tasks.settings import Purpose, TaskSettings
+from efface.oracles.tasks.packed import read_packed
+from efface.oracles.tasks.settings import DataName, DataSettings, Purpose, TaskSettings
 from efface.oracles.tasks.source import Places, Source
-from efface.oracles.tasks.splitting import split_places
+from efface.oracles.tasks.splitting import of_some_classes, split_places, thinned
+from efface.oracles.tasks.tiles import read_tiles
 
 if TYPE_CHECKING:
     from efface.classifiers.classifier import Classifier, Normalisation
@@ -56,7 +59,7 @@ class TaskData:
         return digest.hexdigest()
 
 
-def open_task(task: TaskSettings, purpose: Purpose = "score") -> TaskData:
+def open_task(task: DataSettings, purpose: Purpose = "score") -> TaskData:
     """The images of a task, always the same for the same settings and files.
 
     With the purpose `tuning`, another forget set of the same rule is forgotten, and the scored one retained; training,
@@ -64,7 +67,7 @@ def open_task(task: TaskSettings, purpose: Purpose = "score") -> TaskData:
     it must lie.
     """
     rule = parse_rule(task.forget)
-    source = _source(task)
+    source = of_some_classes(_source(task), task.classes, task.split_seed)
     named = named_places(rule, source)
     places = split_places(
         source, {"validation": task.validation, "test": task.test}, task.split_seed, named, task.limit
@@ -76,7 +79,7 @@ def open_task(task: TaskSettings, purpose: Purpose = "score") -> TaskData:
         "forget": forget,
         "retain": np.setdiff1d(train, forget),
         "validation": places["validation"],
-        "test": places["test"],
+        "test": thinned(places["test"], task.limit_test, task.split_seed),
     }
     sets = {name: _images(source, some) for name, some in chosen.items()}
     notes = (*source.notes, *_notes(rule, source, chosen), *_copies(sets))
@@ -101,19 +104,18 @@ def new_classifier(task: TaskSettings, data: TaskData, seed: int) -> Classifier:
     )
 
 
-def _source(task: TaskSettings) -> Source:
+def _source(task: DataSettings) -> Source:
     size = (task.side, task.colours)
-    match task.data:
-        case "digits":
-            return read_digits(*size)
-        case "faces-age":
-            return read_faces(task.path, *size, task.age_edges)
-        case "casia-surf":
-            return read_casia(task.path, *size, task.age_edges, compat=task.split == "compat")
-        case "cifar10":
-            return read_cifar(task.path, *size)
-        case "folder":
-            return read_folders(task.path, *size)
+    readers: dict[DataName, Callable[[], Source]] = {
+        "digits": lambda: read_digits(*size),
+        "tiles": lambda: read_tiles(*size),
+        "faces-age": lambda: read_faces(task.path, *size, task.age_edges),
+        "casia-surf": lambda: read_casia(task.path, *size, task.age_edges, compat=task.split == "compat"),
+        "cifar10": lambda: read_cifar(task.path, *size),
+        "folder": lambda: read_folders(task.path, *size),
+        "packed": lambda: read_packed(task.path, *size),
+    }
+    return readers[task.data]()
 
 
 def _images(source: Source, places: Places) -> LabelledImages:

@@ -4,6 +4,7 @@
 |---|---|---|
 | `random:SHARE_OR_COUNT` | random images | the next ones of the same draw |
 | `class:NAME[,NAME][@SHARE]` | classes, or a random share of their images | as many other classes |
+| `classes:SHARE_OR_COUNT` | all images of random classes | the next classes of the same draw |
 | `person:SHARE_OR_COUNT` | all images of random persons | the next persons of the same draw |
 | `memorised:COUNT@SCORES.npz` | the most memorised (`oracles.memorisation`) | the most memorised of the others |
 | `list:FILE` | ids, file names or numbers of images, one a line | random images, as many |
@@ -27,10 +28,10 @@ from efface.oracles.tasks.splitting import nearest_count
 from efface.randomness import numpy_draws
 
 FORMS = (
-    "random:0.05 (a share) or random:90 (a count); class:NAME, class:NAME,NAME or class:NAME@0.5; person:15 or "
-    "person:0.02; memorised:90@SCORES.npz; list:FILE; kit"
+    "random:0.05 (a share) or random:90 (a count); class:NAME, class:NAME,NAME or class:NAME@0.5; classes:10 or "
+    "classes:0.5; person:15 or person:0.02; memorised:90@SCORES.npz; list:FILE; kit"
 )
-KINDS = ("random", "class", "person", "memorised", "list", "kit")
+KINDS = ("random", "class", "classes", "person", "memorised", "list", "kit")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def parse_rule(text: str) -> Rule:
     Rule(text='class:cat,dog@0.5', kind='class', count=None, share=0.5, names=('cat', 'dog'), file='')
     """
     kind, _, rest = text.strip().partition(":")
-    if kind in {"random", "person"} and (number := _number(rest)):
+    if kind in {"random", "classes", "person"} and (number := _number(rest)):
         return Rule(text, kind, count=number[0], share=number[1])
     if kind == "class":
         names, _, after = rest.rpartition("@")
@@ -102,6 +103,8 @@ def forget_places(
     draws = numpy_draws(seed, "forget set", rule.kind)
     if rule.kind == "class":
         pair = _of_classes(rule, source, train, draws)
+    elif rule.kind == "classes":
+        pair = _of_drawn_classes(rule, source, train, draws)
     elif rule.kind == "person":
         pair = _of_persons(rule, source, train, draws, ordered)
     else:
@@ -116,7 +119,7 @@ def forget_places(
         raise InputError(
             f"forget: {rule.text}: {which} holds all training images, and none is left to retain"
         )
-    if tuning and len(chosen) < len(pair[0]) and rule.kind not in {"class", "person"}:
+    if tuning and len(chosen) < len(pair[0]) and rule.kind not in {"class", "classes", "person"}:
         raise InputError(
             f"forget: {rule.text}: {which} needs {len(pair[0])} more images, but only {len(chosen)} are left"
         )
@@ -161,6 +164,18 @@ def _of_classes(
         return images if rule.share is None else images[: max(1, round(rule.share * len(images)))]
 
     return of(chosen), of(others[: len(chosen)])
+
+
+def _of_drawn_classes(
+    rule: Rule, source: Source, train: Places, draws: np.random.Generator
+) -> tuple[Places, Places]:
+    labels = source.labels[train]
+    order = draws.permutation(np.unique(labels))
+    count = _count(rule, len(order))
+    if count > len(order):
+        raise InputError(f"forget: {rule.text}: there are only {len(order)} classes in the training images")
+    first, further = order[:count], order[count : 2 * count]
+    return train[np.isin(labels, first)], train[np.isin(labels, further)]
 
 
 def _of_persons(

@@ -17,9 +17,11 @@ from efface.oracles.tasks.forget_sets import parse_rule
 from efface.settings import Settings, unknown_name
 from efface.training.recipe import Recipe
 
-DataName = Literal["digits", "faces-age", "casia-surf", "cifar10", "folder"]
+DataName = Literal["digits", "tiles", "faces-age", "casia-surf", "cifar10", "folder", "packed"]
 DATA: tuple[str, ...] = get_args(DataName)
 WITH_AGES = ("faces-age", "casia-surf")
+WITHOUT_PATH = {"digits": "scikit-learn", "tiles": "scikit-image and scikit-learn"}
+WITH_PATH = ("folder", "packed")
 Purpose = Literal["score", "tuning"]
 """`score`: the forget set that methods are scored on; `tuning`: another one of the same rule, apart from it."""
 
@@ -40,13 +42,14 @@ class TaskNetwork(Settings):
         return self
 
 
-class TaskSettings(Settings):
-    """A classification task with a forget set."""
+class DataSettings(Settings):
+    """Images with a forget set."""
 
     data: DataName = Field(
-        description="digits, faces-age, casia-surf, cifar10 or folder (folder:PATH sets path as well)"
+        description="digits, tiles (of the bundled photos), faces-age, casia-surf, cifar10, folder (folder:PATH sets "
+        "path as well) or packed (packed:DIR/NAME: archives NAME-train.npz and NAME-val.npz)"
     )
-    path: str | None = Field(None, description="the folder in which the data lie; digits have none")
+    path: str | None = Field(None, description="the folder in which the data lie; digits and tiles have none")
     image_size: int | None = Field(
         None, ge=4, description="side in pixels to which images are brought; default: 8 for digits, else 32"
     )
@@ -69,12 +72,9 @@ class TaskSettings(Settings):
     test: float = Field(
         0.1, gt=0, lt=1, description="share of test images, where no part comes with the data"
     )
+    classes: int | None = Field(None, ge=2, description="use only so many classes, drawn with split_seed")
     limit: int | None = Field(None, ge=2, description="use at most so many training images")
-    network: TaskNetwork = Field(TaskNetwork(), description="the network")
-    normalisation: Literal["raw", "unit", "standard"] = Field(
-        "raw", description="raw: values 0..255; unit: 0..1; standard: mean 0 and deviation 1 in each channel"
-    )
-    recipe: Recipe = Field(Recipe(), description="how originals and retrained models are trained")
+    limit_test: int | None = Field(None, ge=1, description="use at most so many test images")
 
     @model_validator(mode="before")
     @classmethod
@@ -82,9 +82,9 @@ class TaskSettings(Settings):
         if not isinstance(values, Mapping) or not isinstance(values.get("data"), str):
             return values
         name, colon, path = values["data"].partition(":")
-        if name == "folder" and colon:
+        if name in WITH_PATH and colon:
             if values.get("path"):
-                raise ValueError("path: it stands in data already, after folder:")
+                raise ValueError(f"path: it stands in data already, after {name}:")
             return {**values, "data": name, "path": path}
         if values["data"] not in DATA:
             raise ValueError(unknown_name("data", values["data"], DATA))
@@ -102,8 +102,8 @@ class TaskSettings(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         problems = []
-        if self.data == "digits" and self.path is not None:
-            problems.append("path: digits come with scikit-learn; leave it out")
+        if self.data in WITHOUT_PATH and self.path is not None:
+            problems.append(f"path: {self.data} come with {WITHOUT_PATH[self.data]}; leave it out")
         if self.validation + self.test >= 1:
             problems.append("validation and test: together they leave no training images")
         if self.age_edges is not None and self.data not in WITH_AGES:
@@ -144,13 +144,23 @@ class TaskSettings(Settings):
         return sha256_of_json(self.as_dict())
 
 
+class TaskSettings(DataSettings):
+    """A classification task with a forget set."""
+
+    network: TaskNetwork = Field(TaskNetwork(), description="the network")
+    normalisation: Literal["raw", "unit", "standard"] = Field(
+        "raw", description="raw: values 0..255; unit: 0..1; standard: mean 0 and deviation 1 in each channel"
+    )
+    recipe: Recipe = Field(Recipe(), description="how originals and retrained models are trained")
+
+
 def task_named(name: str, path: str | None = None) -> TaskSettings:
     """A built-in task: `digits`, `faces-age`, `casia-surf`, `cifar10`, or `folder` with a path.
 
     Where the data that lie at `path` come with a forget set (`forget_idx.npy` of the starting kit) or with persons (a
     table of faces), the forget rule uses them. Raises `InputError` for another name.
     """
-    if name not in DATA and not name.startswith("folder:"):
+    if name not in DATA and name.partition(":")[0] not in WITH_PATH:
         raise InputError(unknown_name("task", name, DATA))
     values: dict[str, Any] = {"data": name, "path": path, **BUILT_IN.get(name, {})}
     if name == "cifar10" and path is not None and kit_lies_in(path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -43,6 +43,20 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def part(self, places: Places, classes: Places) -> Source:
+        """The images at these places, whose labels are all among `classes` (sorted numbers of classes)."""
+        kept = None if self.kit is None else np.flatnonzero(np.isin(places, self.kit))
+        return replace(
+            self,
+            ids=tuple(self.ids[place] for place in places),
+            labels=np.searchsorted(classes, self.labels[places]),
+            classes=tuple(self.classes[one] for one in classes),
+            pixels=lambda some: self.pixels(places[some]),
+            parts=None if self.parts is None else tuple(self.parts[place] for place in places),
+            persons=None if self.persons is None else tuple(self.persons[place] for place in places),
+            kit=kept,
+        )
 
 
 def needed_path(path: str | None, data: str, what: str) -> str:

@@ -45,6 +45,23 @@ def split_places(
     return places
 
 
+def of_some_classes(source: Source, count: int | None, seed: int) -> Source:
+    """The images of `count` classes alone, drawn with `seed`; raises `InputError` where there are fewer."""
+    if count is None:
+        return source
+    if count > len(source.classes):
+        raise InputError(f"classes: {count} are asked for, and there are {len(source.classes)}")
+    chosen = np.sort(numpy_draws(seed, "classes").permutation(len(source.classes))[:count])
+    return source.part(np.flatnonzero(np.isin(source.labels, chosen)), chosen)
+
+
+def thinned(places: Places, limit: int | None, seed: int) -> Places:
+    """At most `limit` of these places, drawn, sorted."""
+    if limit is None or len(places) <= limit:
+        return places
+    return np.sort(numpy_draws(seed, "limit test").permutation(places)[:limit])
+
+
 def nearest_count(sizes: Places, target: float) -> int:
     """How many of these groups, from the first on, come nearest to `target` images; at least one, if there is any."""
     return int(np.argmin(np.abs(np.cumsum(sizes) - target))) + 1 if len(sizes) else 0

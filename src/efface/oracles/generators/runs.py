@@ -1,0 +1,382 @@
+"""The runs of a task of generators: models trained, retrained and unlearned, and what they answer kept.
+
+The section of an unlearned run is the method's own, and may hold two entries more: `training`, settings in place of the
+task's for unlearning, and `retain`, the share of the retain images at hand, or `proxy` for the task's proxy images.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from efface.errors import EffaceError, InputError
+from efface.files import canonical_json, replacing, write_json
+from efface.images.items import ImageItem, ImageSet
+from efface.images.labelled import LabelledImages
+from efface.methods.base import GeneratorMethod
+from efface.methods.registry import read_method
+from efface.oracles.generators.settings import GeneratorTask
+from efface.oracles.runs import Job, Purpose, Trade, spent_of, weights_at, write_weights
+from efface.oracles.tasks import open_task
+from efface.randomness import numpy_draws
+
+if TYPE_CHECKING:
+    from efface.evaluation.answers import Answers
+    from efface.evaluation.results import ModelName, SetName
+    from efface.generators.base import Generator
+    from efface.training.data import Data
+    from efface.training.loop import TrainingReport
+
+NEVER = 10**9
+"""Steps between checkpoints: a run is short, and a stopped one starts anew."""
+SMALLEST_ERROR = 1e-8
+"""Hole errors below it count as it when a logarithm is taken: an exact copy would be infinite."""
+BESIDE_METHOD = ("training", "retain")
+"""Entries of a section that are no settings of the method."""
+
+
+@dataclass(frozen=True)
+class GeneratorOutputs:
+    """What is kept of a run: its answers by corruption and set; seconds of training or unlearning alone.
+
+    relearning: by what was shown, `retain` or `few` forget images, the mean log hole error of the measured forget
+    images before and after each number of steps, `[1 + points]`.
+    """
+
+    answers: Mapping[tuple[str, SetName], Answers]
+    relearning: Mapping[str, npt.NDArray[np.float64]]
+    seconds: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pixels in memory by id: what training and measuring read from."""
+
+    pixels: Mapping[str, npt.NDArray[np.uint8]]
+
+    def read(self, id_: str) -> npt.NDArray[np.uint8]:
+        """uint8 `[height, width, 3]`."""
+        return self.pixels[id_]
+
+
+@dataclass(frozen=True)
+class GeneratorData:
+    """The images of a task: sets by name (forget, retain, neutral, proxy), and where their pixels are read."""
+
+    sets: Mapping[str, ImageSet]
+    pictures: Pictures
+    notes: tuple[str, ...]
+
+    def measured(self, task: GeneratorTask) -> dict[SetName, ImageSet]:
+        """The sets that are measured: of the retain images as many as the task says, drawn."""
+        retain = self.sets["retain"]
+        draws = numpy_draws(task.images.split_seed, "measured retain images")
+        some = np.sort(draws.permutation(len(retain))[: task.measured])
+        return {
+            "forget": self.sets["forget"],
+            "retain": retain.subset(some.tolist()),
+            "neutral": self.sets["neutral"],
+        }
+
+
+def section_parts(section: Mapping[str, Any]) -> tuple[GeneratorMethod, dict[str, Any], float | str]:
+    """The method, the training settings and the retain share (or `proxy`) of a section; raises `InputError`."""
+    method = read_method({name: value for name, value in section.items() if name not in BESIDE_METHOD})
+    share = section.get("retain", 1.0)
+    number = isinstance(share, int | float) and not isinstance(share, bool) and 0 < share <= 1
+    if not (number or share == "proxy"):
+        raise InputError(
+            f"method {method.name}: retain: a share above 0 and up to 1, or proxy, not {share!r}"
+        )
+    return method, dict(section.get("training") or {}), share
+
+
+def carry_out(job: Job) -> None:
+    """Carry out a run and write its file, and its weights beside it; a failure that would happen again is kept too."""
+    place = Path(job.folder) / job.run.name
+    task, data = _task(job.task), open_images(job.task, job.run.purpose)
+    try:
+        generator, report = _model(job, task, data)
+        arrays: dict[str, Any] = {"seconds": report.seconds, "steps": report.steps, "cut": False}
+        arrays |= _measured(generator, task, data, job.run.kind)
+        if job.run.kind == "original" or job.keep_weights:
+            write_weights(generator.network, place.with_suffix(".safetensors"))
+        if task.relearning:
+            arrays |= {
+                f"relearning|{name}": curve
+                for name, curve in relearning_curves(generator, task, data, job.run.key)
+            }
+    except EffaceError as error:
+        write_json(place.with_suffix(".failed.json"), {"error": str(error)})
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(place.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def read_outputs(path: Path) -> GeneratorOutputs:
+    """What `carry_out` wrote."""
+    from efface.evaluation.answers import Answers
+
+    with np.load(path, allow_pickle=False) as arrays:
+        spent = spent_of(arrays)
+        parts: dict[tuple[str, SetName], dict[str, Any]] = {}
+        for name in arrays.files:
+            corruption, _, rest = name.rpartition("|")[0].rpartition("|")
+            if corruption:
+                parts.setdefault((corruption, cast("SetName", rest)), {})[name.rpartition("|")[2]] = arrays[
+                    name
+                ]
+        curves = {
+            name.partition("|")[2]: arrays[name] for name in arrays.files if name.startswith("relearning|")
+        }
+    kept = ("features", "hole", "crops", "pictures")
+    answers = {
+        place: Answers(
+            {name: values for name, values in found.items() if name not in kept},
+            found["features"],
+            found["hole"],
+            int(found["crops"]),
+            found["pictures"],
+        )
+        for place, found in parts.items()
+    }
+    return GeneratorOutputs(answers, curves, spent.seconds, spent.steps)
+
+
+def trained(
+    task: GeneratorTask, data: GeneratorData, images: ImageSet, seed: int
+) -> tuple[Generator, TrainingReport]:
+    """A model of the task trained from scratch on `images`, every stage of it."""
+    from efface.methods.generator.retrain import from_scratch
+
+    generator = new_generator(task, seed)
+    phases = list(from_scratch(True, _unchecked(task.first_stage.as_dict())))
+    return generator, _run(generator, phases, {"retain": images}, task, data, task.training.as_dict(), seed)
+
+
+def unlearn(
+    generator: Generator, section: Mapping[str, Any], task: GeneratorTask, data: GeneratorData, seed: int
+) -> TrainingReport:
+    """Let `generator` unlearn the forget set of `data` with the method of a section."""
+    method, training, share = section_parts(section)
+    settings = type(method).training_settings({**task.unlearning, **training})
+    sets = {**data.sets, "retain": _retain(data, share, task.images.split_seed)}
+    return _run(generator, method.phases(), sets, task, data, settings.as_dict(), seed)
+
+
+def relearning_curves(
+    generator: Generator, task: GeneratorTask, data: GeneratorData, seed: int
+) -> list[tuple[str, npt.NDArray[np.float64]]]:
+    """Fine-tune copies of `generator` on retain images, and on a few forget images; see `GeneratorOutputs.relearning`."""
+    from copy import deepcopy
+
+    from efface.methods.generator.fine_tune import FineTune
+
+    assert task.relearning is not None
+    forget = data.sets["forget"]
+    order = numpy_draws(task.images.split_seed, "relearning").permutation(len(forget))
+    count = max(1, round(task.relearning.shots * len(forget)))
+    shown = forget.subset(np.sort(order[:count]).tolist())
+    others = forget.subset(np.sort(order[count:]).tolist())
+    curves = []
+    for name, images, measured in (("retain", data.sets["retain"], forget), ("few", shown, others)):
+        student, done = deepcopy(generator), 0
+        errors = [_log_error(student, task, data, measured)]
+        for steps in task.relearning.steps:
+            # each piece at the constant rate of its own schedule's beginning: a new optimizer, as an attacker would
+            settings = {**task.training.as_dict(), **task.unlearning, "steps": steps - done, "warmup": 0.0}
+            _run(student, FineTune().phases(), {"retain": images}, task, data, settings, seed + steps)
+            errors.append(_log_error(student, task, data, measured))
+            done = steps
+        curves.append((name, np.array(errors)))
+    return curves
+
+
+def timed_step(task: GeneratorTask, data: GeneratorData, steps: int) -> tuple[float, float]:
+    """Seconds of a training step, and of measuring a model; nothing is kept."""
+    from time import perf_counter
+
+    from efface.methods.generator.retrain import from_scratch
+    from efface.training.loop import Trainer
+    from efface.training.optimisation import accelerator
+
+    generator = new_generator(task)
+    reads, chosen = (
+        training_data(task, data, {"retain": data.sets["retain"]}),
+        _unchecked(task.training.as_dict()),
+    )
+    trainer = Trainer(generator, list(from_scratch(False)), reads, chosen, 0, accelerator(chosen))
+    step = trainer.time_steps(steps)
+    began = perf_counter()
+    _measured(generator, task, data, "original")
+    return step, perf_counter() - began
+
+
+def open_images(task: str, purpose: Purpose = "score") -> GeneratorData:
+    """The images of a task (as JSON), which share their pixels in memory."""
+    return _opened(canonical_json(json.loads(task)["images"]), purpose)
+
+
+def new_generator(task: GeneratorTask, seed: int = 0) -> Generator:
+    """An untrained model of the task, which knows with what it will be trained."""
+    from efface.corruptions import parse_corruption
+    from efface.generators.registry import family_named
+
+    generator = family_named(task.generator).new(task.architecture, seed)
+    if task.training.corruption:
+        generator.trained_with = parse_corruption(task.training.corruption)
+    return generator
+
+
+def training_data(task: GeneratorTask, data: GeneratorData, sets: Mapping[str, ImageSet]) -> Data:
+    """What a training loop reads: these sets, and the moments of the forget set's pixels."""
+    from efface.corruptions import parse_corruption
+    from efface.training.data import Data, pixel_moments
+
+    moments = pixel_moments(data.sets["forget"], data.pictures)
+    return Data(dict(sets), data.pictures, parse_corruption(task.corruptions[0]), moments)
+
+
+def _model(job: Job, task: GeneratorTask, data: GeneratorData) -> tuple[Generator, TrainingReport]:
+    run, sets = job.run, data.sets
+    if run.kind == "original":
+        # in the order of ids, so that a forget set for tuning leaves the originals as they are
+        both = sets["forget"].union(sets["retain"])
+        order = sorted(range(len(both)), key=lambda place: both.ids[place])
+        return trained(task, data, both.subset(order), run.key)
+    if run.kind == "retrained":
+        return trained(task, data, sets["retain"], run.key)
+    from efface.oracles.runs import Run
+
+    generator = new_generator(task)
+    start = Path(job.folder) / Run("original", run.start).name
+    generator.network.load_state_dict(weights_at(start.with_suffix(".safetensors")))
+    return generator, unlearn(generator, run.section, task, data, run.key)
+
+
+def _run(
+    generator: Generator,
+    phases: list[Any],
+    sets: Mapping[str, ImageSet],
+    task: GeneratorTask,
+    data: GeneratorData,
+    settings: Mapping[str, Any],
+    seed: int,
+) -> TrainingReport:
+    from efface.training.loop import Trainer
+    from efface.training.optimisation import accelerator
+
+    chosen = _unchecked(settings)
+    reads = training_data(task, data, sets)
+    with tempfile.TemporaryDirectory() as folder:
+        # codes of a first stage are kept in a folder; models without one need none
+        keeps = Path(folder) if generator.first_stage_parameters() else None
+        return Trainer(generator, phases, reads, chosen, seed, accelerator(chosen), folder=keeps).run()
+
+
+def _unchecked(settings: Mapping[str, Any]) -> Any:
+    from efface.training.settings import TrainingSettings
+
+    return TrainingSettings.read({**settings, "checkpoint_every": NEVER, "log_every": NEVER, "threads": 1})
+
+
+def _measured(generator: Generator, task: GeneratorTask, data: GeneratorData, kind: str) -> dict[str, Any]:
+    from efface.corruptions import parse_corruption
+    from efface.evaluation.answers import Wanted, answers_of
+    from efface.metrics.extractors import load_extractor
+
+    extractor, arrays = load_extractor(task.evaluation.extractor), dict[str, Any]()
+    name, wanted = cast("ModelName", kind), Wanted(task.task_loss, task.pictures)
+    for text in task.corruptions:
+        for set_name, images in data.measured(task).items():
+            if not len(images):
+                continue
+            found, _ = answers_of(
+                {name: generator}, images, data.pictures, parse_corruption(text), extractor, task.evaluation,
+                wanted=wanted,
+            )  # fmt: skip
+            answers, place = found[name], f"{text}|{set_name}|"
+            arrays |= {place + metric: values.astype(np.float32) for metric, values in answers.values.items()}
+            arrays |= {
+                place + "features": answers.features,
+                place + "hole": answers.hole,
+                place + "crops": answers.crops,
+                place + "pictures": answers.pictures,
+            }
+    return arrays
+
+
+def _log_error(generator: Generator, task: GeneratorTask, data: GeneratorData, images: ImageSet) -> float:
+    from efface.corruptions import parse_corruption
+    from efface.evaluation.answers import answers_of
+    from efface.metrics.extractors import load_extractor
+
+    found, _ = answers_of(
+        {"unlearned": generator}, images, data.pictures, parse_corruption(task.corruptions[0]),
+        load_extractor(task.evaluation.extractor), task.evaluation,
+    )  # fmt: skip
+    return float(np.log(np.maximum(found["unlearned"].of_images("hole_mse"), SMALLEST_ERROR)).mean())
+
+
+def _retain(data: GeneratorData, share: float | str, seed: int) -> ImageSet:
+    if share == "proxy":
+        if not len(data.sets["proxy"]):
+            raise InputError("retain: proxy: the task has no proxy images; give images.validation a share")
+        return data.sets["proxy"]
+    images = data.sets["retain"]
+    count = max(1, round(float(share) * len(images)))
+    order = numpy_draws(seed, "retain share").permutation(len(images))
+    return images.subset(np.sort(order[:count]).tolist())
+
+
+@lru_cache(maxsize=4)
+def _task(text: str) -> GeneratorTask:
+    return GeneratorTask.from_values(json.loads(text))
+
+
+@lru_cache(maxsize=4)
+def _opened(images: str, purpose: Purpose) -> GeneratorData:
+    from efface.oracles.tasks import DataSettings
+
+    found = open_task(DataSettings.read(json.loads(images)), purpose)
+    parts = {"forget": found.forget, "retain": found.retain, "neutral": found.test, "proxy": found.validation}
+    sets = {name: _image_set(images, found.classes) for name, images in parts.items()}
+    pixels = {
+        id_: picture.transpose(1, 2, 0)
+        for images in parts.values()
+        for id_, picture in zip(images.ids, images.pixels, strict=True)
+    }
+    return GeneratorData(sets, Pictures(pixels), found.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _InMemory:
+    where: str
+
+    def read_bytes(self) -> bytes:
+        raise OSError("it is in memory alone")
+
+
+def _image_set(images: LabelledImages, classes: tuple[str, ...]) -> ImageSet:
+    side = images.pixels.shape[-1]
+    return ImageSet(
+        ImageItem(id_, id_, classes[label], _InMemory(id_), side, side)
+        for id_, label in zip(images.ids, images.labels.tolist(), strict=True)
+    )
+
+
+def _contents(task: GeneratorTask) -> str:
+    return open_task(task.images).digest()
+
+
+GENERATORS = Trade(_contents, carry_out, read_outputs, _opened.cache_clear)
