@@ -80,6 +80,13 @@ def test_the_built_in_methods() -> None:
         "random-encoder",
         "gradient-ascent",
         "fine-tune",
+        "epsilon-constrained",
+        "decouple",
+        "bargaining",
+        "blank",
+        "neighbour",
+        "level",
+        "unseen",
         "retrain",
     ]
     assert method_class("retrain") in GENERATOR_METHODS

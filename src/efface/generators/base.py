@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -66,7 +66,8 @@ class Generator(nn.Module, ABC):
 
     `network` is the library's own module, whose weights are trained and saved. The frozen original is
     reached with `with generator.teacher():`, inside which `encode` and `decode` use the original's
-    weights, in evaluation mode and without a graph.
+    weights, in evaluation mode and without a graph. A second frozen model, the shadow, is reached in the same way
+    with `with generator.shadow():`; a phase that trains one keeps it and puts the original's weights back.
 
     A family may have a first stage, such as a tokenizer or a VAE, that turns pictures into codes and back.
     It is frozen while a model unlearns, so codes can be computed once and kept.
@@ -81,7 +82,9 @@ class Generator(nn.Module, ABC):
         self.trained_with: Corruption | None = None
         # in a tuple, so that the teacher is no submodule: never trained, saved, moved to train mode
         self._teacher: tuple[nn.Module, ...] = ()
-        self._in_teacher = False
+        self._shadow: tuple[nn.Module, ...] = ()
+        self._acting: tuple[nn.Module, ...] = ()
+        self._original: dict[str, Tensor] = {}
 
     # what a family provides
 
@@ -265,8 +268,8 @@ class Generator(nn.Module, ABC):
 
     @property
     def active(self) -> nn.Module:
-        """The network that runs now: the student's, or the teacher's inside `teacher()`."""
-        return self._teacher[0] if self._in_teacher else self.network
+        """The network that runs now: the student's; the teacher's or shadow's inside `teacher()` or `shadow()`."""
+        return self._acting[0] if self._acting else self.network
 
     def trained_parameters(self, trained: Trained) -> dict[str, nn.Parameter]:
         """Parameters that a method of this kind changes, by name in `network`."""
@@ -290,7 +293,7 @@ class Generator(nn.Module, ABC):
         """
         names = self.trained_parameters(trained)
         shared = [p for n, p in self.network.named_parameters() if n not in names]
-        teacher = copy.deepcopy(self.network, memo={id(p): p for p in shared})
+        teacher = self._copy(shared)
         if precision is not None:
             kept = {id(parameter) for parameter in shared}
             for module in teacher.modules():
@@ -303,19 +306,82 @@ class Generator(nn.Module, ABC):
             parameter.requires_grad_(False)
 
     def drop_teacher(self) -> None:
-        self._teacher = ()
+        self._teacher, self._original = (), {}
 
     @contextmanager
     def teacher(self) -> Iterator[None]:
         """Use the frozen original inside the block."""
         if not self._teacher:
             raise RuntimeError("no teacher is kept: call keep_teacher() on the original model first")
-        self._in_teacher = True
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            self._in_teacher = False
+        with self._using(self._teacher):
+            yield
+
+    def keep_original(self) -> None:
+        """Keep a copy of all present weights in main memory, for `return_to_teacher`.
+
+        The teacher alone may not do: its matrices may be in lower precision, and it shares what is not trained,
+        which an edit may change all the same.
+        """
+        self._original = {name: tensor.cpu().clone() for name, tensor in self.network.state_dict().items()}
+
+    def return_to_teacher(self) -> None:
+        """Put the original's weights back, bit for bit: those of `keep_original`, else the teacher's own.
+
+        Raises `RuntimeError` without a teacher, or if it does not hold every weight as it was. Only weights come
+        back: a first stage must not have been made anew meanwhile.
+        """
+        if not self._teacher:
+            raise RuntimeError(
+                "no teacher is kept to return to: call keep_teacher() on the original model first"
+            )
+        original = self._original or self._teacher[0].state_dict()
+        present = self.network.state_dict()
+        for name, tensor in present.items():
+            if name not in original or original[name].dtype != tensor.dtype:
+                raise RuntimeError(
+                    f"the teacher does not hold {name} as it was: call keep_original() beside keep_teacher()"
+                )
+        self.network.load_state_dict({name: original[name] for name in present})
+
+    def keep_shadow(self) -> None:
+        """Freeze the present weights as the shadow. Untrained weights that are the original's are shared."""
+        names = self.trained_parameters("all")
+        shared = [
+            parameter
+            for name, parameter in self.network.named_parameters()
+            if name not in names
+            # another one changes when the original's weights come back
+            and (name not in self._original or torch.equal(parameter.detach().cpu(), self._original[name]))
+        ]
+        self._shadow = (self._copy(shared).eval().requires_grad_(False),)
+
+    def drop_shadow(self) -> None:
+        self._shadow = ()
+
+    @contextmanager
+    def shadow(self) -> Iterator[None]:
+        """Use the shadow inside the block, in evaluation mode and without a graph."""
+        if not self._shadow:
+            raise RuntimeError("no shadow is kept: call keep_shadow() in an edit first")
+        with self._using(self._shadow):
+            yield
+
+    def shadow_state(self) -> dict[str, Tensor]:
+        """The shadow's own weights, without those that it shares; empty without a shadow."""
+        if not self._shadow:
+            return {}
+        mine = {name: parameter.data_ptr() for name, parameter in self.network.named_parameters()}
+        state = self._shadow[0].state_dict()
+        return {name: tensor for name, tensor in state.items() if tensor.data_ptr() != mine.get(name)}
+
+    def load_shadow(self, state: Mapping[str, Tensor]) -> None:
+        """The shadow that `shadow_state` gave, beside a network that holds what the two share."""
+        self._shadow = ()
+        if state:
+            shared = [p for name, p in self.network.named_parameters() if name not in state]
+            shadow = self._copy(shared)
+            shadow.load_state_dict(state, strict=False)
+            self._shadow = (shadow.eval().requires_grad_(False),)
 
     def predict(self, view: View) -> Tensor:
         """Encoder and decoder: the prediction for `view`."""
@@ -328,6 +394,18 @@ class Generator(nn.Module, ABC):
     def weights_digest(self) -> str:
         """sha256 over names, shapes, types and bytes of all weights, in name order."""
         return weights_digest(self.network.state_dict())
+
+    def _copy(self, shared: Iterable[nn.Parameter]) -> nn.Module:
+        return copy.deepcopy(self.network, memo={id(parameter): parameter for parameter in shared})
+
+    @contextmanager
+    def _using(self, network: tuple[nn.Module, ...]) -> Iterator[None]:
+        before, self._acting = self._acting, network
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._acting = before
 
 
 def noise_pixels(images: Tensor, kind: NoiseKind, moments: Moments, draws: Draws) -> Tensor:

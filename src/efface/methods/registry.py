@@ -16,14 +16,21 @@ from efface.methods.base import KINDS, GeneratorMethod, Kind, Method
 from efface.methods.classifier.base import ClassifierMethod
 from efface.methods.classifier.catalogue import CLASSIFIER_METHODS
 from efface.methods.classifier.fine_tune import FineTuneClassifier
+from efface.methods.generator.bargaining import Bargaining
+from efface.methods.generator.blank import Blank
+from efface.methods.generator.decouple import Decouple
 from efface.methods.generator.encoder_noise import EncoderNoise
+from efface.methods.generator.epsilon_constrained import EpsilonConstrained
 from efface.methods.generator.fine_tune import FineTune
 from efface.methods.generator.gradient_ascent import GradientAscent
+from efface.methods.generator.level import Level
 from efface.methods.generator.max_loss import MaxLoss
+from efface.methods.generator.neighbour import Neighbour
 from efface.methods.generator.noisy_label import NoisyLabel
 from efface.methods.generator.random_encoder import RandomEncoder
 from efface.methods.generator.retain_label import RetainLabel
 from efface.methods.generator.retrain import Retrain
+from efface.methods.generator.unseen import Unseen
 from efface.settings import unknown_name
 
 ENTRY_POINTS = "efface.methods"
@@ -35,6 +42,13 @@ GENERATOR_METHODS: tuple[type[GeneratorMethod], ...] = (
     RandomEncoder,
     GradientAscent,
     FineTune,
+    EpsilonConstrained,
+    Decouple,
+    Bargaining,
+    Blank,
+    Neighbour,
+    Level,
+    Unseen,
     Retrain,
 )
 BASES: Mapping[Kind, type[Method]] = {"generator": GeneratorMethod, "classifier": ClassifierMethod}

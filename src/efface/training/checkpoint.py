@@ -27,7 +27,9 @@ class Checkpoint:
     """The state of a run between two steps.
 
     phase: index of the phase under way; step: its finished steps; steps: how many it will have;
-    average: the running average of its weights, if it keeps one; steps_before: those of the phases before it.
+    average: the running average of its weights, if it keeps one; steps_before: those of the phases before it;
+    shadow: the weights of the model beside the teacher, if there is one; combiners: what those of the phases
+    carry, by the phase's index.
     """
 
     config_digest: str
@@ -40,6 +42,8 @@ class Checkpoint:
     seconds: float
     average: dict[str, Tensor] = field(default_factory=dict)
     steps_before: int = 0
+    shadow: dict[str, Tensor] = field(default_factory=dict)
+    combiners: dict[int, dict[str, float]] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from efface.errors import Stopped
+from efface.files import write_json
 from efface.generators.base import Generator, Trained
 from efface.progress import Progress, Task
 from efface.training.checkpoint import (
@@ -25,11 +28,13 @@ from efface.training.codes import keep_codes
 from efface.training.data import Cropper, Data
 from efface.training.interruption import StopRequest
 from efface.training.optimisation import autocast_precision, learning_rate
-from efface.training.phases import Edit, Phase, Training
+from efface.training.phases import Combiner, Edit, Keep, Phase, Training
 from efface.training.settings import Budget, TrainingSettings
 from efface.training.step import FiniteCheck, Step
 
 UNTIMED_STEPS, TIMED_STEPS = 2, 6
+KEPT_NAME = "kept.json"
+"""Beside the checkpoint: which models were kept as further results."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,9 @@ class TrainingReport:
 class Trainer:
     """Runs the phases of a method on a generator, from the last checkpoint in `folder` if there is one.
 
-    With `folder=None` nothing is kept. `config_digest` ties checkpoints to their config.
+    With `folder=None` no checkpoint is kept. `config_digest` ties checkpoints to their config.
+    keep: saves the generator as a further result under a name that a phase gives. It is called once for each, in the
+    main process, and again only if it was broken off; without it such phases do nothing.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class Trainer:
         config_digest: str = "",
         budget: Budget | None = None,
         progress: Progress | None = None,
+        keep: Callable[[str, Generator], None] | None = None,
     ) -> None:
         self.generator, self.phases, self.data, self.settings = generator, phases, data, settings
         self.seed, self.accelerator, self.folder, self.config_digest = (
@@ -73,6 +81,7 @@ class Trainer:
         )
         self.budget = budget or Budget()
         self.progress = progress or Progress()
+        self.keep = keep
         self.seconds = 0.0
         self.resumed_from: int | None = None
         self._done_steps = 0
@@ -86,6 +95,10 @@ class Trainer:
         generator.set_trained(trained)
         if any(isinstance(phase, Training) and phase.needs_teacher for phase in self.phases):
             generator.keep_teacher(trained, autocast_precision(self.accelerator))
+            if edits:
+                generator.keep_original()
+        for combiner in self._combiners().values():
+            combiner.load_state({})
         checkpoint = self._resume()
         with StopRequest() as stop:
             for number, phase in enumerate(self.phases):
@@ -95,9 +108,12 @@ class Trainer:
                 if isinstance(phase, Edit):
                     phase.apply(generator, self.seed)
                     self.progress.log("edit", phase=phase.name)
+                elif isinstance(phase, Keep):
+                    self._keep(phase.name)
                 else:
                     self._train(number, phase, here, stop)
         generator.drop_teacher()
+        generator.drop_shadow()
         generator.eval().set_trained("all")
         per_step = self.seconds / max(self._done_steps, 1)
         return TrainingReport(
@@ -116,14 +132,26 @@ class Trainer:
         self.generator.to(self.accelerator.device).set_trained(phase.trained)
         if phase.needs_teacher:
             self.generator.keep_teacher(phase.trained, autocast_precision(self.accelerator))
+        if any(isinstance(before, Edit) for before in self.phases[: self.phases.index(phase)]):
+            # one of these may keep a shadow for the loss; a step beside any other takes as long
+            self.generator.keep_shadow()
         seconds = self._timed(self._step(phase), count)
         self.generator.drop_teacher()
+        self.generator.drop_shadow()
         self.generator.train(trained_before).set_trained("all")
         return seconds
 
     def _has_work(self, phase: Phase) -> bool:
         """Not so a phase for the first stage of a model that has none."""
-        return isinstance(phase, Edit) or bool(self.generator.trained_parameters(phase.trained))
+        return not isinstance(phase, Training) or bool(self.generator.trained_parameters(phase.trained))
+
+    def _combiners(self) -> dict[int, Combiner]:
+        """Those of the phases, by their place."""
+        return {
+            number: phase.combine
+            for number, phase in enumerate(self.phases)
+            if isinstance(phase, Training) and phase.combine is not None
+        }
 
     def _step(self, phase: Training) -> Step:
         settings, codes = phase.settings or self.settings, None
@@ -146,10 +174,32 @@ class Trainer:
                     phase.apply(self.generator, self.seed)
             state = self.generator.network.state_dict()
             self.generator.network.load_state_dict({**state, **checkpoint.weights})
+            self.generator.load_shadow(checkpoint.shadow)
+            for number, combiner in self._combiners().items():
+                combiner.load_state(checkpoint.combiners.get(number, {}))
             self.seconds, self.resumed_from = checkpoint.seconds, checkpoint.step
             self._done_steps = checkpoint.steps_before
             self.progress.say(f"continuing at step {checkpoint.step} of {checkpoint.steps}")
         return checkpoint
+
+    def _keep(self, name: str) -> None:
+        if self.accelerator.is_main_process and self.keep is not None:
+            # a run that was killed behind it comes here again, with the same weights
+            kept = self._kept()
+            if name not in kept:
+                self.keep(name, self.generator)
+                if self.folder is not None:
+                    write_json(
+                        self.folder / KEPT_NAME, {"config": self.config_digest, "names": [*kept, name]}
+                    )
+        self.progress.log("keep", phase=name, kept=self.keep is not None)
+        self.accelerator.wait_for_everyone()
+
+    def _kept(self) -> list[str]:
+        if self.folder is None or not (self.folder / KEPT_NAME).exists():
+            return []
+        found = json.loads((self.folder / KEPT_NAME).read_text(encoding="utf-8"))
+        return list(found["names"]) if found["config"] == self.config_digest else []
 
     def _train(self, number: int, phase: Training, checkpoint: Checkpoint | None, stop: StopRequest) -> None:
         self.generator.set_trained(phase.trained)
@@ -161,14 +211,13 @@ class Trainer:
             step.optimizer.load_state_dict(checkpoint.optimizer)
             restore_random_states(checkpoint.random_states)
         else:
-            steps, first = self._steps(step), 0
+            steps, first = self._steps(phase, step), 0
             self._save(number, 0, steps, step)
         self.progress.log("phase", phase=phase.name, first=first, steps=steps)
         with self.progress.task(phase.name, steps, first) as task:
             self._run_steps(number, phase, step, range(first, steps), steps, task, stop)
         if step.average:
             step.average.settle()
-        self._done_steps += steps
 
     def _run_steps(
         self,
@@ -180,18 +229,19 @@ class Trainer:
         task: Task,
         stop: StopRequest,
     ) -> None:
-        settings, finite = step.settings, FiniteCheck(self.accelerator.device)
+        settings, finite, done = step.settings, FiniteCheck(self.accelerator.device), places.start
         every = settings.log_every
         began, before, since = time.monotonic(), self.seconds, places.start
         for place, crops in zip(places, step.streams.steps(places.start, steps), strict=True):
-            total, parts, norm = step(crops, learning_rate(settings, place, steps), finite)
+            total, numbers, norm = step(crops, learning_rate(settings, place, steps), finite)
             done = place + 1
             self.seconds = before + time.monotonic() - began
-            last = done == steps
+            ended = phase.until is not None and phase.until(self._means(numbers))
+            last = done == steps or ended
             if finite.immediate or done % every == 0 or last:
                 self._refuse_non_finite(finite, phase, since, done)
             if done % every == 0 or last:
-                values = {"loss": total.item(), **{name: value.item() for name, value in parts.items()}}
+                values = {"loss": total.item(), **{name: value.item() for name, value in numbers.items()}}
                 self.progress.log(
                     "step",
                     phase=phase.name,
@@ -214,6 +264,14 @@ class Trainer:
                 raise Stopped(
                     f"stopped by {asked} after step {done} of {steps}{kept}. The same command continues."
                 )
+            if ended:
+                self.progress.log("ended", phase=phase.name, step=done, steps=steps)
+                break
+        self._done_steps += done
+
+    def _means(self, numbers: Mapping[str, Tensor]) -> dict[str, float]:
+        """Means over processes."""
+        return {name: self.accelerator.reduce(value, "mean").item() for name, value in numbers.items()}
 
     def _refuse_non_finite(self, finite: FiniteCheck, phase: Training, since: int, done: int) -> None:
         if finite.holds():
@@ -240,22 +298,23 @@ class Trainer:
         anyone: Tensor = self.accelerator.reduce(asked, "sum")
         return (stop.asked or "a signal to another process") if anyone.item() else None
 
-    def _steps(self, step: Step) -> int:
-        sharing = sum(isinstance(phase, Training) and self._has_work(phase) for phase in self.phases)
+    def _steps(self, phase: Training, step: Step) -> int:
+        training = [one for one in self.phases if isinstance(one, Training) and self._has_work(one)]
+        shares = sum(one.share for one in training)
         if self.budget.steps is not None:
-            return max(1, self.budget.steps // sharing)
+            return max(1, int(self.budget.steps * phase.share / shares))
         if self.budget.seconds is None:
-            return step.settings.steps
+            return max(1, round(step.settings.steps * phase.share))
         seconds = torch.tensor(self._timed(step, TIMED_STEPS), device=self.accelerator.device)
         slowest = float(self.accelerator.gather(seconds.unsqueeze(0)).max())
-        steps = max(1, int(self.budget.seconds / sharing / slowest))
+        steps = max(1, int(self.budget.seconds * phase.share / shares / slowest))
         self.progress.say(f"{slowest:.3f} s a step: the budget allows {steps} steps")
         self.progress.log("budget", seconds=self.budget.seconds, seconds_per_step=slowest, steps=steps)
         return steps
 
     def _timed(self, step: Step, count: int) -> float:
         """Time whole steps at a learning rate of zero, then forget what they did to states and moments."""
-        states = random_states()
+        states, carried = random_states(), step.combine.state() if step.combine else {}
         finite, times = FiniteCheck(self.accelerator.device), []
         last = time.monotonic()
         for crops in step.streams.steps(0, UNTIMED_STEPS + count):
@@ -265,6 +324,8 @@ class Trainer:
             last = time.monotonic()
         step.optimizer.state.clear()
         step.optimizer.zero_grad()
+        if step.combine:
+            step.combine.load_state(carried)
         restore_random_states(states)
         return statistics.median(times[UNTIMED_STEPS:])
 
@@ -293,6 +354,8 @@ class Trainer:
                     self.seconds,
                     step.average.state() if step.average else {},
                     self._done_steps,
+                    self.generator.shadow_state(),
+                    {place: combiner.state() for place, combiner in self._combiners().items()},
                 ),
             )
         self.accelerator.wait_for_everyone()

@@ -14,7 +14,7 @@ from efface.generators.base import Generator
 from efface.training.codes import Codes
 from efface.training.data import CropBatch, Data, Streams
 from efface.training.optimisation import adamw
-from efface.training.phases import Batch, LossFunction, Training
+from efface.training.phases import Batch, Combiner, LossFunction, Training
 from efface.training.settings import TrainingSettings
 
 
@@ -51,20 +51,29 @@ class Step:
         generator.train()
         if settings.compile:
             generator.compile_network()
-        self.model = accelerator.prepare_model(PhaseLoss(generator, phase.loss))
+        self.combine = phase.combine
+        # gradients of single objectives are averaged here, after both are known: DDP would wait for one backward
+        self.model = accelerator.prepare_model(
+            PhaseLoss(generator, phase.loss), evaluation_mode=self.combine is not None
+        )
 
     def __call__(
         self, crops: CropBatch, rate: float, finite: FiniteCheck
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Loss, its parts and the gradient's norm. Weights stay as they were if one is found not finite."""
+        """Loss, its parts and numbers, the gradient's norm. Weights stay as they were if one is found not finite."""
         views = {
             stream: self.generator.view(
                 batch.images, self.corruption, batch.draws, condition=batch.conditions, codes=batch.codes
             )
             for stream, batch in crops.items()
         }
-        total, parts = self.model(Batch(views, self.data.moments, self._mean_over_processes))
-        self.accelerator.backward(total)
+        total, numbers, objectives = self.model(
+            Batch(views, self.data.moments, self._mean_over_processes, self.corruption)
+        )
+        if self.combine is None:
+            self.accelerator.backward(total)
+        else:
+            numbers |= self._combined(self.combine, objectives)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip or float("inf"))
         finite.add(total, norm)
         if not finite.immediate or finite.holds():
@@ -74,7 +83,37 @@ class Step:
             if self.average and rate:
                 self.average.add()
         self.optimizer.zero_grad(set_to_none=True)
-        return total.detach(), parts, norm
+        return total.detach(), numbers, norm
+
+    def _combined(self, combine: Combiner, objectives: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Give the parameters the direction that `combine` makes as their gradient. Returns its numbers."""
+        gradients: dict[str, list[Tensor]] = {}
+        reached: set[int] = set()
+        for place, (name, objective) in enumerate(objectives.items(), start=1):
+            gradients[name] = self._gradient(objective, reached, place < len(objectives))
+        values = {name: self._mean_over_processes(one.detach()) for name, one in objectives.items()}
+        with torch.no_grad():
+            direction, numbers = combine(gradients, values)
+        for place, (parameter, one) in enumerate(zip(self.parameters, direction, strict=True)):
+            # what no objective reaches is left alone, by weight decay too, as after a plain backward
+            parameter.grad = one if place in reached else None
+        return numbers
+
+    def _gradient(self, objective: Tensor, reached: set[int], again: bool) -> list[Tensor]:
+        """The gradient of one objective, averaged over processes; the places it reaches are added to `reached`.
+
+        again: whether other objectives of the same graph follow.
+        """
+        gradient = []
+        found = torch.autograd.grad(objective, self.parameters, retain_graph=again, allow_unused=True)
+        for place, (parameter, one) in enumerate(zip(self.parameters, found, strict=True)):
+            if one is None:
+                gradient.append(torch.zeros_like(parameter))
+                continue
+            reached.add(place)
+            alone = self.accelerator.num_processes == 1
+            gradient.append(one if alone else self._mean_over_processes(one))
+        return gradient
 
     def _mean_over_processes(self, value: Tensor) -> Tensor:
         mean: Tensor = self.accelerator.reduce(value, "mean")
@@ -125,9 +164,10 @@ class PhaseLoss(nn.Module):
         self.generator = generator
         self.loss = loss
 
-    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """The total, parts and numbers for the log, and the objectives."""
         loss = self.loss(self.generator, batch)
-        return loss.total, dict(loss.parts)
+        return loss.total, {**loss.parts, **loss.numbers}, dict(loss.objectives)
 
 
 class FiniteCheck:
