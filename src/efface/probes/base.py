@@ -40,14 +40,15 @@ Cost = Literal["nothing", "passes", "training"]
 
 FEWEST_IMAGES = 5
 """Of a group, below which a figure has no interval."""
+TOO_FEW = f"interval not available: fewer than {FEWEST_IMAGES} images"
 
 
 @dataclass(frozen=True)
 class Subject:
     """What a probe is given: the models, the images, and what the evaluation found of them.
 
-    training: how the run trained (batch, precision, crops), for probes that train. moments: of the forget set's pixels.
-    seed: of every draw of the probes. Models are in evaluation mode, and must be left with the weights that they have.
+    training: how the run trained (batch, precision, crops), for probes that train. seed: of every draw of the probes.
+    Models are in evaluation mode, and must be left with the weights that they have.
     """
 
     models: Mapping[ModelName, Generator]
@@ -167,7 +168,7 @@ def judged(
                 unit,
                 goal,
                 sum(groups.values()),
-                note if drawn else f"interval not available: fewer than {FEWEST_IMAGES} images",
+                note if drawn else "; ".join(filter(None, (note, TOO_FEW))),
             )
         )
     return found

@@ -1,0 +1,151 @@
+"""`decoder-leftover`: most methods change the encoder alone. Does the decoder behind it still hold the images?
+
+Two attacks on the hole that an unlearned encoder leaves. `encoder`: a fresh encoder is trained on retain images with
+the decoder frozen, and asked about forget images; beside it the same with the retrained model's decoder. `probe`: a
+linear map (ridge regression) from the model's features to those that its decoder was made for, fitted on retain and
+neutral images; the decoder then draws from the mapped features of forget images. A decoder of the unlearned model was
+made for the original's features; the retrained model's was made for its own.
+
+Follows the reviewers of Li et al. (ICLR 2024), who asked whether something could be got out of the unchanged decoder,
+with linear probes as of Alain and Bengio 2016 (arXiv:1610.01644). One linear map serves all places of a feature map.
+The probe reads the model's own loss, since a generator of several steps draws no picture from one set of features.
+
+It cannot show that a decoder holds nothing: a fresh encoder that is trained for a few hundred steps is a poor one, and
+a map that is not linear, or an encoder that has seen the forget images' context, may bring back more. A retrained
+decoder that is worse or better at everything looks the same as a leftover: the note gives the figure on neutral images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from efface.errors import InputError
+from efface.evaluation.results import ModelName
+from efface.probes.base import Cost, Probe, Scores, Subject, Values, judged
+from efface.probes.findings import Findings
+from efface.probes.showing import unmeasured
+
+if TYPE_CHECKING:
+    from efface.images.items import ImageSet
+
+PROBE, ENCODER = "decoder-leftover-probe", "decoder-leftover-encoder"
+
+Errors = Mapping[ModelName, Mapping[str, Values]]
+"""By model and set, the log error of each image."""
+
+
+class DecoderLeftover(Probe):
+    """Attacks on the frozen decoder, by a linear probe and by a fresh encoder."""
+
+    name: ClassVar[str] = "decoder-leftover"
+    question: ClassVar[str] = "Can the forgotten images be had from the decoder?"
+    summary: ClassVar[str] = "a linear probe, and a fresh encoder, in front of the frozen decoder"
+    source: ClassVar[str] = "reviews of Li et al., ICLR 2024; linear probes: arXiv:1610.01644"
+    needs_retrained: ClassVar[bool] = True
+    figures: ClassVar[tuple[str, ...]] = (PROBE, ENCODER)
+    cost: ClassVar[Cost] = "training"
+
+    train_on: Literal["retain", "neutral"] = Field(
+        "retain", description="what the fresh encoder is trained on"
+    )
+    steps: int = Field(300, ge=1, description="steps of training of the fresh encoder")
+    learning_rate: float | None = Field(
+        1e-3, gt=0, description="peak learning rate of the fresh encoder; null for the run's own"
+    )
+    images: int = Field(64, ge=1, description="at most so many images of a set are measured, or fitted on")
+    ridge: float = Field(
+        1e-3,
+        gt=0,
+        description="penalty of the linear map for not being the identity, as a share of the features' mean variance",
+    )
+
+    def run(self, subject: Subject) -> Findings:
+        return self._by_probe(subject).join(self._by_encoder(subject))
+
+    def _by_probe(self, subject: Subject) -> Findings:
+        from efface.images.items import ImageSet
+        from efface.probes.passes_decoder import linear_maps, mapped_errors
+
+        fitted_on = ImageSet()
+        for images in (self._some(subject, "retain"), self._some(subject, "neutral")):
+            fitted_on = fitted_on.union(images)
+        if not len(fitted_on):
+            return unmeasured(self, subject, (PROBE,), "there are no retain and no neutral images")
+        errors: dict[ModelName, dict[str, Values]] = {}
+        for name, model in subject.models.items():
+            # what a decoder was made for: the unlearned one for the original's features
+            wanted = model if name == "retrained" else subject.models.get("original", model)
+            maps = linear_maps(model, wanted, fitted_on, subject, self.ridge)
+            errors[name] = {
+                of: mapped_errors(model, maps, images, subject) for of, images in self._measured(subject)
+            }
+        return self._judged(subject, PROBE, errors)
+
+    def _by_encoder(self, subject: Subject) -> Findings:
+        from efface.probes.passes_decoder import decoder_digest, with_fresh_encoder
+        from efface.probes.passes_training import log_errors, train
+
+        if not subject.has(self.train_on):
+            return unmeasured(self, subject, (ENCODER,), f"there are no {self.train_on} images")
+        errors: dict[ModelName, Mapping[str, Values]] = {}
+        known: dict[str, ModelName] = {}
+        for name, model in subject.models.items():
+            # the outcome is a function of the decoder: none is trained twice
+            same = known.setdefault(decoder_digest(model), name)
+            if same != name:
+                errors[name] = errors[same]
+                continue
+            try:
+                fresh = with_fresh_encoder(model, subject.seed)
+            except InputError as refusal:
+                return unmeasured(self, subject, (ENCODER,), str(refusal))
+            train(
+                fresh,
+                subject.sets[self.train_on],
+                subject,
+                ENCODER,
+                steps=self.steps,
+                learning_rate=self.learning_rate,
+                trained="encoder",
+            )
+            errors[name] = {of: log_errors(fresh, images, subject) for of, images in self._measured(subject)}
+        return self._judged(subject, ENCODER, errors)
+
+    def _some(self, subject: Subject, name: Literal["forget", "retain", "neutral"]) -> ImageSet:
+        from efface.images.items import ImageSet
+        from efface.probes.passes_training import some_of
+
+        return some_of(subject.sets.get(name, ImageSet()), self.images, subject, self.name)
+
+    def _measured(self, subject: Subject) -> list[tuple[str, ImageSet]]:
+        """The forget images; and, as a control, the neutral ones, unless the encoder is trained on them."""
+        found = [("forget", self._some(subject, "forget"))]
+        if subject.has("neutral") and self.train_on != "neutral":
+            found.append(("neutral", self._some(subject, "neutral")))
+        return found
+
+    def _judged(self, subject: Subject, figure: str, errors: Errors) -> Findings:
+        """How far each model's error lies below the retrained model's; the note says the same of neutral images."""
+        scores = {
+            model: {"forget": np.stack([given["forget"], errors["retrained"]["forget"]], axis=-1)}
+            for model, given in errors.items()
+        }
+        found = judged(self.name, figure, scores, lead, subject, unit="nats", goal="low")
+        noted = []
+        for finding in found:
+            note = finding.note
+            if "neutral" in errors[finding.model] and finding.model != "retrained":
+                control = float((errors["retrained"]["neutral"] - errors[finding.model]["neutral"]).mean())
+                note = "; ".join(filter(None, [note, f"on neutral images: {control:.3f}"]))
+            noted.append(replace(finding, note=note))
+        return Findings(tuple(noted))
+
+
+def lead(scores: Scores) -> float:
+    """Mean of how far the log error lies below the reference's, from `[images, (own, reference)]`."""
+    return float((scores["forget"][:, 1] - scores["forget"][:, 0]).mean())

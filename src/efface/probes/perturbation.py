@@ -1,0 +1,137 @@
+"""Is a forgotten image recognised again after a tiny change of the input?
+
+Each forget image is shown with a few grey levels of noise and moved by one pixel. `re-recognition` is the least hole
+error among these answers over the unperturbed one's: does a change that nobody sees undo the forgetting?
+`residual-knowledge` is the reference's least error over the model's: does it come closer to the image than a model that
+never saw it? The second is the question of Hsu et al. (NeurIPS 2025), whose unlearned classifiers recognise slightly
+perturbed forget images more often than a retrained one does, r = Pr[m(x') = y] / Pr[a(x') = y] > 1. A model that answers
+with noise, and with an ordinary guess once perturbed, fails the first alone.
+
+Deviations: they count correct labels over random perturbations in a ball; a generator has no labels, so the hole error
+takes their place, and the best of the perturbations that of a probability. The minimum over several is below 1 for
+every model by chance; the reference is shown the very same perturbations.
+
+It cannot show that a perturbation found by a search would not bring the image back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from efface.evaluation.results import ModelName
+from efface.probes.base import Cost, Probe, Scores, Subject, Values, judged
+from efface.probes.findings import Findings, Hit
+from efface.probes.showing import Change, kept_values, logs, photos, shown_errors, unmeasured
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from efface.randomness import Draws
+
+FIGURE = "re-recognition"
+SHIFTS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+
+
+class Perturbation(Probe):
+    """The smallest hole error over small perturbations, over the unperturbed one."""
+
+    draws: int = Field(8, ge=0, description="perturbations by noise")
+    levels: float = Field(
+        4.0, gt=0, le=32, description="standard deviation of the noise in grey levels of 255"
+    )
+    shifts: bool = Field(True, description="move the picture by one pixel, each way once, as well")
+
+    name: ClassVar[str] = "perturbation"
+    question: ClassVar[str] = "is a forgotten image recognised again after a tiny change of the input?"
+    summary: ClassVar[str] = "smallest hole error over small perturbations of forget images"
+    source: ClassVar[str] = "Hsu et al., NeurIPS 2025 (residual knowledge)"
+    cost: ClassVar[Cost] = "passes"
+    figures: ClassVar[tuple[str, ...]] = (FIGURE, "residual-knowledge")
+
+    def run(self, subject: Subject) -> Findings:
+        changes = self._changes()
+        if not changes:
+            return self.unanswered(subject, "no perturbation was asked for")
+        images = photos(subject, "forget")
+        best: dict[ModelName, Values] = {}
+        for number, change in enumerate(changes):
+            name = f"perturbation {number + 1} of {len(changes)}"
+            for model, errors in shown_errors(subject, images, name=name, change=change).items():
+                values = errors.mean(axis=1)
+                best[model] = np.minimum(best.get(model, values), values)
+        least = {model: logs(values) for model, values in best.items()}
+        drops = {
+            model: values - logs(kept_values(subject, model, "forget")) for model, values in least.items()
+        }
+        note = f"best of {len(changes)} perturbations; below 1 by chance for every model"
+        found = judged(self.name, FIGURE, _scores(drops), geometric, subject, note=note)
+        if not subject.reference:
+            why = unmeasured(self, subject, ("residual-knowledge",), "there is no reference model")
+            return Findings(tuple(found)).join(why)
+        known = {model: least[subject.reference] - values for model, values in least.items()}
+        note = f"beside the {subject.reference} model's best of {len(changes)} perturbations"
+        found += judged(
+            self.name, "residual-knowledge", _scores(known), geometric, subject, goal="low", note=note
+        )
+        return Findings(tuple(found), hits=self._hits(subject, images.ids, drops))
+
+    def _hits(
+        self, subject: Subject, ids: tuple[str, ...], drops: dict[ModelName, Values]
+    ) -> tuple[Hit, ...]:
+        """Images that come back most, relative to the reference."""
+        if "unlearned" not in drops or subject.reference is None:
+            return ()
+        mine, beside = drops["unlearned"], drops[subject.reference]
+        worst = [place for place in np.argsort(mine - beside, kind="stable") if mine[place] < beside[place]]
+        return tuple(
+            Hit(
+                self.name,
+                FIGURE,
+                "forget",
+                "image",
+                ids[place],
+                float(np.exp(mine[place])),
+                float(np.exp(beside[place])),
+            )
+            for place in worst[: subject.settings.worst]
+        )
+
+    def _changes(self) -> list[Change]:
+        noisy = [_noise(number, self.levels / 255) for number in range(self.draws)]
+        return noisy + [_shift(*step) for step in SHIFTS if self.shifts]
+
+
+def geometric(scores: Scores) -> float:
+    """Geometric mean of ratios, given as logarithms of `forget`."""
+    return float(np.exp(scores["forget"].mean()))
+
+
+def _scores(ratios: dict[ModelName, Values]) -> dict[ModelName, Scores]:
+    return {model: {"forget": values} for model, values in ratios.items()}
+
+
+def _noise(number: int, spread: float) -> Change:
+    """Noise on what is shown; what should be restored is the picture without it."""
+
+    def change(pictures: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        noise = draws.normal(f"perturbation {number}", tuple(pictures.shape[1:]), pictures.device)
+        return (pictures + spread * noise).clamp(0, 1), pictures
+
+    return change
+
+
+def _shift(down: int, right: int) -> Change:
+    """The picture moved, its border repeated; what should be restored has moved as well."""
+
+    def change(pictures: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        from torch.nn.functional import pad
+
+        height, width = pictures.shape[2:]
+        around = pad(pictures, (1, 1, 1, 1), mode="replicate")
+        moved = around[:, :, 1 - down : 1 - down + height, 1 - right : 1 - right + width]
+        return moved, moved
+
+    return change
