@@ -14,6 +14,7 @@ from efface.metrics.catalogue import (
     ALL_METRICS,
     CLASSIFIER_METRICS,
     METRICS,
+    PROBABILITY_METRICS,
     PUBLISHED_INCEPTION,
     SETS,
     distance_title,
@@ -45,16 +46,20 @@ def test_table_imports_no_torch() -> None:
 
 
 def test_every_metric_of_generators_has_its_function() -> None:
-    modules = {"frechet_distance": "frechet", "kernel_distance": "kernel"}
-    for name in METRICS:
+    modules = {
+        "frechet_distance": "frechet",
+        "kernel_distance": "kernel",
+        "inception_score": "inception_score",
+    }
+    for name in {**METRICS, **PROBABILITY_METRICS}:
         module = importlib.import_module(f"efface.metrics.{modules.get(name, 'image_error')}")
         assert callable(getattr(module, name))
 
 
 def test_there_is_one_card_for_each_metric_of_any_kind_of_model() -> None:
     assert {path.stem for path in CARDS.glob("*.md")} == set(ALL_METRICS)
-    assert set(ALL_METRICS) == set(METRICS) | set(CLASSIFIER_METRICS)
-    assert not set(METRICS) & set(CLASSIFIER_METRICS)
+    tables = (METRICS, PROBABILITY_METRICS, CLASSIFIER_METRICS)
+    assert list(ALL_METRICS) == [name for table in tables for name in table]
 
 
 @every_metric
@@ -100,7 +105,7 @@ def test_the_card_of_the_trained_attack_gives_its_limits() -> None:
 
 def test_better_directions() -> None:
     up = {name for name, info in ALL_METRICS.items() if info.better == "up"}
-    of_generators = {"hole_psnr", "ssim", "feature_cosine"}
+    of_generators = {"hole_psnr", "ssim", "feature_cosine", "inception_score"}
     assert up == of_generators | {"accuracy", "confidence", "membership_auc", "prediction_agreement"}
 
 
@@ -116,3 +121,7 @@ def test_only_the_published_network_gives_a_distance_the_name_fid() -> None:
     assert distance_title("kernel_distance", "inception-torchscript", PUBLISHED_INCEPTION) == "KID"
     for extractor in ("filter-bank-64", "inception-torchscript", "clip:x"):
         assert "FID" not in distance_title("frechet_distance", extractor, "0" * 64)
+        assert distance_title("inception_score", extractor, "0" * 64) == f"Inception score ({extractor})"
+    assert (
+        distance_title("inception_score", "inception-torchscript", PUBLISHED_INCEPTION) == "Inception score"
+    )

@@ -16,7 +16,7 @@ from efface.settings import unknown_name
 Kind = Literal["per-image", "distribution"]
 ModelKind = Literal["generator", "classifier"]
 Direction = Literal["up", "down", "match_retrained"]
-Requirement = Literal["truth", "region", "features", "labels", "neutral", "retrained"]
+Requirement = Literal["truth", "region", "features", "probabilities", "labels", "neutral", "retrained"]
 
 SETS = ("retain", "neutral", "forget")
 
@@ -28,9 +28,10 @@ class MetricInfo:
     `kind` is "per-image" (one number for each image) or "distribution" (one number for two sets of
     images). `better` is the direction on images that the model should treat well; of an attack, that of a
     model that still knows the images. `requires` names what the metric reads beside the restored images: the
-    true images, the region that was hidden, or the vectors of a feature extractor; beside a classifier's
-    answers: labels, neutral images, or the retrained model's answers, of which it then is a distance and has
-    the same direction on every set. `of` is the kind of models that have the metric.
+    true images, the region that was hidden, the vectors of a feature extractor, or the class probabilities of an
+    extractor that classifies; beside a classifier's answers: labels, neutral images, or the retrained model's
+    answers, of which it then is a distance and has the same direction on every set. `of` is the kind of models that
+    have the metric.
     """
 
     name: str
@@ -61,16 +62,21 @@ def metric(name: str) -> MetricInfo:
 
 
 def distance_title(name: str, extractor: str, digest: str = "") -> str:
-    """The heading under which a distribution distance may be printed.
+    """The heading under which a distribution distance, or an Inception score, may be printed.
 
     Only a Fréchet (kernel) distance on the published Inception network, recognised by the file's
-    sha256, is called FID (KID). Every other one carries the name of its extractor.
+    sha256, is called FID (KID), and only a score on it stands alone. Every other one carries the name of its extractor.
 
     >>> distance_title("frechet_distance", "filter-bank-64")
     'Fréchet distance (filter-bank-64)'
     """
     if extractor == INCEPTION and digest == PUBLISHED_INCEPTION:
-        return {"frechet_distance": "FID", "kernel_distance": "KID"}[metric(name).name]
+        published = {
+            "frechet_distance": "FID",
+            "kernel_distance": "KID",
+            "inception_score": "Inception score",
+        }
+        return published[metric(name).name]
     return f"{metric(name).title} ({extractor})"
 
 
@@ -115,7 +121,7 @@ METRICS: dict[str, MetricInfo] = {
             kind="per-image",
             better="up",
             requires=("truth", "features"),
-            summary="Likeness of content as a feature extractor sees it.",
+            summary="Likeness of content as a feature extractor sees it; with CLIP, the papers' CLIP distance.",
         ),
         MetricInfo(
             name="frechet_distance",
@@ -137,7 +143,20 @@ METRICS: dict[str, MetricInfo] = {
         ),
     )
 }
-"""Of generators."""
+"""Of generators, with any extractor."""
+
+PROBABILITY_METRICS: dict[str, MetricInfo] = {
+    "inception_score": MetricInfo(
+        name="inception_score",
+        title="Inception score",
+        unit="1 to the number of classes",
+        kind="distribution",
+        better="up",
+        requires=("features", "probabilities"),
+        summary="Are outputs taken for one class each, and for many together? Never compared with the true images.",
+    )
+}
+"""Of generators, with an extractor that has `probabilities`: it is a classifier, which most are not."""
 
 CLASSIFIER_METRICS: dict[str, MetricInfo] = {
     info.name: info
@@ -215,4 +234,4 @@ CLASSIFIER_METRICS: dict[str, MetricInfo] = {
     )
 }
 
-ALL_METRICS: dict[str, MetricInfo] = {**METRICS, **CLASSIFIER_METRICS}
+ALL_METRICS: dict[str, MetricInfo] = {**METRICS, **PROBABILITY_METRICS, **CLASSIFIER_METRICS}

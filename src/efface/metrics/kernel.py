@@ -8,8 +8,11 @@ images Binkowski et al. (2018), "Demystifying MMD GANs", arXiv:1801.01401, secti
 values average over random subsets; here every image is used, which has the same mean and less noise.
 
 Memory: no N x N matrix is ever held. Kernel values are made for `BLOCK` rows against all columns, summed
-by photo, and reduced at once for all resamples. At 10,000 images of 10,000 photos and 2,000 resamples that
-is 40 MiB per block, 40 MiB for the draws as 16-bit counts, below 400 MiB in all, and 20 s on one core.
+by photo, and reduced at once for all resamples. Where both sides hold as many images of each photo, as true
+images and restorations of them do, the three sums weigh a pair of photos alike: they are made as one, of
+k(a, a) + k(b, b) - k(a, b) - k(b, a), and as that is symmetric, of half of the pairs. At 10,000 images of 10,000
+photos and 2,000 resamples a block takes 40 MiB, the draws as 16-bit counts 40 MiB, all of it below 400 MiB; see
+`benchmarks/results/evaluation.json` for the time.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ def kernel_distance(
     finite.
     """
     sides = _Sides.of(a, b, groups_a, groups_b)
-    return _mean(sides.a, sides.a) + _mean(sides.b, sides.b) - 2 * _mean(sides.a, sides.b)
+    return _same_photos_mean(sides) if sides.same_photos else _value(sides)
 
 
 def kernel_distance_interval(
@@ -75,16 +78,10 @@ def kernel_distance_interval(
     if sides.fewest_photos < FEWEST_GROUPS:
         return None
     drawn = _times_drawn(sides, resamples, numpy_draws(seed, "bootstrap-kernel"))
-    # A constant added to the kernel cancels; without its bulk, 32-bit products are exact enough.
-    offset = float(_kernel(sides.a.features[:BLOCK], sides.b.features[:BLOCK]).mean())
-    draws = (
-        _resampled_mean(sides.a, sides.a, drawn, offset)
-        + _resampled_mean(sides.b, sides.b, drawn, offset)
-        - 2 * _resampled_mean(sides.a, sides.b, drawn, offset)
-    )
+    value, draws = _same_photos_means(sides, drawn) if sides.same_photos else _means(sides, drawn)
     level = expanded_level((1 - confidence) / 2, sides.fewest_photos)
     low, high = np.nanquantile(draws, (level, 1 - level))
-    return Interval(kernel_distance(a, b, groups_a, groups_b), float(low), float(high))
+    return Interval(value, float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -131,6 +128,77 @@ class _Sides:
     @property
     def fewest_photos(self) -> int:
         return min(len(np.unique(self.a.photo)), len(np.unique(self.b.photo)))
+
+    @property
+    def same_photos(self) -> bool:
+        """Whether both sides hold as many images of each photo, and no photo fills more than a block."""
+        if not np.array_equal(self.a.photo, self.b.photo):
+            return False
+        return int(np.unique(self.a.photo, return_counts=True)[1].max()) <= BLOCK
+
+
+def _value(sides: _Sides) -> float:
+    return _mean(sides.a, sides.a) + _mean(sides.b, sides.b) - 2 * _mean(sides.a, sides.b)
+
+
+def _means(sides: _Sides, drawn: Counts) -> tuple[float, Features]:
+    """The distance, and that of every resample; `drawn` [photos, resamples] counts the draws."""
+    # A constant added to the kernel cancels; without its bulk, 32-bit products are exact enough.
+    offset = float(_kernel(sides.a.features[:BLOCK], sides.b.features[:BLOCK]).mean())
+    draws = (
+        _resampled_mean(sides.a, sides.a, drawn, offset)
+        + _resampled_mean(sides.b, sides.b, drawn, offset)
+        - 2 * _resampled_mean(sides.a, sides.b, drawn, offset)
+    )
+    return _value(sides), draws
+
+
+def _same_photos_mean(sides: _Sides) -> float:
+    """As `_value`, for sides that hold the same photos."""
+    return _same_photos_means(sides, np.zeros((len(np.unique(sides.a.photo)), 0), dtype=np.uint16))[0]
+
+
+def _same_photos_means(sides: _Sides, drawn: Counts) -> tuple[float, Features]:
+    """As `_means`, for sides that hold the same photos."""
+    resamples, sizes = drawn.shape[1], np.bincount(sides.a.photo).astype(np.float64)
+    whole, total = 0.0, np.zeros(resamples)
+    for rows, sums in _differences(sides):
+        count, own = len(sums), np.diagonal(sums)
+        # what stands right of the block's own square has a mirror image below it
+        whole += float(sums[:, :count].sum() - own.sum() + 2 * sums[:, count:].sum())
+        halves = sums.astype(np.float32)
+        halves[:, :count] /= 2
+        for first in range(0, resamples, RESAMPLES_AT_ONCE):
+            chunk = slice(first, first + RESAMPLES_AT_ONCE)
+            times = drawn[rows.start :, chunk].astype(np.float32)
+            products = (times[:count] * (halves @ times)).sum(axis=0, dtype=np.float64)
+            total[chunk] += 2 * products - own @ times[:count].astype(np.float64) ** 2
+    # every photo drawn once is the last column, so that value and resamples count their pairs alike
+    times = np.column_stack([drawn, np.ones(len(sizes), dtype=np.uint16)]).astype(np.float64)
+    pairs = (sizes @ times) ** 2 - sizes**2 @ times**2
+    means = np.divide(np.append(total, whole), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    return float(means[-1]), means[:-1]
+
+
+def _differences(sides: _Sides) -> Iterator[tuple[slice, Features]]:
+    """Blocks of photos, and k(a, a) + k(b, b) - k(a, b) - k(b, a) summed over images, for them and all behind them.
+
+    A block holds whole photos, with `BLOCK` images at most.
+    """
+    a, b = sides.a.features, sides.b.features
+    starts = np.append(np.unique(sides.a.photo, return_index=True)[1], len(a))
+    first = 0
+    while first < len(starts) - 1:
+        last = int(np.searchsorted(starts, starts[first] + BLOCK, side="right")) - 1
+        rows, rest = slice(starts[first], starts[last]), slice(starts[first], None)
+        values = _kernel(a[rows], a[rest])
+        values += _kernel(b[rows], b[rest])
+        values -= _kernel(a[rows], b[rest])
+        values -= _kernel(b[rows], a[rest])
+        begins = starts[first:-1] - starts[first]
+        sums = _summed(_summed(values, begins, 1), begins[: last - first], 0)
+        yield slice(first, last), sums
+        first = last
 
 
 def _mean(x: _Side, y: _Side) -> float:

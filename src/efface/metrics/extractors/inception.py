@@ -7,7 +7,9 @@ is NVIDIA's inception-2015-12-05.pt (StyleGAN2-ADA), recognised by its sha256.
 Its convention, kept here: images as floats in 0..255, of any size, `return_features=True` for the 2048
 pooled features. Images are rounded to 8 bits, as if saved, and resized here with an antialiased bicubic
 filter, because the network's own resizing to 299 x 299 is not antialiased (Parmar et al. 2022, "On
-aliased resizing and surprising subtleties in GAN evaluation", arXiv:2104.11222).
+aliased resizing and surprising subtleties in GAN evaluation", arXiv:2104.11222). Called with
+`no_output_bias=True` it gives the class probabilities of the Inception score, with the last layer's bias left out
+as in the original implementation of that score.
 """
 
 from __future__ import annotations
@@ -49,11 +51,34 @@ class TorchScriptInception:
 
     def features(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] in [0, 1] to float32 [B, dimension]."""
+        return self._answer(images, return_features=True)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] in [0, 1] to class probabilities, float32 [B, classes], for the Inception score.
+
+        Raises `InputError` where the file has no class head that is called as the published one is.
+        """
+        try:
+            result = self._answer(images, no_output_bias=True)
+        except (RuntimeError, AttributeError) as error:
+            raise InputError(
+                f"feature extractor {self.name}: the file gives no class probabilities, so there is no Inception "
+                f"score: network(images, no_output_bias=True) failed: {str(error).strip().splitlines()[-1]}"
+            ) from None
+        if not _are_probabilities(result, len(images)):
+            raise InputError(
+                f"feature extractor {self.name}: network(images, no_output_bias=True) must return probabilities "
+                f"[images, classes] whose rows sum to 1, got {list(result.shape)} with other values"
+            )
+        return result
+
+    def _answer(self, images: Tensor, **asked: bool) -> Tensor:
+        """What the network says to the pictures as 8-bit values at its own size."""
         check_images("images", images)
         with torch.no_grad():
             bytes_ = images.detach().float().clamp(0, 1).mul(255).round()
             pictures = resized(bytes_ / 255, SIDE, SIDE, "bicubic") * 255
-            result: Tensor = self._network.to(images.device)(pictures, return_features=True)
+            result: Tensor = self._network.to(images.device)(pictures, **asked)
         return result.float()
 
     def _probe(self, path: Path) -> int:
@@ -71,6 +96,12 @@ class TorchScriptInception:
                 f"got {list(result.shape)}"
             )
         return int(result.shape[1])
+
+
+def _are_probabilities(result: Tensor, images: int) -> bool:
+    if result.ndim != 2 or len(result) != images or result.shape[1] < 2:
+        return False
+    return bool((result >= 0).all()) and bool(((result.sum(dim=1) - 1).abs() <= 1e-2).all())
 
 
 def _loaded(path: Path) -> torch.jit.ScriptModule:
