@@ -16,6 +16,7 @@ EXIT_CODES = {
     3: "the output folder is refused: not a run, another config, or in use",
     4: "stopped before the end; what was done is kept and the same command continues",
     5: "`efface verify` found something that does not match its record",
+    6: "a requirement is not met, or cannot be measured; the run itself is complete",
 }
 
 
@@ -58,6 +59,12 @@ class Mismatch(EffaceError):
     """A digest does not match what the record says."""
 
     exit_code = 5
+
+
+class RequirementsNotMet(EffaceError):
+    """The run is complete, and a requirement that was set before it is not met or cannot be measured."""
+
+    exit_code = 6
 
 
 class Faults:

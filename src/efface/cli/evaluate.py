@@ -24,6 +24,9 @@ def evaluate(
     neutral: o.Neutral = None,
     corruption: o.Corruption = None,
     extractor: o.Extractor = None,
+    probe: o.Probe = None,
+    require: o.Require = None,
+    substitute: o.Substitute = None,
     duplicates: o.Duplicates = None,
     skip_unreadable: o.SkipUnreadable = False,
     seed: o.Seed = None,
@@ -36,7 +39,7 @@ def evaluate(
     """Compare models that are there already.
 
     Gives the same figures, record and page as unlearning does."""
-    from efface.cli.outcome import tell_run
+    from efface.cli.outcome import refuse_unmet, tell_run
     from efface.errors import InputError
     from efface.progress import Progress
     from efface.runs.kinds import evaluate_config
@@ -52,6 +55,9 @@ def evaluate(
             **o.image_options(images, forget, retain, neutral, None, duplicates, skip_unreadable),
             "corruption": corruption,
             "evaluation.extractor": extractor,
+            "probes": probe,
+            "require": require,
+            "substitute": substitute,
             "evaluation.seed": seed,
             "keep_working_files": keep_working_files,
             "with_pictures": with_pictures,
@@ -64,7 +70,8 @@ def evaluate(
     from efface.jobs.evaluation import evaluate_models
 
     result = evaluate_models(read, out, Progress.on_terminal())
-    tell_run(result.run, result.rows, json_)
+    tell_run(result.run, result.rows, json_, result.requirements, result.probes)
+    refuse_unmet(result.requirements)
 
 
 def _of_run(run: Path, values: dict[str, object]) -> dict[str, object]:
@@ -88,10 +95,15 @@ def _of_run(run: Path, values: dict[str, object]) -> dict[str, object]:
                 "evaluation",
                 "stored_side",
                 "request",
+                "require",
+                "probes",
+                "substitute",
             )
             if name in found
         },
     }
+    if {"require", "probes"} & (set(taken) | set(values)):
+        taken["training"] = found.get("training", {})
     for name, value in values.items():
         before = taken.get(name)
         # another model brings its own settings; other sections keep what is not given anew

@@ -20,6 +20,7 @@ class What(StrEnum):
     generators = "generators"
     classifiers = "classifiers"
     metrics = "metrics"
+    probes = "probes"
     settings = "settings"
 
 
@@ -27,12 +28,12 @@ def list_(
     what: Annotated[What, typer.Argument(help="What to list.")] = What.methods,
     json_: o.Json = False,
 ) -> None:
-    """List methods, generators, classifiers, corruptions, metrics or settings."""
+    """List methods, generators, classifiers, corruptions, metrics, probes or settings."""
     rows = _ROWS[what]()
     if json_:
         o.show(rows)
         return
-    width = max(len(row["name"]) for row in rows)
+    width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         rest = "  ".join(
             str(value) for name, value in row.items() if name != "name" and value not in ("", None)
@@ -115,6 +116,21 @@ def _metrics() -> list[dict[str, Any]]:
     ]
 
 
+def _probes() -> list[dict[str, Any]]:
+    from efface.probes.registry import probes
+
+    return [
+        {
+            "name": name,
+            "summary": probe.question,
+            "figures": f"[{', '.join(probe.figures)}]",
+            "cost": f"[costs {probe.cost}]",
+            "needs": "[needs a retrained model]" if probe.needs_retrained else "",
+        }
+        for name, probe in probes().items()
+    ]
+
+
 def _settings() -> list[dict[str, Any]]:
     """The settings of a run on either kind of model; those that are alike for both stand there once."""
     from efface.methods import methods
@@ -133,6 +149,8 @@ def _settings() -> list[dict[str, Any]]:
 def _described(
     model: type[BaseModel], prefix: str, methods: Mapping[str, type[BaseModel]], default_method: str
 ) -> list[dict[str, Any]]:
+    from efface.probes.registry import probes
+
     rows: list[dict[str, Any]] = []
     # what all models have comes before what single families read
     inherited = [name for name in model.model_fields if name not in model.__annotations__]
@@ -145,6 +163,10 @@ def _described(
             )
             for method_name, method in methods.items():
                 rows += _described(method, f"method[{method_name}].", {}, "")
+        elif name == "probes":
+            rows.append({"name": "probes", "default": "= ()", "summary": field.description or ""})
+            for probe_name, probe in probes().items():
+                rows += _described(probe, f"probes[{probe_name}].", {}, "")
         elif section := _section(kind):
             rows += _described(section, f"{prefix}{name}.", methods, default_method)
         else:
@@ -165,5 +187,6 @@ _ROWS = {
     What.generators: _generators,
     What.classifiers: _classifiers,
     What.metrics: _metrics,
+    What.probes: _probes,
     What.settings: _settings,
 }

@@ -66,6 +66,28 @@ Extractor = Annotated[
         help="Features for distances: built-in, inception:FILE, clip:FOLDER_OR_ID, dinov2:FOLDER_OR_ID."
     ),
 ]
+Probe = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--probe",
+        help="A question to the unlearned generator: a name, all, or cheap (those without training). See: efface list "
+        "probes. May be repeated.",
+    ),
+]
+Require = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require",
+        help="A threshold set before the run: retain-error<=1.02x, detectability<=0.05. May be repeated; exit code 6 if "
+        "one is not met or cannot be measured.",
+    ),
+]
+Substitute = Annotated[
+    str | None,
+    typer.Option(
+        help="Without --retrained: what you declare to stand in its place, in your words; it is recorded."
+    ),
+]
 Config = Annotated[Path | None, typer.Option("--config", help="A YAML file with any of the settings.")]
 Set = Annotated[
     list[str] | None,

@@ -6,23 +6,68 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from efface.cli.options import show
+from efface.errors import RequirementsNotMet
+from efface.evaluation.requirements import Verdict, summary
 from efface.evaluation.results import MODELS, SETS, Row, find
 from efface.metrics.catalogue import ALL_METRICS
+from efface.probes.findings import Finding, Findings
+
+WIDTH_OF_FILES = 120
+"""Columns where the output goes into a file or another program, which have no width of their own."""
 
 
-def tell_run(run: Path, rows: Sequence[Row], json_: bool) -> None:
-    """Where the run lies and its figures. Under torchrun only the first process speaks."""
-    if os.environ.get("RANK", "0") != "0":
+def tell_run(
+    run: Path,
+    rows: Sequence[Row],
+    json_: bool,
+    verdicts: Sequence[Verdict] = (),
+    probes: Findings | None = None,
+) -> None:
+    """Where the run lies, its figures and verdicts. Under torchrun only the first process speaks."""
+    if not _first():
         return
     if json_:
-        show({"run": str(run), "results": [asdict(row) for row in rows]})
+        found: dict[str, Any] = {"run": str(run), "results": [asdict(row) for row in rows]}
+        if probes is not None:
+            found["probes"] = probes.as_dict()
+        if verdicts:
+            found["requirements"] = [verdict.as_dict() for verdict in verdicts]
+        show(found)
         return
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH_OF_FILES)
+    console.print(_table_of_rows(rows))
+    if probes is not None and probes.figures:
+        console.print(_table_of_probes(probes))
+    for name in ("model", "report.html", "record.json", "pictures.html"):
+        if (run / name).exists():
+            console.print(f"{run / name}", markup=False, soft_wrap=True)
+    for verdict in verdicts:
+        console.print(
+            f"{verdict.state.upper()}  {verdict.requirement}  {verdict.words}", markup=False, soft_wrap=True
+        )
+    if verdicts:
+        console.print(summary(verdicts), markup=False, soft_wrap=True)
+
+
+def refuse_unmet(verdicts: Sequence[Verdict]) -> None:
+    """Raise `RequirementsNotMet` unless all are met; in the first process only."""
+    if _first() and any(verdict.state != "met" for verdict in verdicts):
+        raise RequirementsNotMet(f"{summary(verdicts)} The run itself is complete.")
+
+
+def _first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _table_of_rows(rows: Sequence[Row]) -> Table:
     models = [name for name in MODELS if any(row.model == name for row in rows)]
     table = Table(title=None, box=None, pad_edge=False)
     table.add_column("set")
@@ -36,13 +81,34 @@ def tell_run(run: Path, rows: Sequence[Row], json_: bool) -> None:
                 first = next(row for row in found if row)
                 better = first.direction.replace("match_retrained", "as retrained")
                 table.add_row(set_name, metric, *[_figure(row) for row in found], better)
-    console.print(table)
-    for name in ("model", "report.html", "record.json", "pictures.html"):
-        if (run / name).exists():
-            console.print(f"{run / name}", markup=False, soft_wrap=True)
+    return table
 
 
-def _figure(row: Row | None) -> str:
+def _table_of_probes(findings: Findings) -> Table:
+    """One line for each figure: all models, and how far the unlearned one is from its reference."""
+    models = [name for name in MODELS if any(one.model == name for one in findings.figures)]
+    beside = next(
+        (one.reference for one in findings.figures if one.model == "unlearned" and one.reference), None
+    )
+    table = Table(title=None, box=None, pad_edge=False)
+    table.add_column("figure of a probe", overflow="fold")
+    for heading in (*models, f"to {beside}" if beside else "difference", "interval"):
+        table.add_column(heading, justify="right")
+    for figure in dict.fromkeys(one.figure for one in findings.figures):
+        found = [findings.find(figure, model) for model in models]
+        table.add_row(figure, *[_figure(one) for one in found], *_difference(findings.find(figure)))
+    return table
+
+
+def _difference(found: Finding | None) -> tuple[str, str]:
+    if found is None or found.difference is None:
+        return "-", ""
+    if found.difference_low is None or found.difference_high is None:
+        return f"{found.difference:+.3g}", ""
+    return f"{found.difference:+.3g}", f"{found.difference_low:+.3g} to {found.difference_high:+.3g}"
+
+
+def _figure(row: Row | Finding | None) -> str:
     if row is None or row.value is None:
         return "-"
     return f"{row.value:.4g}"

@@ -28,6 +28,9 @@ def unlearn(
     duplicates: o.Duplicates = None,
     skip_unreadable: o.SkipUnreadable = False,
     extractor: o.Extractor = None,
+    probe: o.Probe = None,
+    require: o.Require = None,
+    substitute: o.Substitute = None,
     keep_working_files: o.KeepWorkingFiles = False,
     with_pictures: o.WithPictures = False,
     config: o.Config = None,
@@ -36,13 +39,14 @@ def unlearn(
 ) -> None:
     """Make a model forget chosen images.
 
-    Leaves RUN/model, results.json, record.json, report.html and log.jsonl.
+    Leaves RUN/model, results.json, record.json, report.html and log.jsonl; probes.json and requirements.json
+    if asked for.
 
     Two ways to say which images: --forget and --retain as folders of their own, or --images with all
     that the model was trained on and --forget choosing within it. Of a classifier, folders or a manifest
     also name the class of each image.
     """
-    from efface.cli.outcome import tell_run
+    from efface.cli.outcome import refuse_unmet, tell_run
     from efface.errors import InputError
     from efface.progress import Progress
     from efface.runs.kinds import run_config
@@ -60,6 +64,9 @@ def unlearn(
             "budget": budget,
             "seed": seed,
             "evaluation.extractor": extractor,
+            "probes": probe,
+            "require": require,
+            "substitute": substitute,
             "keep_working_files": keep_working_files,
             "with_pictures": with_pictures,
         },
@@ -69,4 +76,5 @@ def unlearn(
     from efface.jobs.unlearning import unlearn as run
 
     result = run(read, out, Progress.on_terminal())
-    tell_run(result.run, result.rows, json_)
+    tell_run(result.run, result.rows, json_, result.requirements, result.probes)
+    refuse_unmet(result.requirements)

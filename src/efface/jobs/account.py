@@ -17,7 +17,8 @@ from torch import Tensor
 from efface.classifiers.classifier import Classifier
 from efface.corruptions import parse_corruption
 from efface.errors import RunRefused
-from efface.evaluation.protocol import Evaluation, evaluate, view_batches
+from efface.evaluation.answers import Wanted, view_batches
+from efface.evaluation.protocol import Evaluation, evaluate
 from efface.evaluation.results import ModelName, SetName, write_results
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import canonical_json, flush_folder, sha256_of_bytes, system_errors, write_json, write_text
@@ -166,21 +167,26 @@ def measure(
     prepared: Prepared,
     device: Any,
     progress: Progress,
-) -> None:
-    """Evaluate `models` and write the result files, and the pictures if they were asked for."""
+) -> Evaluation:
+    """Evaluate `models` and write the result files, and the pictures if they were asked for.
+
+    Where probes will be asked, each model's own loss is measured too.
+    """
     for model in models.values():
         model.to(device)
     sets, cache, corruption = prepared.sets, prepared.cache, prepared.corruption
     extractor, settings = prepared.extractor, config.evaluation
     pairs = prepared.pairs
+    wanted = Wanted(task_loss=bool(config.probes))
     evaluation = evaluate(
-        models, sets, cache, corruption, extractor, settings, pairs=pairs, progress=progress
+        models, sets, cache, corruption, extractor, settings, pairs=pairs, wanted=wanted, progress=progress
     )
     write_evaluation(run.path, evaluation, sets, run.key)
     if config.with_pictures:
         from efface.reports.pictures import write_pictures
 
         write_pictures(run.path, models, sets, cache, corruption, settings, pairs=pairs)
+    return evaluation
 
 
 def sources(**models: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -209,11 +215,7 @@ def write_evaluation(
 ) -> None:
     """Write results.json, results.csv, per_image.csv and worst.json; images appear by keyed id."""
     write_results(folder, evaluation.rows)
-    keyed = {
-        id_: keyed_id
-        for images in sets.values()
-        for id_, keyed_id in zip(images.ids, images.keyed_ids(key), strict=True)
-    }
+    keyed = keyed_by_id(sets, key)
     metrics = list(dict.fromkeys(name for values in evaluation.per_image.values() for name in values))
     table = io.StringIO()
     writer = csv.writer(table)
@@ -228,6 +230,15 @@ def write_evaluation(
         for entry in evaluation.worst
     ]
     write_json(folder / "worst.json", worst)
+
+
+def keyed_by_id(sets: Mapping[SetName, ImageSet], key: bytes) -> dict[str, str]:
+    """The keyed id of every image, by its plain id."""
+    return {
+        id_: keyed_id
+        for images in sets.values()
+        for id_, keyed_id in zip(images.ids, images.keyed_ids(key), strict=True)
+    }
 
 
 def save_model(write: Callable[[Path], None], folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from efface.corruptions import parse_corruption
 from efface.errors import Faults
+from efface.evaluation.requirements import Verdict
 from efface.evaluation.results import ModelName, Row, read_results
 from efface.generators import load_generator
 from efface.generators.base import Generator
@@ -27,7 +28,16 @@ from efface.jobs.account import (
 from efface.jobs.classifiers.evaluation import evaluate_classifiers_of
 from efface.jobs.frame import begin, conclude, run_folder
 from efface.jobs.preparation import Prepared, attempt, load_reference, read_images, read_pairs
+from efface.jobs.probing import (
+    Asked,
+    judgement_facts,
+    probe_and_judge,
+    read_findings,
+    read_verdicts,
+    reference_notes,
+)
 from efface.metrics.extractors import load_extractor
+from efface.probes.findings import Findings
 from efface.progress import Progress
 from efface.reports.page import write_report
 from efface.runs.classifier_config import ClassifierEvaluateConfig
@@ -38,11 +48,13 @@ from efface.runs.record import COMPARED, read_record
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """A finished evaluation: where it lies, its rows of figures and its record."""
+    """A finished evaluation: where it lies, its rows and its record; probes and requirements as in `UnlearnResult`."""
 
     run: Path
     rows: list[Row]
     record: dict[str, Any]
+    probes: Findings | None = None
+    requirements: list[Verdict] = field(default_factory=list)
 
 
 def evaluate_models(
@@ -56,7 +68,13 @@ def evaluate_models(
             evaluate_classifiers_of(config, run, spoken)
         else:
             _evaluate(config, run, spoken)
-        return EvaluateResult(run.path, read_results(run.path), read_record(run.path))
+        return EvaluateResult(
+            run.path,
+            read_results(run.path),
+            read_record(run.path),
+            read_findings(run.path),
+            read_verdicts(run.path),
+        )
 
 
 def _evaluate(config: EvaluateConfig, run: RunFolder, progress: Progress) -> None:
@@ -66,14 +84,21 @@ def _evaluate(config: EvaluateConfig, run: RunFolder, progress: Progress) -> Non
     risks = prepared.generator.risks(some_images(prepared, config.evaluation))
     for risk in risks:
         progress.say(f"warning: {risk}")
+    notes = reference_notes(config, prepared.retrained is not None)
+    for note in notes:
+        progress.say(f"note: {note}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        measure(config, run, models, prepared, device, progress)
+        evaluation = measure(config, run, models, prepared, device, progress)
+        measured = time.monotonic() - began
+        asked = Asked(config, models, prepared, evaluation, config.training)
+        asking = probe_and_judge(asked, run, config.evaluation, progress)
         described = {name: model_facts(model) for name, model in models.items()}
         sets = manifests(run.path, prepared.sets, run.key)
     finally:
         prepared.cache.close()
     reference = retrained_facts(described.get("retrained"), described["original"], config.retrained_stages)
+    split = split_facts(prepared.split, config.images.selectors)
     conclude(
         config,
         run,
@@ -82,7 +107,10 @@ def _evaluate(config: EvaluateConfig, run: RunFolder, progress: Progress) -> Non
             "kind": "evaluation",
             "claim": {"level": "empirical", "words": COMPARED},
             "request": config.request.as_dict(),
-            "durations": {"evaluation": round(time.monotonic() - began, 3)},
+            "durations": {
+                "evaluation": round(measured, 3),
+                **({"probes": asking} if asking is not None else {}),
+            },
             "model": {"before": described["original"], "after": None},
             "retrained": reference,
             "sources": sources(**described),
@@ -93,9 +121,11 @@ def _evaluate(config: EvaluateConfig, run: RunFolder, progress: Progress) -> Non
             "corruption": prepared.corruption.label,
             "seeds": {"evaluation": config.evaluation.seed},
             "sets": sets,
-            **split_facts(prepared.split, config.images.selectors),
+            **split,
+            "notes": [*split["notes"], *notes],
             "risks": risks,
             "evaluation": {**config.evaluation.as_dict(), "extractor": extractor_facts(prepared.extractor)},
+            **judgement_facts(config, run.path),
         },
     )
     write_report(run.path)

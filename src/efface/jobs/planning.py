@@ -17,6 +17,7 @@ import torch
 
 from efface.corruptions import Corruption, parse_corruption
 from efface.errors import EffaceError, Faults, InputError
+from efface.evaluation.requirements import foreseen
 from efface.evaluation.results import ModelName, SetName
 from efface.generators.base import Generator
 from efface.images.cache import PixelCache, estimate_bytes
@@ -25,6 +26,7 @@ from efface.images.selection import Split, split_images
 from efface.jobs.account import some_images
 from efface.jobs.classifiers.planning import look
 from efface.jobs.preparation import Prepared, attempt, open_models, read_all_pairs, stored_side
+from efface.jobs.probing import reference_notes
 from efface.metrics.extractors import FeatureExtractor
 from efface.metrics.frechet import frechet_refusal
 from efface.progress import Progress
@@ -81,7 +83,7 @@ def plan(config: RunConfig | ClassifierRunConfig, progress: Progress | None = No
         numbers = looked.pop("estimate")
         estimate = Estimate(**numbers, peak_memory_bytes=_peak_memory()) if numbers else None
         return Plan(**looked, estimate=estimate)
-    found = Plan()
+    found = Plan(notes=[*_notes_of_probes(config), *reference_notes(config, config.retrained is not None)])
     with tempfile.TemporaryDirectory(prefix="efface-plan-") as folder:
         faults = Faults()
         generator, extractor, retrained = open_models(config, 1, faults)
@@ -90,9 +92,10 @@ def plan(config: RunConfig | ClassifierRunConfig, progress: Progress | None = No
             found.changes = _changes(config, generator)
         split = attempt(lambda: _split(config, progress), faults)
         if split:
-            found.notes = list(split.notes)
+            found.notes = [*split.notes, *found.notes]
             found.sets = {name: len(images) for name, images in _sets(split).items()}
             found.risks += _risks_of_sets(config, split, extractor)
+            found.risks += _risks_of_requirements(config, split)
         if generator and split and extractor and not faults:
             cache = PixelCache(Path(folder), config.stored_side or stored_side(generator.image_size))
             corruption = parse_corruption(config.corruption)
@@ -152,6 +155,17 @@ def _risks_of_sets(config: RunConfig, split: Split, extractor: FeatureExtractor 
     if share > 0.5:
         risks.append(f"{share:.0%} of the images are to be forgotten: training anew may serve better")
     return risks
+
+
+def _risks_of_requirements(config: RunConfig, split: Split) -> list[str]:
+    counts = {name: len(set(images.ids)) for name, images in _sets(split).items()}
+    return foreseen(config.require, counts, retrained=config.retrained is not None)
+
+
+def _notes_of_probes(config: RunConfig) -> list[str]:
+    """What the probes take beyond the evaluation whose time is estimated."""
+    cost = {"nothing": "no further passes", "passes": "further passes", "training": "training of copies"}
+    return [f"probe {probe.name}: {cost[probe.cost]}, not in the estimate" for probe in config.probes]
 
 
 def _measure(config: RunConfig, prepared: Prepared, found: Plan, working: Path) -> None:

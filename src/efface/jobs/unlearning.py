@@ -7,7 +7,7 @@ stopped: train, keep the model, evaluate, purge, write record and report.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from efface.classifiers import load_classifier
 from efface.classifiers.classifier import Classifier
 from efface.corruptions import parse_corruption
 from efface.errors import RunRefused
+from efface.evaluation.requirements import Verdict
 from efface.evaluation.results import ModelName, Row, read_results
 from efface.generators import load_generator
 from efface.generators.base import Generator
@@ -41,6 +42,15 @@ from efface.jobs.account import (
 from efface.jobs.classifiers.unlearning import ClassifierRun
 from efface.jobs.frame import begin, conclude, run_folder
 from efface.jobs.preparation import Prepared, prepare
+from efface.jobs.probing import (
+    Asked,
+    judgement_facts,
+    probe_and_judge,
+    read_findings,
+    read_verdicts,
+    reference_notes,
+)
+from efface.probes.findings import Findings
 from efface.progress import Progress
 from efface.reports.page import write_report
 from efface.runs.classifier_config import ClassifierRunConfig
@@ -55,11 +65,16 @@ from efface.training.settings import parse_budget
 
 @dataclass(frozen=True)
 class UnlearnResult:
-    """A finished run: where it lies, its rows of figures and its record."""
+    """A finished run: where it lies, its rows of figures and its record.
+
+    probes: what they found, None where none was asked. requirements: what became of each, in their order.
+    """
 
     run: Path
     rows: list[Row]
     record: dict[str, Any]
+    probes: Findings | None = None
+    requirements: list[Verdict] = field(default_factory=list)
 
     @property
     def model(self) -> Path:
@@ -97,7 +112,13 @@ def unlearn(
             spoken.say(f"{out} is finished already; nothing to do")
         else:
             _Run(config, run, accelerator, spoken).go()
-        return UnlearnResult(run.path, read_results(run.path), read_record(run.path))
+        return UnlearnResult(
+            run.path,
+            read_results(run.path),
+            read_record(run.path),
+            read_findings(run.path),
+            read_verdicts(run.path),
+        )
 
 
 class _Run:
@@ -144,10 +165,15 @@ class _Run:
             self.progress.say(f"warning: {risk}")
         before = model_facts(prepared.generator)
         reference = model_facts(prepared.retrained) if prepared.retrained else None
+        split = split_facts(prepared.split, self.config.images.selectors)
+        notes = reference_notes(self.config, prepared.retrained is not None)
+        for note in notes:
+            self.progress.say(f"note: {note}")
         return {
             "seconds": round(seconds, 3),
             "risks": risks,
-            **split_facts(prepared.split, self.config.images.selectors),
+            **split,
+            "notes": [*split["notes"], *notes],
             "sets": manifests(self.run.path, prepared.sets, self.run.key),
             "pairs": keyed_pairs(prepared, self.run.key),
             "before": before,
@@ -179,6 +205,7 @@ class _Run:
             config_digest=config.digest(),
             budget=parse_budget(config.budget) if config.budget else None,
             progress=self.progress,
+            keep=self._keep,
         ).run()
         if self.accelerator.is_main_process:
             save_model(generator.save, self.run.model)
@@ -186,6 +213,14 @@ class _Run:
             changed = len(generator.trained_parameters(config.method.trains))
             self.run.finish("training", {**asdict(report), "changed_tensors": changed, "after": after})
         self.accelerator.wait_for_everyone()
+
+    def _keep(self, name: str, generator: Generator) -> None:
+        """Save the present model as a further result, in `RUN/path/NAME/`."""
+        folder = self.run.path / "path" / name
+        folder.parent.mkdir(exist_ok=True)
+        save_model(generator.save, folder)
+        facts = {"weights": generator.weights_digest(), "files": file_digests(folder)}
+        self.run.finish("path", {**(self.run.finished("path") or {}), name: facts})
 
     def _evaluate(self, prepared: Prepared) -> None:
         began = time.monotonic()
@@ -195,9 +230,15 @@ class _Run:
         }
         if prepared.retrained:
             models["retrained"] = prepared.retrained
-        measure(self.config, self.run, models, prepared, self.accelerator.device, self.progress)
+        config = self.config
+        evaluation = measure(config, self.run, models, prepared, self.accelerator.device, self.progress)
         seconds = round(time.monotonic() - began, 3)
-        self.run.finish("evaluation", {"seconds": seconds, "extractor": extractor_facts(prepared.extractor)})
+        exact = config.method.claim == "exact"
+        processes = self.accelerator.num_processes
+        asked = Asked(config, models, prepared, evaluation, config.training, exact, processes)
+        asking = probe_and_judge(asked, self.run, config.evaluation, self.progress)
+        facts = {"seconds": seconds, "extractor": extractor_facts(prepared.extractor)}
+        self.run.finish("evaluation", {**facts, "asking": asking})
 
     def _facts(self) -> dict[str, Any]:
         config, run = self.config, self.run
@@ -211,6 +252,7 @@ class _Run:
             and not shares_first_stage(preparation["before"], training["after"])
         )
         claim = "exact" if exact else "empirical"
+        asking, path = evaluation.get("asking"), run.finished("path")
         return {
             "kind": "unlearning",
             "claim": {"level": claim, "words": CLAIMS[claim]},
@@ -219,8 +261,13 @@ class _Run:
                 "preparation": preparation["seconds"],
                 "training": round(training["seconds"], 3),
                 "evaluation": evaluation["seconds"],
+                **({"probes": asking} if asking is not None else {}),
             },
-            "model": {"before": preparation["before"], "after": training["after"]},
+            "model": {
+                "before": preparation["before"],
+                "after": training["after"],
+                **({"path": path} if path else {}),
+            },
             "retrained": preparation["retrained"],
             "sources": sources(model=preparation["before"], retrained=preparation["retrained"]),
             "method": method_facts(method, method.trains),
@@ -234,4 +281,5 @@ class _Run:
                 for name in ("sets", "split_files", "proxy_retain", "skipped", "duplicates", "notes", "risks")
             },
             "evaluation": {**config.evaluation.as_dict(), "extractor": evaluation["extractor"]},
+            **judgement_facts(config, run.path),
         }

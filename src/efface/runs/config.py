@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SerializeAsAny, field_serializer, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from efface.corruptions import parse_corruption
 from efface.errors import Faults, InputError
+from efface.evaluation.requirements import Requirement, probes_for
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import sha256_of_json
 from efface.generators.families import Family
@@ -20,6 +30,8 @@ from efface.images.selection import ImagesSettings
 from efface.methods import GeneratorMethod, read_method
 from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.methods.generator.retrain import Retrain
+from efface.probes.base import Probe
+from efface.probes.registry import probes, read_probe
 from efface.settings import Settings, unknown_name
 from efface.training.settings import TrainingSettings, parse_budget
 
@@ -31,6 +43,10 @@ SHORT_FORMS = {
     "method": "name",
 }
 """Sections that may be given as a text alone, and the entry that the text then is."""
+
+
+GROUPS_OF_PROBES = ("all", "cheap")
+"""What `probes` may hold beside names."""
 
 
 class RequestSettings(Settings):
@@ -79,7 +95,76 @@ class FromScratchConfig(JobConfig):
     skip_unreadable: bool = Field(False, description="leave out images that cannot be read, and say so")
 
 
-class RunConfig(MeasuredConfig):
+ProbeSection = Annotated[
+    SerializeAsAny[Probe],
+    BeforeValidator(
+        lambda section: section if isinstance(section, Probe) else or_value_error(_probe, section)
+    ),
+]
+RequirementText = Annotated[str, AfterValidator(lambda text: or_value_error(Requirement.parse, text).text)]
+
+
+class JudgedConfig(MeasuredConfig):
+    """What jobs on generators have: questions to the unlearned model, and thresholds set before the run."""
+
+    require: tuple[RequirementText, ...] = Field(
+        (),
+        description="thresholds, such as retain-error<=1.02x or detectability<=0.05; see docs/requirements.md",
+    )
+    probes: tuple[ProbeSection, ...] = Field(
+        (),
+        description="probes by name, or sections with a name and settings; all, or cheap: those without training",
+    )
+    substitute: str | None = Field(
+        None,
+        description="without a retrained model: what is declared to stand in its place, in your words; it is printed",
+    )
+
+    added: ClassVar[tuple[str, ...]] = ("require", "probes", "substitute")
+    """Settings that are not written down unless asked for, so that a run from before there were any can go on."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values, without `added` ones that were left as they are."""
+        fields = type(self).model_fields
+        unasked = {name for name in self.added if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in super().as_dict().items() if name not in unasked}
+
+    @field_validator("probes", mode="before")
+    @classmethod
+    def _groups_of_probes(cls, given: Any) -> Any:
+        """A lone probe as a list; all and cheap as the names of those that are not given with settings."""
+        sections = [given] if isinstance(given, str | Mapping) else given
+        if not isinstance(sections, list | tuple):
+            return given
+        groups = {section for section in sections if isinstance(section, str) and section in GROUPS_OF_PROBES}
+        single = tuple(
+            section for section in sections if not (isinstance(section, str) and section in groups)
+        )
+        named = {section.get("name") for section in single if isinstance(section, Mapping)} | {
+            section for section in single if isinstance(section, str)
+        }
+        meant = dict.fromkeys(name for group in sorted(groups) for name in _probes_meant(group))
+        return (*single, *(name for name in meant if name not in named))
+
+    @field_validator("probes", mode="after")
+    @classmethod
+    def _with_those_required(cls, given: tuple[Probe, ...], info: ValidationInfo) -> tuple[Probe, ...]:
+        """Each probe once, and those whose figures are required, in the registry's order."""
+        found: dict[str, Probe] = {}
+        for probe in given:
+            if found.setdefault(probe.name, probe) != probe:
+                raise ValueError(f"{probe.name} is given twice, with different settings")
+        for name in probes_for(info.data.get("require", ())):
+            if name not in found:
+                found[name] = or_value_error(read_probe, name)
+        return tuple(found[name] for name in probes() if name in found)
+
+    @field_serializer("probes")
+    def _with_names(self, asked: tuple[Probe, ...]) -> list[dict[str, Any]]:
+        return [{"name": probe.name, **probe.model_dump(mode="json")} for probe in asked]
+
+
+class RunConfig(JudgedConfig):
     """One unlearning run."""
 
     model: ModelSettings
@@ -184,7 +269,7 @@ class TrainConfig(FromScratchConfig):
         return text
 
 
-class EvaluateConfig(MeasuredConfig):
+class EvaluateConfig(JudgedConfig):
     """Comparing models that are there already."""
 
     original: ModelSettings = Field(description="the model before unlearning")
@@ -192,8 +277,13 @@ class EvaluateConfig(MeasuredConfig):
     retrained: ModelSettings | None = Field(None, description="a model trained without the forget images")
     corruption: str = Field("centre:0.5", description="what is hidden from the models")
     evaluation: EvaluationSettings = EvaluationSettings()
+    training: TrainingSettings = Field(
+        TrainingSettings(), description="how the run trained, for probes that train: batch, precision, crops"
+    )
     stored_side: int | None = Field(None, ge=8, description="short side at which decoded images are kept")
     with_pictures: bool = Field(False, description="also write pictures.html, which shows forgotten images")
+
+    added: ClassVar[tuple[str, ...]] = (*JudgedConfig.added, "training")
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -242,6 +332,22 @@ def _method(section: Any, faults: Faults) -> GeneratorMethod:
     except InputError as error:
         faults.problems += [f"method: {problem}" for problem in error.problems]
     return EncoderNoise()
+
+
+def _probe(section: Any) -> Probe:
+    if not isinstance(section, str | Mapping):
+        raise InputError(f"give a name, or a section with a name, not {section!r}")
+    return read_probe(section)
+
+
+def _probes_meant(group: str) -> list[str]:
+    """Names of all probes, or of those that do not train; those that need settings of their own are left out."""
+    return [
+        name
+        for name, probe in probes().items()
+        if group == "all" or probe.cost != "training"
+        if not any(field.is_required() for field in probe.model_fields.values())
+    ]
 
 
 def _section(

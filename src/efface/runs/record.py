@@ -16,7 +16,18 @@ from efface.files import sha256_of_bytes, sha256_of_file, sha256_of_json, write_
 from efface.images.items import ImageSet
 
 SCHEMA = "efface-record/1"
-RESULT_FILES = ("results.json", "results.csv", "per_image.csv", "worst.json")
+RESULT_FILES = (
+    "results.json",
+    "results.csv",
+    "per_image.csv",
+    "worst.json",
+    "probes.json",
+    "requirements.json",
+    "path",
+)
+"""Files that results consist of, and the folder of further models, as far as a run has them."""
+ONLY_WHERE_ASKED = ("probes", "requirements", "substitute")
+"""Fields of which most jobs know nothing: null in their records."""
 
 CLAIMS = {
     "exact": "The delivered model was trained from fresh weights without the forgotten images.",
@@ -32,7 +43,7 @@ FROM_SCRATCH = "A model trained from fresh weights on the images named below and
 
 def write_record(run: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     """Write `RUN/record.json` with its schema and its own digest; returns what was written."""
-    record: dict[str, Any] = {"schema": SCHEMA, **values}
+    record: dict[str, Any] = {"schema": SCHEMA, **dict.fromkeys(ONLY_WHERE_ASKED), **values}
     record["digest"] = digest_of(record)
     write_json(run / "record.json", record)
     return record
@@ -71,7 +82,7 @@ def manifest_text(images: ImageSet, key: bytes) -> str:
 
 
 def file_digests(folder: Path, names: Iterable[str] | None = None) -> dict[str, str]:
-    """sha256 of files of a folder, all of them or those named that exist, by relative name."""
-    if names is None:
-        names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    return {name: sha256_of_file(folder / name) for name in names if (folder / name).is_file()}
+    """sha256 of files of a folder by relative name: all of them, or those named that exist, folders with all in them."""
+    places = [folder] if names is None else [folder / name for name in names]
+    files = [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
+    return {str(file.relative_to(folder)): sha256_of_file(file) for file in files if file.is_file()}

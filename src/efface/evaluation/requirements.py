@@ -1,0 +1,357 @@
+"""Requirements: thresholds that are set before a run, such as `retain-error<=1.02x`, and what became of them.
+
+A requirement names a figure, a bound and a value. Figures of rows are `SET-FIGURE`; with an `x` behind the value they
+are ratios: of retain and neutral images to the original's, of forget images to the retrained model's. Every figure of
+a probe can be named too; what is judged is its difference to the retrained model's. A requirement is met only if the
+whole confidence interval keeps it, so few images never make a requirement easier. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from efface.errors import InputError
+from efface.evaluation.results import SETS, ModelName, SetName, find
+from efface.evaluation.settings import EvaluationSettings
+from efface.metrics.intervals import DRAWS_AT_ONCE, FEWEST_GROUPS, expanded_level
+from efface.probes.findings import Findings
+from efface.probes.registry import probes
+from efface.randomness import numpy_draws
+from efface.settings import unknown_name
+
+if TYPE_CHECKING:
+    from efface.evaluation.protocol import Evaluation
+    from efface.images.items import ImageSet
+
+Values = npt.NDArray[np.float64]
+State = Literal["met", "not met", "not measurable"]
+
+OF_ROWS = {
+    "error": "hole_mse",
+    "psnr": "hole_psnr",
+    "similarity": "ssim",
+    "cosine": "feature_cosine",
+    "kernel": "kernel_distance",
+}
+"""The metric behind the second part of `SET-FIGURE`. The Fréchet distance is left out: it has no interval."""
+WITH_RATIO = ("error", "similarity", "cosine")
+"""Decibels have no ratio that means anything, and distances of two sets none with an interval."""
+
+NO_RETRAINED = "there is no retrained model to compare with"
+RETRAIN = "retrain instead"
+FORM = re.compile(r"\s*([a-z0-9][\w-]*)\s*(<=|>=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(x?)\s*", re.I)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One bound on one figure. `text` is its plain form; row: the set and metric of a figure of rows, else None."""
+
+    text: str
+    name: str
+    at_most: bool
+    threshold: float
+    ratio: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Requirement:
+        """Read `NAME<=VALUE`, `NAME>=VALUE`, `NAME<=VALUEx`; raises `InputError`.
+
+        >>> Requirement.parse("retain-error <= 1.02x")
+        Requirement(text='retain-error<=1.02x', name='retain-error', at_most=True, threshold=1.02, ratio=True)
+        """
+        match = FORM.fullmatch(text)
+        if not match:
+            raise InputError(
+                f"requirement '{text}': write it as NAME<=VALUE or NAME>=VALUE, for example detectability<=0.05 or, as "
+                "a ratio, retain-error<=1.02x"
+            )
+        name, sign, number, times = match[1].lower(), match[2], match[3], match[4].lower()
+        if name not in requirable():
+            raise InputError(f"requirement '{text}': {unknown_name('figure', name, requirable())}")
+        if times and (name not in of_rows() or name.partition("-")[2] not in WITH_RATIO):
+            able = ", ".join(f"SET-{one}" for one in WITH_RATIO)
+            raise InputError(
+                f"requirement '{text}': {name} cannot be judged as a ratio (only {able} can); leave out the x"
+            )
+        if times and float(number) <= 0:
+            raise InputError(f"requirement '{text}': a ratio is above 0")
+        return cls(f"{name}{sign}{number}{times}", name, sign == "<=", float(number), bool(times))
+
+    @property
+    def row(self) -> tuple[SetName, str] | None:
+        return of_rows().get(self.name)
+
+    @property
+    def reference(self) -> ModelName | None:
+        """The model beside which it is judged at the least; None where the figure stands alone.
+
+        Beside the original, a model that forgot nothing would keep every bound on what is left of forgotten images. So
+        only probes that can do without these are judged beside it.
+        """
+        if self.row is None:
+            return "retrained" if "forget" in probes()[of_probes()[self.name]].needs else "original"
+        return None if not self.ratio else "retrained" if self.row[0] == "forget" else "original"
+
+    def kept_by(self, value: float) -> bool:
+        """Whether this value alone keeps the bound."""
+        return value <= self.threshold if self.at_most else value >= self.threshold
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a requirement. `value` with its interval is what was judged; words: one sentence for people."""
+
+    requirement: str
+    state: State
+    value: float | None
+    low: float | None
+    high: float | None
+    threshold: float
+    words: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values, as `requirements.json` holds them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a requirement judges: the number, what it is in words, and why it or its interval is missing."""
+
+    what: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    why_not: str | None = None
+
+
+def of_rows() -> dict[str, tuple[SetName, str]]:
+    """Set and metric by the name of a figure of rows."""
+    return {f"{name}-{short}": (name, metric) for name in SETS for short, metric in OF_ROWS.items()}
+
+
+def of_probes() -> dict[str, str]:
+    """The probe that gives a figure, by the figure's name."""
+    found: dict[str, str] = {}
+    for name, probe in probes().items():
+        for figure in probe.figures:
+            found.setdefault(figure, name)
+    return found
+
+
+def requirable() -> list[str]:
+    """Every name that a requirement can have."""
+    return [*of_rows(), *(name for name in of_probes() if name not in of_rows())]
+
+
+def probes_for(requirements: Iterable[str]) -> list[str]:
+    """Names of the probes without which these requirements cannot be judged."""
+    names = (Requirement.parse(text).name for text in requirements)
+    needed = (of_probes()[name] for name in names if name not in of_rows())
+    return list(dict.fromkeys(needed))
+
+
+def judge(
+    requirements: Sequence[str],
+    evaluation: Evaluation,
+    sets: Mapping[SetName, ImageSet],
+    findings: Findings,
+    settings: EvaluationSettings,
+    *,
+    advise: bool = True,
+) -> list[Verdict]:
+    """A verdict for each requirement, in their order.
+
+    The bound must hold at the end of the interval that is farther from it. advise: whether words may end in the advice
+    to retrain, which is out of place for a model that was retrained.
+    """
+    found = []
+    for requirement in map(Requirement.parse, requirements):
+        if requirement.row is None:
+            measured = _of_finding(requirement, findings)
+        elif requirement.ratio:
+            measured = _ratio(requirement, evaluation, sets, settings)
+        else:
+            measured = _absolute(requirement, evaluation)
+        found.append(_verdict(requirement, measured, advise))
+    return found
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """All verdicts in a sentence or two, with the advice that they amount to."""
+    count = {state: sum(one.state == state for one in verdicts) for state in ("not met", "not measurable")}
+    total = len(verdicts)
+    if not any(count.values()):
+        return "The requirement is met." if total == 1 else f"All {total} requirements are met."
+    parts = [
+        f"{number} of {total} {'is' if number == 1 else 'are'} {state}"
+        for state, number in count.items()
+        if number
+    ]
+    text = f"Of the requirements set before the run, {' and '.join(parts)}."
+    if any(one.words.endswith(f"; {RETRAIN}.") for one in verdicts):
+        return f"{text} Advice: {RETRAIN}."
+    if any(one.words.endswith(f", else {RETRAIN}.") for one in verdicts):
+        return f"{text} Advice: measure more images, else {RETRAIN}."
+    return text
+
+
+def foreseen(requirements: Iterable[str], counts: Mapping[SetName, int], *, retrained: bool) -> list[str]:
+    """Why requirements will not be measurable, as far as it is known before the run; counts: photos by set."""
+    found = []
+    for requirement in map(Requirement.parse, requirements):
+        row = requirement.row
+        if requirement.reference == "retrained" and not retrained:
+            why = f"{NO_RETRAINED} (--retrained)"
+        elif row and counts.get(row[0], 0) < FEWEST_GROUPS:
+            why = f"{row[0]} has {counts.get(row[0], 0)} images, and an interval needs {FEWEST_GROUPS}"
+        else:
+            continue
+        found.append(f"requirement {requirement.text} will not be measurable: {why}")
+    return found
+
+
+def ratio_interval(
+    values: Values, others: Values, photos: npt.NDArray[np.int64], settings: EvaluationSettings
+) -> tuple[float, float, float] | None:
+    """Mean of `values` over that of `others` `[images]` on the same images, with its paired bootstrap interval.
+
+    Photos are drawn anew, and both means taken over the same draw, so what makes a photo hard for both cancels.
+    Percentiles at Hesterberg's expanded levels (`metrics.intervals`). None below five photos, or where the lower
+    mean can reach zero.
+    """
+    counts = np.bincount(photos)
+    above, below = np.bincount(photos, values) / counts, np.bincount(photos, others) / counts
+    if len(counts) < FEWEST_GROUPS or below.mean() <= 0:
+        return None
+    draws = numpy_draws(settings.seed, "requirement ratio")
+    block, parts = max(1, DRAWS_AT_ONCE // len(counts)), []
+    for first in range(0, settings.resamples, block):
+        rows = min(block, settings.resamples - first)
+        drawn = draws.integers(0, len(counts), (rows, len(counts)))
+        parts.append(np.stack([above[drawn].mean(axis=1), below[drawn].mean(axis=1)]))
+    tops, bottoms = np.concatenate(parts, axis=1)
+    if bottoms.min() <= 0:
+        return None
+    tail = expanded_level((1 - settings.confidence) / 2, len(counts))
+    low, high = np.quantile(tops / bottoms, (tail, 1 - tail))
+    return float(above.mean() / below.mean()), float(low), float(high)
+
+
+def _ratio(
+    requirement: Requirement,
+    evaluation: Evaluation,
+    sets: Mapping[SetName, ImageSet],
+    settings: EvaluationSettings,
+) -> _Measured:
+    assert requirement.row is not None
+    (name, metric), reference = requirement.row, requirement.reference
+    assert reference is not None
+    what = f"{requirement.name} of the unlearned model over that of the {reference} model"
+    missing = _missing(requirement, evaluation, reference)
+    if missing:
+        return _Measured(what, why_not=missing)
+    values = evaluation.per_image["unlearned", name][metric]
+    others = evaluation.per_image[reference, name][metric]
+    ids = sets[name].ids
+    numbers = {id_: number for number, id_ in enumerate(dict.fromkeys(ids))}
+    interval = ratio_interval(values, others, np.array([numbers[id_] for id_ in ids]), settings)
+    if interval is None:
+        few = len(numbers) < FEWEST_GROUPS
+        why = (
+            f"fewer than {FEWEST_GROUPS} photos"
+            if few
+            else f"the {reference} model's figure may be zero or less"
+        )
+        return _Measured(what, why_not=f"no interval: {why}")
+    return _Measured(what, *interval, unit="x")
+
+
+def _absolute(requirement: Requirement, evaluation: Evaluation) -> _Measured:
+    assert requirement.row is not None
+    name, metric = requirement.row
+    what = f"{requirement.name} of the unlearned model"
+    row = find(evaluation.rows, "unlearned", name, metric)
+    if row is None or row.value is None:
+        why = (
+            _missing(requirement, evaluation, None)
+            or (row.note if row else None)
+            or "there is no such figure"
+        )
+        return _Measured(what, why_not=why)
+    why_not = (row.note or "no interval") if row.low is None or row.high is None else None
+    return _Measured(what, row.value, row.low, row.high, why_not=why_not)
+
+
+def _missing(requirement: Requirement, evaluation: Evaluation, reference: ModelName | None) -> str | None:
+    """Which of the models, images or regions a figure of rows lacks."""
+    assert requirement.row is not None
+    name, metric = requirement.row
+    models = {model for model, _ in evaluation.per_image}
+    if "unlearned" not in models:
+        return "there is no unlearned model"
+    if reference and reference not in models:
+        return NO_RETRAINED if reference == "retrained" else "there is no original model"
+    measured = evaluation.per_image.get(("unlearned", name))
+    if measured is None:
+        return f"there are no {name} images"
+    return (
+        "the corruption leaves no region to measure"
+        if metric.startswith("hole") and metric not in measured
+        else None
+    )
+
+
+def _of_finding(requirement: Requirement, findings: Findings) -> _Measured:
+    found = findings.find(requirement.name)
+    beside = (found.reference if found else None) or "retrained"
+    what = f"{requirement.name} of the unlearned model less that of the {beside} model"
+    if found is None:
+        return _Measured(what, why_not="the probe gave no such figure of the unlearned model")
+    if found.value is None:
+        return _Measured(
+            what, why_not=(found.note or "the probe gave no value").removeprefix("not measurable: ")
+        )
+    if found.difference is None or (beside == "original" and requirement.reference == "retrained"):
+        why = NO_RETRAINED if beside == "original" else found.note
+        return _Measured(what, why_not=why or "there is no figure to compare with")
+    ends = found.difference_low, found.difference_high
+    why_not = f"no interval{f' ({found.note})' * bool(found.note)}" if None in ends else None
+    return _Measured(what, found.difference, *ends, why_not=why_not)
+
+
+def _verdict(requirement: Requirement, measured: _Measured, advise: bool) -> Verdict:
+    def verdict(state: State, words: str) -> Verdict:
+        ends = measured.value, measured.low, measured.high
+        return Verdict(requirement.text, state, *ends, requirement.threshold, words)
+
+    value, low, high = measured.value, measured.low, measured.high
+    if measured.why_not or value is None or low is None or high is None or np.isnan([value, low, high]).any():
+        return verdict(
+            "not measurable",
+            f"{_capital(measured.what)} cannot be judged: {measured.why_not or 'no number'}.",
+        )
+    number = f"{value:.4g}{measured.unit} (interval {low:.4g} to {high:.4g})"
+    bound = f"{'at most' if requirement.at_most else 'at least'} {requirement.threshold:.4g}{measured.unit}"
+    beginning = f"{_capital(measured.what)} is {number}"
+    if requirement.kept_by(high if requirement.at_most else low):
+        return verdict("met", f"{beginning}: all of the interval is {bound}.")
+    decides = advise and (requirement.name.startswith(("retain-", "forget-", "detectability")))
+    if requirement.kept_by(value):
+        return verdict(
+            "not met",
+            f"{beginning}: the value is {bound}, but its interval reaches beyond; "
+            f"more images may narrow it{f', else {RETRAIN}' * decides}.",
+        )
+    return verdict("not met", f"{beginning}: the value itself is not {bound}{f'; {RETRAIN}' * decides}.")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,138 @@
+"""`--probe` and `--require`: what is printed, as a table and as JSON, and the exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from classifier_fixtures import Story
+from run_fixtures import CommandLine
+from run_making import SHORT_OPTIONS
+
+from efface.probes import registry
+from efface.probes.base import Probe, Subject, judged
+from efface.probes.findings import Findings
+from efface.runs.record import read_record
+
+
+class Darkness(Probe):
+    """A stand-in: the mean error on retain images, times a setting."""
+
+    scale: float = 1.0
+    name: ClassVar[str] = "darkness"
+    question: ClassVar[str] = "how dark?"
+    summary: ClassVar[str] = "dark"
+    source: ClassVar[str] = "made up"
+    figures: ClassVar[tuple[str, ...]] = ("darkness",)
+
+    def run(self, subject: Subject) -> Findings:
+        scores = {
+            model: {"retain": subject.answers(model, "retain").of_images("hole_mse")}
+            for model in subject.models
+        }
+        return Findings(
+            tuple(judged(self.name, "darkness", scores, lambda groups: groups["retain"].mean(), subject))
+        )
+
+
+@pytest.fixture(autouse=True)
+def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "PROBES", (Darkness,))
+
+
+@pytest.fixture
+def command(tiny: Path, photos: Path, tmp_path: Path) -> list[object]:
+    sets = ["--images", photos, "--forget", "label:cats"]
+    return ["unlearn", tiny, *sets, "--out", tmp_path / "run", *SHORT_OPTIONS]
+
+
+def test_a_requirement_that_is_met_is_said_and_the_command_succeeds(
+    cli: CommandLine, command: list[object]
+) -> None:
+    outcome = cli(*command, "--require", "retain-error<=50x", "--require", "retain-similarity>=-1")
+    assert outcome.code == 0, outcome.err
+    assert "MET  retain-error<=50x  Retain-error of the unlearned model over" in outcome.out
+    assert outcome.out.endswith("All 2 requirements are met.\n")
+
+
+def test_one_that_is_not_met_or_not_measurable_ends_in_code_6_with_all_files_there(
+    cli: CommandLine, command: list[object], tmp_path: Path
+) -> None:
+    more = ("--require", "retain-error<=0.01x", "--require", "darkness<=0.1")
+    outcome = cli(*command, *more)
+    assert outcome.code == 6
+    assert "NOT MET  retain-error<=0.01x" in outcome.out
+    assert "NOT MEASURABLE  darkness<=0.1" in outcome.out
+    assert "darkness" in outcome.out.split("NOT MET")[0]
+    assert outcome.err.splitlines()[-1] == (
+        "efface: Of the requirements set before the run, 1 of 2 is not met and 1 of 2 is not measurable. "
+        "Advice: retrain instead. The run itself is complete."
+    )
+    assert {"record.json", "report.html", "probes.json", "requirements.json"} <= {
+        path.name for path in (tmp_path / "run").iterdir()
+    }
+    assert cli("verify", tmp_path / "run").code == 0
+    # the same command on the finished run says the same
+    again = cli(*command, *more)
+    assert (again.code, again.out) == (6, outcome.out)
+
+
+def test_json_holds_verdicts_and_findings(cli: CommandLine, command: list[object], tmp_path: Path) -> None:
+    outcome = cli(*command, "--probe", "all", "--require", "retain-error<=0.01x", "--json")
+    assert outcome.code == 6
+    printed = json.loads(outcome.out)
+    assert printed["requirements"] == json.loads((tmp_path / "run" / "requirements.json").read_text())
+    assert printed["requirements"][0]["state"] == "not met"
+    assert [one["model"] for one in printed["probes"]["figures"]] == ["original", "unlearned"]
+
+
+def test_evaluating_a_run_keeps_its_requirements_unless_others_are_given(
+    cli: CommandLine, command: list[object], tmp_path: Path
+) -> None:
+    setting = ("--set", "probes=[{name: darkness, scale: 2}]", "--substitute", "unseen photos")
+    assert cli(*command, "--require", "retain-error<=0.01x", *setting).code == 6
+    first = read_record(tmp_path / "run")
+    assert cli("evaluate", tmp_path / "run", "--out", tmp_path / "same").code == 6
+    same = read_record(tmp_path / "same")
+    assert same["requirements"] == first["requirements"]
+    assert same["probes"] == first["probes"]
+    assert same["probes"][0]["settings"] == {"scale": 2.0}
+    assert same["substitute"] == "unseen photos"
+    outcome = cli("evaluate", tmp_path / "run", "--out", tmp_path / "other", "--require", "retain-error<=50x")
+    assert outcome.code == 0, outcome.err
+    assert [one["requirement"] for one in read_record(tmp_path / "other")["requirements"]["verdicts"]] == [
+        "retain-error<=50x"
+    ]
+
+
+def test_faults_are_named_by_plan_and_unlearn_alike(
+    cli: CommandLine, command: list[object], tiny: Path, photos: Path, tmp_path: Path
+) -> None:
+    more = ("--require", "retain-eror<=1", "--probe", "darknes")
+    for outcome in (
+        cli(*command, *more),
+        cli("plan", tiny, "--images", photos, "--forget", "label:cats", *more),
+    ):
+        assert outcome.code == 2
+        assert "did you mean 'retain-error'" in outcome.err
+        assert "did you mean 'darkness'" in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_classifier_has_no_probes(cli: CommandLine, story: Story, tmp_path: Path) -> None:
+    outcome = cli(
+        "unlearn", story.original.model, "--forget", tmp_path, "--out", tmp_path / "run",
+        "--probe", "all", "--require", "retain-error<=1x",
+    )  # fmt: skip
+    assert outcome.code == 2
+    assert "probes, require: settings of generators, and this model is a classifier" in outcome.err
+
+
+def test_probes_are_listed_with_their_figures(cli: CommandLine) -> None:
+    outcome = cli("list", "probes")
+    assert outcome.out == "darkness  how dark?  [darkness]  [costs nothing]\n"
+    (row,) = json.loads(cli("list", "probes", "--json").out)
+    assert row["name"] == "darkness"
+    assert "probes[darkness].scale" in cli("list", "settings").out

@@ -1,0 +1,294 @@
+"""Requirements: read, refused, and judged at the end of the interval that is farther from the bound."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from known_models import KnownModel, NothingHidden, Pixels, image_set, measured
+
+from efface.errors import InputError
+from efface.evaluation.protocol import Evaluation
+from efface.evaluation.requirements import (
+    Requirement,
+    Verdict,
+    foreseen,
+    judge,
+    probes_for,
+    ratio_interval,
+    requirable,
+    summary,
+)
+from efface.evaluation.results import SetName
+from efface.evaluation.settings import EvaluationSettings
+from efface.images.items import ImageSet
+from efface.probes import registry
+from efface.probes.base import Probe, Subject
+from efface.probes.findings import Finding, Findings
+
+SETTINGS = EvaluationSettings(resamples=500)
+RETAIN = [f"r{number}" for number in range(12)]
+FORGET = [f"f{number}" for number in range(8)]
+SETS: dict[SetName, ImageSet] = {"forget": image_set(FORGET), "retain": image_set(RETAIN)}
+
+
+class Likeness(Probe):
+    """A stand-in: how like, and how unlike."""
+
+    name: ClassVar[str] = "likeness"
+    question: ClassVar[str] = "how like?"
+    summary: ClassVar[str] = "like"
+    source: ClassVar[str] = "made up"
+    figures: ClassVar[tuple[str, ...]] = ("likeness", "likeness-unlike")
+
+    def run(self, subject: Subject) -> Findings:
+        return Findings()
+
+
+class Damage(Likeness):
+    """A stand-in that needs no forget images."""
+
+    name: ClassVar[str] = "damage"
+    figures: ClassVar[tuple[str, ...]] = ("worst-damage",)
+    needs: ClassVar[tuple[SetName, ...]] = ()
+
+
+@pytest.fixture(autouse=True)
+def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "PROBES", (Likeness, Damage))
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    """Squared errors of the unlearned model: 1.21 times the original's on retain, 0.81 times on forget images."""
+    everything = FORGET + RETAIN
+    base = {id_: 0.02 + 0.002 * place for place, id_ in enumerate(everything)}
+    unlearned = {id_: base[id_] * (1.1 if id_ in RETAIN else 0.9) for id_ in everything}
+    models = {
+        "original": KnownModel(base),
+        "unlearned": KnownModel(unlearned),
+        "retrained": KnownModel(base),
+    }
+    return measured(models, SETS, cache=grey(everything))  # type: ignore[arg-type]
+
+
+def grey(ids: list[str]) -> Pixels:
+    """A grey of its own for each image, far from black and white."""
+    return Pixels({id_: np.full((16, 16, 3), 80 + place, np.uint8) for place, id_ in enumerate(ids)})
+
+
+def verdict_of(text: str, evaluation: Evaluation, findings: Findings | None = None, **how: bool) -> Verdict:
+    (verdict,) = judge([text], evaluation, SETS, findings or Findings(), SETTINGS, **how)
+    return verdict
+
+
+def found(**values: object) -> Findings:
+    """One finding of the likeness of the unlearned model."""
+    before: dict[str, object] = {
+        "value": 0.7, "reference": "retrained", "difference": 0.03, "difference_low": 0.01, "difference_high": 0.049
+    }  # fmt: skip
+    return Findings((Finding("likeness", "likeness", "unlearned", **{**before, **values}),))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "plain", "threshold", "ratio"),
+    [
+        (" Retain-Error <= 1.02X ", "retain-error<=1.02x", 1.02, True),
+        ("likeness<=.05", "likeness<=.05", 0.05, False),
+        ("forget-similarity>=-1e-2", "forget-similarity>=-1e-2", -0.01, False),
+    ],
+)
+def test_requirements_are_read(text: str, plain: str, threshold: float, ratio: bool) -> None:
+    read = Requirement.parse(text)
+    assert (read.text, read.threshold, read.ratio) == (plain, threshold, ratio)
+    assert Requirement.parse(read.text) == read
+    assert read.at_most == ("<=" in text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("retain-error<1.02", "write it as NAME<=VALUE or NAME>=VALUE"),
+        ("retain-error<=1.02y", "write it as"),
+        ("retain-error<=", "write it as"),
+        ("retain-eror<=1.02x", "did you mean 'retain-error'"),
+        ("likenes<=0.05", "did you mean 'likeness'"),
+        ("retain-psnr<=1.02x", "leave out the x"),
+        ("likeness<=1.02x", "leave out the x"),
+        ("retain-error<=0x", "a ratio is above 0"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_a_way_out(text: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Requirement.parse(text)
+    assert said in str(caught.value)
+    assert text in str(caught.value)
+
+
+def test_a_probes_figure_names_the_probe_that_gives_it() -> None:
+    assert probes_for(["likeness-unlike<=0", "retain-error<=1x", "likeness<=1"]) == ["likeness"]
+    assert {"likeness", "likeness-unlike", "worst-damage", "neutral-kernel"} <= set(requirable())
+
+
+def test_retain_figures_are_ratios_to_the_original_and_forget_figures_to_the_retrained(
+    evaluation: Evaluation,
+) -> None:
+    retain = verdict_of("retain-error<=1.25x", evaluation)
+    assert retain.value == pytest.approx(1.21, rel=1e-3)
+    forget = verdict_of("forget-error>=0.8x", evaluation)
+    assert forget.value == pytest.approx(0.81, rel=1e-3)
+    assert (retain.state, forget.state) == ("met", "met")
+    assert "over that of the original model" in retain.words
+    assert "over that of the retrained model" in forget.words
+
+
+def test_without_the_x_a_row_is_judged_as_it_stands(evaluation: Evaluation) -> None:
+    row = next(
+        r for r in evaluation.rows if (r.model, r.set, r.metric) == ("unlearned", "retain", "hole_mse")
+    )
+    verdict = verdict_of("retain-error<=1", evaluation)
+    assert (verdict.value, verdict.low, verdict.high) == (row.value, row.low, row.high)
+    assert verdict.state == "met"
+    assert verdict_of(f"retain-error<={row.value}", evaluation).state == "not met"
+    assert verdict_of(f"retain-error>={row.low}", evaluation).state == "met"
+
+
+def test_a_value_beyond_the_bound_and_an_interval_beyond_it_are_told_apart(evaluation: Evaluation) -> None:
+    violated = verdict_of("retain-error<=0.0001", evaluation)
+    row = verdict_of("retain-error<=1", evaluation)
+    assert row.value is not None
+    assert row.high is not None
+    reaches = verdict_of(f"retain-error<={(row.value + row.high) / 2:.8f}", evaluation)
+    assert (violated.state, reaches.state) == ("not met", "not met")
+    assert "the value itself is not at most" in violated.words
+    assert "its interval reaches beyond" in reaches.words
+    assert "the value itself" not in reaches.words
+
+
+@pytest.mark.parametrize(
+    ("values", "text", "state"),
+    [
+        ({}, "likeness<=0.05", "met"),
+        ({}, "likeness<=0.045", "not met"),
+        ({}, "likeness>=0.005", "met"),
+        ({}, "likeness>=0.02", "not met"),
+        ({"difference": -0.4, "difference_low": -0.5, "difference_high": -0.3}, "likeness<=0.05", "met"),
+        ({"difference_high": None}, "likeness<=0.05", "not measurable"),
+        ({"difference_high": float("nan")}, "likeness<=0.05", "not measurable"),
+        ({"value": None, "note": "not measurable: too dark"}, "likeness<=0.05", "not measurable"),
+        ({"difference": None, "reference": None}, "likeness<=0.05", "not measurable"),
+        ({"reference": "original"}, "likeness<=0.05", "not measurable"),
+    ],
+)
+def test_of_a_probe_the_difference_to_the_retrained_model_is_judged(
+    evaluation: Evaluation, values: dict[str, object], text: str, state: str
+) -> None:
+    assert verdict_of(text, evaluation, found(**values)).state == state
+
+
+def test_a_note_of_the_probe_is_the_reason(evaluation: Evaluation) -> None:
+    verdict = verdict_of("likeness<=1", evaluation, found(value=None, note="not measurable: too dark"))
+    assert verdict.words.endswith("cannot be judged: too dark.")
+    plain = verdict_of("likeness<=1", evaluation, found(difference_high=None, note="one view"))
+    assert plain.words.endswith("cannot be judged: no interval (one view).")
+    assert "no such figure" in verdict_of("likeness<=1", evaluation).words
+
+
+def test_what_needs_no_forget_images_may_stand_beside_the_original(evaluation: Evaluation) -> None:
+    (likeness,) = found(reference="original").figures
+    damage = Findings((replace(likeness, probe="damage", figure="worst-damage"),))
+    verdict = verdict_of("worst-damage<=0.05", evaluation, damage)
+    assert verdict.state == "met"
+    assert "less that of the original model" in verdict.words
+
+
+def test_without_a_retrained_model_a_forget_ratio_cannot_be_judged(evaluation: Evaluation) -> None:
+    alone = Evaluation(
+        evaluation.rows, [], {key: v for key, v in evaluation.per_image.items() if key[0] != "retrained"}
+    )
+    verdict = verdict_of("forget-error>=0.8x", alone)
+    assert (verdict.state, verdict.value) == ("not measurable", None)
+    assert "there is no retrained model" in verdict.words
+    assert verdict_of("retain-error<=1.25x", alone).state == "met"
+    neutral = verdict_of("neutral-error<=1.02x", alone)
+    assert (neutral.state, "there are no neutral images" in neutral.words) == ("not measurable", True)
+
+
+def test_few_images_and_no_region_are_not_measurable() -> None:
+    few: dict[str, ImageSet] = {"forget": image_set(FORGET[:3]), "retain": image_set(RETAIN[:4])}
+    models = {"original": KnownModel(0.1), "unlearned": KnownModel(0.1)}
+    small = measured(models, few)
+    for text in ("retain-error<=1.02x", "retain-error<=1"):
+        (verdict,) = judge([text], small, few, Findings(), SETTINGS)  # type: ignore[arg-type]
+        assert (verdict.state, "fewer than 5 photos" in verdict.words) == ("not measurable", True)
+    shown = measured(models, SETS, NothingHidden(), grey(FORGET + RETAIN))  # type: ignore[arg-type]
+    for text in ("retain-error<=1.02x", "retain-error<=1"):
+        assert "leaves no region" in verdict_of(text, shown).words
+    assert verdict_of("retain-similarity>=0.5x", shown).state == "met"
+
+
+def test_advice_to_retrain_is_given_where_quality_or_forgetting_fails(evaluation: Evaluation) -> None:
+    failed = verdict_of("retain-error<=1.02x", evaluation)
+    assert failed.words.endswith("; retrain instead.")
+    met = verdict_of("retain-error<=1.25x", evaluation)
+    assert summary([met]) == "The requirement is met."
+    assert summary([met, met]) == "All 2 requirements are met."
+    assert summary([met, failed]) == (
+        "Of the requirements set before the run, 1 of 2 is not met. Advice: retrain instead."
+    )
+    assert "retrain" not in verdict_of("retain-error<=1.02x", evaluation, advise=False).words
+    other = verdict_of("likeness<=0.01", evaluation, found())
+    assert (other.state, "retrain instead" in other.words) == ("not met", False)
+    missing = verdict_of("likeness<=0.01", evaluation)
+    assert summary([missing, other]).endswith("1 of 2 is not met and 1 of 2 is not measurable.")
+
+
+def test_a_ratio_of_proportional_values_has_no_width() -> None:
+    values = np.arange(1.0, 9.0)
+    photos = np.arange(8)
+    assert ratio_interval(3 * values, values, photos, SETTINGS) == pytest.approx((3, 3, 3))
+    assert ratio_interval(values[:4], values[:4], photos[:4], SETTINGS) is None
+    assert ratio_interval(values, np.zeros(8), photos, SETTINGS) is None
+
+
+def test_a_photo_counts_once_however_many_entries_it_has() -> None:
+    above, below = np.array([1.0, 1, 1, 1, 2, 4, 6, 8]), np.ones(8)
+    photos = np.array([0, 0, 0, 0, 1, 2, 3, 4])
+    interval = ratio_interval(above, below, photos, SETTINGS)
+    assert interval is not None
+    assert interval[0] == pytest.approx((1 + 2 + 4 + 6 + 8) / 5)
+
+
+def test_the_interval_of_a_ratio_holds_the_truth_about_as_often_as_it_says() -> None:
+    random, held, trials = np.random.default_rng(0), 0, 300
+    for _ in range(trials):
+        below = random.gamma(4.0, 1.0, 15)
+        above = 1.1 * below * random.normal(1, 0.1, 15)
+        interval = ratio_interval(above, below, np.arange(15), SETTINGS)
+        assert interval is not None
+        held += interval[1] <= 1.1 <= interval[2]
+    assert 0.91 <= held / trials <= 0.98
+
+
+def test_what_cannot_be_measured_is_foreseen() -> None:
+    texts = [
+        "forget-error>=0.9x",
+        "likeness<=0.05",
+        "worst-damage<=0.1",
+        "retain-error<=1.02x",
+        "neutral-psnr>=3",
+    ]
+    lines = foreseen(texts, {"forget": 9, "retain": 9, "neutral": 3}, retrained=False)
+    assert [line.split()[1] for line in lines] == ["forget-error>=0.9x", "likeness<=0.05", "neutral-psnr>=3"]
+    assert "neutral has 3 images" in lines[2]
+    assert foreseen(texts[:4], {"forget": 9, "retain": 9}, retrained=True) == []
+
+
+def test_reading_requirements_does_not_import_torch() -> None:
+    code = "import sys, efface.evaluation.requirements, efface.runs.config; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
