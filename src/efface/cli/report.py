@@ -8,10 +8,28 @@ from typing import Annotated
 import typer
 
 
-def report(run: Annotated[Path, typer.Argument(help="A finished run.")]) -> None:
-    """Write the page of a run anew."""
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="A finished run; with --compare two or more.")],
+    compare: Annotated[bool, typer.Option("--compare", help="Set several runs side by side.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="With --compare: the page, an .html file. A .csv file is written beside it."),
+    ] = None,
+) -> None:
+    """Write the page of a run anew, or one page that compares several."""
+    from efface.errors import InputError
+    from efface.reports.compare_page import compare_runs
     from efface.reports.page import write_report
     from efface.runs.record import read_record
 
-    read_record(run)
-    typer.echo(write_report(run))
+    if compare:
+        if out is None:
+            raise InputError("a comparison lies in no run's folder: say where with --out FILE.html")
+        typer.echo(compare_runs(runs, out))
+        return
+    if len(runs) > 1:
+        raise InputError(f"{len(runs)} runs: to set them side by side say --compare")
+    if out is not None:
+        raise InputError("the page of one run is its report.html; --out goes with --compare")
+    read_record(runs[0])
+    typer.echo(write_report(runs[0]))

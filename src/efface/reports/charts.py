@@ -1,6 +1,7 @@
 """Figures as small SVG pictures that stand inline in the page. matplotlib is imported when one is drawn.
 
-Nothing that comes from a user is drawn as text inside a figure: names stand in the captions, escaped.
+Nothing that comes from a user is drawn as text inside a figure: names stand in the captions, escaped. Names of what a
+probe measured are drawn through `drawn_text`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup, escape
 
@@ -35,6 +36,7 @@ MARKS: dict[ModelName, tuple[str, str]] = {
 INK, FAINT = "#333333", "#d9d9d6"
 WIDTH = 2.9
 FEW_POINTS = 40
+LONGEST_NAME = 40
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,8 @@ def _curve(title: str, steps: Sequence[int], values: Sequence[float], name: str)
 
 
 @contextmanager
-def drawing(name: str, height: float) -> Iterator[tuple[Axes, list[str]]]:
-    """Axes to draw on; afterwards the list holds the SVG, whose inner names begin with `name`."""
+def drawing(name: str, height: float, width: float = WIDTH) -> Iterator[tuple[Axes, list[str]]]:
+    """Axes to draw on, in inches; afterwards the list holds the SVG, whose inner names begin with `name`."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -141,7 +143,7 @@ def drawing(name: str, height: float) -> Iterator[tuple[Axes, list[str]]]:
     }
     drawn: list[str] = []
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
         axes.xaxis.set_major_locator(MaxNLocator(4))
         yield axes, drawn
@@ -160,6 +162,39 @@ def with_alt(svg: str, alt: str) -> Markup:
     box = re.search(r'viewBox="[^"]*"', opening)
     kept = f'{box[0] if box else ""} xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg"'
     return Markup(f'<svg role="img" aria-label="{escape(alt)}" {kept}>{rest.strip()}')
+
+
+def drawn_text(text: str) -> str:
+    """A name for an axis or a key: printable, short, and never read as a formula."""
+    text = printable(text)
+    text = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
+    return text.replace("$", r"\$")
+
+
+def scale_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> bool:
+    """Make an axis logarithmic where `values` span more than a decade; returns whether it did.
+
+    Values that begin at zero, as steps of training do, get a linear stretch up to the first one above it.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, SymmetricalLogLocator
+
+    finite = [value for value in values if math.isfinite(value)]
+    above = [value for value in finite if value > 0]
+    if not above or min(finite) < 0 or max(above) <= 10 * min(above):
+        return False
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    set_scale = axes.set_xscale if which == "x" else axes.set_yscale
+    subs = (1, 2, 5) if max(above) <= 200 * min(above) else (1,)
+    if min(finite) == 0:
+        set_scale("symlog", linthresh=min(above), linscale=0.5)
+        axis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=min(above), subs=subs))
+    else:
+        set_scale("log")
+        axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+    return True
 
 
 def _bounds(row: Row) -> str:

@@ -17,6 +17,7 @@ from efface.images.items import printable
 from efface.reports.account import asked, digests, done, left, surroundings
 from efface.reports.charts import error_charts, loss_charts
 from efface.reports.kinds import WORDS, kind_of
+from efface.reports.probe_tables import image_table, probe_sections, requirement_table
 from efface.reports.run_files import RunFiles
 from efface.reports.tables import set_tables, worst_tables
 from efface.reports.verdict import Verdict, verdict_of
@@ -51,6 +52,12 @@ def report_content(files: RunFiles) -> dict[str, Any]:
         "finished": record.get("finished"),
         "claim": claim,
         "verdict": _verdict(files, str(claim.get("level"))),
+        "requirements": requirement_table(files.requirements),
+        "probes": probe_sections(files.findings, _questions(files)),
+        "set_before": files.section("requirements").get("words"),
+        "substitute": record.get("substitute"),
+        "probe_notes": files.findings.notes,
+        "images": image_table(files.by_image),
         "mismatches": ", ".join(files.mismatches),
         "is_unlearning": _is_unlearning(files),
         "asked": asked(files),
@@ -102,6 +109,12 @@ def _is_unlearning(files: RunFiles) -> bool:
 
 def _title(files: RunFiles) -> str:
     return "Unlearning report" if _is_unlearning(files) else "Evaluation report"
+
+
+def _questions(files: RunFiles) -> dict[str, str]:
+    """The question of each probe as it was asked."""
+    asked = files.record.get("probes") or []
+    return {str(one.get("name")): str(one.get("question") or "") for one in asked}
 
 
 def _verdict(files: RunFiles, claim: str) -> Verdict:

@@ -14,8 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from efface.errors import InputError
+from efface.evaluation.requirements import Verdict
 from efface.evaluation.results import Row, Worst, read_results
 from efface.files import sha256_of_file
+from efface.probes.findings import Findings
+from efface.reports.found_files import (
+    BY_IMAGE,
+    ByImage,
+    read_by_image,
+    read_findings,
+    read_requirements,
+)
 from efface.runs.record import digest_of, read_record
 
 NOT_A_LOSS = ("time", "event", "phase", "step", "steps", "seconds", "gradient_norm", "learning_rate")
@@ -41,7 +50,8 @@ class Steps:
 class RunFiles:
     """A run's record (empty where there is none), rows, worst-hit entries and training log.
 
-    mismatches: files that are not those of which the record speaks, by name.
+    mismatches: files that are not those of which the record speaks, by name. requirements, findings and by_image are
+    empty where the run has none.
     """
 
     record: dict[str, Any]
@@ -50,6 +60,9 @@ class RunFiles:
     phases: list[Steps] = field(default_factory=list)
     damaged_lines: int = 0
     mismatches: list[str] = field(default_factory=list)
+    requirements: list[Verdict] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
+    by_image: ByImage = field(default_factory=ByImage)
 
     @classmethod
     def read(cls, run: Path) -> RunFiles:
@@ -59,7 +72,15 @@ class RunFiles:
         lines = list(_log_lines(run / "log.jsonl"))
         events = [line for line in lines if line]
         return cls(
-            record, rows, _worst(run), _phases(events), len(lines) - len(events), _mismatches(run, record)
+            record,
+            rows,
+            _worst(run),
+            _phases(events),
+            len(lines) - len(events),
+            _mismatches(run, record),
+            read_requirements(run),
+            read_findings(run),
+            read_by_image(run, BY_IMAGE),
         )
 
     def section(self, name: str) -> Mapping[str, Any]:

@@ -1,0 +1,226 @@
+"""`efface report --compare`: several finished runs on one page, and the same as a table beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from efface.errors import InputError
+from efface.evaluation.results import ModelName
+from efface.files import write_text
+from efface.probes.findings import Curve
+from efface.reports.charts import MARKS, Chart
+from efface.reports.comparing import (
+    Change,
+    Run,
+    change,
+    check_comparable,
+    differing_settings,
+    read_runs,
+    yardstick_of,
+)
+from efface.reports.curves import DASHES, Line, line_chart, series_line
+from efface.reports.page import render
+from efface.reports.probe_tables import SIGNS
+from efface.reports.trade_offs import Plane, shared_references, trade_offs
+from efface.reports.wording import duration, figure, interval, signed
+
+CHANGES = {"forget": "retrained", "retain": "original", "neutral": "original"}
+"""Which model the unlearned one is put beside on each set."""
+
+
+def compare_runs(folders: Sequence[Path], out: Path) -> Path:
+    """Write the page `out` (an .html file) and beside it a .csv file of the same name, atomically; returns `out`.
+
+    Raises `InputError` where a folder is no finished run, or where the runs do not compare: other images, another
+    corruption, other evaluation settings. What differs is said.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out {out}: a comparison is an .html file, with a .csv file beside it")
+    runs = read_runs(folders)
+    cautions = check_comparable(runs)
+    plots = trade_offs(runs)
+    write_text(out.with_suffix(".csv"), _csv(runs, plots))
+    write_text(
+        out, render("compare.html", **_content(runs, cautions, plots), table=out.with_suffix(".csv").name)
+    )
+    return out
+
+
+def _content(runs: Sequence[Run], cautions: list[str], plots: Sequence[Plane]) -> dict[str, Any]:
+    yardstick = yardstick_of(runs[0].files.rows)
+    first = runs[0]
+    return {
+        "cautions": cautions,
+        "yardstick": yardstick,
+        "confidence": first.files.section("evaluation").get("confidence", 0.95),
+        "conditions": _conditions(first),
+        "sets": list(CHANGES.items()),
+        "rows": [_row(run, differs) for run, differs in zip(runs, differing_settings(runs), strict=True)],
+        "references": [_reference_row(first, name) for name in shared_references(runs)],
+        "has_requirements": any(run.files.requirements for run in runs),
+        "plots": [
+            {
+                "title": plot.title,
+                "chart": plot.chart(),
+                "front": [{"place": place, "label": plot.points[place].label} for place in plot.front],
+                "left_out": [run.place for run in runs if run.place not in plot.points],
+            }
+            for plot in plots
+        ],
+        "requests": len({run.files.section("request").get("id") for run in runs}),
+        "probes": _probe_lines(runs),
+        "reference": _probe_reference(runs),
+        "places": [run.place for run in runs],
+        "curves": _curve_charts(runs),
+    }
+
+
+def _row(run: Run, differs: Mapping[str, str]) -> dict[str, Any]:
+    seconds = run.files.section("durations").get("training")
+    return {
+        "place": run.place,
+        "name": run.name,
+        "method": run.files.section("method").get("name") or "models as given",
+        "settings": [f"{name} {value}" for name, value in differs.items()],
+        "claim": run.files.section("claim").get("level") or "not stated",
+        "cells": [_cell(run, change(run, name, "unlearned", other)) for name, other in CHANGES.items()],
+        "time": duration(seconds) if isinstance(seconds, int | float) else "none",
+        "requirements": [
+            {"sign": SIGNS[one.state], "state": one.state, "text": one.requirement}
+            for one in run.files.requirements
+        ],
+        "request": run.files.section("request").get("id"),
+    }
+
+
+def _reference_row(run: Run, model: ModelName) -> dict[str, Any]:
+    cells = [_cell(run, change(run, name, model, other)) for name, other in CHANGES.items()]
+    return {"model": model, "cells": cells}
+
+
+def _cell(run: Run, found: Change | None) -> dict[str, str | None]:
+    if found is None:
+        return {"value": "none", "interval": None}
+    value, low, high = found
+    is_ratio = yardstick_of(run.files.rows).is_ratio
+    if not is_ratio:
+        return {"value": signed(value), "interval": interval(low, high)}
+    # most ratios are close to 1, and what counts is how close
+    return {"value": figure(value, 4), "interval": interval(low, high, 4)}
+
+
+def _conditions(run: Run) -> list[str]:
+    sets, record = run.files.section("sets"), run.files.record
+    counts = [f"{(sets.get(name) or {}).get('count', 0)} {name} images" for name in CHANGES]
+    return [*counts, *([f"hidden: {record['corruption']}"] if record.get("corruption") else [])]
+
+
+def _figure_names(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((one.probe, one.figure) for run in runs for one in run.files.findings.figures))
+
+
+def _probe_lines(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """A line for each figure of a probe, a cell for each run: the unlearned model's value and difference."""
+    lines = []
+    for probe, name in _figure_names(runs):
+        cells = []
+        for run in runs:
+            found = run.finding(name)
+            if found is None or found.value is None:
+                cells.append({"value": None, "note": found.note if found else "not asked"})
+                continue
+            difference = None if found.difference is None else signed(found.difference)
+            bounds = interval(found.difference_low, found.difference_high, 2)
+            cells.append(
+                {
+                    "value": figure(found.value, 3),
+                    "difference": difference,
+                    "interval": bounds,
+                    "to": found.reference,
+                }
+            )
+        lines.append({"probe": probe, "figure": name, "cells": cells})
+    return lines
+
+
+def _probe_reference(runs: Sequence[Run]) -> str | None:
+    """The model that all differences are taken to; None where they are not taken to the same one."""
+    used = {one.reference for run in runs for one in run.files.findings.figures if one.model == "unlearned"}
+    return next(iter(used - {None})) if len(used - {None}) == 1 else None
+
+
+def _curve_charts(runs: Sequence[Run]) -> list[Chart]:
+    """Every curve of the unlearned models on common axes, with the first run's retrained (else original) model's."""
+    curves = [(run, curve) for run in runs for curve in run.files.findings.curves]
+    charts = []
+    for number, key in enumerate(dict.fromkeys((c.probe, c.figure, c.x_name) for _, c in curves)):
+        mine = [(run, curve) for run, curve in curves if (curve.probe, curve.figure, curve.x_name) == key]
+        lines = [
+            series_line(f"run {run.place}", curve, run.place - 1)
+            for run, curve in mine
+            if curve.model == "unlearned"
+        ]
+        lines += _reference_lines(mine)
+        probe, name, along = key
+        chart = line_chart(lines, f"curve-{number}", f"{probe}: {name}", along, name)
+        charts += [chart] if chart else []
+    return charts
+
+
+def _reference_lines(curves: Sequence[tuple[Run, Curve]]) -> list[Line]:
+    for model in ("retrained", "original"):
+        found = [(run, curve) for run, curve in curves if curve.model == model]
+        if found:
+            run, curve = found[0]
+            label = (
+                model if len({one.weights(model) for one, _ in found}) == 1 else f"{model} of run {run.place}"
+            )
+            return [Line(label, curve.x, curve.y, *MARKS[curve.model], DASHES[curve.model])]
+    return []
+
+
+def _csv(runs: Sequence[Run], plots: Sequence[Plane]) -> str:
+    """A row for each run with everything that the page has of it."""
+    lines = []
+    for run, differs in zip(runs, differing_settings(runs), strict=True):
+        line: dict[str, Any] = {
+            "run": run.name,
+            "method": run.files.section("method").get("name"),
+            "settings": "; ".join(f"{name}={value}" for name, value in differs.items()),
+            "claim": run.files.section("claim").get("level"),
+            "training_seconds": run.files.section("durations").get("training"),
+        }
+        for name, other in CHANGES.items():
+            found = change(run, name, "unlearned", other) or (None, None, None)
+            line |= dict(
+                zip((f"{name}_to_{other}{end}" for end in ("", "_low", "_high")), found, strict=True)
+            )
+        line |= {
+            plot.name.replace("-", "_"): run.place in plot.front for plot in plots if run.place in plot.points
+        }
+        line |= {f"require {one.requirement}": one.state for one in run.files.requirements}
+        for one in run.files.findings.figures:
+            if one.model == "unlearned":
+                ends = (
+                    "value",
+                    "low",
+                    "high",
+                    "difference",
+                    "difference_low",
+                    "difference_high",
+                    "reference",
+                )
+                line |= {f"{one.figure} {end}": getattr(one, end) for end in ends}
+        lines.append(line)
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, list(dict.fromkeys(name for line in lines for name in line)), lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()

@@ -1,0 +1,108 @@
+"""Planes of two costs in which runs are weighed: what retain images lost, against how the forgetting can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from efface.evaluation.results import ModelName
+from efface.probes.findings import Finding
+from efface.reports.charts import Chart
+from efface.reports.comparing import Change, Run, change, gap, yardstick_of
+from efface.reports.pareto import Point, pareto_chart, pareto_front
+from efface.reports.verdict import Yardstick
+
+DETECTABILITY = "detectability"
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Runs as points, by their numbers, with the names of both axes, and the reference models that all runs share."""
+
+    name: str
+    title: str
+    x_name: str
+    y_name: str
+    points: Mapping[int, Point]
+    references: Mapping[ModelName, Point] = field(default_factory=dict)
+
+    @property
+    def front(self) -> list[int]:
+        """Numbers of the runs that no other one beats."""
+        places = list(self.points)
+        return [places[place] for place in pareto_front(list(self.points.values()))]
+
+    def chart(self) -> Chart | None:
+        """The plot; None where no point can be drawn."""
+        points = list(self.points.values())
+        return pareto_chart(points, self.name, self.title, self.x_name, self.y_name, self.references)
+
+
+def trade_offs(runs: Sequence[Run]) -> list[Plane]:
+    """Cost on retain images against distance from the retrained model, and against detectability where it was probed.
+
+    A plane with fewer than two runs is left out.
+    """
+    yardstick = yardstick_of(runs[0].files.rows)
+    near: dict[int, Point] = {}
+    hidden: dict[int, Point] = {}
+    apart = "difference"
+    for run in runs:
+        cost = _cost(run, "unlearned", yardstick)
+        forget = change(run, "forget", "unlearned", "retrained")
+        if cost and forget:
+            near[run.place] = _point(run, cost, gap(forget, yardstick.is_ratio))
+        found = run.finding(DETECTABILITY)
+        if cost and found and found.difference is not None:
+            hidden[run.place] = _point(run, cost, _excess(found))
+            apart = apart if found.goal == "low" else "|difference|"
+    across = "retain images: " + ("ratio to original" if yardstick.is_ratio else "lost to original")
+    planes = []
+    if near:
+        title = f"Cost on retain images, and distance from the retrained model, by {yardstick.words}"
+        up = f"forget images: {'|ln ratio|' if yardstick.is_ratio else '|difference|'} to retrained"
+        planes.append(Plane("pareto-forget", title, across, up, near, _reference_points(runs, yardstick)))
+    if hidden:
+        title = "Cost on retain images, and how well it can be told that an image was forgotten"
+        planes.append(
+            Plane("pareto-detectability", title, across, f"detectability: {apart} to reference", hidden)
+        )
+    return [plane for plane in planes if len(plane.points) > 1]
+
+
+def shared_references(runs: Sequence[Run]) -> list[ModelName]:
+    """Reference models that are the same in all runs."""
+    names: tuple[ModelName, ...] = ("original", "retrained")
+    return [name for name in names if len({run.weights(name) for run in runs}) == 1 and runs[0].weights(name)]
+
+
+def _reference_points(runs: Sequence[Run], yardstick: Yardstick) -> dict[ModelName, Point]:
+    points: dict[ModelName, Point] = {}
+    for model in shared_references(runs):
+        cost, forget = _cost(runs[0], model, yardstick), change(runs[0], "forget", model, "retrained")
+        if cost and forget:
+            points[model] = Point(model, cost.value, gap(forget, yardstick.is_ratio).value)
+    return points
+
+
+def _cost(run: Run, model: str, yardstick: Yardstick) -> Change | None:
+    """What the model does worse on retain images than the original: a ratio of errors, or what was lost."""
+    found = change(run, "retain", model, "original")
+    if found is None or yardstick.worse > 0:
+        return found
+    return Change(*(None if one is None else -one for one in (found.value, found.high, found.low)))  # type: ignore[arg-type]
+
+
+def _excess(found: Finding) -> Change:
+    """A difference to the reference as a cost: where the goal is `low`, being below the reference costs nothing."""
+    assert found.difference is not None
+    difference = Change(found.difference, found.difference_low, found.difference_high)
+    if found.goal != "low":
+        return gap(difference, is_ratio=False)
+    return Change(*(None if one is None else max(one, 0.0) for one in difference))  # type: ignore[arg-type]
+
+
+def _point(run: Run, cost: Change, other: Change) -> Point:
+    return Point(
+        run.name, cost.value, other.value, cost.low, cost.high, other.low, other.high, key=str(run.place)
+    )
