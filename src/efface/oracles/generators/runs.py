@@ -27,6 +27,7 @@ from efface.oracles.generators.settings import GeneratorTask
 from efface.oracles.runs import Job, Purpose, Trade, spent_of, weights_at, write_weights
 from efface.oracles.tasks import open_task
 from efface.randomness import numpy_draws
+from efface.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from efface.evaluation.answers import Answers
@@ -97,7 +98,9 @@ def section_parts(section: Mapping[str, Any]) -> tuple[GeneratorMethod, dict[str
         raise InputError(
             f"method {method.name}: retain: a share above 0 and up to 1, or proxy, not {share!r}"
         )
-    return method, dict(section.get("training") or {}), share
+    training = dict(section.get("training") or {})
+    TrainingSettings.read(training, where=f"method {method.name}: training")
+    return method, training, share
 
 
 def carry_out(job: Job) -> None:
@@ -284,9 +287,7 @@ def _run(
         return Trainer(generator, phases, reads, chosen, seed, accelerator(chosen), folder=keeps).run()
 
 
-def _unchecked(settings: Mapping[str, Any]) -> Any:
-    from efface.training.settings import TrainingSettings
-
+def _unchecked(settings: Mapping[str, Any]) -> TrainingSettings:
     return TrainingSettings.read({**settings, "checkpoint_every": NEVER, "log_every": NEVER, "threads": 1})
 
 
