@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import Field
+
 from efface.settings import Settings
 from efface.training.phases import Batch, Loss, Phase, Training
 from efface.training.settings import TrainingSettings
@@ -74,6 +76,15 @@ class OneLossMethod(GeneratorMethod):
 
     def phases(self) -> list[Phase]:
         return [Training("unlearn", self.loss, self.streams, self.trains, self.needs_teacher)]
+
+
+Hold = Literal["original", "task"]
+HOLD: Hold = Field(
+    "original",
+    description="how retain images are kept. original: as the original answers them; task: by the model's own training "
+    "loss, which also learns them further",
+)
+"""The setting of methods that leave the choice."""
 
 
 def weighted(retain: Tensor, forget: Tensor, alpha: float) -> Loss:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from efface.methods.base import OneLossMethod, feature_distance, weighted
+from efface.methods.base import HOLD, Hold, OneLossMethod, feature_distance, weighted
 from efface.training.phases import Batch, Loss
 
 if TYPE_CHECKING:
@@ -27,8 +27,9 @@ LEAST_ERROR = 1e-8
 class Level(OneLossMethod):
     """Hold retain features to the original's; drive each forget image's task loss to `ratio` times the original's.
 
-    L_R = |E(x_r) - E_0(x_r)|, L_F = (log(l(x_f) / l_0(x_f)) - log ratio)^2 with l the model's own training loss of one
-    image under one view. The encoder alone is trained: with features held under a fixed decoder, so are outputs.
+    L_R = |E(x_r) - E_0(x_r)|, or l(x_r), L_F = (log(l(x_f) / l_0(x_f)) - log ratio)^2 with l the model's own training
+    loss of one image under one view. The encoder alone is trained: with features held under a fixed decoder, so are
+    outputs.
     """
 
     alpha: float = Field(0.25, ge=0, description="weight of forgetting against retaining")
@@ -38,6 +39,7 @@ class Level(OneLossMethod):
         description="error on a forget image as multiple of the original's; best measured: the original's mean error "
         "on neutral images (never trained on, of the same kind) divided by that on retain images",
     )
+    hold: Hold = HOLD
 
     name: ClassVar[str] = "level"
     summary: ClassVar[str] = "error on forget images raised to a multiple of the original's and held there"
@@ -58,9 +60,11 @@ class Level(OneLossMethod):
             kept = student.encode(both)
             original = errors(kept)
         features = student.encode(both)
-        held = feature_distance(
-            tuple(feature[:count] for feature in features), tuple(target[:count] for target in kept), "mse"
-        )
+        mine, taught = (tuple(feature[:count] for feature in some) for some in (features, kept))
+        if self.hold == "task":
+            held = student.prediction_loss(student.decode(mine, retain), student.task_target(retain), retain)
+        else:
+            held = feature_distance(mine, taught, "mse")
         missed = off_level(errors(features), original, self.ratio)
         return weighted(held.mean(), missed.mean(), self.alpha)
 

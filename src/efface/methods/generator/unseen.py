@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from efface.corruptions.blur import gaussian
 from efface.corruptions.filling import mean_fill
-from efface.methods.base import GeneratorMethod, feature_distance, weighted
+from efface.methods.base import HOLD, GeneratorMethod, Hold, feature_distance, weighted
 from efface.methods.generator.early import put_in_place
 from efface.methods.generator.fine_tune import task_loss_on_retain
 from efface.methods.generator.further_views import further_view, shown
@@ -36,8 +36,9 @@ STRENGTH: dict[Perturbation, float] = {"noise": 0.25, "blur": 0.05, "mix": 0.5}
 class Unseen(GeneratorMethod):
     """Hold retain predictions to the original's; draw forget predictions to those of a stand-in for retraining.
 
-    L_R = l(D E(x_r), D_0 E_0(x_r)), L_F = l(D E(x_f), D_s E_s(x_f)) with l the model's own loss between predictions and
-    s the shadow; without a shadow, the mean of l(D E(x_f), D_0 E_0(c_k(x_f))) over changed views c_k.
+    L_R = l(D E(x_r), D_0 E_0(x_r)), or the model's own loss on x_r, and L_F = l(D E(x_f), D_s E_s(x_f)), with l the
+    model's own loss between predictions and s the shadow; without a shadow, the mean of l(D E(x_f), D_0 E_0(c_k(x_f)))
+    over changed views c_k.
     """
 
     alpha: float = Field(1.0, ge=0, description="weight of forgetting against retaining")
@@ -77,6 +78,7 @@ class Unseen(GeneratorMethod):
     copies: int = Field(
         2, ge=1, description="perturbed: differently changed views of each image; a blur has only one"
     )
+    hold: Hold = HOLD
 
     name: ClassVar[str] = "unseen"
     summary: ClassVar[str] = "forget images answered as by a model that never saw them; whole model"
@@ -129,8 +131,11 @@ class Unseen(GeneratorMethod):
     def loss(self, student: Generator, batch: Batch) -> Loss:
         """The loss of the last phase."""
         retain, forget = batch.views["retain"], batch.views["forget"]
-        with student.teacher():
-            kept = student.predict(retain)
+        if self.hold == "task":
+            kept = student.task_target(retain)
+        else:
+            with student.teacher():
+                kept = student.predict(retain)
         targets = [self._answer(student, batch, view) for view in self._asked(student, batch)]
         features = student.encode(retain.join(forget))
         count = len(retain)
