@@ -18,6 +18,7 @@ from efface.generators.base import Generator
 from efface.jobs.benchmark import BenchResult
 from efface.jobs.benchmark import bench as bench_run
 from efface.jobs.evaluation import EvaluateResult, evaluate_models
+from efface.jobs.generator_benchmark import bench_generators as bench_generators_run
 from efface.jobs.planning import Plan
 from efface.jobs.planning import plan as plan_run
 from efface.jobs.training import TrainResult
@@ -25,11 +26,14 @@ from efface.jobs.training import train as train_run
 from efface.jobs.unlearning import UnlearnResult
 from efface.jobs.unlearning import unlearn as unlearn_run
 from efface.oracles.benchmark import bench_config
+from efface.oracles.generators.benchmark import generator_bench_config
 from efface.progress import Progress
 from efface.runs.kinds import evaluate_config, names_classifier, run_config, train_config
 
 PathOrName = str | PathLike[str]
 Selection = PathOrName | Iterable[PathOrName] | None
+Probes = str | Iterable[str | dict[str, Any]] | None
+Requirements = str | Iterable[str] | None
 
 
 def load(model: PathOrName, **settings: Any) -> Generator | Classifier:
@@ -55,6 +59,8 @@ def unlearn(
     images: PathOrName | None = None,
     retrained: PathOrName | None = None,
     method: str | dict[str, Any] | None = None,
+    probes: Probes = None,
+    require: Requirements = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> UnlearnResult:
@@ -65,11 +71,13 @@ def unlearn(
     and of its sets: `duplicates`, `near_duplicate_distance`, `skip_unreadable`. For a classifier, those of
     `ClassifierRunConfig`: `validation`, `recipe={...}`, `statistics`, `seed`, `budget`, `evaluation={...}`.
     method: by default `encoder-noise` for a generator, `fine-tune` for a classifier.
+    probes: of a generator, names or sections with a name and settings, `all` or `cheap`; found in `.probes`.
+    require: thresholds such as `retain-error<=1.02x`; the verdicts are in `.requirements`, and none is raised.
     Raises `InputError` before anything changes, `RunRefused`, and `Stopped` with everything kept.
     """
     sets = _images(images, forget, retain, neutral, proxy_retain, settings)
     models = _models(model=model, retrained=retrained)
-    asked = {"method": method} if method is not None else {}
+    asked = {**({"method": method} if method is not None else {}), **_judged(probes, require)}
     config = run_config({**models, "images": sets, **asked, **settings})
     return unlearn_run(config, Path(out), progress)
 
@@ -84,13 +92,15 @@ def plan(
     images: PathOrName | None = None,
     retrained: PathOrName | None = None,
     method: str | dict[str, Any] | None = None,
+    probes: Probes = None,
+    require: Requirements = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Plan:
     """All faults and risks of such a run, what it would change and cost; nothing is written."""
     sets = _images(images, forget, retain, neutral, proxy_retain, settings)
     models = _models(model=model, retrained=retrained)
-    asked = {"method": method} if method is not None else {}
+    asked = {**({"method": method} if method is not None else {}), **_judged(probes, require)}
     config = run_config({**models, "images": sets, **asked, **settings})
     return plan_run(config, progress)
 
@@ -130,14 +140,29 @@ def evaluate(
     neutral: Selection = None,
     images: PathOrName | None = None,
     retrained: PathOrName | None = None,
+    probes: Probes = None,
+    require: Requirements = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> EvaluateResult:
-    """Compare models that are there already; `settings` are those of `EvaluateConfig` or `ClassifierEvaluateConfig`."""
+    """Compare models that are there already; `settings` are those of `EvaluateConfig` or `ClassifierEvaluateConfig`.
+
+    probes, require: as in `unlearn`.
+    """
     sets = _images(images, forget, retain, neutral, None, settings)
     models = _models(original=original, unlearned=unlearned, retrained=retrained)
-    values = {**models, "images": sets, **settings}
+    values = {**models, "images": sets, **_judged(probes, require), **settings}
     return evaluate_models(evaluate_config(values), Path(out), progress)
+
+
+def _judged(probes: Probes, require: Requirements) -> dict[str, Any]:
+    """The sections of probes and requirements, as far as they were given."""
+    given: dict[str, Any] = {}
+    if probes is not None:
+        given["probes"] = [probes] if isinstance(probes, str) else list(probes)
+    if require is not None:
+        given["require"] = [require] if isinstance(require, str) else list(require)
+    return given
 
 
 def _models(**models: PathOrName | None) -> dict[str, Any]:
@@ -189,3 +214,27 @@ def bench(
     """
     config = bench_config(fspath(task), settings, data=fspath(data) if data is not None else None)
     return bench_run(config, Path(out), progress)
+
+
+def bench_generators(
+    config: PathOrName,
+    out: PathOrName,
+    *,
+    data: PathOrName | None = None,
+    with_pictures: bool = False,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> BenchResult:
+    """Compare methods for generators, in the folder `out`; the same call continues it.
+
+    config: a YAML file; data: the folder of packed images, in the place of `DATA` in it; settings: those of
+    `GeneratorBenchConfig` in place of the file's, such as `models=8` or `methods=["fine-tune", "encoder-noise"]`.
+    with_pictures: also write `pictures.html`, which shows forgotten images. retry_failed: try runs again that are kept
+    as failed. Raises `InputError`, `RunRefused` and `Stopped`. On worker processes, call it under
+    `if __name__ == "__main__":`.
+    """
+    chosen = generator_bench_config(fspath(config), settings, data=fspath(data) if data is not None else None)
+    return bench_generators_run(
+        chosen, Path(out), progress, with_pictures=with_pictures, retry_failed=retry_failed
+    )

@@ -1,4 +1,4 @@
-"""`efface bench` on the command line: what it reads, what it refuses, and what it prints."""
+"""`efface bench classifiers` on the command line: what it reads, what it refuses, and what it prints."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
 import yaml
 from typer.testing import CliRunner, Result
 
-from efface.cli.bench import bench
+from efface.cli import app
 from efface.errors import InputError
 from efface.reports.benchmark_tables import value_of
 
@@ -36,9 +35,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    app = typer.Typer()
-    app.command("bench")(bench)
-    return CliRunner().invoke(app, [str(one) for one in arguments])
+    return CliRunner().invoke(app, ["bench", "classifiers", *(str(one) for one in arguments)])
 
 
 def problem(*arguments: object) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 
 import typer
 
-from efface.cli.bench import bench
+from efface.cli import bench
 from efface.cli.demo import demo
 from efface.cli.evaluate import evaluate
+from efface.cli.lineage import lineage
 from efface.cli.listing import list_
 from efface.cli.plan import plan
 from efface.cli.purge import purge
@@ -60,13 +61,18 @@ for name, verb in (
     ("unlearn", unlearn),
     ("evaluate", evaluate),
     ("score", score),
-    ("bench", bench),
     ("report", report),
+    ("lineage", lineage),
     ("verify", verify),
     ("purge", purge),
     ("list", list_),
 ):
     app.command(name)(_interruptible(verb))
+
+benches = typer.Typer(help=bench.HELP, no_args_is_help=True, rich_markup_mode=None)
+benches.command("classifiers")(_interruptible(bench.classifiers))
+benches.command("generators")(_interruptible(bench.generators))
+app.add_typer(benches, name="bench")
 
 
 @app.callback(invoke_without_command=True)

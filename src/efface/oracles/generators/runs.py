@@ -142,7 +142,7 @@ def read_outputs(path: Path) -> GeneratorOutputs:
         curves = {
             name.partition("|")[2]: arrays[name] for name in arrays.files if name.startswith("relearning|")
         }
-    kept = ("features", "hole", "crops", "pictures")
+    kept = ("features", "hole", "crops", "pictures", "probabilities")
     answers = {
         place: Answers(
             {name: values for name, values in found.items() if name not in kept},
@@ -150,6 +150,7 @@ def read_outputs(path: Path) -> GeneratorOutputs:
             found["hole"],
             int(found["crops"]),
             found["pictures"],
+            found.get("probabilities"),
         )
         for place, found in parts.items()
     }
@@ -293,10 +294,11 @@ def _unchecked(settings: Mapping[str, Any]) -> TrainingSettings:
 
 def _measured(generator: Generator, task: GeneratorTask, data: GeneratorData, kind: str) -> dict[str, Any]:
     from efface.corruptions import parse_corruption
-    from efface.evaluation.answers import Wanted, answers_of
+    from efface.evaluation.answers import Wanted, answers_of, similarity_of
     from efface.metrics.extractors import load_extractor
 
     extractor, arrays = load_extractor(task.evaluation.extractor), dict[str, Any]()
+    similarity = similarity_of(task.evaluation, extractor)
     name, wanted = cast("ModelName", kind), Wanted(task.task_loss, task.pictures)
     for text in task.corruptions:
         for set_name, images in data.measured(task).items():
@@ -304,7 +306,7 @@ def _measured(generator: Generator, task: GeneratorTask, data: GeneratorData, ki
                 continue
             found, _ = answers_of(
                 {name: generator}, images, data.pictures, parse_corruption(text), extractor, task.evaluation,
-                wanted=wanted,
+                wanted=wanted, similarity=similarity,
             )  # fmt: skip
             answers, place = found[name], f"{text}|{set_name}|"
             arrays |= {place + metric: values.astype(np.float32) for metric, values in answers.values.items()}
@@ -314,6 +316,8 @@ def _measured(generator: Generator, task: GeneratorTask, data: GeneratorData, ki
                 place + "crops": answers.crops,
                 place + "pictures": answers.pictures,
             }
+            if answers.probabilities is not None:
+                arrays[place + "probabilities"] = answers.probabilities
     return arrays
 
 
@@ -322,9 +326,11 @@ def _log_error(generator: Generator, task: GeneratorTask, data: GeneratorData, i
     from efface.evaluation.answers import answers_of
     from efface.metrics.extractors import load_extractor
 
+    # hole errors need no extractor of worth
+    plain = task.evaluation.model_copy(update={"extractor": "built-in", "similarity": None})
     found, _ = answers_of(
         {"unlearned": generator}, images, data.pictures, parse_corruption(task.corruptions[0]),
-        load_extractor(task.evaluation.extractor), task.evaluation,
+        load_extractor(plain.extractor), plain,
     )  # fmt: skip
     return float(np.log(np.maximum(found["unlearned"].of_images("hole_mse"), SMALLEST_ERROR)).mean())
 

@@ -20,6 +20,7 @@ from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import MODES, Mode, compare
 from efface.metrics.extractors import load_extractor
 from efface.metrics.frechet import frechet_distance, frechet_refusal
+from efface.metrics.inception_score import inception_score, inception_score_refusal
 from efface.metrics.kernel import kernel_distance
 from efface.oracles.generators.benchmark import Entry, Statistic
 from efface.oracles.generators.runs import SMALLEST_ERROR, GeneratorData, GeneratorOutputs
@@ -39,14 +40,18 @@ MEASURES: Mapping[str, str] = {
     "relearning_few": "the same with a few forget images shown: at most 0",
     "seconds_share": "seconds of unlearning / seconds of a retraining",
 }
+NOT_NEGATIVE = ("seconds_share",)
 BY_SET: Mapping[str, str] = {
     "hole_mse": "mean squared error in the hole: down",
     "ssim": "structural similarity: up",
     "feature_cosine": "cosine of the features of output and true picture: up",
     "frechet_distance": "Fréchet distance of outputs and true pictures: down",
     "kernel_distance": "kernel distance of outputs and true pictures: down",
+    "inception_score": "Inception score of outputs, of an extractor that classifies: up",
 }
 """Measures of each set, named `MEASURE_SET`; on forget images the goal is the retrained model's value."""
+FEWEST_A_SIDE = 2
+"""Images of the classes that both sets have, below which nothing can be told apart."""
 REPEATS = 3
 """Repeated cross-validations behind an area."""
 
@@ -138,11 +143,15 @@ class Table:
             each = [self._measures(run, seed, corruption) for seed, run in enumerate(runs)]
             names = [name for name in each[0] if all(math.isfinite(one[name]) for one in each)]
             found[corruption] = {
-                name: Estimate.of([one[name] for one in each], self.confidence, least=None) for name in names
+                name: Estimate.of(
+                    [one[name] for one in each], self.confidence, 0.0 if name in NOT_NEGATIVE else None
+                )
+                for name in names
             }
         outputs = [self.pool.outputs(run) for run in runs]
         curves = {name: [one.relearning[name].tolist() for one in outputs] for name in outputs[0].relearning}
-        scores = self._scores(runs) if self.scored else {}
+        # retrained models cannot stand on both sides: what they score is the ceiling of every other row
+        scores = self._scores(runs) if self.scored and kind != "retrained" else {}
         return Row(label, kind, section or {}, found, scores, curves, len(runs))
 
     def _measures(self, run: Run, seed: int, corruption: str) -> dict[str, float]:
@@ -187,6 +196,10 @@ class Table:
             found["frechet_distance"] = frechet_distance(mine, truth)
         photos = np.repeat(np.arange(len(mine) // answers.crops), answers.crops)
         found["kernel_distance"] = kernel_distance(mine, truth, photos, photos)
+        if answers.probabilities is not None and inception_score_refusal(len(mine) // answers.crops) is None:
+            found["inception_score"] = inception_score(
+                answers.probabilities, order_seed=self.task.evaluation.seed
+            ).mean
         return found
 
     def _area(self, run: Run, corruption: str) -> float:
@@ -194,6 +207,8 @@ class Table:
             answers = self.pool.outputs(run).answers
             forget, neutral = (answers[corruption, name].seen for name in (FORGET, OTHERS))  # type: ignore[index]
             match = self.match
+            if min(len(match.forget), len(match.neutral)) < FEWEST_A_SIDE:
+                return math.nan
             scores = detect(
                 forget[match.forget].astype(np.float64), neutral[match.neutral].astype(np.float64),
                 weights=match.weights, strata=(match.forget_strata, match.neutral_strata),

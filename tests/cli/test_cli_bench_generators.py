@@ -1,0 +1,115 @@
+"""`efface bench generators` on the command line: what it reads, what it refuses, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+import efface
+from efface.cli import app
+from efface.errors import InputError
+
+CONFIG = {
+    "task": {
+        "images": {"data": "digits", "forget": "random:12", "limit": 60, "limit_test": 40},
+        "generator": "mae",
+        "architecture": {
+            "image_size": 8, "patch_size": 2, "hidden_size": 16, "layers": 1,
+            "decoder_hidden_size": 16, "decoder_layers": 1,
+        },
+        "training": {"steps": 2, "batch_size": 8},
+        "unlearning": {"steps": 1},
+        "measured": 8,
+        "pictures": 1,
+    },
+    "methods": ["fine-tune", "blank"],
+    "models": 2,
+    "engine": "in-line",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "mine.yaml"
+    path.write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def out(config: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A finished benchmark with pictures, and what it printed."""
+    out = tmp_path_factory.mktemp("done") / "out"
+    done = run(config, "--out", out, "--methods", "fine-tune", "--with-pictures")
+    assert done.exit_code == 0, done.output
+    return out, done
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["bench", "generators", *(str(one) for one in arguments)])
+
+
+def problem(*arguments: object) -> str:
+    error = run(*arguments).exception
+    assert isinstance(error, InputError)
+    return str(error)
+
+
+def test_a_benchmark_prints_its_table_and_names_its_files(out: tuple[Path, Result]) -> None:
+    folder, done = out
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    (found,) = results["tasks"].values()
+    assert [row["label"] for row in found["rows"]] == ["original", "retrained", "fine-tune"]
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines if line and line[0] in ("original", "retrained", "fine-tune")] == [
+        "original", "retrained", "fine-tune",
+    ]  # fmt: skip
+    assert "filled without a model, with the mean" in done.stdout
+    for name in ("report.html", "results.csv", "results.md", "results.json", "pictures.html"):
+        assert (folder / name).exists()
+        assert str(folder / name) in done.stdout
+
+
+def test_the_same_folder_takes_another_method_and_keeps_what_was_done(
+    config: Path, out: tuple[Path, Result]
+) -> None:
+    folder, _ = out
+    before = {path: path.stat().st_mtime_ns for path in (folder / "pools").rglob("*.npz")}
+    result = efface.bench_generators(config, folder)
+    assert result.out == folder
+    after = {path: path.stat().st_mtime_ns for path in (folder / "pools").rglob("*.npz")}
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 2
+    (found,) = result.results["tasks"].values()
+    assert {row["label"] for row in found["rows"][2:]} == {"fine-tune", "blank"}
+
+
+def test_an_estimate_says_models_and_time_and_writes_nothing(config: Path, tmp_path: Path) -> None:
+    done = run(config, "--estimate", "--models", 8, "--methods", "blank")
+    assert done.exit_code == 0, done.output
+    assert "8 originals, 16 retrained and 8 unlearned models: about" in done.stdout
+    found = json.loads(run(config, "--estimate", "--json", "--set", "models=3").stdout)
+    assert (found["originals"], found["retrained"], found["unlearned"]) == (3, 3, 6)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_is_said(config: Path, tmp_path: Path) -> None:
+    assert "--out is needed" in problem(config)
+    assert "did you mean 'fine-tune'" in problem(config, "--estimate", "--methods", "finetune")
+    assert "cannot be read" in problem(tmp_path / "absent.yaml", "--estimate")
+    assert "--data" in problem(config, "--estimate", "--set", "task.images.data=packed:DATA/x")
+    assert "engine" in problem(config, "--estimate", "--engine", "nowhere")
+
+
+def test_help_names_both_benchmarks_and_reads_no_torch() -> None:
+    shown = CliRunner().invoke(app, ["bench"]).output
+    assert "classifiers" in shown
+    assert "generators" in shown
+    assert "forgotten" in run("--help").stdout
+    code = "import sys, efface.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
