@@ -155,6 +155,16 @@ def evaluate(
     return evaluate_models(evaluate_config(values), Path(out), progress)
 
 
+def compare_runs(runs: Iterable[str | PathLike[str]], out: str | PathLike[str]) -> Path:
+    """Set finished runs side by side: the page `out`, and a table with the same figures beside it as CSV.
+
+    Raises `InputError` where the runs cannot be compared, naming every difference.
+    """
+    from efface.reports.compare_page import compare_runs as compare
+
+    return compare([Path(run) for run in runs], Path(out))
+
+
 def _judged(probes: Probes, require: Requirements) -> dict[str, Any]:
     """The sections of probes and requirements, as far as they were given."""
     given: dict[str, Any] = {}

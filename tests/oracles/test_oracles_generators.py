@@ -152,6 +152,14 @@ def test_the_proxy_images_are_never_trained_on() -> None:
     assert len(ids["retain"]) == 28
 
 
+def test_no_proxy_image_is_of_a_class_to_be_forgotten() -> None:
+    images = {"data": "digits", "forget": "classes:4", "limit": 100, "validation": 0.2}
+    data = open_images(canonical_json(task(images=images).as_dict()))
+    assert len(data.sets["proxy"])
+    assert set(data.sets["proxy"].labels) <= set(data.sets["retain"].labels)
+    assert not set(data.sets["proxy"].labels) & set(data.sets["forget"].labels)
+
+
 def test_a_missing_proxy_set_is_a_lasting_failure(tmp_path: Path) -> None:
     without = Pool(tmp_path, task(images={"validation": 0.0}), GENERATORS)
     (failure,) = without.fill([Run.unlearned({**ENTRY.section, "retain": "proxy"}, 0, 0)], InLineEngine())

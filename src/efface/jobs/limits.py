@@ -14,6 +14,8 @@ DRIVES_AWAY = (
     "random-encoder",
     "max-loss",
     "gradient-ascent",
+    "epsilon-constrained",
+    "bargaining",
     "neg-grad-plus",
     "random-labels",
     "salun",

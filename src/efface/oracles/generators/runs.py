@@ -356,7 +356,14 @@ def _opened(images: str, purpose: Purpose) -> GeneratorData:
     from efface.oracles.tasks import DataSettings
 
     found = open_task(DataSettings.read(json.loads(images)), purpose)
-    parts = {"forget": found.forget, "retain": found.retain, "neutral": found.test, "proxy": found.validation}
+    # a proxy of a class that is to be forgotten would teach it again
+    kept = np.isin(found.validation.labels, np.unique(found.retain.labels))
+    parts = {
+        "forget": found.forget,
+        "retain": found.retain,
+        "neutral": found.test,
+        "proxy": found.validation.select(np.flatnonzero(kept)),
+    }
     sets = {name: _image_set(images, found.classes) for name, images in parts.items()}
     pixels = {
         id_: picture.transpose(1, 2, 0)

@@ -43,7 +43,7 @@ class RelearningSettings(Settings):
 class GeneratorTask(Settings):
     """A generator trained on images of which some are to be forgotten.
 
-    The data's test images are the neutral set, its validation images the proxy retain set.
+    The data's test images are the neutral set, its validation images of classes that are retained the proxy retain set.
     """
 
     images: DataSettings = Field(description="the images and the forget set")
