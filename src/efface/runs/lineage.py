@@ -1,0 +1,281 @@
+"""Where a model comes from: the unlearning runs behind it, one deletion request after another, followed back by records.
+
+Each run names the model that it began with, by place in its config and by its weights' digest in its record. Where that
+model is another run's, and both records agree on its weights, the chain goes on. Records and result files are checked
+against their digests; model files are not read (`efface verify RUN` does that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from efface.errors import InputError
+from efface.evaluation.drift import Again, History, Request
+from efface.evaluation.results import Row, find, read_results
+from efface.files import sha256_of_file
+from efface.runs.folder import open_run
+from efface.runs.record import digest_of, read_record
+
+METRIC = "hole_mse"
+DAMAGED = (KeyError, TypeError, AttributeError, ValueError)
+"""What reading an edited record or result file may end in."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One unlearning run: its request, its method, how many images it forgot, and what it measured.
+
+    before, after: weights digests of the models that it began with and left.
+    """
+
+    run: Path
+    request: str | None
+    finished: str
+    method: str
+    claim: str
+    forgotten: int
+    before: str
+    after: str
+    corruption: str | None
+    measured: Request
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values."""
+        plain = {name: value for name, value in vars(self).items() if name != "measured"}
+        figures = {"retain_cost": self.measured.cost, "forget_gap": self.measured.gap}
+        return {**plain, "run": str(self.run), **figures, "not_met": list(self.measured.unmet)}
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A chain of unlearning runs, oldest first, and where it begins, in words.
+
+    whole: whether that is a beginning (a training, a retraining, or a model that no run made) rather than a place where
+    the chain cannot be followed. breaks: what does not fit together on the way.
+    """
+
+    links: tuple[Link, ...]
+    begins: str
+    whole: bool
+    breaks: tuple[str, ...] = ()
+
+    def history(self, evaluations: Iterable[Path] = ()) -> History:
+        """What `evaluation.drift.retrain_due` judges.
+
+        evaluations: evaluation runs of the latest model. One whose original is the chain's first gives the cost measured
+        directly; forget images in any give how those stand now. Raises `InputError` for one of another model, or whose
+        results were changed.
+        """
+        direct, again = None, list[Again]()
+        for number, run in enumerate(map(Path, evaluations), 1):
+            record, rows = read_record(run), read_results(run)
+            sources = record.get("sources") or {}
+            if _weights(sources.get("unlearned")) != self.links[-1].after:
+                raise InputError(
+                    f"{run} is no evaluation of this model: its unlearned model has other weights; evaluate the latest "
+                    "model with `efface evaluate --original FIRST --unlearned LATEST`"
+                )
+            if not _intact(run, record):
+                raise InputError(
+                    f"{run}/results.json is not the one of which the record speaks: evaluate again"
+                )
+            if _weights(sources.get("original")) == self._first():
+                before, after = _value(rows, "original", "retain"), _value(rows, "unlearned", "retain")
+                direct = after / before if before and after else direct
+            now = _value(rows, "unlearned", "forget")
+            if now is not None:
+                again.append(
+                    Again(f"evaluation {number}", now, retrained=_value(rows, "retrained", "forget"))
+                )
+        return History(tuple(self._numbered()), direct, tuple(again), self.whole)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values."""
+        links = [link.as_dict() for link in self.links]
+        return {"requests": links, "begins": self.begins, "whole": self.whole, "breaks": list(self.breaks)}
+
+    def _numbered(self) -> Iterator[Request]:
+        """The requests by number and id: an advice may stand on a page that is handed out, which names no folder."""
+        for number, link in enumerate(self.links, 1):
+            name = f"request {number}" + (f" ({link.request})" if link.request else "")
+            yield replace(link.measured, name=name)
+
+    def _first(self) -> str:
+        """Weights of the model that drift is counted from."""
+        fresh = [link.after for link in self.links if link.measured.fresh]
+        return fresh[-1] if fresh else self.links[0].before
+
+
+def follow(path: Path) -> Lineage:
+    """The chain behind `path`: a finished unlearning run, its `model`, or a further model in its `path/NAME`.
+
+    Raises `InputError` if it is none. What cannot be followed further back is said in the result and raises nothing.
+    """
+    run, part = _run_of(Path(path))
+    if run is None:
+        raise InputError(
+            f"{path} is no finished run, nor the model of one: there is no record.json beside it"
+        )
+    record: Mapping[str, Any] = read_record(run)
+    if record.get("kind") != "unlearning":
+        raise InputError(f"{run} is a run of kind {record.get('kind')}; a chain ends in an unlearning run")
+    links, breaks, seen = list[Link](), list[str](), set[Path]()
+    while True:
+        seen.add(run.resolve())
+        breaks += _altered(run, record)
+        try:
+            links.append(_link(run, record, part))
+        except DAMAGED as error:
+            if not links:
+                raise InputError(f"{run}/record.json is damaged: {error!r}") from None
+            begins, whole = f"{run} cannot be read: parts of its record are gone", False
+            break
+        found = _before(run, links[-1].before, seen)
+        breaks += found.breaks
+        if found.run is None or found.record is None:
+            begins, whole = found.words, found.whole
+            break
+        run, record, part = found.run, found.record, found.part
+    return Lineage(tuple(reversed(links)), begins, whole, tuple(reversed(breaks)))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What lies behind a run: an earlier unlearning run, or why there is none in words."""
+
+    words: str = ""
+    whole: bool = False
+    run: Path | None = None
+    part: str | None = None
+    record: Mapping[str, Any] | None = None
+    breaks: tuple[str, ...] = ()
+
+
+def _before(run: Path, weights: str, seen: set[Path]) -> _Found:
+    """The run whose model is the one that `run` began with: where the config says, or beside `run` if all were moved."""
+    try:
+        model = open_run(run).get("model")
+        given = Path(model["path"] if isinstance(model, Mapping) else str(model))
+    except (InputError, *DAMAGED):
+        return _Found(f"{run}: the config does not say which model the run began with")
+    looked = [_look(place, run, weights, seen) for place in (given, *_beside(run, given))]
+    fitting = next((found for found in looked if found and not found.breaks), None)
+    if fitting:
+        return fitting
+    if any(looked):
+        return next(found for found in looked if found)
+    if not given.exists():
+        return _Found(f"{given}, with which {run} began, is no folder here: moved, gone, or a hub's model")
+    return _Found(f"{given}, a model that no run made: what was done to it before is in no record", True)
+
+
+def _look(place: Path, run: Path, weights: str, seen: set[Path]) -> _Found | None:
+    """The run whose model lies at `place`, if its record names these weights; None where no run lies there."""
+    earlier, part = _run_of(place)
+    if earlier is None:
+        return None
+    if earlier.resolve() in seen:
+        return _broken(f"{run} began with the model of {earlier}, which itself comes from {run}")
+    try:
+        record = read_record(earlier)
+        found = _after(record, part)
+    except (InputError, *DAMAGED) as error:
+        return _broken(f"the record of {earlier} cannot be read: {error}")
+    if found != weights:
+        return _broken(f"{place} is not the model that {run} began with: its record names other weights")
+    if record.get("kind") == "training":
+        return _Found(f"trained from fresh weights by {earlier}", True)
+    return _Found(run=earlier, part=part, record=record)
+
+
+def _broken(words: str) -> _Found:
+    return _Found(words, breaks=(words,))
+
+
+def _beside(run: Path, given: Path) -> list[Path]:
+    """Where the earlier model lies if its run stands beside this one under its own name."""
+    parts = given.parts
+    inside = 2 if given.name == "model" else 3 if len(parts) > 2 and parts[-2] == "path" else 0
+    return [run.absolute().parent.joinpath(*parts[-inside:])] if 0 < inside <= len(parts) else []
+
+
+def _run_of(path: Path) -> tuple[Path | None, str | None]:
+    """The run that a path belongs to, and the name of the further model that it is, if it is one."""
+    if (path / "record.json").is_file():
+        return path, None
+    place = path.absolute()
+    if place.name == "model" and (place.parent / "config.yaml").is_file():
+        return path.parent if path.name == "model" else place.parent, None
+    if place.parent.name == "path" and (place.parents[1] / "record.json").is_file():
+        return place.parents[1], place.name
+    return None, None
+
+
+def _link(run: Path, record: Mapping[str, Any], part: str | None) -> Link:
+    request = record.get("request") or {}
+    return Link(
+        run,
+        request.get("id"),
+        str(record["finished"]),
+        record["method"]["name"],
+        record["claim"]["level"],
+        int(record["sets"]["forget"]["count"]),
+        record["model"]["before"]["weights"],
+        _after(record, part),
+        record.get("corruption"),
+        _measured(run, record, part),
+    )
+
+
+def _measured(run: Path, record: Mapping[str, Any], part: str | None) -> Request:
+    """The run's figures; none of a further model, which its run did not measure, nor of altered result files."""
+    verdicts = (record.get("requirements") or {}).get("verdicts", [])
+    states = {
+        state: tuple(v["requirement"] for v in verdicts if v["state"] == state)
+        for state in ("not met", "not measurable")
+    }
+    fresh = record["claim"]["level"] == "exact"
+    rows = [] if part or not _intact(run, record) else read_results(run)
+    return Request(
+        run.name,
+        _value(rows, "original", "retain"),
+        _value(rows, "unlearned", "retain"),
+        _value(rows, "unlearned", "forget"),
+        _value(rows, "retrained", "forget"),
+        fresh,
+        states["not met"],
+        states["not measurable"],
+    )
+
+
+def _after(record: Mapping[str, Any], part: str | None) -> str:
+    model = record["model"]
+    return str((model["path"][part] if part else model["after"])["weights"])
+
+
+def _weights(facts: Mapping[str, Any] | None) -> str | None:
+    return (facts or {}).get("weights")
+
+
+def _value(rows: list[Row], model: str, set_name: str) -> float | None:
+    row = find(rows, model, set_name, METRIC)
+    return row.value if row else None
+
+
+def _intact(run: Path, record: Mapping[str, Any]) -> bool:
+    path, digest = run / "results.json", (record.get("results") or {}).get("files", {}).get("results.json")
+    return digest is not None and path.is_file() and sha256_of_file(path) == digest
+
+
+def _altered(run: Path, record: Mapping[str, Any]) -> list[str]:
+    breaks = []
+    if digest_of(record) != record.get("digest"):
+        breaks.append(f"{run}/record.json was changed after it was written")
+    if record.get("kind") == "unlearning" and not _intact(run, record):
+        breaks.append(
+            f"{run}/results.json is not the one of which the record speaks; its figures are not used"
+        )
+    return breaks
