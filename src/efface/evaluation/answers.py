@@ -1,12 +1,17 @@
 """What models answer: one pass over fixed views of a set, from which every figure and probe is made.
 
 Views are keyed by the evaluation seed, so all models see the same crops, masks and noise. The views of one image
-follow each other.
+follow each other. Each picture passes each extractor once: all metrics are made from what it gave.
+
+Memory: beside a few batches, what `Answers` and `Truth` hold. Of each view that is 4 bytes for each dimension of the
+features, for every model and once for the truth, and for every model about 80 bytes of values and statistics, and 4
+bytes for each class where the extractor classifies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -23,14 +28,15 @@ from efface.generators.base import Generator, View
 from efface.images.cache import PixelSource
 from efface.images.crops import evaluation_crops, fitted
 from efface.images.items import ImageSet
-from efface.metrics.extractors import FeatureExtractor
+from efface.metrics.extractors import FeatureExtractor, load_extractor
 from efface.metrics.hole_statistics import hole_statistics
-from efface.metrics.image_error import feature_cosine, hole_mse, hole_psnr, ssim
+from efface.metrics.image_error import feature_cosine, hole_mse, psnr_of, ssim
 from efface.progress import Progress
 from efface.randomness import Draws, numpy_draws
 from efface.training.data import Crops
 
 Features = npt.NDArray[np.float32]
+READ_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,8 @@ class Answers:
 
     values: by metric `[views]`, and `task_loss` if it was asked for. features: of the restored pictures
     `[views, dimension]`; hole: plain statistics of what stands in the region `[views, HOLE_STATISTICS]`.
-    pictures: restored pictures of the first images' first views, uint8 `[kept, 3, side, side]`.
+    pictures: restored pictures of the first images' first views, uint8 `[kept, 3, side, side]`. probabilities: what
+    the extractor takes the restored pictures for, `[views, classes]`; None of one that does not classify.
     """
 
     values: Mapping[str, Values]
@@ -47,6 +54,7 @@ class Answers:
     hole: Features
     crops: int
     pictures: npt.NDArray[np.uint8]
+    probabilities: Features | None = None
 
     def of_images(self, name: str) -> Values:
         """The mean of a metric over the views of each image, `[images]`."""
@@ -58,7 +66,6 @@ class Answers:
         """The mean features over the views of each image, `[images, dimension]`."""
         means: Features = self.features.reshape(-1, self.crops, self.features.shape[1]).mean(axis=1)
         return means
-
 
     @property
     def seen(self) -> Features:
@@ -89,6 +96,7 @@ class _Collected:
     features: list[Tensor] = field(default_factory=list)
     hole: list[Tensor] = field(default_factory=list)
     pictures: list[Tensor] = field(default_factory=list)
+    probabilities: list[Tensor] = field(default_factory=list)
 
     def done(self, crops: int) -> Answers:
         return Answers(
@@ -97,10 +105,49 @@ class _Collected:
             torch.cat(self.hole).numpy(),
             crops,
             _as_bytes(self.pictures),
+            torch.cat(self.probabilities).numpy() if self.probabilities else None,
         )
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class _Onlooker:
+    """The two extractors, which may be one."""
+
+    extractor: FeatureExtractor
+    similarity: FeatureExtractor
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Of both extractors, `[B, dimension]` each."""
+        return self._with_likeness(self.extractor.features(images), images)
+
+    def looks_at(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features of both extractors, and the first one's class probabilities if it has any."""
+        both = getattr(self.extractor, "features_and_probabilities", None)
+        alone = getattr(self.extractor, "probabilities", None)
+        if both is not None:
+            features, probabilities = both(images)
+        else:
+            features, probabilities = self.extractor.features(images), alone(images) if alone else None
+        known = probabilities.float().cpu() if probabilities is not None else None
+        return *self._with_likeness(features, images), known
+
+    def _with_likeness(self, features: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = features.float().cpu()
+        if self.similarity is self.extractor:
+            return features, features
+        return features, self.similarity.features(images).float().cpu()
+
+
+def similarity_of(settings: EvaluationSettings, extractor: FeatureExtractor) -> FeatureExtractor:
+    """What `feature_cosine` is taken with: `extractor` unless the settings name another, which is loaded then.
+
+    Raises `InputError` if it cannot be.
+    """
+    if settings.similarity in (None, settings.extractor):
+        return extractor
+    return load_extractor(str(settings.similarity))
+
+
 def answers_of(
     models: Mapping[ModelName, Generator],
     images: ImageSet,
@@ -111,39 +158,42 @@ def answers_of(
     *,
     pairs: Mapping[str, str] | None = None,
     wanted: Wanted | None = None,
+    similarity: FeatureExtractor | None = None,
     progress: Progress | None = None,
     name: str = "measure",
 ) -> tuple[dict[ModelName, Answers], Truth]:
     """Let `models` restore every view of `images`. They are left in evaluation mode.
 
-    pairs: for a paired corruption, the id of each image's other picture.
+    pairs: for a paired corruption, the id of each image's other picture. similarity: what `feature_cosine` is taken
+    with; None: what the settings say, see `similarity_of`.
     """
     wanted, progress = wanted or Wanted(), progress or Progress()
+    onlooker = _Onlooker(extractor, similarity or similarity_of(settings, extractor))
     found = {model: _Collected() for model in models}
     truth: tuple[list[Tensor], list[Tensor]] = [], []
     crops, size = settings.crops_per_image, next(iter(models.values())).image_size
     for model in models.values():
         model.eval()
     place = 0
-    with progress.task(name, len(images) * crops) as task:
-        for batch in view_batches(images, cache, size, settings, pairs):
+    with torch.inference_mode(), progress.task(name, len(images) * crops) as task:
+        for batch in _read_ahead(view_batches(images, cache, size, settings, pairs)):
             # first views of the first images
             shown = [
                 n
                 for n in range(len(batch.images))
                 if not (place + n) % crops and (place + n) // crops < wanted.pictures
             ]
-            true_features: Tensor | None = None
+            true_features: tuple[Tensor, Tensor] | None = None
             for model_name, model in models.items():
                 view = model.view(batch.images, corruption, batch.draws, condition=batch.conditions)
                 with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                     restored = model.restore(view, settings.sampler).float()
                     loss = model.task_loss(view).float() if wanted.task_loss else None
                 if true_features is None:
-                    true_features = extractor.features(view.images).float().cpu()
-                    truth[0].append(true_features)
+                    true_features = onlooker.features(view.images)
+                    truth[0].append(true_features[0])
                     truth[1].append(view.images[shown].cpu())
-                _collect(found[model_name], view, restored, true_features, extractor, loss)
+                _collect(found[model_name], view, restored, true_features[1], onlooker, loss)
                 found[model_name].pictures.append(restored[shown].cpu())
             place += len(batch.images)
             task.advance(len(batch.images))
@@ -178,26 +228,37 @@ def view_batches(
         yield Crops(stacked(some, {}), Draws(settings.seed, ids, visits), conditions)
 
 
+def _read_ahead(batches: Iterator[Crops]) -> Iterator[Crops]:
+    """The same, the next ones read and cropped in a thread meanwhile."""
+    with ThreadPoolExecutor(1, "efface-views") as reader:
+        waiting = [reader.submit(next, batches, None) for _ in range(READ_AHEAD)]
+        while (batch := waiting.pop(0).result()) is not None:
+            waiting.append(reader.submit(next, batches, None))
+            yield batch
+
+
 def _collect(
     found: _Collected,
     view: View,
     restored: Tensor,
-    true_features: Tensor,
-    extractor: FeatureExtractor,
+    true_likeness: Tensor,
+    onlooker: _Onlooker,
     loss: Tensor | None,
 ) -> None:
     region = view.corrupted.region
-    features = extractor.features(restored).float().cpu()
-    values = {"ssim": ssim(restored, view.images), "feature_cosine": feature_cosine(features, true_features)}
+    features, likeness, probabilities = onlooker.looks_at(restored)
+    values = {"ssim": ssim(restored, view.images), "feature_cosine": feature_cosine(likeness, true_likeness)}
     hides = bool(region.any())
     if hides:
         values["hole_mse"] = hole_mse(restored, view.images, region)
-        values["hole_psnr"] = hole_psnr(restored, view.images, region)
+        values["hole_psnr"] = psnr_of(values["hole_mse"])
     if loss is not None:
         values["task_loss"] = loss
     for metric, value in values.items():
         found.values.setdefault(metric, []).append(value.cpu())
     found.features.append(features)
+    if probabilities is not None:
+        found.probabilities.append(probabilities)
     # of a corruption that hides nothing the whole picture is the model's
     found.hole.append(hole_statistics(restored, region if hides else torch.ones_like(region)).cpu())
 

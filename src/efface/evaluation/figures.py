@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from efface.evaluation.results import ModelName
-from efface.metrics.intervals import FEWEST_GROUPS, Interval, bootstrap_difference, bootstrap_mean
+from efface.metrics.intervals import FEWEST_GROUPS, Interval, bootstrap_means
 
 Values = npt.NDArray[np.float64]
 Photos = npt.NDArray[np.int64]
@@ -18,9 +18,9 @@ Photos = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Figures:
-    """The numbers of one row; the reference's and the distance are None where there is no reference."""
+    """The numbers of one row; None what there is not, such as reference and distance without a reference."""
 
-    value: float
+    value: float | None
     interval: Interval | None
     reference_value: float | None
     distance: float | None
@@ -33,18 +33,27 @@ def figures_of(values: Values, others: Values | None, photos: Photos, bootstrap:
 
     photos: the source photo of each image, numbered from 0 without gaps. bootstrap: confidence, resamples, seed.
     """
-    interval = bootstrap_mean(values, photos, **bootstrap)
-    note = None if interval else f"interval not available: fewer than {FEWEST_GROUPS} photos"
-    if others is None:
-        return Figures(photo_mean(values, photos), interval, None, None, None, note)
-    return Figures(
-        photo_mean(values, photos),
-        interval,
-        photo_mean(others, photos),
-        photo_mean(values - others, photos),
-        bootstrap_difference(values, others, photos, **bootstrap),
-        note,
-    )
+    return all_figures([(values, others)], photos, bootstrap)[0]
+
+
+def all_figures(
+    columns: Sequence[tuple[Values, Values | None]], photos: Photos, bootstrap: dict[str, Any]
+) -> list[Figures]:
+    """As `figures_of` for each pair of `columns`, all on the same images: photos are drawn once for all of them."""
+    differences = [values - others for values, others in columns if others is not None]
+    intervals = bootstrap_means([values for values, _ in columns] + differences, photos, **bootstrap)
+    note = None if all(intervals) else f"interval not available: fewer than {FEWEST_GROUPS} photos"
+    of_distances = iter(zip(differences, intervals[len(columns) :], strict=True))
+    found = []
+    for (values, others), interval in zip(columns, intervals, strict=False):
+        value = photo_mean(values, photos)
+        if others is None:
+            found.append(Figures(value, interval, None, None, None, note))
+            continue
+        difference, of_distance = next(of_distances)
+        distance = photo_mean(difference, photos)
+        found.append(Figures(value, interval, photo_mean(others, photos), distance, of_distance, note))
+    return found
 
 
 def reference_of(model: ModelName, measured: Collection[ModelName]) -> ModelName | None:

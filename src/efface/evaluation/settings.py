@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from efface.settings import Settings
 
@@ -24,12 +24,24 @@ class EvaluationSettings(MeasuringSettings):
     extractor: str = Field(
         "built-in", description="features: built-in, inception:FILE, clip:FOLDER_OR_ID or dinov2:FOLDER_OR_ID"
     )
+    similarity: str | None = Field(
+        None,
+        description="another extractor for feature_cosine alone, named as `extractor` is; default: that extractor",
+    )
     crops_per_image: int = Field(1, ge=1, description="fixed crops of each image; 1 is the centre crop")
     sampler: str | None = Field(
         None, description="how a generator of several steps draws, such as ddim:20; default: its family's own"
     )
     batch_size: int = Field(32, ge=1, description="views a batch")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="precision of the models' forward passes")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked_for(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        # runs and pools that were begun before this setting was there compare what they wrote with this
+        if values["similarity"] is None:
+            del values["similarity"]
+        return values
 
 
 class ClassifierEvaluationSettings(MeasuringSettings):

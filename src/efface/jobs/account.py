@@ -142,8 +142,15 @@ def retrained_facts(
     return {**reference, "stages": stages}
 
 
-def extractor_facts(extractor: FeatureExtractor) -> dict[str, Any]:
-    """Which features were used, and what their distances compare with."""
+def extractor_facts(prepared: Prepared) -> dict[str, Any]:
+    """Which features were used, and what their distances compare with; `similarity` where the cosine has its own."""
+    facts: dict[str, Any] = {"extractor": _facts_of(prepared.extractor)}
+    if prepared.similarity is not None and prepared.similarity is not prepared.extractor:
+        facts["similarity"] = _facts_of(prepared.similarity)
+    return facts
+
+
+def _facts_of(extractor: FeatureExtractor) -> dict[str, Any]:
     return {
         "name": extractor.name,
         "dimension": extractor.dimension,
@@ -179,8 +186,9 @@ def measure(
     pairs = prepared.pairs
     wanted = Wanted(task_loss=bool(config.probes))
     evaluation = evaluate(
-        models, sets, cache, corruption, extractor, settings, pairs=pairs, wanted=wanted, progress=progress
-    )
+        models, sets, cache, corruption, extractor, settings,
+        pairs=pairs, wanted=wanted, similarity=prepared.similarity, progress=progress,
+    )  # fmt: skip
     write_evaluation(run.path, evaluation, sets, run.key)
     if config.with_pictures:
         from efface.reports.pictures import write_pictures

@@ -27,7 +27,14 @@ from efface.jobs.account import (
 )
 from efface.jobs.classifiers.evaluation import evaluate_classifiers_of
 from efface.jobs.frame import begin, conclude, run_folder
-from efface.jobs.preparation import Prepared, attempt, load_reference, read_images, read_pairs
+from efface.jobs.preparation import (
+    Prepared,
+    attempt,
+    load_reference,
+    open_similarity,
+    read_images,
+    read_pairs,
+)
 from efface.jobs.probing import (
     Asked,
     judgement_facts,
@@ -124,7 +131,7 @@ def _evaluate(config: EvaluateConfig, run: RunFolder, progress: Progress) -> Non
             **split,
             "notes": [*split["notes"], *notes],
             "risks": risks,
-            "evaluation": {**config.evaluation.as_dict(), "extractor": extractor_facts(prepared.extractor)},
+            "evaluation": {**config.evaluation.as_dict(), **extractor_facts(prepared)},
             **judgement_facts(config, run.path),
         },
     )
@@ -146,6 +153,7 @@ def _prepare(
             if model:
                 models[name] = model
         extractor = attempt(lambda: load_extractor(config.evaluation.extractor), faults)
+        similarity = open_similarity(config.evaluation, extractor, faults)
         corruption = parse_corruption(config.corruption)
         if original:
             attempt(lambda: original.check_corruption(corruption), faults)
@@ -156,4 +164,6 @@ def _prepare(
         config.images, run.work / "cache", config.stored_side, original.image_size, False, progress
     )
     pairs = read_pairs(corruption, split, cache)
-    return models, Prepared(original, corruption, split, cache, extractor, models.get("retrained"), pairs)
+    return models, Prepared(
+        original, corruption, split, cache, extractor, models.get("retrained"), pairs, similarity=similarity
+    )

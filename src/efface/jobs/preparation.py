@@ -11,6 +11,7 @@ from efface.corruptions import Corruption, parse_corruption
 from efface.corruptions.paired import Paired
 from efface.errors import EffaceError, Faults, InputError
 from efface.evaluation.results import SetName
+from efface.evaluation.settings import EvaluationSettings
 from efface.generators import ModelSettings, load_generator
 from efface.generators.base import Generator
 from efface.images.cache import PixelCache
@@ -35,7 +36,7 @@ class Prepared:
     """Everything a job works on. Who asked for it closes the cache.
 
     pairs: for a paired corruption, the id of each image's other picture; training_pairs: the same for that of
-    training.
+    training. similarity: the extractor of `feature_cosine`; None: `evaluate` opens what the settings name.
     """
 
     generator: Generator
@@ -46,6 +47,7 @@ class Prepared:
     retrained: Generator | None
     pairs: Mapping[str, str] | None = None
     training_pairs: Mapping[str, str] | None = None
+    similarity: FeatureExtractor | None = None
 
     @property
     def sets(self) -> Mapping[SetName, ImageSet]:
@@ -64,6 +66,7 @@ def prepare(
     progress = progress or Progress()
     with Faults("this run cannot start") as faults:
         generator, extractor, retrained = open_models(config, processes, faults)
+        similarity = open_similarity(config.evaluation, extractor, faults)
     assert generator is not None
     assert extractor is not None
     cache, split = read_images(
@@ -76,7 +79,9 @@ def prepare(
     )
     corruption = parse_corruption(config.corruption)
     pairs, training_pairs = read_all_pairs(config, split, cache)
-    return Prepared(generator, corruption, split, cache, extractor, retrained, pairs, training_pairs)
+    return Prepared(
+        generator, corruption, split, cache, extractor, retrained, pairs, training_pairs, similarity
+    )
 
 
 def open_models(
@@ -97,6 +102,15 @@ def open_models(
     if generator:
         attempt(lambda: generator.sampler_name(config.evaluation.sampler), faults)
     return generator, extractor, retrained
+
+
+def open_similarity(
+    settings: EvaluationSettings, extractor: FeatureExtractor | None, faults: Faults
+) -> FeatureExtractor | None:
+    """The extractor of `feature_cosine`; None if it has a fault, or is that of all metrics and that one has a fault."""
+    if settings.similarity in (None, settings.extractor):
+        return extractor
+    return attempt(lambda: load_extractor(str(settings.similarity)), faults)
 
 
 def read_images(

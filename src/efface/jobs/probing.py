@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from efface.errors import InputError
+from efface.evaluation.answers import similarity_of
 from efface.evaluation.protocol import Evaluation
 from efface.evaluation.requirements import Verdict, judge, summary
 from efface.evaluation.results import ModelName
@@ -186,6 +187,7 @@ def _about(subject: Subject) -> str:
             "pairs": dict(subject.pairs) if subject.pairs else None,
             "corruption": str(subject.corruption),
             "extractor": subject.extractor.digest,
+            "similarity": similarity_of(subject.settings, subject.extractor).digest,
             "settings": subject.settings.as_dict(),
             "training": subject.training.as_dict(),
             "seed": subject.seed,

@@ -237,7 +237,7 @@ class _Run:
         processes = self.accelerator.num_processes
         asked = Asked(config, models, prepared, evaluation, config.training, exact, processes)
         asking = probe_and_judge(asked, self.run, config.evaluation, self.progress)
-        facts = {"seconds": seconds, "extractor": extractor_facts(prepared.extractor)}
+        facts = {"seconds": seconds, "features": extractor_facts(prepared)}
         self.run.finish("evaluation", {**facts, "asking": asking})
 
     def _facts(self) -> dict[str, Any]:
@@ -280,6 +280,6 @@ class _Run:
                 name: preparation[name]
                 for name in ("sets", "split_files", "proxy_retain", "skipped", "duplicates", "notes", "risks")
             },
-            "evaluation": {**config.evaluation.as_dict(), "extractor": evaluation["extractor"]},
+            "evaluation": {**config.evaluation.as_dict(), **evaluation["features"]},
             **judgement_facts(config, run.path),
         }

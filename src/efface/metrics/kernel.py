@@ -29,6 +29,7 @@ from efface.metrics.refusal import MetricInputError
 from efface.randomness import numpy_draws
 
 BLOCK = 512
+TILE = 256
 RESAMPLES_AT_ONCE = 256
 Counts = NDArray[np.uint16]
 Integers = NDArray[np.int64]
@@ -161,23 +162,24 @@ def _same_photos_mean(sides: _Sides) -> float:
 def _same_photos_means(sides: _Sides, drawn: Counts) -> tuple[float, Features]:
     """As `_means`, for sides that hold the same photos."""
     resamples, sizes = drawn.shape[1], np.bincount(sides.a.photo).astype(np.float64)
-    whole, total = 0.0, np.zeros(resamples)
+    chunks = [slice(first, first + RESAMPLES_AT_ONCE) for first in range(0, resamples, RESAMPLES_AT_ONCE)]
+    whole, total, pairs = 0.0, np.zeros(resamples), np.zeros(resamples)
     for rows, sums in _differences(sides):
-        count, own = len(sums), np.diagonal(sums)
+        count, own = len(sums), np.diagonal(sums).astype(np.float32)
         # what stands right of the block's own square has a mirror image below it
-        whole += float(sums[:, :count].sum() - own.sum() + 2 * sums[:, count:].sum())
+        whole += float(sums[:, :count].sum() - np.trace(sums) + 2 * sums[:, count:].sum())
         halves = sums.astype(np.float32)
         halves[:, :count] /= 2
-        for first in range(0, resamples, RESAMPLES_AT_ONCE):
-            chunk = slice(first, first + RESAMPLES_AT_ONCE)
+        for chunk in chunks:
             times = drawn[rows.start :, chunk].astype(np.float32)
-            products = (times[:count] * (halves @ times)).sum(axis=0, dtype=np.float64)
-            total[chunk] += 2 * products - own @ times[:count].astype(np.float64) ** 2
-    # every photo drawn once is the last column, so that value and resamples count their pairs alike
-    times = np.column_stack([drawn, np.ones(len(sizes), dtype=np.uint16)]).astype(np.float64)
-    pairs = (sizes @ times) ** 2 - sizes**2 @ times**2
-    means = np.divide(np.append(total, whole), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-    return float(means[-1]), means[:-1]
+            mine = times[:count]
+            total[chunk] += 2 * (mine * (halves @ times)).sum(axis=0, dtype=np.float64) - own @ mine**2
+    for chunk in chunks:
+        times = drawn[:, chunk].astype(np.float64)
+        pairs[chunk] = (sizes @ times) ** 2 - sizes**2 @ times**2
+    # A resample of one photo alone holds no pair: it says nothing and is left out.
+    draws = np.divide(total, pairs, out=np.full_like(total, np.nan), where=pairs > 0)
+    return whole / float(sizes.sum() ** 2 - (sizes**2).sum()), draws
 
 
 def _differences(sides: _Sides) -> Iterator[tuple[slice, Features]]:
@@ -190,11 +192,16 @@ def _differences(sides: _Sides) -> Iterator[tuple[slice, Features]]:
     first = 0
     while first < len(starts) - 1:
         last = int(np.searchsorted(starts, starts[first] + BLOCK, side="right")) - 1
-        rows, rest = slice(starts[first], starts[last]), slice(starts[first], None)
-        values = _kernel(a[rows], a[rest])
-        values += _kernel(b[rows], b[rest])
-        values -= _kernel(a[rows], b[rest])
-        values -= _kernel(b[rows], a[rest])
+        rows = slice(starts[first], starts[last])
+        values = np.empty((rows.stop - rows.start, len(a) - rows.start))
+        # in tiles that stay in the processor's cache
+        for column in range(rows.start, len(a), TILE):
+            columns = slice(column, column + TILE)
+            tile = _kernel(a[rows], a[columns])
+            tile += _kernel(b[rows], b[columns])
+            tile -= _kernel(a[rows], b[columns])
+            tile -= _kernel(b[rows], a[columns])
+            values[:, column - rows.start : columns.stop - rows.start] = tile
         begins = starts[first:-1] - starts[first]
         sums = _summed(_summed(values, begins, 1), begins[: last - first], 0)
         yield slice(first, last), sums
@@ -288,8 +295,7 @@ def _times_drawn(sides: _Sides, resamples: int, random: np.random.Generator) -> 
 
 
 def _kernel(x: Features, y: Features) -> Features:
-    values = x @ y.T
-    values /= x.shape[1]
+    values = (x / x.shape[1]) @ y.T
     values += 1
     # Two products: NumPy's power is ten times slower.
     result: Features = values * values

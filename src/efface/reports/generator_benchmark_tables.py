@@ -151,7 +151,7 @@ def strength(found: Mapping[str, Any], corruption: str) -> str:
 def tables_of(results: Results, task: str, corruption: str) -> list[TableOf]:
     """Of one task and corruption: forgetting, its price, and quality by set. What no row has a figure of has no column."""
     found = results["tasks"][task]
-    extractor = str(results["config"]["tasks"][task]["evaluation"]["extractor"])
+    settings = results["config"]["tasks"][task]["evaluation"]
     with_sets = {measure: [f"{measure}_{name}" for name in SETS] for measure in BY_SET}
     price = [*COSTS, *(name for measure in ERRORS for name in with_sets[measure])]
     quality = [name for measure in BY_SET if measure not in ERRORS for name in with_sets[measure]]
@@ -167,7 +167,7 @@ def tables_of(results: Results, task: str, corruption: str) -> list[TableOf]:
             if any(_estimate(row, name, found, corruption) for row in found["rows"] if row["measures"])
         ]
         if kept:
-            columns = [Column(name, _heading(name, extractor), _goal(name)) for name in kept]
+            columns = [Column(name, _heading(name, settings), _goal(name)) for name in kept]
             lines = [
                 (place, row["label"], [cell(row, name, found, corruption) for name in kept])
                 for place, row in numbered(found["rows"])
@@ -290,12 +290,14 @@ def _with_set(name: str) -> tuple[str, str]:
     return name, "" if name == "seconds_share" else "forget"
 
 
-def _heading(name: str, extractor: str) -> str:
+def _heading(name: str, settings: Mapping[str, Any]) -> str:
+    extractor = str(settings["extractor"])
+    similarity = str(settings.get("similarity") or extractor)
     measure, of_set = _with_set(name)
     if measure in MEASURES or measure in ("robust", "official"):
         return NAMES.get(measure, name_of(measure))
     heading = NAMES.get(measure, name_of(measure))
-    if measure == "feature_cosine" and extractor.partition(":")[0] == "clip":
+    if measure == "feature_cosine" and similarity.partition(":")[0] == "clip":
         heading = "CLIP cosine"
     if measure == "frechet_distance" and extractor.partition(":")[0] == "inception":
         heading = "FID"

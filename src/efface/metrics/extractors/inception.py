@@ -48,6 +48,7 @@ class TorchScriptInception:
         )
         self._network = _loaded(path)
         self.dimension = self._probe(path)
+        self._classifies, self._last_layer = self._class_head()
 
     def features(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] in [0, 1] to float32 [B, dimension]."""
@@ -71,6 +72,33 @@ class TorchScriptInception:
                 f"[images, classes] whose rows sum to 1, got {list(result.shape)} with other values"
             )
         return result
+
+    def features_and_probabilities(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`features` and `probabilities`, the latter None of a file without a class head.
+
+        One pass gives both where the file's last layer was found: the probabilities are then made from the features.
+        """
+        features = self.features(images)
+        if self._last_layer is not None:
+            return features, (features @ self._last_layer.to(features.device).T).softmax(dim=1)
+        return features, self.probabilities(images) if self._classifies else None
+
+    def _class_head(self) -> tuple[bool, Tensor | None]:
+        """Whether there are probabilities, and the matrix that makes them from the features, if it is the one."""
+        ramp = torch.linspace(0, 1, 3 * SIDE * SIDE).reshape(3, SIDE, SIDE)
+        images = torch.stack([ramp, ramp.flip(0)])
+        try:
+            probabilities = self.probabilities(images)
+        except InputError:
+            return False, None
+        features = self.features(images)
+        for weight in self._network.state_dict().values():
+            if tuple(weight.shape) != (probabilities.shape[1], self.dimension):
+                continue
+            made = (features @ weight.float().T).softmax(dim=1)
+            if torch.allclose(made, probabilities, rtol=1e-3, atol=1e-6):
+                return True, weight.detach().float()
+        return True, None
 
     def _answer(self, images: Tensor, **asked: bool) -> Tensor:
         """What the network says to the pictures as 8-bit values at its own size."""

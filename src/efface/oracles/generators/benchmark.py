@@ -151,7 +151,11 @@ def _entry(section: Mapping[str, Any], label: str | None) -> Entry:
     method, training, share = section_parts(section)
     whole: dict[str, Any] = {"name": method.name, **method.as_dict()}
     published = type(method).model_construct().model_dump(mode="json", warnings=False)
-    changed = [f"{name}={value}" for name, value in method.as_dict().items() if value != published.get(name)]
+    changed = [
+        name if isinstance(value, Mapping) else f"{name}={value}"
+        for name, value in method.as_dict().items()
+        if value != published.get(name)
+    ]
     changed += [f"{name}={value}" for name, value in training.items()]
     if training:
         whole["training"] = training
