@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from scipy import stats
+
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "benchmarks" / "results" / "generators"
 PAGES = ("search.md", "generator-benchmark.md")
@@ -49,7 +51,9 @@ def table(asked: str) -> str:
         corruption = next((one for one in options if one in found["corruptions"]), found["corruptions"][0])
         title = f"*{task}*\n\n" if len(results["tasks"]) > 1 else ""
         make = paper_table if "paper" in options else plain_table
-        parts.append(title + "\n".join(make(found["rows"], corruption)) + "\n")
+        parts.append(
+            title + "\n".join(make(found["rows"], corruption)) + "\n" + levels(found["rows"], corruption)
+        )
     return "\n".join(parts)
 
 
@@ -71,6 +75,26 @@ def plain_table(rows: list[dict[str, Any]], corruption: str) -> Iterable[str]:
         cells = [_estimate(measures.get(name)) for name in columns]
         time = "" if row["kind"] != "method" else f"{measures['seconds_share']['value']:.0%}"
         yield "| " + " | ".join([_label(row), *score, *cells, time]) + " |"
+
+
+def levels(rows: list[dict[str, Any]], corruption: str) -> str:
+    """A sentence with what the scores of a table are to be read beside."""
+    scored = [row for row in rows if row["scores"] and row["kind"] == "method"]
+    if not scored:
+        return ""
+    robust, official = (scored[0]["scores"][mode] for mode in ("robust", "official"))
+    scores = [row["scores"]["robust"]["score"] for row in scored]
+    gaps = [-abs(row["measures"][corruption]["forget_gap"]["value"]) for row in scored]
+    tau = stats.kendalltau(scores, gaps).statistic
+    best = max(scored, key=lambda row: row["scores"]["official"]["score"])
+    return (
+        f"\nRobust F: ceiling {robust['ceiling']:.2f}, floor {robust['floor']:.2f}, doing nothing "
+        f"{robust['do_nothing']:.2f}. "
+        f"Official F, which depends on a grid of thresholds made for classifiers: ceiling {official['ceiling']:.3f}, floor "
+        f"{official['floor']:.3f}, highest {best['scores']['official']['score']:.3f} ({_label(best)}). "
+        "Kendall's tau between the "
+        f"order by robust F and the order by the distance of the forget gap from 0: {tau:.2f}.\n"
+    )
 
 
 def paper_table(rows: list[dict[str, Any]], corruption: str) -> Iterable[str]:
