@@ -1,0 +1,123 @@
+"""What every probe keeps to, built in or not: its card, its figures, and the models that it is given."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from efface.corruptions import parse_corruption
+from efface.errors import InputError
+from efface.evaluation.answers import Wanted
+from efface.evaluation.protocol import evaluate
+from efface.evaluation.settings import EvaluationSettings
+from efface.files import canonical_json
+from efface.images.items import ImageSet
+from efface.metrics.extractors import load_extractor
+from efface.oracles.generators.runs import new_generator, open_images
+from efface.oracles.generators.settings import GeneratorTask
+from efface.probes.base import Probe, Subject
+from efface.probes.registry import PROBES, probes, read_probe
+from efface.training.settings import TrainingSettings
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "probes"
+NAMES = list(probes())
+FEW: dict[str, dict[str, Any]] = {
+    "relearning": {"steps": 2, "shots": 2},
+    "decoder-leftover": {"steps": 2},
+    "after-handling": {"steps": 2},
+}
+"""Settings with which a probe that trains takes a moment."""
+TASK = GeneratorTask.from_values(
+    {
+        "images": {"data": "digits", "forget": "random:8", "limit": 30, "limit_test": 12},
+        "architecture": {
+            "image_size": 8, "patch_size": 2, "hidden_size": 16, "layers": 1, "heads": 2,
+            "decoder_hidden_size": 16, "decoder_layers": 1, "decoder_heads": 2,
+        },
+    }
+)  # fmt: skip
+
+
+def probe(name: str) -> Probe:
+    return read_probe({"name": name, **FEW.get(name, {})})
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    data = open_images(canonical_json(TASK.as_dict()))
+    sets: Any = {name: data.sets[name] for name in ("forget", "retain", "neutral")}
+    models: Any = {
+        name: new_generator(TASK, seed) for seed, name in enumerate(("original", "unlearned", "retrained"))
+    }
+    settings = EvaluationSettings(resamples=200)
+    extractor, corruption = load_extractor("built-in"), parse_corruption("centre:0.5")
+    found = evaluate(
+        models, sets, data.pictures, corruption, extractor, settings, wanted=Wanted(task_loss=True)
+    )
+    training = TrainingSettings(batch_size=4, steps=2, precision="fp32", crop_scale=(1.0, 1.0), threads=1)
+    return Subject(models, sets, data.pictures, corruption, extractor, settings, found, training)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_probe_leaves_the_models_as_they_are_and_gives_its_figures(name: str, subject: Subject) -> None:
+    before = {model: generator.weights_digest() for model, generator in subject.models.items()}
+    asked = probe(name)
+    found = asked.ask(subject)
+    assert {model: generator.weights_digest() for model, generator in subject.models.items()} == before
+    assert not any(generator.training for generator in subject.models.values())
+    named = {finding.figure.partition(":")[0] for finding in found.figures}
+    assert named <= set(asked.figures)
+    assert {finding.probe for finding in found.figures} == {name}
+    for finding in found.figures:
+        assert finding.value is not None or finding.note
+        if finding.low is not None and finding.high is not None:
+            assert finding.low <= finding.high
+        if finding.difference is not None:
+            assert finding.reference == "retrained"
+            assert finding.reference_value is not None
+            assert finding.value is not None
+            assert finding.difference == pytest.approx(finding.value - finding.reference_value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_probe_without_its_images_says_what_is_missing(name: str, subject: Subject) -> None:
+    asked = probe(name)
+    if not asked.needs:
+        pytest.skip("it needs no set of its own")
+    without: Any = {**subject.sets, asked.needs[0]: ImageSet()}
+    found = asked.ask(replace(subject, sets=without))
+    assert {finding.figure for finding in found.figures} == set(asked.figures)
+    assert all(finding.value is None and asked.needs[0] in str(finding.note) for finding in found.figures)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_names_the_figures_the_settings_and_the_source(name: str) -> None:
+    card = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    kind = probes()[name]
+    missing = [one for one in (*kind.figures, *kind.model_fields) if f"`{one}`" not in card]
+    assert not missing
+    words = re.sub(r"\s+", " ", card)
+    assert any(part.strip() in words for part in re.split(r"[;,]", kind.source))
+
+
+def test_no_two_probes_share_a_figure() -> None:
+    figures = [figure for kind in PROBES for figure in kind.figures]
+    assert len(figures) == len(set(figures))
+    assert len(NAMES) == len(PROBES)
+
+
+def test_the_list_of_probes_is_up_to_date() -> None:
+    page = (DOCS / "README.md").read_text(encoding="utf-8")
+    for name, kind in probes().items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| [`{name}`]"))
+        assert kind.question in row
+        assert all(f"`{figure}`" in row for figure in kind.figures)
+
+
+def test_an_unknown_probe_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(InputError, match="did you mean 'detectability'"):
+        read_probe("detectabilty")
