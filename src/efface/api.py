@@ -155,7 +155,7 @@ def evaluate(
     return evaluate_models(evaluate_config(values), Path(out), progress)
 
 
-def compare_runs(runs: Iterable[str | PathLike[str]], out: str | PathLike[str]) -> Path:
+def compare_runs(runs: Iterable[PathOrName], out: PathOrName) -> Path:
     """Set finished runs side by side: the page `out`, and a table with the same figures beside it as CSV.
 
     Raises `InputError` where the runs cannot be compared, naming every difference.

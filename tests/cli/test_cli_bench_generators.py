@@ -13,7 +13,9 @@ from typer.testing import CliRunner, Result
 
 import efface
 from efface.cli import app
-from efface.errors import InputError
+from efface.errors import InputError, RunRefused
+from efface.jobs.generator_benchmark import without_paths
+from efface.oracles.generators.benchmark import generator_bench_config
 
 CONFIG = {
     "task": {
@@ -104,6 +106,44 @@ def test_what_cannot_be_is_said(config: Path, tmp_path: Path) -> None:
     assert "cannot be read" in problem(tmp_path / "absent.yaml", "--estimate")
     assert "--data" in problem(config, "--estimate", "--set", "task.images.data=packed:DATA/x")
     assert "engine" in problem(config, "--estimate", "--engine", "nowhere")
+
+
+def test_tasks_that_would_share_a_folder_are_named(config: Path) -> None:
+    said = problem(config, "--estimate", "--set", "vary={a b: {}, a-b: {measured: 9}}")
+    assert "'a b': its runs would lie in the folder of another task" in said
+
+
+def test_methods_for_classifiers_are_said_to_be(config: Path) -> None:
+    said = problem(config, "--estimate", "--methods", "ssd,blank,fine-tune")
+    assert "ssd: for classifiers" in said
+    assert "bench classifiers" in said
+
+
+@pytest.mark.parametrize("name", ["run.key", "record.json", "pool"])
+def test_the_folder_of_something_else_is_refused_and_left_alone(
+    config: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "config.yaml").write_text("its own")
+    (tmp_path / name).mkdir() if name == "pool" else (tmp_path / name).touch()
+    error = run(config, "--out", tmp_path).exception
+    assert isinstance(error, RunRefused)
+    assert (tmp_path / "config.yaml").read_text() == "its own"
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", name}
+
+
+def test_a_file_is_no_folder_of_results(config: Path) -> None:
+    assert isinstance(run(config, "--out", config).exception, RunRefused)
+
+
+def test_results_name_no_place_of_an_extractor(config: Path) -> None:
+    chosen = generator_bench_config(config)
+    (name, task), *_ = chosen.tasks.items()
+    evaluation = task.evaluation.model_copy(
+        update={"extractor": "inception:/home/me/weights.pth", "similarity": "built-in"}
+    )
+    tasks = {name: task.model_copy(update={"evaluation": evaluation})}
+    shown = without_paths(chosen.model_copy(update={"tasks": tasks}))["tasks"][name]["evaluation"]
+    assert (shown["extractor"], shown["similarity"]) == ("inception:weights.pth", "built-in")
 
 
 def test_help_names_both_benchmarks_and_reads_no_torch() -> None:

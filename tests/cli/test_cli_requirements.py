@@ -107,6 +107,19 @@ def test_evaluating_a_run_keeps_its_requirements_unless_others_are_given(
     ]
 
 
+def test_a_retrained_model_takes_the_place_of_what_was_declared(
+    cli: CommandLine, command: list[object], tiny: Path, tmp_path: Path
+) -> None:
+    assert cli(*command, "--substitute", "unseen photos").code == 0
+    again = ("evaluate", tmp_path / "run", "--retrained", tiny, "--out")
+    assert cli(*again, tmp_path / "asked").code == 0
+    assert read_record(tmp_path / "asked")["substitute"] is None
+    refused = cli(*again, tmp_path / "both", "--substitute", "unseen photos")
+    assert refused.code == 2
+    assert "leave out one of the two" in refused.err
+    assert not (tmp_path / "both").exists()
+
+
 def test_faults_are_named_by_plan_and_unlearn_alike(
     cli: CommandLine, command: list[object], tiny: Path, photos: Path, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from efface.evaluation.protocol import Evaluation
 from efface.evaluation.requirements import (
     Requirement,
     Verdict,
+    contradictions,
     foreseen,
     judge,
     probes_for,
@@ -120,6 +121,8 @@ def test_requirements_are_read(text: str, plain: str, threshold: float, ratio: b
         ("retain-psnr<=1.02x", "leave out the x"),
         ("likeness<=1.02x", "leave out the x"),
         ("retain-error<=0x", "a ratio is above 0"),
+        ("retain-error<=1.02", "a ratio has an x behind its value, for example retain-error<=1.02x"),
+        ("neutral-error>=0", "between 0 and 1"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_a_way_out(text: str, said: str) -> None:
@@ -127,6 +130,16 @@ def test_what_cannot_be_read_is_refused_with_a_way_out(text: str, said: str) -> 
         Requirement.parse(text)
     assert said in str(caught.value)
     assert text in str(caught.value)
+
+
+def test_bounds_that_no_value_can_keep_are_named_and_bands_are_not() -> None:
+    band = ["forget-error>=0.9x", "forget-error<=1.1x", "retain-error>=0.9x"]
+    assert contradictions(band) == []
+    # of the same figure an absolute bound and a ratio are two things
+    assert contradictions([*band, "forget-error<=0.5"]) == []
+    assert contradictions([*band, "retain-error<=0.8x"]) == [
+        "retain-error>=0.9x and retain-error<=0.8x cannot both hold"
+    ]
 
 
 def test_a_probes_figure_names_the_probe_that_gives_it() -> None:
@@ -150,7 +163,7 @@ def test_without_the_x_a_row_is_judged_as_it_stands(evaluation: Evaluation) -> N
     row = next(
         r for r in evaluation.rows if (r.model, r.set, r.metric) == ("unlearned", "retain", "hole_mse")
     )
-    verdict = verdict_of("retain-error<=1", evaluation)
+    verdict = verdict_of("retain-error<=0.99", evaluation)
     assert (verdict.value, verdict.low, verdict.high) == (row.value, row.low, row.high)
     assert verdict.state == "met"
     assert verdict_of(f"retain-error<={row.value}", evaluation).state == "not met"
@@ -159,7 +172,7 @@ def test_without_the_x_a_row_is_judged_as_it_stands(evaluation: Evaluation) -> N
 
 def test_a_value_beyond_the_bound_and_an_interval_beyond_it_are_told_apart(evaluation: Evaluation) -> None:
     violated = verdict_of("retain-error<=0.0001", evaluation)
-    row = verdict_of("retain-error<=1", evaluation)
+    row = verdict_of("retain-error<=0.99", evaluation)
     assert row.value is not None
     assert row.high is not None
     reaches = verdict_of(f"retain-error<={(row.value + row.high) / 2:.8f}", evaluation)
@@ -222,11 +235,11 @@ def test_few_images_and_no_region_are_not_measurable() -> None:
     few: dict[str, ImageSet] = {"forget": image_set(FORGET[:3]), "retain": image_set(RETAIN[:4])}
     models = {"original": KnownModel(0.1), "unlearned": KnownModel(0.1)}
     small = measured(models, few)
-    for text in ("retain-error<=1.02x", "retain-error<=1"):
+    for text in ("retain-error<=1.02x", "retain-error<=0.99"):
         (verdict,) = judge([text], small, few, Findings(), SETTINGS)  # type: ignore[arg-type]
         assert (verdict.state, "fewer than 5 photos" in verdict.words) == ("not measurable", True)
     shown = measured(models, SETS, NothingHidden(), grey(FORGET + RETAIN))  # type: ignore[arg-type]
-    for text in ("retain-error<=1.02x", "retain-error<=1"):
+    for text in ("retain-error<=1.02x", "retain-error<=0.99"):
         assert "leaves no region" in verdict_of(text, shown).words
     assert verdict_of("retain-similarity>=0.5x", shown).state == "met"
 

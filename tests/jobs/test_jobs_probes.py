@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +15,19 @@ from run_making import SHORT, make_model, texts_of
 
 import efface
 from efface.errors import InputError, RunRefused, Stopped
+from efface.evaluation.requirements import Verdict
 from efface.evaluation.results import SetName
 from efface.files import sha256_of_file
 from efface.jobs import unlearning
+from efface.jobs.account import method_facts
 from efface.jobs.probing import Asked
 from efface.jobs.unlearning import UnlearnResult
 from efface.methods.generator.fine_tune import FineTune
+from efface.methods.generator.unseen import Unseen
 from efface.probes import registry
 from efface.probes.base import Cost, Probe, Subject, judged
 from efface.probes.findings import Curve, Findings, Hit
+from efface.reports.run_files import RunFiles
 from efface.runs.config import EvaluateConfig, RunConfig
 from efface.runs.verification import verify
 from efface.training.phases import Keep, Phase
@@ -80,6 +85,11 @@ class Trigger(Darkness):
     trigger: str
     name: ClassVar[str] = "trigger"
     figures: ClassVar[tuple[str, ...]] = ("trigger",)
+
+    def run(self, subject: Subject) -> Findings:
+        if self.trigger.endswith("/absent.json"):
+            raise InputError(f"{self.trigger} cannot be read")
+        return super().run(subject)
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +152,8 @@ def test_findings_and_verdicts_are_written_and_given(run: UnlearnResult) -> None
     assert found.value == pytest.approx(row.value)
     assert found.difference == pytest.approx(row.distance)
     assert run.probes.notes == ("a note", "seed 0")
-    assert run.probes.curves[0].y == (0.5, None)
+    assert run.probes.curves[0].y[0] == 0.5
+    assert math.isnan(run.probes.curves[0].y[1])
     assert [verdict.as_dict() for verdict in run.requirements] == read(run.run / "requirements.json")
     assert [verdict.state for verdict in run.requirements] == ["met", "not met", "not measurable"]
     assert run.requirements[1].value == found.difference
@@ -326,6 +337,51 @@ def test_probes_are_named_singly_in_groups_or_by_what_is_required() -> None:
     assert (
         config_of(require=["retain-error<=1x"]).digest() != config_of(require=["retain-error<=2x"]).digest()
     )
+
+
+def test_requirements_and_a_substitute_that_make_no_sense_are_refused() -> None:
+    assert config_of(require="retain-error<=1.02x").require == ("retain-error<=1.02x",)
+    assert config_of(require=["retain-error<=1.02x", " retain-error <= 1.02X"]).require == (
+        "retain-error<=1.02x",
+    )
+    for values, said in (
+        ({"require": ["darkness<=0.1", "darkness>=0.2"]}, "darkness>=0.2 and darkness<=0.1 cannot both hold"),
+        ({"substitute": "  "}, "substitute: say in words"),
+        ({"substitute": "neutral images", "retrained": "r"}, "leave out one of the two"),
+        ({"probes": ["cheep"]}, "did you mean 'cheap'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            config_of(**values)
+
+
+def test_a_page_that_shows_foreign_verdicts_says_so(finished: UnlearnResult, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(finished.run, tmp_path / "run"))
+    verdict = Verdict("retain-error<=1.02x", "met", 1.0, 1.0, 1.0, 1.02, "All is well.")
+    (copied / "requirements.json").write_text(json.dumps([verdict.as_dict()]))
+    assert RunFiles.read(copied).mismatches == ["requirements.json"]
+    assert RunFiles.read(finished.run).mismatches == []
+
+
+def test_limits_speak_of_the_probes_that_were_asked(finished: UnlearnResult, run: UnlearnResult) -> None:
+    assert any("under one corruption" in limit for limit in finished.record["limits"])
+    assert not any("under one corruption" in limit for limit in run.record["limits"])
+    assert any("what the probes named here found" in limit for limit in run.record["limits"])
+
+
+def test_a_probe_without_an_answer_names_no_place(tiny: Path, photos: Path, tmp_path: Path) -> None:
+    result = efface.evaluate(
+        tiny, tiny, forget="label:cats", images=photos, out=tmp_path / "run",
+        probes=[{"name": "trigger", "trigger": "/home/me/absent.json"}], evaluation=SHORT["evaluation"],
+    )  # fmt: skip
+    for name in ("probes.json", "report.html", "record.json"):
+        assert "home/me" not in (result.run / name).read_text(encoding="utf-8")
+    assert "(a place) cannot be read" in (result.run / "probes.json").read_text(encoding="utf-8")
+
+
+def test_a_record_names_no_place_that_a_method_was_given() -> None:
+    facts = method_facts(Unseen(stand_in="early", path="far/away/early-model"), "all")
+    assert facts["settings"]["path"] == "(a place)"
+    assert facts["settings"]["stand_in"] == "early"
 
 
 def test_all_faults_are_named_before_anything_runs(tiny: Path, photos: Path, tmp_path: Path) -> None:

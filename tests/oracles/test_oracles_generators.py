@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from efface.errors import InputError
 from efface.files import canonical_json
+from efface.generators.base import Generator
 from efface.oracles.engines import InLineEngine
 from efface.oracles.generators.benchmark import (
     Entry,
@@ -18,12 +20,13 @@ from efface.oracles.generators.benchmark import (
     generator_bench_config,
     merged,
 )
-from efface.oracles.generators.runs import GENERATORS, GeneratorOutputs, open_images
+from efface.oracles.generators.runs import GENERATORS, GeneratorOutputs, _run, new_generator, open_images
 from efface.oracles.generators.settings import GeneratorTask
 from efface.oracles.generators.table import Table, by_distance, errors_of
 from efface.oracles.pool import Pool
 from efface.oracles.runs import Run
 from efface.oracles.tasks import DataSettings, open_task
+from efface.training.phases import Batch, Loss, Training
 
 SMALL = {"batch_size": 8, "crop_scale": [1.0, 1.0], "flip": False, "precision": "fp32"}
 VALUES: dict[str, Any] = {
@@ -354,3 +357,23 @@ def test_packed_images_come_in_two_parts(tmp_path: Path) -> None:
     assert data.classes == ("even", "odd")
     with pytest.raises(InputError, match=r"nothing-train\.npz"):
         open_task(DataSettings.read({**values, "data": f"packed:{tmp_path}/nothing"}))
+
+
+def test_draws_of_dropout_hang_on_the_runs_seed_alone() -> None:
+    """A worker carries out one run after another: what it drew before must not be seen."""
+    drawn: list[float] = []
+
+    def loss(student: Generator, batch: Batch) -> Loss:
+        drawn.append(float(torch.rand(())))
+        return Loss(student.task_loss(batch.views["retain"]).mean(), {})
+
+    small = task()
+    data = open_images(canonical_json(small.as_dict()))
+    for state, seed in ((1, 5), (2, 5), (2, 6)):
+        torch.manual_seed(state)
+        before = torch.get_rng_state()
+        phases = [Training("train", loss, ("retain",), "all")]
+        settings = {**SMALL, "steps": 1}
+        _run(new_generator(small), phases, {"retain": data.sets["retain"]}, small, data, settings, seed)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert drawn[0] == drawn[1] != drawn[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,10 @@ from trained_subjects import OFF, World, digests, figure, world
 
 from efface.errors import InputError
 from efface.evaluation.results import ModelName
+from efface.generators.base import Generator
+from efface.images.items import ImageSet
+from efface.probes import passes_decoder
+from efface.probes.base import Subject
 from efface.probes.decoder_leftover import DecoderLeftover
 from efface.probes.findings import Findings
 from efface.probes.passes_decoder import linear_maps, with_fresh_encoder
@@ -136,3 +141,28 @@ def test_a_model_that_cannot_be_made_anew_is_a_note(monkeypatch: pytest.MonkeyPa
     found = asked("misread", DecoderLeftover(steps=2))
     assert "cannot make a model anew" in (figure(found, FIGURES[1]).note or "")
     assert figure(found, FIGURES[0]).value > 1.5
+
+
+def test_the_control_is_measured_on_images_that_the_map_was_not_fitted_to(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: set[str] = set()
+    measured: list[set[str]] = []
+    maps, errors = passes_decoder.linear_maps, passes_decoder.mapped_errors
+
+    def fit(model: Generator, wanted: Generator, images: ImageSet, subject: Subject, penalty: float) -> Any:
+        fitted.update(images.ids)
+        return maps(model, wanted, images, subject, penalty)
+
+    def measure(model: Generator, found: Any, images: ImageSet, subject: Subject) -> Any:
+        measured.append(set(images.ids))
+        return errors(model, found, images, subject)
+
+    monkeypatch.setattr(passes_decoder, "linear_maps", fit)
+    monkeypatch.setattr(passes_decoder, "mapped_errors", measure)
+    models = {"unlearned": made.original(), "retrained": made.retrained()}
+    PROBE.model_copy(update={"steps": 1}).ask(made.subject(models))
+    neutral = set(made.sets["neutral"].ids)
+    assert fitted & neutral
+    assert any(images <= neutral for images in measured)
+    assert all(not images & fitted for images in measured)

@@ -23,7 +23,7 @@ def made() -> World:
 
 @cache
 def asked(unlearned: str) -> Findings:
-    made = world(forget=8)
+    made = world(forget=14)
     other = made.retrained(seed=1) if unlearned == "retrained" else getattr(made, unlearned)()
     return PROBE.ask(made.subject({"unlearned": other, "retrained": made.retrained()}))
 

@@ -20,6 +20,7 @@ from efface.errors import InputError
 from efface.reports.compare_page import compare_runs
 from efface.reports.comparing import Change, change, check_comparable, differing_settings, gap, read_runs
 from efface.reports.pareto import Point, pareto_chart, pareto_front
+from efface.reports.trade_offs import trade_offs
 
 NOISE = {"forget": 0.112, "retain": 0.0515, "neutral": 0.052}
 BLANK = {"forget": 0.063, "retain": 0.0505, "neutral": 0.0502}
@@ -160,10 +161,22 @@ def test_detectability_is_weighed_by_its_goal(tmp_path: Path) -> None:
         page = page_of(runs, tmp_path / "c.html")
         return str(page.named("svg")[1]["aria-label"])
 
-    assert "up: detectability: difference to reference" in drawn("low")
+    assert "up: detectability: difference to retrained" in drawn("low")
     assert "less: 1.03 (1.00 to 1.07), 0 (0 to 0) (on the front); more" in drawn("low")
-    assert "up: detectability: |difference| to reference" in drawn("zero")
+    assert "up: detectability: |difference| to retrained" in drawn("zero")
     assert ", 0.0800 (0.050 to 0.110) (on the front); more" in drawn("zero")
+
+
+def test_detectability_beside_other_references_is_not_on_one_axis(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / str(n), NOISE, findings=some_findings(0.6 + n / 10)) for n in (1, 2)]
+    found = some_findings(0.9)
+    alone = dataclasses.replace(
+        found, figures=tuple(dataclasses.replace(one, reference="original") for one in found.figures)
+    )
+    runs.append(write_run(tmp_path / "3", NOISE, findings=alone))
+    (plane,) = [one for one in trade_offs(read_runs(runs)) if one.name == "pareto-detectability"]
+    assert list(plane.points) == [1, 2]
+    assert plane.y_name == "detectability: difference to retrained"
 
 
 def test_the_table_beside_the_page_has_the_same_figures(three: list[Path], tmp_path: Path) -> None:
@@ -275,11 +288,19 @@ def test_what_cannot_be_read_or_compared_is_said_at_once(tmp_path: Path) -> None
     with pytest.raises(InputError) as caught:
         read_runs([good, bare, tmp_path / "absent"])
     assert "bare holds no record.json" in str(caught.value)
-    assert "absent holds no results.json" in str(caught.value)
+    assert "absent holds no record.json" in str(caught.value)
     with pytest.raises(InputError, match="two runs or more"):
         read_runs([good])
     with pytest.raises(InputError, match="the same run is named twice"):
         read_runs([good, tmp_path / "x" / ".." / "good"])
+
+
+def test_a_comparison_replaces_no_file_of_a_run(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, NOISE) for name in ("a", "b")]
+    (runs[0] / "results.csv").write_text("its own")
+    with pytest.raises(InputError, match="the folder of a run"):
+        compare_runs(runs, runs[0] / "results.html")
+    assert (runs[0] / "results.csv").read_text() == "its own"
 
 
 def test_runs_of_one_folder_name_are_told_apart_by_more_of_their_path(tmp_path: Path) -> None:

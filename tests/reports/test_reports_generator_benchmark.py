@@ -122,7 +122,7 @@ def test_the_page_says_where_a_study_is_void_and_why(page: str, tmp_path: Path) 
 def test_rows_that_cannot_be_had_say_why(page: str) -> None:
     text = words(page)
     assert "broken none none" in text
-    assert "broken: 2 runs cannot be had: no wings. Tried again with --retry-failed." in text
+    assert "broken: 2 runs cannot be had: no wings. --retry-failed tries again." in text
 
 
 def test_scores_stand_between_their_levels_and_beside_the_simple_gap(page: str, scored: str) -> None:

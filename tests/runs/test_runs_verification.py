@@ -116,6 +116,13 @@ def test_an_extra_file_in_the_model_is_named(copied: Path) -> None:
     assert failed(copied) == {"model/sub/code.py": "differs"}
 
 
+@pytest.mark.parametrize("name", ["requirements.json", "probes.json", "path/late/config.json"])
+def test_a_result_file_that_was_laid_beside_the_others_is_named(copied: Path, name: str) -> None:
+    (copied / name).parent.mkdir(parents=True, exist_ok=True)
+    (copied / name).write_text("[]")
+    assert failed(copied) == {name: "differs"}
+
+
 def test_missing_files_are_named(copied: Path) -> None:
     (copied / "manifests" / "forget.jsonl").unlink()
     (copied / "results.csv").unlink()

@@ -131,7 +131,10 @@ def generators(
         ),
     ] = None,
     engine: Engine = None,
-    seed: o.Seed = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of resampling and of scores; models have the seeds from 0 on."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(

@@ -102,6 +102,9 @@ def _of_run(run: Path, values: dict[str, object]) -> dict[str, object]:
             if name in found
         },
     }
+    if values.get("retrained") and "substitute" not in values:
+        # what was declared in the place of this model has served its turn
+        taken.pop("substitute", None)
     if {"require", "probes"} & (set(taken) | set(values)):
         taken["training"] = found.get("training", {})
     for name, value in values.items():

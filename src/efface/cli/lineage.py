@@ -28,7 +28,7 @@ def lineage(
     ] = None,
     json_: o.Json = False,
 ) -> None:
-    """Show the deletion requests behind a model, and whether to retrain.
+    """Show the requests behind a model, and when to retrain.
 
     Follows the records of unlearning runs back, one model to the one before it. The advice is a rule of thumb."""
     from efface.evaluation.drift import Limits, retrain_due

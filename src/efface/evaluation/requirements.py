@@ -81,6 +81,11 @@ class Requirement:
             )
         if times and float(number) <= 0:
             raise InputError(f"requirement '{text}': a ratio is above 0")
+        if not times and name in of_rows() and name.endswith("-error") and not 0 < float(number) < 1:
+            raise InputError(
+                f"requirement '{text}': an error lies between 0 and 1, so this bound says nothing; a ratio has an x behind "
+                f"its value, for example {name}<=1.02x"
+            )
         return cls(f"{name}{sign}{number}{times}", name, sign == "<=", float(number), bool(times))
 
     @property
@@ -149,6 +154,20 @@ def of_probes() -> dict[str, str]:
 def requirable() -> list[str]:
     """Every name that a requirement can have."""
     return [*of_rows(), *(name for name in of_probes() if name not in of_rows())]
+
+
+def contradictions(requirements: Iterable[str]) -> list[str]:
+    """Pairs of bounds on one figure that no value can keep, one sentence each."""
+    read = [Requirement.parse(text) for text in requirements]
+    return [
+        f"{low.text} and {high.text} cannot both hold"
+        for low in read
+        for high in read
+        if (low.name, low.ratio) == (high.name, high.ratio)
+        and not low.at_most
+        and high.at_most
+        and low.threshold > high.threshold
+    ]
 
 
 def probes_for(requirements: Iterable[str]) -> list[str]:

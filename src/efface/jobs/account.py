@@ -21,7 +21,15 @@ from efface.evaluation.answers import Wanted, view_batches
 from efface.evaluation.protocol import Evaluation, evaluate
 from efface.evaluation.results import ModelName, SetName, write_results
 from efface.evaluation.settings import EvaluationSettings
-from efface.files import canonical_json, flush_folder, sha256_of_bytes, system_errors, write_json, write_text
+from efface.files import (
+    canonical_json,
+    flush_folder,
+    sha256_of_bytes,
+    sha256_of_file,
+    system_errors,
+    write_json,
+    write_text,
+)
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
 from efface.images.selection import Split
@@ -115,9 +123,20 @@ def method_facts(method: Method, trains: str) -> dict[str, Any]:
         "summary": method.summary,
         "source": method.source,
         "deviations": method.deviations,
-        "settings": method.model_dump(mode="json"),
+        "settings": without_places(method.model_dump(mode="json")),
         "trains": trains,
     }
+
+
+def without_places(value: Any) -> Any:
+    """Settings as a record may show them: a file by its digest, another place not at all."""
+    if isinstance(value, Mapping):
+        return {name: without_places(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_places(one) for one in value]
+    if isinstance(value, str) and Path(value).is_file():
+        return f"sha256:{sha256_of_file(Path(value))}"
+    return "(a place)" if isinstance(value, str) and "/" in value else value
 
 
 def first_stage_of(facts: Mapping[str, Any]) -> str | None:

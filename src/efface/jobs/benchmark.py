@@ -40,6 +40,7 @@ from efface.progress import Progress
 from efface.reports.benchmark_page import write_benchmark_page
 from efface.reports.benchmark_tables import write_csv, write_markdown
 from efface.reports.wording import duration
+from efface.runs.folder import refuse_taken
 
 LIMIT_FILE = "limit.json"
 
@@ -86,6 +87,7 @@ def bench(
     began, out = time.monotonic(), Path(out)
     chosen, engine = _checked(config), engine_named(config.engine, out / "jobs")
     # before anything is written over, or trained that could not be used
+    refuse_taken(out, "pools")
     _kept_limit(out, config)
     pool = Pool(out / "pool", config.task, CLASSIFIERS)
     spoken = (progress or Progress()).logging_to(out / "log.jsonl")

@@ -37,10 +37,9 @@ from efface.jobs.preparation import (
 )
 from efface.jobs.probing import (
     Asked,
+    found_in,
     judgement_facts,
     probe_and_judge,
-    read_findings,
-    read_verdicts,
     reference_notes,
 )
 from efface.metrics.extractors import load_extractor
@@ -79,8 +78,7 @@ def evaluate_models(
             run.path,
             read_results(run.path),
             read_record(run.path),
-            read_findings(run.path),
-            read_verdicts(run.path),
+            *found_in(run.path),
         )
 
 

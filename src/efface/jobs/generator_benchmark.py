@@ -19,6 +19,7 @@ from efface.errors import EffaceError, InputError, Stopped
 from efface.evaluation.fills import CLEARLY
 from efface.files import canonical_json, sha256_of_json, write_json, write_text
 from efface.jobs.benchmark import BenchResult
+from efface.methods.registry import classifier_methods, methods
 from efface.oracles.engines import Engine, engine_named
 from efface.oracles.generators.benchmark import (
     Entry,
@@ -37,6 +38,7 @@ from efface.oracles.runs import Run
 from efface.progress import Progress
 from efface.reports.generator_benchmark_page import write_generator_benchmark
 from efface.runs.environment import environment
+from efface.runs.folder import refuse_taken
 
 SCHEMA = 1
 TIMED_STEPS = 12
@@ -81,6 +83,7 @@ def bench_generators(
     """
     began, out = time.monotonic(), Path(out)
     chosen, engine = _checked(config), engine_named(config.engine, out / "jobs")
+    refuse_taken(out, "pool")
     pools = {
         name: Pool(out / "pools" / _folder(name), task, GENERATORS) for name, task in config.tasks.items()
     }
@@ -130,6 +133,10 @@ def without_paths(config: GeneratorBenchConfig) -> dict[str, Any]:
         images = task["images"]
         if images["path"] is not None:
             images["path"] = Path(images["path"]).name
+        for name in ("extractor", "similarity"):
+            kind, colon, place = (task["evaluation"].get(name) or "").partition(":")
+            if colon:
+                task["evaluation"][name] = f"{kind}:{Path(place).name}"
     return plain
 
 
@@ -206,8 +213,19 @@ def _checked(config: GeneratorBenchConfig) -> list[Entry]:
     from efface.errors import Faults
     from efface.oracles.generators.runs import new_generator
 
+    foreign = [name for name in map(_name, config.methods) if name in classifier_methods()]
+    foreign = [name for name in foreign if name not in methods()]
+    if foreign:
+        raise InputError(
+            f"methods: {', '.join(foreign)}: for classifiers (`efface bench classifiers`); those for generators are "
+            f"{', '.join(methods())}"
+        )
     chosen = entries(config)
+    folders = list(map(_folder, config.tasks))
     with Faults("this benchmark cannot start") as faults:
+        for name, folder in zip(config.tasks, folders, strict=True):
+            if folders.count(folder) > 1:
+                faults.add(f"vary: {name!r}: its runs would lie in the folder of another task; rename it")
         for name, task in config.tasks.items():
             try:
                 open_images(canonical_json(task.with_whole_path().as_dict()))
@@ -220,6 +238,10 @@ def _checked(config: GeneratorBenchConfig) -> list[Entry]:
             except EffaceError as error:
                 faults.add(f"{name}: {error}")
     return chosen
+
+
+def _name(method: str | Mapping[str, Any]) -> str:
+    return method if isinstance(method, str) else str(method.get("name"))
 
 
 def _estimated(config: GeneratorBenchConfig, task: GeneratorTask, methods: int) -> Cost:

@@ -16,6 +16,7 @@ DRIVES_AWAY = (
     "gradient-ascent",
     "epsilon-constrained",
     "bargaining",
+    "decouple",
     "neg-grad-plus",
     "random-labels",
     "salun",
@@ -34,6 +35,11 @@ ASKED = {
     "how sure it is. They do not prove that nothing of the images is left in the weights, nor that it cannot be "
     "brought back. Attacks that train models of their own can tell more than those shown here.",
 }
+ASKED_FURTHER = (
+    "The measurements ask what the model does with the views that were shown to it, and what the probes named here found. "
+    "They do not prove that nothing of the images is left in the weights, nor that it cannot be brought back in a way "
+    "that was not tried."
+)
 OPERATOR = "A record can show what was done; it cannot make a dishonest operator honest."
 
 
@@ -54,7 +60,8 @@ def limits_of(facts: Mapping[str, Any], rows: Iterable[Row]) -> list[str]:
             "image was forgotten."
         )
     kind = "classifier" if _is_classifier(facts) else "generator"
-    return [*limits, *_of_first_stage(facts), *facts["risks"], WEIGHTS_ONLY, ASKED[kind], OPERATOR]
+    asked = ASKED_FURTHER if facts.get("probes") else ASKED[kind]
+    return [*limits, *_of_first_stage(facts), *facts["risks"], WEIGHTS_ONLY, asked, OPERATOR]
 
 
 def _is_classifier(facts: Mapping[str, Any]) -> bool:

@@ -18,13 +18,14 @@ from efface.evaluation.answers import similarity_of
 from efface.evaluation.protocol import Evaluation
 from efface.evaluation.requirements import Verdict, judge, summary
 from efface.evaluation.results import ModelName
-from efface.files import sha256_of_file, sha256_of_json, write_json
+from efface.files import sha256_of_json, write_json
 from efface.generators.base import Generator
-from efface.jobs.account import keyed_by_id
+from efface.jobs.account import keyed_by_id, without_places
 from efface.jobs.preparation import Prepared
 from efface.probes.base import Probe, Subject
-from efface.probes.findings import Curve, Finding, Findings, Hit
+from efface.probes.findings import Findings
 from efface.progress import Progress
+from efface.reports.found_files import findings_of, read_findings, read_requirements
 from efface.runs.config import JudgedConfig
 from efface.runs.folder import RunFolder
 from efface.training.settings import TrainingSettings
@@ -88,14 +89,14 @@ def probe_and_judge(asked: Asked, run: RunFolder, settings: Any, progress: Progr
 
 def judgement_facts(config: JudgedConfig, run: Path) -> dict[str, Any]:
     """What the record tells of probes and requirements; null for what was not asked for."""
-    verdicts = read_verdicts(run)
+    verdicts = read_requirements(run)
     return {
         "probes": [
             {
                 "name": probe.name,
                 "question": probe.question,
                 "source": probe.source,
-                "settings": _without_places(probe.model_dump(mode="json")),
+                "settings": without_places(probe.model_dump(mode="json")),
             }
             for probe in config.probes
         ]
@@ -126,25 +127,10 @@ def reference_notes(config: JudgedConfig, retrained: bool) -> list[str]:
     ]
 
 
-def read_verdicts(run: Path) -> list[Verdict]:
-    """The verdicts of a run, from `requirements.json`; none where no requirement was set."""
-    values = _read(run / "requirements.json")
-    return [Verdict(**value) for value in values or []]
-
-
-def read_findings(run: Path) -> Findings | None:
-    """What the probes of a run found, images by keyed id; None where none was asked."""
-    values = _read(run / "probes.json")
-    return None if values is None else _as_findings(values)
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+def found_in(run: Path) -> tuple[Findings | None, list[Verdict]]:
+    """What the probes of a run found, images by keyed id (None where none was asked), and its verdicts."""
+    asked = (run / "probes.json").exists()
+    return read_findings(run) if asked else None, read_requirements(run)
 
 
 def _findings(asked: Asked, subject: Subject, run: RunFolder, progress: Progress) -> Findings:
@@ -172,10 +158,23 @@ def _asked(probe: Probe, subject: Subject) -> Findings:
     try:
         return probe.ask(subject)
     except InputError as error:
-        return probe.unanswered(subject, "; ".join(error.problems))
+        why = "; ".join(error.problems)
+        subject.progress.say(f"{probe.name}: no answer: {why}")
+        # what is kept goes into files that are handed out: no place of this machine
+        for place in filter(lambda one: "/" in one, _texts(probe.model_dump(mode="json"))):
+            why = why.replace(place, "(a place)")
+        return probe.unanswered(subject, why)
     finally:
         for model in subject.models.values():
             model.eval()
+
+
+def _texts(value: Any) -> list[str]:
+    """All texts in plain settings."""
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return [text for one in inner for text in _texts(one)]
 
 
 def _about(subject: Subject) -> str:
@@ -198,8 +197,8 @@ def _about(subject: Subject) -> str:
 def _kept(place: Path, key: str) -> Findings | None:
     try:
         values = json.loads(place.read_text(encoding="utf-8"))
-        return _as_findings(values["findings"]) if values["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return findings_of(values["findings"]) if values["key"] == key else None
+    except (AttributeError, OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -210,27 +209,6 @@ def _keyed(findings: Findings, keyed: Mapping[str, str]) -> Findings:
         for hit in findings.hits
     )
     return replace(findings, hits=tuple(hits))
-
-
-def _as_findings(values: Mapping[str, Any]) -> Findings:
-    curves = (Curve(**{**one, "x": tuple(one["x"]), "y": tuple(one["y"])}) for one in values["curves"])
-    return Findings(
-        tuple(Finding(**one) for one in values["figures"]),
-        tuple(curves),
-        tuple(Hit(**one) for one in values["hits"]),
-        tuple(values["notes"]),
-    )
-
-
-def _without_places(value: Any) -> Any:
-    """Settings as a record may show them: a file by its digest, another place not at all."""
-    if isinstance(value, Mapping):
-        return {name: _without_places(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_places(one) for one in value]
-    if isinstance(value, str) and Path(value).is_file():
-        return f"sha256:{sha256_of_file(Path(value))}"
-    return "(a place)" if isinstance(value, str) and "/" in value else value
 
 
 def _writable(value: Any) -> Any:

@@ -44,10 +44,9 @@ from efface.jobs.frame import begin, conclude, run_folder
 from efface.jobs.preparation import Prepared, prepare
 from efface.jobs.probing import (
     Asked,
+    found_in,
     judgement_facts,
     probe_and_judge,
-    read_findings,
-    read_verdicts,
     reference_notes,
 )
 from efface.probes.findings import Findings
@@ -116,8 +115,7 @@ def unlearn(
             run.path,
             read_results(run.path),
             read_record(run.path),
-            read_findings(run.path),
-            read_verdicts(run.path),
+            *found_in(run.path),
         )
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import EvaluationSettings
+from efface.metrics.intervals import expanded_level
 from efface.probes.findings import Finding, Findings
 from efface.progress import Progress
 from efface.randomness import numpy_draws
@@ -126,8 +127,9 @@ def judged(
 ) -> list[Finding]:
     """The figure of each model beside the reference's, with percentile bootstrap intervals over images.
 
-    Images of a group are drawn anew together for all models, so differences are paired. No intervals where a group
-    has fewer than `FEWEST_IMAGES` images.
+    Images of a group are drawn anew together for all models, so differences are paired. Percentiles are read at the
+    expanded levels of the smallest group (see `metrics.intervals`): plain ones are too narrow for few images. No
+    intervals where a group has fewer than `FEWEST_IMAGES` images.
     """
     groups = {name: len(values) for name, values in next(iter(scores.values())).items()}
     reference = subject.reference if subject.reference in scores else None
@@ -145,12 +147,15 @@ def judged(
             )
             for model, given in scores.items()
         }
+    tail = (1 - subject.settings.confidence) / 2
+    if drawn:
+        tail = expanded_level(tail, min(groups.values()))
     found = []
     for model, value in values.items():
         other = reference if reference != model else None
-        low, high = _ends(drawn.get(model), subject.settings.confidence)
+        low, high = _ends(drawn.get(model), tail)
         apart = drawn[model] - drawn[other] if other and drawn else None
-        difference_low, difference_high = _ends(apart, subject.settings.confidence)
+        difference_low, difference_high = _ends(apart, tail)
         measured = not np.isnan(value)
         found.append(
             Finding(
@@ -174,9 +179,8 @@ def judged(
     return found
 
 
-def _ends(values: Values | None, confidence: float) -> tuple[float | None, float | None]:
+def _ends(values: Values | None, tail: float) -> tuple[float | None, float | None]:
     if values is None or np.isnan(values).all():
         return None, None
-    tail = (1 - confidence) / 2
     low, high = np.nanquantile(values, (tail, 1 - tail))
     return float(low), float(high)

@@ -2,9 +2,9 @@
 
 Two attacks on the hole that an unlearned encoder leaves. `encoder`: a fresh encoder is trained on retain images with
 the decoder frozen, and asked about forget images; beside it the same with the retrained model's decoder. `probe`: a
-linear map (ridge regression) from the model's features to those that its decoder was made for, fitted on retain and
-neutral images; the decoder then draws from the mapped features of forget images. A decoder of the unlearned model was
-made for the original's features; the retrained model's was made for its own.
+linear map (ridge regression) from the model's features to those that its decoder was made for, fitted on retain images
+and half of the neutral ones; the decoder then draws from the mapped features of forget images. A decoder of the
+unlearned model was made for the original's features; the retrained model's was made for its own.
 
 Follows the reviewers of Li et al. (ICLR 2024), who asked whether something could be got out of the unchanged decoder,
 with linear probes as of Alain and Bengio 2016 (arXiv:1610.01644). One linear map serves all places of a feature map.
@@ -12,7 +12,8 @@ The probe reads the model's own loss, since a generator of several steps draws n
 
 It cannot show that a decoder holds nothing: a fresh encoder that is trained for a few hundred steps is a poor one, and
 a map that is not linear, or an encoder that has seen the forget images' context, may bring back more. A retrained
-decoder that is worse or better at everything looks the same as a leftover: the note gives the figure on neutral images.
+decoder that is worse or better at everything looks the same as a leftover: the note gives the figure on neutral images
+that nothing was fitted to.
 """
 
 from __future__ import annotations
@@ -68,12 +69,15 @@ class DecoderLeftover(Probe):
         return self._by_probe(subject).join(self._by_encoder(subject))
 
     def _by_probe(self, subject: Subject) -> Findings:
-        from efface.images.items import ImageSet
         from efface.probes.passes_decoder import linear_maps, mapped_errors
 
-        fitted_on = ImageSet()
-        for images in (self._some(subject, "retain"), self._some(subject, "neutral")):
-            fitted_on = fitted_on.union(images)
+        neutral = self._some(subject, "neutral")
+        fitted_on = self._some(subject, "retain").union(neutral.subset(range(0, len(neutral), 2)))
+        # the control is none on images that the map was fitted to
+        control = neutral.subset(range(1, len(neutral), 2)).without(fitted_on.ids)
+        measured = [("forget", self._some(subject, "forget"))]
+        if len(control):
+            measured.append(("neutral", control))
         if not len(fitted_on):
             return unmeasured(self, subject, (PROBE,), "there are no retain and no neutral images")
         errors: dict[ModelName, dict[str, Values]] = {}
@@ -81,9 +85,7 @@ class DecoderLeftover(Probe):
             # what a decoder was made for: the unlearned one for the original's features
             wanted = model if name == "retrained" else subject.models.get("original", model)
             maps = linear_maps(model, wanted, fitted_on, subject, self.ridge)
-            errors[name] = {
-                of: mapped_errors(model, maps, images, subject) for of, images in self._measured(subject)
-            }
+            errors[name] = {of: mapped_errors(model, maps, images, subject) for of, images in measured}
         return self._judged(subject, PROBE, errors)
 
     def _by_encoder(self, subject: Subject) -> Findings:

@@ -76,7 +76,7 @@ def page_content(results: Results) -> dict[str, Any]:
         "wall": duration(results["cost"]["after"]["wall_seconds"]),
         "workers": results["cost"]["before"]["workers"],
         "expected": duration(3600 * results["cost"]["before"]["hours_at_most"]),
-        "machine": _machine(results["machine"]),
+        "machine": machine_facts(results["machine"]),
         "config": yaml.safe_dump(results["config"], sort_keys=False).splitlines(),
         "limit": results["config"]["time_limit"],
         "tuning": results["config"]["tuning"],
@@ -218,15 +218,16 @@ def _costs(cost: Mapping[str, Any]) -> list[dict[str, Any]]:
     return lines
 
 
-def _machine(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
+def machine_facts(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where a benchmark was carried out; the state of the source lies in a part of its own, or beside the rest."""
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
-    commit = machine["commit"] or "not known"
+    source = machine.get("source", machine)
     return [
         ("Processor", f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"),
         ("Accelerators", ", ".join(machine["gpus"]) or "none"),
         ("System", f"{machine['platform']}, Python {machine['python']}"),
         ("Packages", packages),
-        ("Source", commit + (" with changes" if machine["changed"] else "")),
+        ("Source", (source["commit"] or "not known") + (" with changes" if source["changed"] else "")),
     ]
 
 

@@ -27,6 +27,7 @@ from efface.reports.page import render
 from efface.reports.probe_tables import SIGNS
 from efface.reports.trade_offs import Plane, shared_references, trade_offs
 from efface.reports.wording import duration, figure, interval, signed
+from efface.runs.folder import is_run
 
 CHANGES = {"forget": "retrained", "retain": "original", "neutral": "original"}
 """Which model the unlearned one is put beside on each set."""
@@ -41,6 +42,8 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
     out = Path(out)
     if out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out {out}: a comparison is an .html file, with a .csv file beside it")
+    if is_run(out.parent):
+        raise InputError(f"--out {out}: this is the folder of a run, whose own files must not be replaced")
     runs = read_runs(folders)
     cautions = check_comparable(runs)
     plots = trade_offs(runs)

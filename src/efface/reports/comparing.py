@@ -88,12 +88,12 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
             faults.add("the same run is named twice")
         for place, (folder, name) in enumerate(zip(folders, _names(folders), strict=True), 1):
             try:
-                files = RunFiles.read(folder)
-                if not files.record:
+                if not (folder / "record.json").exists():
                     faults.add(
                         f"{printable(str(folder))} holds no record.json: it is no run, or not finished"
                     )
                     continue
+                files = RunFiles.read(folder)
                 metric = yardstick_of(files.rows).metric if _measured(files.rows) else ""
                 runs.append(Run(place, name, files, read_by_image(folder, [metric])))
             except InputError as error:

@@ -41,20 +41,23 @@ def read_findings(run: Path) -> Findings:
     Numbers that are not finite become None, with a note.
     """
     found = _json(run / "probes.json")
-    if found is None:
-        return Findings()
     try:
-        return Findings(
-            tuple(_finite(Finding(**entry)) for entry in found.get("figures", ())),
-            tuple(
-                Curve(**{**entry, "x": _numbers(entry["x"]), "y": _numbers(entry["y"])})
-                for entry in found.get("curves", ())
-            ),
-            tuple(Hit(**entry) for entry in found.get("hits", ())),
-            tuple(str(note) for note in found.get("notes", ())),
-        )
+        return Findings() if found is None else findings_of(found)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run / 'probes.json'} is damaged: {error}") from None
+
+
+def findings_of(values: Mapping[str, Any]) -> Findings:
+    """What `Findings.as_dict` wrote. Raises `KeyError`, `TypeError` and the like where it is something else."""
+    return Findings(
+        tuple(_finite(Finding(**entry)) for entry in values.get("figures", ())),
+        tuple(
+            Curve(**{**entry, "x": _numbers(entry["x"]), "y": _numbers(entry["y"])})
+            for entry in values.get("curves", ())
+        ),
+        tuple(Hit(**entry) for entry in values.get("hits", ())),
+        tuple(str(note) for note in values.get("notes", ())),
+    )
 
 
 def read_requirements(run: Path) -> list[Verdict]:

@@ -10,6 +10,7 @@ import yaml
 
 from efface.files import write_text
 from efface.oracles.generators.table import BY_SET, MEASURES
+from efface.reports.benchmark_page import machine_facts
 from efface.reports.generator_benchmark_charts import pareto, rank, relearning
 from efface.reports.generator_benchmark_pictures import MAPPED, MOST_POINTS, maps, write_generator_pictures
 from efface.reports.generator_benchmark_tables import (
@@ -70,7 +71,7 @@ def page_content(results: Results, pools: Pools | None = None) -> dict[str, Any]
         f"{cost['unlearned']} unlearned models",
         "expected": duration(cost["seconds"]),
         "wall": duration(results["cost"]["wall_seconds"]),
-        "machine": _machine(results["machine"]),
+        "machine": machine_facts(results["machine"]),
         "config": yaml.safe_dump(results["config"], sort_keys=False).splitlines(),
         "mapped": MAPPED,
         "most_points": MOST_POINTS,
@@ -126,16 +127,4 @@ def _facts(found: Mapping[str, Any], config: Mapping[str, Any], corruption: str)
             + (f", {unlearning} of unlearning" if unlearning else ""),
         ),
         ("Features", config["evaluation"]["extractor"]),
-    ]
-
-
-def _machine(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
-    source = machine["source"]
-    return [
-        ("Processor", f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"),
-        ("Accelerators", ", ".join(machine["gpus"]) or "none"),
-        ("System", f"{machine['platform']}, Python {machine['python']}"),
-        ("Packages", packages),
-        ("Source", (source["commit"] or "not known") + (" with changes" if source["changed"] else "")),
     ]

@@ -6,8 +6,6 @@ looks. A map holds no picture, so it may stand in the report.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from efface.randomness import key
 from efface.reports.charts import Chart
 from efface.reports.generator_benchmark_charts import Cloud, cloud_chart
 from efface.reports.generator_benchmark_tables import numbered
-from efface.reports.pictures import SMALLEST
+from efface.reports.pictures import SMALLEST, data_url
 
 if TYPE_CHECKING:
     from efface.oracles.generators.runs import GeneratorData, GeneratorOutputs
@@ -184,6 +182,4 @@ def _data_url(pixels: Pixels) -> str:
     """A PNG picture of `[3, H, W]`."""
     from PIL import Image
 
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_url(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))))

@@ -16,7 +16,7 @@ from efface.images.items import printable
 from efface.oracles.generators.table import BY_SET, MEASURES
 from efface.oracles.stability import Agreement, agreement
 from efface.reports.benchmark_tables import figures
-from efface.reports.wording import name_of
+from efface.reports.wording import counted, name_of
 
 Results = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -241,15 +241,15 @@ def in_words(found: Agreement) -> str:
     tau, low, high = (f"{one:.2f}".replace("-", "−") for one in (found.tau, found.low, found.high))
     return (
         f"Agreement with the simple gap: Kendall's tau-b between the order by robust F and the order by |forget gap| is "
-        f"{tau} ({low} to {high} over {found.methods} methods); 1 is the same order, 0 none in common."
+        f"{tau} ({low} to {high} over {found.methods} methods); 1 is the same order, 0 no agreement, −1 the reverse."
     )
 
 
 def remarks(found: Mapping[str, Any]) -> list[str]:
     """What a reader must know of rows that cannot be had."""
     return [
-        f"{row['label']}: {row['failed']} runs cannot be had: {' '.join(str(row['reason']).split())}. Tried again with "
-        "--retry-failed."
+        f"{row['label']}: {counted(row['failed'], 'run')} cannot be had: {' '.join(str(row['reason']).split())}. "
+        "--retry-failed tries again."
         for row in found["rows"]
         if row["failed"]
     ]

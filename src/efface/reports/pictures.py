@@ -62,7 +62,7 @@ def write_pictures(
 
     path = Path(folder) / "pictures.html"
     shown = list(restored(models, sets, cache, corruption, settings, count, pairs))
-    tables = [(part, [[_data_url(picture) for picture in row] for row in part.rows]) for part in shown]
+    tables = [(part, [[data_url(picture) for picture in row] for row in part.rows]) for part in shown]
     small = any(row[0].width < SMALLEST for part in shown for row in part.rows)
     write_text(path, render("pictures.html", tables=tables, corruption=corruption.label, small=small))
     return path
@@ -168,7 +168,8 @@ def _picture(pixels: Tensor) -> Image:
     return Image.fromarray(array)
 
 
-def _data_url(picture: Image) -> str:
+def data_url(picture: Image) -> str:
+    """The picture as a PNG inside a page."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -25,7 +25,7 @@ from efface.reports.found_files import (
     read_findings,
     read_requirements,
 )
-from efface.runs.record import digest_of, read_record
+from efface.runs.record import digest_of, read_record, unlisted_results
 
 NOT_A_LOSS = ("time", "event", "phase", "step", "steps", "seconds", "gradient_norm", "learning_rate")
 
@@ -168,4 +168,5 @@ def _mismatches(run: Path, record: Mapping[str, Any]) -> list[str]:
         path = run / name
         if not path.is_file() or sha256_of_file(path) != digest:
             found.append(str(name))
-    return found
+    # a file that was laid beside the others would be shown as if the run had written it
+    return [*found, *(unlisted_results(run, record) if recorded else ())]

@@ -47,13 +47,16 @@ def trade_offs(runs: Sequence[Run]) -> list[Plane]:
     near: dict[int, Point] = {}
     hidden: dict[int, Point] = {}
     apart = "difference"
+    # differences to unlike references have no common axis
+    known = {found.reference for run in runs if (found := run.finding(DETECTABILITY))}
+    beside = "retrained" if "retrained" in known else "original"
     for run in runs:
         cost = _cost(run, "unlearned", yardstick)
         forget = change(run, "forget", "unlearned", "retrained")
         if cost and forget:
             near[run.place] = _point(run, cost, gap(forget, yardstick.is_ratio))
         found = run.finding(DETECTABILITY)
-        if cost and found and found.difference is not None:
+        if cost and found and found.difference is not None and found.reference == beside:
             hidden[run.place] = _point(run, cost, _excess(found))
             apart = apart if found.goal == "low" else "|difference|"
     across = "retain images: " + ("ratio to original" if yardstick.is_ratio else "lost to original")
@@ -65,7 +68,7 @@ def trade_offs(runs: Sequence[Run]) -> list[Plane]:
     if hidden:
         title = "Cost on retain images, and how well it can be told that an image was forgotten"
         planes.append(
-            Plane("pareto-detectability", title, across, f"detectability: {apart} to reference", hidden)
+            Plane("pareto-detectability", title, across, f"detectability: {apart} to {beside}", hidden)
         )
     return [plane for plane in planes if len(plane.points) > 1]
 

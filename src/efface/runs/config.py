@@ -19,7 +19,7 @@ from pydantic import (
 
 from efface.corruptions import parse_corruption
 from efface.errors import Faults, InputError
-from efface.evaluation.requirements import Requirement, probes_for
+from efface.evaluation.requirements import Requirement, contradictions, probes_for
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import sha256_of_json
 from efface.generators.families import Family
@@ -128,6 +128,34 @@ class JudgedConfig(MeasuredConfig):
         fields = type(self).model_fields
         unasked = {name for name in self.added if getattr(self, name) == fields[name].default}
         return {name: value for name, value in super().as_dict().items() if name not in unasked}
+
+    @field_validator("require", mode="before")
+    @classmethod
+    def _lone_requirement(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
+    @field_validator("require", mode="after")
+    @classmethod
+    def _each_once_and_together_possible(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        found = contradictions(given)
+        if found:
+            raise ValueError("; ".join(found))
+        return tuple(dict.fromkeys(given))
+
+    @field_validator("substitute", mode="after")
+    @classmethod
+    def _said_in_words(cls, given: str | None) -> str | None:
+        if given is not None and not given.strip():
+            raise ValueError("say in words what stands in the place of a retrained model, or leave it out")
+        return given
+
+    @model_validator(mode="after")
+    def _substitute_or_retrained(self) -> Self:
+        if self.substitute is not None and getattr(self, "retrained", None) is not None:
+            raise ValueError(
+                "substitute: a retrained model is given, so nothing stands in its place; leave out one of the two"
+            )
+        return self
 
     @field_validator("probes", mode="before")
     @classmethod
@@ -337,6 +365,9 @@ def _method(section: Any, faults: Faults) -> GeneratorMethod:
 def _probe(section: Any) -> Probe:
     if not isinstance(section, str | Mapping):
         raise InputError(f"give a name, or a section with a name, not {section!r}")
+    name = section if isinstance(section, str) else section.get("name")
+    if name not in probes():
+        raise InputError(unknown_name("probe", str(name), (*probes(), *GROUPS_OF_PROBES)))
     return read_probe(section)
 
 

@@ -157,6 +157,21 @@ def refuse_foreign(path: Path) -> None:
         raise RunRefused(f"{path} is not an efface run (it holds {some}); choose an empty or a new folder")
 
 
+def is_run(path: Path) -> bool:
+    """Whether a run lies in this folder, finished or not."""
+    return (path / "run.key").exists() or (path / "record.json").exists()
+
+
+def refuse_taken(path: Path, *foreign: str) -> None:
+    """Raise `RunRefused` if `path` is a file, a run, or holds what another command keeps there, by its names."""
+    if path.exists() and not path.is_dir():
+        raise RunRefused(f"{path} is a file; --out names a folder")
+    if is_run(path):
+        raise RunRefused(f"{path} is the folder of a run; choose another --out folder")
+    if found := [name for name in foreign if (path / name).exists()]:
+        raise RunRefused(f"{path} holds another kind of benchmark ({found[0]}/); choose another --out folder")
+
+
 def open_run(path: Path) -> dict[str, Any]:
     """The config of an existing run, as plain values; raises `InputError` if there is none."""
     config_file = Path(path) / "config.yaml"

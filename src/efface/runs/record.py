@@ -83,6 +83,16 @@ def manifest_text(images: ImageSet, key: bytes) -> str:
 
 def file_digests(folder: Path, names: Iterable[str] | None = None) -> dict[str, str]:
     """sha256 of files of a folder by relative name: all of them, or those named that exist, folders with all in them."""
+    return {name: sha256_of_file(folder / name) for name in _files(folder, names)}
+
+
+def unlisted_results(run: Path, record: Mapping[str, Any]) -> list[str]:
+    """Result files that lie in the run's folder and are not bound by its record."""
+    listed = (record.get("results") or {}).get("files", {})
+    return [name for name in _files(run, RESULT_FILES) if name not in listed]
+
+
+def _files(folder: Path, names: Iterable[str] | None) -> list[str]:
     places = [folder] if names is None else [folder / name for name in names]
     files = [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
-    return {str(file.relative_to(folder)): sha256_of_file(file) for file in files if file.is_file()}
+    return [str(file.relative_to(folder)) for file in files if file.is_file()]

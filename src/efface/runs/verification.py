@@ -14,10 +14,12 @@ from efface.generators import ModelSettings, load_generator
 from efface.runs.config import deciding_digest
 from efface.runs.folder import open_run, working_files
 from efface.runs.kinds import names_classifier
-from efface.runs.record import digest_of, read_record
+from efface.runs.record import digest_of, read_record, unlisted_results
 
 NAMES = {"model": "original"}
 """How a model is called whose config entry says something else."""
+
+NOT_LISTED = "the file is not in the record"
 
 Outcome = Literal["matches", "differs", "missing", "not checked"]
 
@@ -69,6 +71,7 @@ def _checks(run: Path, record: Mapping[str, Any], source_model: bool) -> list[Ch
         checks.append(_file(f"manifests/{name}.jsonl", run / "manifests" / f"{name}.jsonl", facts["sha256"]))
     for name, digest in (record.get("results") or {"files": {}})["files"].items():
         checks.append(_file(name, run / name, digest))
+    checks += [Check(name, "differs", NOT_LISTED) for name in unlisted_results(run, record)]
     if source_model:
         checks += [
             _weights(f"weights of the {NAMES.get(name, name)} model", config.get(name), facts["weights"])
@@ -101,7 +104,7 @@ def _unlisted(folder: Path, listed: Mapping[str, str]) -> Iterator[Check]:
     for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
         name = str(path.relative_to(folder))
         if path.is_file() and name not in listed:
-            yield Check(f"model/{name}", "differs", "the file is not in the record")
+            yield Check(f"model/{name}", "differs", NOT_LISTED)
 
 
 def _weights(what: str, model: Any, recorded: str) -> Check:

@@ -197,7 +197,7 @@ def relearning_curves(
         student, done = deepcopy(generator), 0
         errors = [_log_error(student, task, data, measured)]
         for steps in task.relearning.steps:
-            # each piece at the constant rate of its own schedule's beginning: a new optimizer, as an attacker would
+            # each piece has a new optimizer and a schedule of its own, without warm-up and down to zero
             settings = {**task.training.as_dict(), **task.unlearning, "steps": steps - done, "warmup": 0.0}
             _run(student, FineTune().phases(), {"retain": images}, task, data, settings, seed + steps)
             errors.append(_log_error(student, task, data, measured))
@@ -277,15 +277,20 @@ def _run(
     settings: Mapping[str, Any],
     seed: int,
 ) -> TrainingReport:
+    import torch
+
     from efface.training.loop import Trainer
     from efface.training.optimisation import accelerator
 
     chosen = _unchecked(settings)
-    reads = training_data(task, data, sets)
-    with tempfile.TemporaryDirectory() as folder:
+    process, reads = accelerator(chosen), training_data(task, data, sets)
+    devices = [process.device] if process.device.type == "cuda" else []
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=devices):
+        # dropout draws from the global state, which otherwise hangs on what the worker did before
+        torch.manual_seed(seed)
         # codes of a first stage are kept in a folder; models without one need none
         keeps = Path(folder) if generator.first_stage_parameters() else None
-        return Trainer(generator, phases, reads, chosen, seed, accelerator(chosen), folder=keeps).run()
+        return Trainer(generator, phases, reads, chosen, seed, process, folder=keeps).run()
 
 
 def _unchecked(settings: Mapping[str, Any]) -> TrainingSettings:
