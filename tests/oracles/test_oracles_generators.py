@@ -289,6 +289,32 @@ def test_labels_say_what_differs_from_published_settings() -> None:
     assert found[2].section["retain"] == "proxy"
 
 
+def test_wrong_files_are_refused_with_the_right_words(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a section of what it changes"):
+        generator_bench_config(write(tmp_path, vary={"one": 5}))
+    with pytest.raises(InputError, match="nothing in it is to be replaced"):
+        generator_bench_config(write(tmp_path), data="/somewhere")
+    with pytest.raises(InputError, match="did you mean 'models'"):
+        generator_bench_config(write(tmp_path, model=3))
+    with pytest.raises(InputError, match="twice"):
+        task(corruptions=["centre:0.5", "centre:0.5"])
+    assert generator_bench_config(write(tmp_path, methods="fine-tune")).methods == ("fine-tune",)
+
+
+def test_relearning_is_the_greatest_lead_over_the_retrained_model(
+    table: Table, pool: Pool[GeneratorOutputs]
+) -> None:
+    row = table.row(Entry("encoder-noise", ENTRY.section, True), {})
+    leads = [
+        (
+            pool.outputs(Run("retrained", seed)).relearning["few"]
+            - pool.outputs(Run.unlearned(ENTRY.section, seed, 0)).relearning["few"]
+        )[1:].max()
+        for seed in range(2)
+    ]
+    assert row.measures["centre:0.5"]["relearning_few"].each == pytest.approx(leads)
+
+
 def test_methods_that_cannot_be_compared_are_all_named() -> None:
     with pytest.raises(InputError) as caught:
         entries(

@@ -20,11 +20,13 @@ from efface.oracles.engines import engine_named
 from efface.oracles.generators.runs import BESIDE_METHOD, section_parts
 from efface.oracles.generators.settings import GeneratorTask
 from efface.oracles.runs import Run
-from efface.settings import Settings, read_yaml, with_overrides
+from efface.settings import Settings, read_yaml, unknown_name, with_overrides
 
 PAPER_METHODS = ("max-loss", "noisy-label", "retain-label", "random-encoder", "encoder-noise", "fine-tune")
 """The rows of the ICLR 2024 paper beside original and retrained; `encoder-noise` comes with proxy images too."""
 Statistic = Literal["log-hole-error", "feature-distance", "task-loss"]
+PLACE = "DATA"
+"""What stands in a file for the folder of packed images."""
 PLAIN = "as configured"
 """The name of a benchmark's task where nothing is varied."""
 
@@ -43,6 +45,11 @@ class GeneratorBenchConfig(Settings):
     engine: str = Field("processes", description="where runs are carried out, for example processes:4")
     seed: int = Field(0, ge=0, description="seed of resampling and of scores")
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of intervals")
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | Mapping) else value
 
     @field_validator("engine")
     @classmethod
@@ -89,8 +96,18 @@ def generator_bench_config(
     if not isinstance(settings.get("task"), Mapping):
         raise InputError(f"{where}: a section `task` is needed")
     base, vary = settings.pop("task"), settings.pop("vary", None) or {PLAIN: {}}
-    if not isinstance(vary, Mapping):
-        raise InputError(f"{where}: vary: names with what each changes of the task are needed")
+    if not (isinstance(vary, Mapping) and all(isinstance(one, Mapping | None) for one in vary.values())):
+        raise InputError(
+            f"{where}: vary: names are needed, each with a section of what it changes of the task"
+        )
+    if data is not None and PLACE not in str([base, vary]):
+        what = f"nothing in it is to be replaced by {data}"
+        raise InputError(f"{where}: {what}; write {PLACE} in images.data, or leave --data out")
+    if unknown := sorted(
+        settings.keys() - GeneratorBenchConfig.model_fields.keys() | settings.keys() & {"tasks"}
+    ):
+        valid = ["task", "vary", *(name for name in GeneratorBenchConfig.model_fields if name != "tasks")]
+        raise InputError(*(unknown_name("setting", name, valid) for name in unknown), what=where)
     tasks: dict[str, GeneratorTask] = {}
     with Faults(f"{where} cannot be used") as faults:
         for name, changes in vary.items():
@@ -170,8 +187,8 @@ def _entry(section: Mapping[str, Any], label: str | None) -> Entry:
 
 def _with_data(task: dict[str, Any], folder: str | None) -> dict[str, Any]:
     images = task.get("images")
-    if not isinstance(images, Mapping) or "DATA" not in str(images.get("data", "")):
+    if not isinstance(images, Mapping) or PLACE not in str(images.get("data", "")):
         return task
     if folder is None:
-        raise InputError(f"images: {images['data']}: give the folder in place of DATA with --data")
-    return {**task, "images": {**images, "data": str(images["data"]).replace("DATA", folder)}}
+        raise InputError(f"images: {images['data']}: give the folder in place of {PLACE} with --data")
+    return {**task, "images": {**images, "data": str(images["data"]).replace(PLACE, folder)}}

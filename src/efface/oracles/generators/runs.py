@@ -24,9 +24,9 @@ from efface.images.labelled import LabelledImages
 from efface.methods.base import GeneratorMethod
 from efface.methods.registry import read_method
 from efface.oracles.generators.settings import GeneratorTask
-from efface.oracles.runs import Job, Purpose, Trade, spent_of, weights_at, write_weights
+from efface.oracles.runs import Job, Purpose, Run, Trade, spent_of, weights_at, write_weights
 from efface.oracles.tasks import open_task
-from efface.randomness import numpy_draws
+from efface.randomness import key, numpy_draws
 from efface.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def carry_out(job: Job) -> None:
         if task.relearning:
             arrays |= {
                 f"relearning|{name}": curve
-                for name, curve in relearning_curves(generator, task, data, job.run.key)
+                for name, curve in relearning_curves(generator, task, data, _relearning_seed(job.run))
             }
     except EffaceError as error:
         write_json(place.with_suffix(".failed.json"), {"error": str(error)})
@@ -260,12 +260,15 @@ def _model(job: Job, task: GeneratorTask, data: GeneratorData) -> tuple[Generato
         return trained(task, data, both.subset(order), run.key)
     if run.kind == "retrained":
         return trained(task, data, sets["retain"], run.key)
-    from efface.oracles.runs import Run
-
     generator = new_generator(task)
     start = Path(job.folder) / Run("original", run.start).name
     generator.network.load_state_dict(weights_at(start.with_suffix(".safetensors")))
     return generator, unlearn(generator, run.section, task, data, run.key)
+
+
+def _relearning_seed(run: Run) -> int:
+    """The same for a retrained model and for what was unlearned from the original of its seed: their curves are paired."""
+    return key("relearning", run.seed if run.kind != "unlearned" else run.start)
 
 
 def _run(

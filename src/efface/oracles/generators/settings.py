@@ -107,7 +107,10 @@ class GeneratorTask(Settings):
     @classmethod
     def _known_corruptions(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            return tuple(str(parse_corruption(text)) for text in texts)
+            found = tuple(str(parse_corruption(text)) for text in texts)
+            if len(set(found)) < len(found):
+                raise ValueError("one of them stands there twice")
+            return found
         except InputError as error:
             raise ValueError("; ".join(error.problems)) from None
 
