@@ -10,6 +10,7 @@ from mage_models import CODES, GRID, RATES, SIZE, lively, tiny_mage, view_of
 from tiny_models import draws, pictures
 from torch import Tensor
 
+from efface.corruptions import parse_corruption
 from efface.corruptions.mask_rates import MaskRates
 from efface.generators.base import Moments
 from efface.generators.mage.generator import MageGenerator
@@ -354,7 +355,9 @@ def test_every_method_trains_its_weights_and_no_others(name: str, corruption: st
         "retain": view_of(generator, pictures(3, seed=1), corruption),
         "forget": view_of(generator, pictures(2, seed=2), corruption, first=100),
     }
-    loss = method.loss(generator, Batch({stream: views[stream] for stream in method.streams}, MOMENTS))
+    asked = parse_corruption(corruption) if isinstance(corruption, str) else corruption
+    batch = Batch({stream: views[stream] for stream in method.streams}, MOMENTS, corruption=asked)
+    loss = method.loss(generator, batch)
     assert loss.total.isfinite()
     loss.total.backward()
     wanted = set(generator.trained_parameters(method.trains))
