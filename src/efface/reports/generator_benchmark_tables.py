@@ -83,7 +83,7 @@ def write_csv(results: Results, path: Path) -> None:
                         [*place, measure, of_set, one["value"], one["low"], one["high"], *one["each"]]
                     )
                 if corruption == found["corruptions"][0]:
-                    writer.writerows([*place, *line] for line in _score_lines(row))
+                    writer.writerows([*place, *line] for line in _score_lines(row, found))
                 if row["failed"]:
                     writer.writerow([*place, "failed runs", "", row["failed"], "", ""])
     write_text(path, text.getvalue())
@@ -198,7 +198,7 @@ def cell(row: Row, name: str, found: Mapping[str, Any], corruption: str) -> tupl
 
 def levels_of(found: Mapping[str, Any], corruption: str) -> list[str]:
     """What each F of a table is read between; empty where there is no score."""
-    scores: Mapping[str, Any] = next((row["scores"] for row in found["rows"] if row["scores"]), {})
+    scores = _scores(found)
     if corruption != found["corruptions"][0]:
         return []
     said = []
@@ -259,18 +259,25 @@ def _estimate(row: Row, name: str, found: Mapping[str, Any], corruption: str) ->
     if name not in ("robust", "official"):
         estimate: dict[str, Any] | None = row["measures"].get(corruption, {}).get(name)
         return estimate
-    score = row["scores"].get(name)
+    # retrained models have no score of their own: what they get against each other is the ceiling of every row
+    own = row["kind"] != "retrained"
+    score = row["scores"].get(name) if own else _scores(found).get(name)
     if score is None or corruption != found["corruptions"][0]:
         return None
-    if row["kind"] == "retrained":
-        # these models are among those that they would be scored against: what they get is the ceiling
+    if not own:
         return dict(score["levels"]["ceiling"])
     return {"value": score["score"], "low": score["interval"][0], "high": score["interval"][1]}
 
 
-def _score_lines(row: Row) -> Iterator[list[Any]]:
-    for mode, score in row["scores"].items():
-        if row["kind"] != "retrained":
+def _scores(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The scores of the first row that has any: ceiling, floor and doing nothing are the same in all."""
+    return next((row["scores"] for row in found["rows"] if row["scores"]), {})
+
+
+def _score_lines(row: Row, found: Mapping[str, Any]) -> Iterator[list[Any]]:
+    own = row["kind"] != "retrained"
+    for mode, score in (row["scores"] if own else _scores(found)).items():
+        if own:
             yield [f"F {mode}", "forget", score["score"], *score["interval"]]
         else:
             for name in ("ceiling", "floor", "do_nothing"):
