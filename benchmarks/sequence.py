@@ -30,7 +30,8 @@ from efface.files import canonical_json, write_json
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
 from efface.metrics.extractors import load_extractor
-from efface.oracles.generators.runs import GeneratorData, open_images, trained, unlearn
+from efface.oracles.generators.data import GeneratorData, open_images
+from efface.oracles.generators.runs import trained, unlearn
 from efface.oracles.generators.settings import GeneratorTask
 from efface.progress import Progress
 from efface.randomness import numpy_draws

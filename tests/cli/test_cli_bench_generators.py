@@ -82,11 +82,13 @@ def test_the_same_folder_takes_another_method_and_keeps_what_was_done(
 ) -> None:
     folder, _ = out
     before = {path: path.stat().st_mtime_ns for path in (folder / "pools").rglob("*.npz")}
+    spent = json.loads((folder / "results.json").read_text())["cost"]["wall_seconds"]
     result = efface.bench_generators(config, folder)
     assert result.out == folder
     after = {path: path.stat().st_mtime_ns for path in (folder / "pools").rglob("*.npz")}
     assert before.items() <= after.items()
     assert len(after) == len(before) + 2
+    assert result.results["cost"]["wall_seconds"] > spent
     (found,) = result.results["tasks"].values()
     assert {row["label"] for row in found["rows"][2:]} == {"fine-tune", "blank"}
 

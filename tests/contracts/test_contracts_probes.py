@@ -17,7 +17,8 @@ from efface.evaluation.settings import EvaluationSettings
 from efface.files import canonical_json
 from efface.images.items import ImageSet
 from efface.metrics.extractors import load_extractor
-from efface.oracles.generators.runs import new_generator, open_images
+from efface.oracles.generators.data import open_images
+from efface.oracles.generators.runs import new_generator
 from efface.oracles.generators.settings import GeneratorTask
 from efface.probes.base import Probe, Subject
 from efface.probes.registry import PROBES, probes, read_probe

@@ -20,9 +20,11 @@ from efface.oracles.generators.benchmark import (
     generator_bench_config,
     merged,
 )
-from efface.oracles.generators.runs import GENERATORS, GeneratorOutputs, _run, new_generator, open_images
+from efface.oracles.generators.data import open_images
+from efface.oracles.generators.runs import GENERATORS, GeneratorOutputs, new_generator, run_phases
 from efface.oracles.generators.settings import GeneratorTask
-from efface.oracles.generators.table import Table, by_distance, errors_of
+from efface.oracles.generators.statistics import errors_of
+from efface.oracles.generators.table import Table, by_distance
 from efface.oracles.pool import Pool
 from efface.oracles.runs import Run
 from efface.oracles.tasks import DataSettings, open_task
@@ -42,7 +44,7 @@ VALUES: dict[str, Any] = {
     "pictures": 2,
     "relearning": {"steps": [1, 2]},
 }  # fmt: skip
-ENTRY = Entry("encoder-noise", {"name": "encoder-noise"}, True)
+ENTRY = Entry("encoder-noise", {"name": "encoder-noise"})
 
 
 def task(**changes: Any) -> GeneratorTask:
@@ -181,7 +183,7 @@ def test_doing_nothing_costs_nothing_and_is_detected_like_itself(table: Table) -
 def test_figures_stand_beside_the_retrained_model_of_the_same_seed(
     table: Table, pool: Pool[GeneratorOutputs]
 ) -> None:
-    row = table.row(Entry("encoder-noise", ENTRY.section, True), {})
+    row = table.row(Entry("encoder-noise", ENTRY.section), {})
     mine, theirs = (
         [errors_of(pool.outputs(run).answers["extend-left:0.25", "forget"]) for run in runs]
         for runs in (
@@ -217,7 +219,7 @@ def test_a_retrained_model_is_measured_beside_another_one(table: Table, pool: Po
 def test_a_row_whose_runs_are_missing_says_why(table: Table) -> None:
     section = {"name": "fine-tune"}
     run = Run.unlearned(section, 0, 0)
-    row = table.row(Entry("fine-tune", section, True), {run: "out of memory"})
+    row = table.row(Entry("fine-tune", section), {run: "out of memory"})
     assert (row.failed, row.reason, row.measures) == (2, "out of memory", {})
     assert by_distance([row, table.doing_nothing()], "centre:0.5")[-1] is row
 
@@ -255,6 +257,12 @@ def test_all_faults_of_a_benchmark_are_named_with_their_task(tmp_path: Path) -> 
         generator_bench_config(write(tmp_path, vary=vary))
     assert any(problem.startswith("one: ") and "vae" in problem for problem in caught.value.problems)
     assert any(problem.startswith("two: ") and "some" in problem for problem in caught.value.problems)
+
+
+def test_a_statistic_that_no_run_would_keep_is_refused_before_any_run(tmp_path: Path) -> None:
+    vary = {"kept": {"task_loss": True}, "not kept": {}}
+    with pytest.raises(InputError, match=r"`task_loss: true` in the task \(not kept\)"):
+        generator_bench_config(write(tmp_path, vary=vary, statistic="task-loss"))
 
 
 def test_a_place_for_data_asks_for_the_folder(tmp_path: Path) -> None:
@@ -304,7 +312,7 @@ def test_wrong_files_are_refused_with_the_right_words(tmp_path: Path) -> None:
 def test_relearning_is_the_greatest_lead_over_the_retrained_model(
     table: Table, pool: Pool[GeneratorOutputs]
 ) -> None:
-    row = table.row(Entry("encoder-noise", ENTRY.section, True), {})
+    row = table.row(Entry("encoder-noise", ENTRY.section), {})
     leads = [
         (
             pool.outputs(Run("retrained", seed)).relearning["few"]
@@ -400,6 +408,6 @@ def test_draws_of_dropout_hang_on_the_runs_seed_alone() -> None:
         before = torch.get_rng_state()
         phases = [Training("train", loss, ("retain",), "all")]
         settings = {**SMALL, "steps": 1}
-        _run(new_generator(small), phases, {"retain": data.sets["retain"]}, small, data, settings, seed)
+        run_phases(new_generator(small), phases, {"retain": data.sets["retain"]}, small, data, settings, seed)
         assert torch.equal(torch.get_rng_state(), before)
     assert drawn[0] == drawn[1] != drawn[2]

@@ -17,7 +17,8 @@ from PIL import Image
 
 from efface.evaluation.answers import Answers
 from efface.files import canonical_json
-from efface.oracles.generators.runs import GeneratorOutputs, open_images
+from efface.oracles.generators.data import open_images
+from efface.oracles.generators.runs import GeneratorOutputs
 from efface.oracles.generators.settings import GeneratorTask
 from efface.oracles.runs import Run
 from efface.randomness import numpy_draws

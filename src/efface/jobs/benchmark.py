@@ -97,7 +97,7 @@ def bench(
         spoken.log("failures removed", files=[path.relative_to(pool.folder).as_posix() for path in dropped])
     write_text(out / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
     before = cost_before(config, chosen, timing_of(config, chosen, out, engine))
-    spent = _spent(out)
+    spent = spent_before(out)
     write_json(out / "cost.json", {"before": before, "after": None, "wall_seconds": spent})
     spoken.say(in_words(before))
     if note := idle_gpu(engine):
@@ -267,7 +267,7 @@ def _write(out: Path, results: dict[str, Any], tuned: dict[str, list[Tried]]) ->
     write_benchmark_page(results, out)
 
 
-def _spent(out: Path) -> float:
+def spent_before(out: Path) -> float:
     """Seconds of earlier starts."""
     path = out / "cost.json"
     if not path.exists():

@@ -18,7 +18,7 @@ import yaml
 from efface.errors import EffaceError, InputError, Stopped
 from efface.evaluation.fills import CLEARLY
 from efface.files import canonical_json, sha256_of_json, write_json, write_text
-from efface.jobs.benchmark import BenchResult
+from efface.jobs.benchmark import BenchResult, spent_before
 from efface.methods.registry import classifier_methods, methods
 from efface.oracles.engines import Engine, engine_named
 from efface.oracles.generators.benchmark import (
@@ -29,7 +29,8 @@ from efface.oracles.generators.benchmark import (
     retrained,
     unlearned,
 )
-from efface.oracles.generators.runs import GENERATORS, GeneratorData, GeneratorOutputs, open_images
+from efface.oracles.generators.data import GeneratorData, open_images
+from efface.oracles.generators.runs import GENERATORS, GeneratorOutputs
 from efface.oracles.generators.settings import GeneratorTask
 from efface.oracles.generators.strength import fills_of
 from efface.oracles.generators.table import Row, Table, by_distance, sets_measured
@@ -94,9 +95,15 @@ def bench_generators(
             pool.drop_failures()
     cost = estimate(config)
     spoken.say(in_words(cost, engine))
-    found = {}
-    for name, task in config.tasks.items():
-        found[name] = _one_task(config, task, chosen, pools[name], engine, spoken, name)
+    spent = spent_before(out)
+    try:
+        found = {
+            name: _one_task(config, task, chosen, pools[name], engine, spoken, name)
+            for name, task in config.tasks.items()
+        }
+    finally:
+        seconds = spent + time.monotonic() - began
+        write_json(out / "cost.json", {"before": cost.as_dict(), "wall_seconds": seconds})
     results = {
         "schema": SCHEMA,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -105,7 +112,7 @@ def bench_generators(
         "statistic": config.statistic,
         "confidence": config.confidence,
         "tasks": found,
-        "cost": {"before": cost.as_dict(), "wall_seconds": time.monotonic() - began},
+        "cost": {"before": cost.as_dict(), "wall_seconds": seconds},
         "machine": environment(),
         "config": without_paths(config),
     }

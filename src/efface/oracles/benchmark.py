@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from efface.errors import Faults, InputError
 from efface.methods.classifier.base import ClassifierMethod
 from efface.methods.registry import classifier_method, classifier_methods, read_classifier_method
-from efface.oracles.engines import engine_named
+from efface.oracles.engines.setting import EngineText
 from efface.oracles.runs import Run
 from efface.oracles.setups import Experiment, Setup, experiments
 from efface.oracles.tasks import TaskSettings, task_named
@@ -75,7 +75,7 @@ class BenchConfig(Settings):
     time_limit: float | None = Field(
         None, gt=0, description="share of a retraining after which unlearning is stopped where it is"
     )
-    engine: str = Field("processes", description="where runs are carried out, for example processes:4")
+    engine: EngineText = Field("processes", description="where runs are carried out, for example processes:4")
     seed: int = Field(0, ge=0, description="seed of resampling and of scores")
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of intervals")
 
@@ -83,15 +83,6 @@ class BenchConfig(Settings):
     @classmethod
     def _task_by_name(cls, value: Any) -> Any:
         return task_named(value) if isinstance(value, str) else value
-
-    @field_validator("engine")
-    @classmethod
-    def _known_engine(cls, value: str) -> str:
-        try:
-            engine_named(value)
-        except InputError as error:
-            raise ValueError(str(error)) from None
-        return value
 
     @property
     def all_setups(self) -> tuple[Setup, ...]:

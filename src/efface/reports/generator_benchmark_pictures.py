@@ -25,7 +25,8 @@ from efface.reports.generator_benchmark_tables import numbered
 from efface.reports.pictures import SMALLEST, data_url
 
 if TYPE_CHECKING:
-    from efface.oracles.generators.runs import GeneratorData, GeneratorOutputs
+    from efface.oracles.generators.data import GeneratorData
+    from efface.oracles.generators.runs import GeneratorOutputs
     from efface.oracles.pool import Pool
 
 Results = Mapping[str, Any]
@@ -173,7 +174,7 @@ def _settings(pool: Pool[GeneratorOutputs]) -> GeneratorTask:
 
 
 def _data(settings: GeneratorTask) -> GeneratorData:
-    from efface.oracles.generators.runs import open_images
+    from efface.oracles.generators.data import open_images
 
     return open_images(canonical_json(settings.with_whole_path().as_dict()))
 

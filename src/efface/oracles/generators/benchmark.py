@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from efface.errors import Faults, InputError
 from efface.forgetting.comparison import FEWEST_MODELS as FEWEST_FOR_SCORE
-from efface.oracles.engines import engine_named
+from efface.oracles.engines.setting import EngineText
 from efface.oracles.generators.runs import BESIDE_METHOD, section_parts
 from efface.oracles.generators.settings import GeneratorTask
 from efface.oracles.runs import Run
@@ -42,7 +42,7 @@ class GeneratorBenchConfig(Settings):
     statistic: Statistic = Field(
         "log-hole-error", description="what the forgetting score reads of each forgotten image"
     )
-    engine: str = Field("processes", description="where runs are carried out, for example processes:4")
+    engine: EngineText = Field("processes", description="where runs are carried out, for example processes:4")
     seed: int = Field(0, ge=0, description="seed of resampling and of scores")
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of intervals")
 
@@ -51,14 +51,14 @@ class GeneratorBenchConfig(Settings):
     def _one_or_several(cls, value: Any) -> Any:
         return [value] if isinstance(value, str | Mapping) else value
 
-    @field_validator("engine")
-    @classmethod
-    def _known_engine(cls, value: str) -> str:
-        try:
-            engine_named(value)
-        except InputError as error:
-            raise ValueError(str(error)) from None
-        return value
+    @model_validator(mode="after")
+    def _statistic_is_kept(self) -> Self:
+        without = [name for name, task in self.tasks.items() if not task.task_loss]
+        if self.statistic == "task-loss" and without:
+            raise ValueError(
+                f"statistic: task-loss needs `task_loss: true` in the task ({', '.join(without)})"
+            )
+        return self
 
     @property
     def scored(self) -> bool:
@@ -77,7 +77,6 @@ class Entry:
 
     label: str
     section: dict[str, Any]
-    needs_retain: bool
 
 
 def generator_bench_config(
@@ -180,9 +179,7 @@ def _entry(section: Mapping[str, Any], label: str | None) -> Entry:
         whole["retain"] = share
         changed.append("proxy retain" if share == "proxy" else f"{share:.0%} of retain")
     assert set(whole) - set(method.as_dict()) <= {"name", *BESIDE_METHOD}
-    return Entry(
-        label or method.name + (f" ({', '.join(changed)})" if changed else ""), whole, method.needs_retain
-    )
+    return Entry(label or method.name + (f" ({', '.join(changed)})" if changed else ""), whole)
 
 
 def _with_data(task: dict[str, Any], folder: str | None) -> dict[str, Any]:

@@ -18,15 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from efface.errors import EffaceError, InputError
-from efface.files import canonical_json, replacing, write_json
-from efface.images.items import ImageItem, ImageSet
-from efface.images.labelled import LabelledImages
+from efface.files import replacing, write_json
+from efface.images.items import ImageSet
 from efface.methods.base import GeneratorMethod
 from efface.methods.registry import read_method
+from efface.oracles.generators.data import GeneratorData, contents, forget_images, open_images
 from efface.oracles.generators.settings import GeneratorTask
-from efface.oracles.runs import Job, Purpose, Run, Trade, spent_of, weights_at, write_weights
-from efface.oracles.tasks import open_task
-from efface.randomness import key, numpy_draws
+from efface.oracles.runs import Job, Run, Trade, spent_of, weights_at, write_weights
 from efface.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -58,37 +56,6 @@ class GeneratorOutputs:
     steps: int
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """Pixels in memory by id: what training and measuring read from."""
-
-    pixels: Mapping[str, npt.NDArray[np.uint8]]
-
-    def read(self, id_: str) -> npt.NDArray[np.uint8]:
-        """uint8 `[height, width, 3]`."""
-        return self.pixels[id_]
-
-
-@dataclass(frozen=True)
-class GeneratorData:
-    """The images of a task: sets by name (forget, retain, neutral, proxy), and where their pixels are read."""
-
-    sets: Mapping[str, ImageSet]
-    pictures: Pictures
-    notes: tuple[str, ...]
-
-    def measured(self, task: GeneratorTask) -> dict[SetName, ImageSet]:
-        """The sets that are measured: of the retain images as many as the task says, drawn."""
-        retain = self.sets["retain"]
-        draws = numpy_draws(task.images.split_seed, "measured retain images")
-        some = np.sort(draws.permutation(len(retain))[: task.measured])
-        return {
-            "forget": self.sets["forget"],
-            "retain": retain.subset(some.tolist()),
-            "neutral": self.sets["neutral"],
-        }
-
-
 def section_parts(section: Mapping[str, Any]) -> tuple[GeneratorMethod, dict[str, Any], float | str]:
     """The method, the training settings and the retain share (or `proxy`) of a section; raises `InputError`."""
     method = read_method({name: value for name, value in section.items() if name not in BESIDE_METHOD})
@@ -114,10 +81,10 @@ def carry_out(job: Job) -> None:
         if job.run.kind == "original" or job.keep_weights:
             write_weights(generator.network, place.with_suffix(".safetensors"))
         if task.relearning:
-            arrays |= {
-                f"relearning|{name}": curve
-                for name, curve in relearning_curves(generator, task, data, _relearning_seed(job.run))
-            }
+            from efface.oracles.generators.relearning import relearning_curves
+
+            curves = relearning_curves(generator, task, data, job.run)
+            arrays |= {f"relearning|{name}": curve for name, curve in curves}
     except EffaceError as error:
         write_json(place.with_suffix(".failed.json"), {"error": str(error)})
         return
@@ -165,7 +132,9 @@ def trained(
 
     generator = new_generator(task, seed)
     phases = list(from_scratch(True, _unchecked(task.first_stage.as_dict())))
-    return generator, _run(generator, phases, {"retain": images}, task, data, task.training.as_dict(), seed)
+    return generator, run_phases(
+        generator, phases, {"retain": images}, task, data, task.training.as_dict(), seed
+    )
 
 
 def unlearn(
@@ -174,36 +143,8 @@ def unlearn(
     """Let `generator` unlearn the forget set of `data` with the method of a section."""
     method, training, share = section_parts(section)
     settings = type(method).training_settings({**task.unlearning, **training})
-    sets = {**data.sets, "retain": _retain(data, share, task.images.split_seed)}
-    return _run(generator, method.phases(), sets, task, data, settings.as_dict(), seed)
-
-
-def relearning_curves(
-    generator: Generator, task: GeneratorTask, data: GeneratorData, seed: int
-) -> list[tuple[str, npt.NDArray[np.float64]]]:
-    """Fine-tune copies of `generator` on retain images, and on a few forget images; see `GeneratorOutputs.relearning`."""
-    from copy import deepcopy
-
-    from efface.methods.generator.fine_tune import FineTune
-
-    assert task.relearning is not None
-    forget = data.sets["forget"]
-    order = numpy_draws(task.images.split_seed, "relearning").permutation(len(forget))
-    count = max(1, round(task.relearning.shots * len(forget)))
-    shown = forget.subset(np.sort(order[:count]).tolist())
-    others = forget.subset(np.sort(order[count:]).tolist())
-    curves = []
-    for name, images, measured in (("retain", data.sets["retain"], forget), ("few", shown, others)):
-        student, done = deepcopy(generator), 0
-        errors = [_log_error(student, task, data, measured)]
-        for steps in task.relearning.steps:
-            # each piece has a new optimizer and a schedule of its own, without warm-up and down to zero
-            settings = {**task.training.as_dict(), **task.unlearning, "steps": steps - done, "warmup": 0.0}
-            _run(student, FineTune().phases(), {"retain": images}, task, data, settings, seed + steps)
-            errors.append(_log_error(student, task, data, measured))
-            done = steps
-        curves.append((name, np.array(errors)))
-    return curves
+    sets = {**data.sets, "retain": data.retained(share, task.images.split_seed)}
+    return run_phases(generator, method.phases(), sets, task, data, settings.as_dict(), seed)
 
 
 def timed_step(task: GeneratorTask, data: GeneratorData, steps: int) -> tuple[float, float]:
@@ -224,11 +165,6 @@ def timed_step(task: GeneratorTask, data: GeneratorData, steps: int) -> tuple[fl
     began = perf_counter()
     _measured(generator, task, data, "original")
     return step, perf_counter() - began
-
-
-def open_images(task: str, purpose: Purpose = "score") -> GeneratorData:
-    """The images of a task (as JSON), which share their pixels in memory."""
-    return _opened(canonical_json(json.loads(task)["images"]), purpose)
 
 
 def new_generator(task: GeneratorTask, seed: int = 0) -> Generator:
@@ -266,12 +202,7 @@ def _model(job: Job, task: GeneratorTask, data: GeneratorData) -> tuple[Generato
     return generator, unlearn(generator, run.section, task, data, run.key)
 
 
-def _relearning_seed(run: Run) -> int:
-    """The same for a retrained model and for what was unlearned from the original of its seed: their curves are paired."""
-    return key("relearning", run.seed if run.kind != "unlearned" else run.start)
-
-
-def _run(
+def run_phases(
     generator: Generator,
     phases: list[Any],
     sets: Mapping[str, ImageSet],
@@ -280,6 +211,7 @@ def _run(
     settings: Mapping[str, Any],
     seed: int,
 ) -> TrainingReport:
+    """Run `phases` on `sets` by name with these training settings; draws, dropout included, hang on `seed` alone."""
     import torch
 
     from efface.training.loop import Trainer
@@ -329,76 +261,9 @@ def _measured(generator: Generator, task: GeneratorTask, data: GeneratorData, ki
     return arrays
 
 
-def _log_error(generator: Generator, task: GeneratorTask, data: GeneratorData, images: ImageSet) -> float:
-    from efface.corruptions import parse_corruption
-    from efface.evaluation.answers import answers_of
-    from efface.metrics.extractors import load_extractor
-
-    # hole errors need no extractor of worth
-    plain = task.evaluation.model_copy(update={"extractor": "built-in", "similarity": None})
-    found, _ = answers_of(
-        {"unlearned": generator}, images, data.pictures, parse_corruption(task.corruptions[0]),
-        load_extractor(plain.extractor), plain,
-    )  # fmt: skip
-    return float(np.log(np.maximum(found["unlearned"].of_images("hole_mse"), SMALLEST_ERROR)).mean())
-
-
-def _retain(data: GeneratorData, share: float | str, seed: int) -> ImageSet:
-    if share == "proxy":
-        if not len(data.sets["proxy"]):
-            raise InputError("retain: proxy: the task has no proxy images; give images.validation a share")
-        return data.sets["proxy"]
-    images = data.sets["retain"]
-    count = max(1, round(float(share) * len(images)))
-    order = numpy_draws(seed, "retain share").permutation(len(images))
-    return images.subset(np.sort(order[:count]).tolist())
-
-
 @lru_cache(maxsize=4)
 def _task(text: str) -> GeneratorTask:
     return GeneratorTask.from_values(json.loads(text))
 
 
-@lru_cache(maxsize=4)
-def _opened(images: str, purpose: Purpose) -> GeneratorData:
-    from efface.oracles.tasks import DataSettings
-
-    found = open_task(DataSettings.read(json.loads(images)), purpose)
-    # a proxy of a class that is to be forgotten would teach it again
-    kept = np.isin(found.validation.labels, np.unique(found.retain.labels))
-    parts = {
-        "forget": found.forget,
-        "retain": found.retain,
-        "neutral": found.test,
-        "proxy": found.validation.select(np.flatnonzero(kept)),
-    }
-    sets = {name: _image_set(images, found.classes) for name, images in parts.items()}
-    pixels = {
-        id_: picture.transpose(1, 2, 0)
-        for images in parts.values()
-        for id_, picture in zip(images.ids, images.pixels, strict=True)
-    }
-    return GeneratorData(sets, Pictures(pixels), found.notes)
-
-
-@dataclass(frozen=True, slots=True)
-class _InMemory:
-    where: str
-
-    def read_bytes(self) -> bytes:
-        raise OSError("it is in memory alone")
-
-
-def _image_set(images: LabelledImages, classes: tuple[str, ...]) -> ImageSet:
-    side = images.pixels.shape[-1]
-    return ImageSet(
-        ImageItem(id_, id_, classes[label], _InMemory(id_), side, side)
-        for id_, label in zip(images.ids, images.labels.tolist(), strict=True)
-    )
-
-
-def _contents(task: GeneratorTask) -> str:
-    return open_task(task.images).digest()
-
-
-GENERATORS = Trade(_contents, carry_out, read_outputs, _opened.cache_clear)
+GENERATORS = Trade(contents, carry_out, read_outputs, forget_images)

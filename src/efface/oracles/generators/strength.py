@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from efface.corruptions import parse_corruption
 from efface.evaluation.fills import fill_errors
-from efface.oracles.generators.runs import GeneratorData, new_generator
+from efface.oracles.generators.data import GeneratorData
+from efface.oracles.generators.runs import new_generator
 from efface.oracles.generators.settings import GeneratorTask
 
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from efface.evaluation.answers import Answers, Features, view_batches
+from efface.evaluation.answers import Features, view_batches
 from efface.evaluation.results import SETS, SetName
 from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import MODES, Mode, compare
@@ -23,8 +22,10 @@ from efface.metrics.frechet import frechet_distance, frechet_refusal
 from efface.metrics.inception_score import inception_score, inception_score_refusal
 from efface.metrics.kernel import kernel_distance
 from efface.oracles.generators.benchmark import Entry, Statistic
-from efface.oracles.generators.runs import SMALLEST_ERROR, GeneratorData, GeneratorOutputs
+from efface.oracles.generators.data import GeneratorData
+from efface.oracles.generators.runs import GeneratorOutputs
 from efface.oracles.generators.settings import GeneratorTask
+from efface.oracles.generators.statistics import errors_of, statistic_of
 from efface.oracles.pool import Pool
 from efface.oracles.runs import Run
 from efface.oracles.table import Estimate
@@ -87,7 +88,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Trio:
-    """One seed: the model that a row is about, the original that it came from, the retrained model, and their seconds."""
+    """One seed: the model that a row is about, the original that it came from, and the retrained model."""
 
     model: GeneratorOutputs
     original: GeneratorOutputs
@@ -135,7 +136,8 @@ class Table:
 
     def statistics(self, runs: Sequence[Run], corruption: str) -> Floats:
         """`[models, forget images]` of the statistic that the forgetting score reads."""
-        return np.stack([self._statistic(self.pool.outputs(run), corruption) for run in runs])
+        answers = (self.pool.outputs(run).answers[corruption, "forget"] for run in runs)
+        return np.stack([statistic_of(one, self.statistic) for one in answers])
 
     def _made(self, label: str, kind: str, runs: Sequence[Run], section: dict[str, Any] | None = None) -> Row:
         found: dict[str, dict[str, Estimate]] = {}
@@ -224,14 +226,6 @@ class Table:
         before = self.statistics([Run("original", seed) for seed in range(self.models)], corruption)
         return {mode: compare(mine, retrained, before, mode=mode, seed=self.seed).as_dict() for mode in MODES}
 
-    def _statistic(self, outputs: GeneratorOutputs, corruption: str) -> Floats:
-        answers = outputs.answers[corruption, "forget"]
-        if self.statistic == "feature-distance":
-            return 1 - answers.of_images("feature_cosine")
-        if self.statistic == "task-loss":
-            return np.log(np.maximum(answers.of_images("task_loss"), SMALLEST_ERROR))
-        return np.log(errors_of(answers))
-
     def _true_features(self, images: Any) -> Features:
         extractor = load_extractor(self.task.evaluation.extractor)
         side, settings = self.task.architecture.image_size, self.task.evaluation
@@ -241,12 +235,6 @@ class Table:
         ]
         together: Features = np.concatenate(found)
         return together
-
-
-def errors_of(answers: Answers) -> npt.NDArray[np.float64]:
-    """Hole error of each image, or what structural similarity lacks to 1 where nothing was hidden."""
-    errors = answers.of_images("hole_mse") if "hole_mse" in answers.values else 1 - answers.of_images("ssim")
-    return np.maximum(errors, SMALLEST_ERROR)
 
 
 def by_distance(rows: Sequence[Row], corruption: str) -> list[Row]:
