@@ -32,7 +32,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/caching.py
 	$(BIN)/python benchmarks/forgetting_score.py
 	$(BIN)/python benchmarks/oracle_pool.py --pairs 1
-	$(BIN)/python benchmarks/mage_step.py --pairs 2
+	$(BIN)/python benchmarks/mage_step.py --pairs 2 --batch 16
 	$(BIN)/python benchmarks/palette_step.py --size base --pixels 64
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/palette_restoring.py --model runs/palette-restoring --train-steps 1500
