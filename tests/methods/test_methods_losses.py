@@ -16,6 +16,7 @@ from efface.generators.base import Moments
 from efface.generators.mae.generator import MaeGenerator
 from efface.methods import read_method
 from efface.methods.base import OneLossMethod, feature_distance, weighted
+from efface.randomness import key
 from efface.training.phases import Batch, Edit, Training
 
 RETAIN, FORGET = 3, 2
@@ -220,11 +221,11 @@ def test_a_small_step_down_the_loss_moves_the_task_losses_as_meant(
         assert new != old
 
 
-def test_fine_tune_and_retrain_use_the_models_own_loss_on_retain_images() -> None:
+def test_fine_tuning_and_retraining_use_the_models_own_loss_on_retain_images() -> None:
     case = Case()
     inputs = fed(case.generator, case.retain)
     error = in_the_hole(plain(case.generator.network, inputs)[1], patches(inputs)).mean()
-    for name in ("fine-tune", "retrain"):
+    for name in ("fine-tune", "shrink-perturb", "retrain"):
         phase = read_method({"name": name}).phases()[-1]
         assert isinstance(phase, Training)
         assert phase.streams == ("retain",)
@@ -242,10 +243,25 @@ def test_retrain_starts_from_the_weights_of_a_new_model() -> None:
     assert generator.weights_digest() == tiny(seed=5).weights_digest()
 
 
+@pytest.mark.parametrize("keep", [0.0, 0.3, 1.0])
+def test_shrink_perturb_interpolates_with_fresh_weights_which_no_retrained_model_has(keep: float) -> None:
+    generator = tiny(seed=1)
+    before = {name: one.detach().clone() for name, one in generator.trained_parameters("all").items()}
+    edit, training = read_method({"name": "shrink-perturb", "keep": keep}).phases()
+    assert isinstance(edit, Edit)
+    assert isinstance(training, Training)
+    edit.apply(generator, 5)
+    fresh = tiny(seed=key("shrink-perturb", 5)).trained_parameters("all")
+    assert generator.weights_digest() != tiny(seed=5).weights_digest()
+    for name, one in generator.trained_parameters("all").items():
+        assert torch.allclose(one, keep * before[name] + (1 - keep) * fresh[name], atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
         ("fine-tune", "random:0.6"),
+        ("shrink-perturb", "random:0.6"),
         ("retrain", "random:0.6"),
         ("encoder-noise", "centre:0.5"),
         ("max-loss", "centre:0.5"),

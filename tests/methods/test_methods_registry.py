@@ -80,6 +80,7 @@ def test_the_built_in_methods() -> None:
         "random-encoder",
         "gradient-ascent",
         "fine-tune",
+        "shrink-perturb",
         "epsilon-constrained",
         "decouple",
         "bargaining",

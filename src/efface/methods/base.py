@@ -85,6 +85,12 @@ HOLD: Hold = Field(
     "loss, which also learns them further",
 )
 """The setting of methods that leave the choice."""
+Norm = Literal["mse", "l2"]
+NORM: Norm = Field(
+    "mse",
+    description="distance of features. mse: mean of squares, as released; l2: the norm printed in the paper",
+)
+"""The setting of methods that measure it."""
 
 
 def weighted(retain: Tensor, forget: Tensor, alpha: float) -> Loss:
@@ -92,7 +98,7 @@ def weighted(retain: Tensor, forget: Tensor, alpha: float) -> Loss:
     return Loss(retain + alpha * forget, {"retain": retain.detach(), "forget": forget.detach()})
 
 
-def feature_distance(features: tuple[Tensor, ...], targets: tuple[Tensor, ...], norm: str) -> Tensor:
+def feature_distance(features: tuple[Tensor, ...], targets: tuple[Tensor, ...], norm: Norm) -> Tensor:
     """Distance of two tuples of feature maps `[B, ...]` for each image, `[B]`, summed over the maps.
 
     norm: `mse`, the mean of squares of the released code, or `l2`, the plain norm that the paper prints.

@@ -30,6 +30,7 @@ from efface.methods.generator.noisy_label import NoisyLabel
 from efface.methods.generator.random_encoder import RandomEncoder
 from efface.methods.generator.retain_label import RetainLabel
 from efface.methods.generator.retrain import Retrain
+from efface.methods.generator.shrink_perturb import ShrinkPerturb
 from efface.methods.generator.unseen import Unseen
 from efface.settings import unknown_name
 
@@ -42,6 +43,7 @@ GENERATOR_METHODS: tuple[type[GeneratorMethod], ...] = (
     RandomEncoder,
     GradientAscent,
     FineTune,
+    ShrinkPerturb,
     EpsilonConstrained,
     Decouple,
     Bargaining,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from efface.generators.settings import NoiseKind
-from efface.methods.base import GeneratorMethod, feature_distance
+from efface.methods.base import NORM, GeneratorMethod, Norm, feature_distance
 from efface.training.phases import Batch, Loss, Phase, Training
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from efface.generators.base import Generator
 
-Norm = Literal["mse", "l2"]
 Rule = Literal["bargaining", "projection"]
 LEAST = 1e-30
 """Below it a squared norm counts as this, so that nothing is divided by zero."""
@@ -56,7 +55,7 @@ class Bargaining(GeneratorMethod):
     noise: NoiseKind = Field(
         "standard-normal", description="what the teacher sees in place of a forget image"
     )
-    norm: Norm = Field("mse", description="mse: mean of squares; l2: the plain norm")
+    norm: Norm = NORM
 
     name: ClassVar[str] = "bargaining"
     summary: ClassVar[str] = "gradients of retaining and forgetting combined without conflict"

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from efface.corruptions.blur import gaussian
 from efface.corruptions.filling import mean_fill
-from efface.methods.base import OneLossMethod, feature_distance, weighted
+from efface.methods.base import NORM, Norm, OneLossMethod, feature_distance, weighted
 from efface.methods.generator.further_views import further_view, shown
 from efface.training.phases import Batch, Loss
 
@@ -42,7 +42,7 @@ class Blank(OneLossMethod):
     blur: float = Field(
         0.1, ge=0.02, le=0.25, description="standard deviation of the blur, as share of the side"
     )
-    norm: Literal["mse", "l2"] = Field("mse", description="mse: mean of squares; l2: the plain norm")
+    norm: Norm = NORM
 
     name: ClassVar[str] = "blank"
     summary: ClassVar[str] = "encoder drawn to the original's features of a bland picture on forget images"

@@ -10,12 +10,12 @@ appendix (released: moment-matched for tokens, N(0, I) in the hole for diffusion
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from efface.generators.settings import NoiseKind
-from efface.methods.base import OneLossMethod, feature_distance, weighted
+from efface.methods.base import NORM, Norm, OneLossMethod, feature_distance, weighted
 from efface.training.phases import Batch, Loss
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ class EncoderNoise(OneLossMethod):
     noise: NoiseKind = Field(
         "standard-normal", description="what the teacher sees in place of a forget image"
     )
-    norm: Literal["mse", "l2"] = Field(
-        "mse", description="mse: mean of squares, as released; l2: the norm printed in the paper"
-    )
+    norm: Norm = NORM
 
     name: ClassVar[str] = "encoder-noise"
     summary: ClassVar[str] = "encoder drawn to the original's features of noise on forget images (ICLR 2024)"

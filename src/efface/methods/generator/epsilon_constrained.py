@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import Field, model_validator
 
 from efface.generators.settings import NoiseKind
-from efface.methods.base import GeneratorMethod
+from efface.methods.base import NORM, GeneratorMethod, Norm
 from efface.methods.generator.bargaining import (
     LEAST,
-    Norm,
     Products,
     Stateless,
     apart,
@@ -68,7 +67,7 @@ class EpsilonConstrained(GeneratorMethod):
     noise: NoiseKind = Field(
         "standard-normal", description="what the teacher sees in place of a forget image"
     )
-    norm: Norm = Field("mse", description="mse: mean of squares; l2: the plain norm")
+    norm: Norm = NORM
 
     name: ClassVar[str] = "epsilon-constrained"
     summary: ClassVar[str] = "best retaining at a chosen completeness of forgetting (ICLR 2025)"

@@ -11,11 +11,11 @@ share, so that the result depends on how many processes there are.
 from __future__ import annotations
 
 from math import gcd
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from efface.methods.base import OneLossMethod, feature_distance, weighted
+from efface.methods.base import NORM, Norm, OneLossMethod, feature_distance, weighted
 from efface.methods.generator.further_views import further_view, shown
 from efface.training.phases import Batch, Loss
 
@@ -44,7 +44,7 @@ class Neighbour(OneLossMethod):
         gt=0,
         description="how fast a neighbour's weight falls with its mean squared difference of pixels in [0, 1]",
     )
-    norm: Literal["mse", "l2"] = Field("mse", description="mse: mean of squares; l2: the plain norm")
+    norm: Norm = NORM
 
     name: ClassVar[str] = "neighbour"
     summary: ClassVar[str] = "encoder drawn to the original's features of similar retain images"

@@ -9,11 +9,11 @@ original's retain features of the batch, one pair for each feature map.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from efface.methods.base import OneLossMethod, feature_distance, weighted
+from efface.methods.base import NORM, Norm, OneLossMethod, feature_distance, weighted
 from efface.training.phases import Batch, Loss
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class RandomEncoder(OneLossMethod):
     """Hold retain features to the original's; draw forget features to Gaussian noise."""
 
     alpha: float = Field(0.25, ge=0, description="weight of forgetting against retaining")
-    norm: Literal["mse", "l2"] = Field("mse", description="mse: mean of squares, as released; l2: the norm")
+    norm: Norm = NORM
 
     name: ClassVar[str] = "random-encoder"
     summary: ClassVar[str] = "encoder drawn to Gaussian noise in feature space on forget images"

@@ -1,0 +1,54 @@
+"""`shrink-perturb`: draw the weights towards fresh ones, then train on retain images.
+
+Follows: shrink and perturb (Ash and Adams, NeurIPS 2020, arXiv 1910.08475), there against a warm start that
+generalises badly; winners of the NeurIPS 2023 unlearning competition reset parts of a classifier in the same spirit
+before they trained it further. Deviations: interpolation with freshly initialised weights in place of Gaussian noise
+(as in Schwarzer et al., ICML 2023, arXiv 2305.19452), so that each layer's perturbation has its own scale; once, before
+the training, where theirs is repeated as data arrive. Its use on generators is ours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from efface.methods.base import GeneratorMethod
+from efface.methods.generator.fine_tune import task_loss_on_retain
+from efface.randomness import key
+from efface.training.phases import Edit, Phase, Training
+
+if TYPE_CHECKING:
+    from efface.generators.base import Generator, Trained
+
+
+class ShrinkPerturb(GeneratorMethod):
+    """theta = keep * theta_0 + (1 - keep) * theta_fresh; then minimise the task loss on retain images."""
+
+    keep: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="share of the original's weights: 1 is fine-tuning, 0 retraining (first stage kept)",
+    )
+
+    name: ClassVar[str] = "shrink-perturb"
+    summary: ClassVar[str] = (
+        "weights drawn towards fresh ones, then training on retain images only; whole model"
+    )
+    source: ClassVar[str] = "Ash and Adams, NeurIPS 2020, arXiv 1910.08475; on generators: ours"
+    deviations: ClassVar[str] = "fresh initial weights in place of Gaussian noise, once before the training"
+    needs_forget: ClassVar[bool] = False
+    trains: ClassVar[Trained] = "all"
+    recommended: ClassVar[dict[str, Any]] = {"steps": 5000, "learning_rate": 6e-4}
+
+    def phases(self) -> list[Phase]:
+        training = Training("train", task_loss_on_retain, ("retain",), "all", corruption="own")
+        return [Edit("shrink and perturb", self._mix), training]
+
+    def _mix(self, generator: Generator, seed: int) -> None:
+        original = {name: one.data.clone() for name, one in generator.trained_parameters("all").items()}
+        # not the seed itself: a retrained model of this seed starts from its weights
+        generator.reinitialise(key("shrink-perturb", seed), keep_first_stage=True)
+        for name, weights in generator.trained_parameters("all").items():
+            weights.data.lerp_(original[name], self.keep)
