@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
+from scipy.stats import binomtest
 
 from efface.evaluation.settings import EvaluationSettings
 from efface.probes.base import judged
@@ -31,3 +33,21 @@ def test_intervals_of_five_images_hold_the_truth_nine_times_in_ten() -> None:
             found.difference_low <= 0 <= found.difference_high,  # type: ignore[operator]
         ]
     assert (held / sets > 0.88).all()
+
+
+@pytest.mark.parametrize("answer", [0.0, 1.0])
+def test_a_share_of_none_or_all_has_the_exact_interval(answer: float) -> None:
+    subject: Any = SimpleNamespace(reference="retrained", settings=EvaluationSettings(resamples=200))
+    scores = {
+        "unlearned": {"forget": np.full((20, 3), answer)},
+        "retrained": {"forget": np.zeros((20, 3))},
+        "original": {"forget": np.eye(20)[:, :3]},
+    }
+    found, retrained, original = judged("probe", "figure", scores, mean("forget"), subject)  # type: ignore[arg-type]
+    exact = binomtest(round(20 * answer), 20).proportion_ci(method="exact")
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+    reach = binomtest(0, 20).proportion_ci(method="exact").high
+    expected = (0.0 - reach, 0.0 + reach) if answer == 0 else (1 - reach, 1.0)
+    assert (found.difference_low, found.difference_high) == pytest.approx(expected)
+    assert (retrained.low, retrained.high) == pytest.approx((0, reach))
+    assert 0 <= original.low < original.value < original.high < reach  # type: ignore[operator]
