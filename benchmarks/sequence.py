@@ -1,6 +1,6 @@
 """Many deletion requests one after another against one joint request: what drifts, what comes back, when to retrain.
 
-    python benchmarks/sequence.py benchmarks/configs/generators/sequence.yaml --out runs/sequence
+    python benchmarks/sequence.py benchmarks/configs/sequence.yaml --out runs/sequence
 
 For every seed an original is trained, and a model without any of the forget images. Each method then forgets them in
 equal requests, every one from the model that the last one left (which is also its teacher) with what is not yet asked
