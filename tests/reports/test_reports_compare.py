@@ -347,6 +347,7 @@ def test_the_verb_compares_only_where_asked(
         (three, True, None, "--out FILE.html"),
         (three[:1], False, tmp_path / "x.html", "--out goes with --compare"),
         (three, True, tmp_path / "x.pdf", "is an .html file"),
+        (three, True, tmp_path / "all.html" / "x.html", "cannot be written there"),
     ):
         with pytest.raises(InputError, match=told):
             verb(runs, compare=compare, out=out)

@@ -47,10 +47,12 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
     runs = read_runs(folders)
     cautions = check_comparable(runs)
     plots = trade_offs(runs)
-    write_text(out.with_suffix(".csv"), _csv(runs, plots))
-    write_text(
-        out, render("compare.html", **_content(runs, cautions, plots), table=out.with_suffix(".csv").name)
-    )
+    page = render("compare.html", **_content(runs, cautions, plots), table=out.with_suffix(".csv").name)
+    try:
+        write_text(out.with_suffix(".csv"), _csv(runs, plots))
+        write_text(out, page)
+    except OSError as error:
+        raise InputError(f"--out {out}: it cannot be written there: {error.strerror}") from None
     return out
 
 
