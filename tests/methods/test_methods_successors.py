@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from test_methods_losses import Case
-from tiny_models import settings, tiny, trainer, training_data
+from tiny_models import settings, tiny, trainer
 from torch import Tensor
 
 from efface.errors import InputError
@@ -26,11 +26,6 @@ from efface.methods.generator.epsilon_constrained import (
 from efface.progress import Progress
 from efface.training.data import Data
 from efface.training.phases import Combiner, Keep, Training
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return training_data(tmp_path_factory.mktemp("images"))
 
 
 def direction(combiner: Combiner, retain: list[float], forget: list[float], value: float = 0.0) -> Tensor:

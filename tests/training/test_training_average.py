@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_training_resume import StopAt
-from tiny_models import settings, tiny, trainer, training_data, weights_of
+from tiny_models import settings, tiny, trainer, weights_of
 from torch import nn
 
 from efface.errors import Stopped
@@ -16,11 +16,6 @@ from efface.methods.generator.retrain import from_scratch
 from efface.training.data import Data
 from efface.training.settings import Budget
 from efface.training.step import Average
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return training_data(tmp_path_factory.mktemp("images"))
 
 
 def test_the_average_by_hand() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 from family_process import descent
 from family_training import WITH_FIRST_STAGE, fresh, phases_of
-from tiny_models import SIZE, changed, settings, trainer, training_data, weights_of
+from tiny_models import SIZE, changed, settings, trainer, weights_of
 from torch import Tensor
 
 from efface.errors import Stopped
@@ -29,19 +28,6 @@ IMAGES, CROPS, STEPS = 12, 3, 4
 
 class Crash(BaseException):
     """Ends a run as a power cut does."""
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return training_data(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=WITH_FIRST_STAGE)

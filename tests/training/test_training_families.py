@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from family_process import run as run_process
 from family_training import FAMILIES, WITH_FIRST_STAGE, dropping, fresh, phases_of
 from test_training_resume import StopAt
-from tiny_models import changed, settings, trainer, training_data, weights_of
+from tiny_models import changed, settings, trainer, weights_of
 from torch import Tensor
 
 from efface.errors import Stopped
@@ -40,19 +39,6 @@ class StopAtCount(Progress):
         self.count -= event == "step"
         if event == "step" and not self.count:
             self.stop.log(event, step=1)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return training_data(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def run(generator: Generator, data: Data, what: str, **options: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from test_training_resume import StopAt
-from tiny_models import SIZE, changed, settings, tiny, trainer, training_data, weights_of
+from tiny_models import SIZE, changed, settings, tiny, trainer, weights_of
 from torch import Tensor
 from training_process import run as run_process
 
@@ -37,11 +37,6 @@ Measured: 6e-7 for encoder-noise, 1e-7 for retain-label: the mean of two gradien
 """
 NO_GRADIENT = "k_proj.bias"
 """Attention does not depend on the bias of its keys: what Adam moves there is rounding error alone."""
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return training_data(tmp_path_factory.mktemp("images"))
 
 
 def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:

@@ -7,14 +7,13 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_models import changed, settings, tiny, trainer, training_data, weights_of
+from tiny_models import changed, settings, tiny, trainer, weights_of
 from torch import Tensor
 from training_process import run as run_process
 
@@ -44,19 +43,6 @@ class StopAt(Progress):
         self.events.append((event, values))
         if event == "step" and values["step"] == self.step:
             os.kill(os.getpid(), self.number)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return training_data(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def dropping() -> MaeGenerator:

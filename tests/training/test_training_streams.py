@@ -16,11 +16,6 @@ from efface.randomness import numpy_draws
 from efface.training.data import CropBatch, Data, Streams, per_stream, pixel_moments
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return training_data(tmp_path_factory.mktemp("images"))
-
-
 def streams(
     data: Data,
     batch_size: int = 4,
