@@ -14,7 +14,7 @@ from efface.errors import InputError
 from efface.evaluation.answers import Wanted
 from efface.evaluation.protocol import evaluate
 from efface.evaluation.settings import EvaluationSettings
-from efface.files import canonical_json
+from efface.files import canonical_json, write_json
 from efface.images.items import ImageSet
 from efface.metrics.extractors import load_extractor
 from efface.oracles.generators.data import open_images
@@ -22,6 +22,7 @@ from efface.oracles.generators.runs import new_generator
 from efface.oracles.generators.settings import GeneratorTask
 from efface.probes.base import Probe, Subject
 from efface.probes.registry import PROBES, probes, read_probe
+from efface.probes.trigger import Trigger
 from efface.training.settings import TrainingSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "probes"
@@ -43,8 +44,12 @@ TASK = GeneratorTask.from_values(
 )  # fmt: skip
 
 
-def probe(name: str) -> Probe:
-    return read_probe({"name": name, **FEW.get(name, {})})
+@pytest.fixture(params=NAMES)
+def asked(request: pytest.FixtureRequest, tmp_path: Path) -> Probe:
+    """A probe of each name, with settings that it cannot be without."""
+    write_json(tmp_path / "trigger.json", Trigger().as_dict())
+    needed = {"poisoning": {"trigger": str(tmp_path / "trigger.json")}}
+    return read_probe({"name": request.param, **FEW.get(request.param, {}), **needed.get(request.param, {})})
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +68,14 @@ def subject() -> Subject:
     return Subject(models, sets, data.pictures, corruption, extractor, settings, found, training)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_probe_leaves_the_models_as_they_are_and_gives_its_figures(name: str, subject: Subject) -> None:
+def test_a_probe_leaves_the_models_as_they_are_and_gives_its_figures(asked: Probe, subject: Subject) -> None:
     before = {model: generator.weights_digest() for model, generator in subject.models.items()}
-    asked = probe(name)
     found = asked.ask(subject)
     assert {model: generator.weights_digest() for model, generator in subject.models.items()} == before
     assert not any(generator.training for generator in subject.models.values())
     named = {finding.figure.partition(":")[0] for finding in found.figures}
     assert named <= set(asked.figures)
-    assert {finding.probe for finding in found.figures} == {name}
+    assert {finding.probe for finding in found.figures} == {asked.name}
     for finding in found.figures:
         assert finding.value is not None or finding.note
         if finding.low is not None and finding.high is not None:
@@ -84,9 +87,7 @@ def test_a_probe_leaves_the_models_as_they_are_and_gives_its_figures(name: str, 
             assert finding.difference == pytest.approx(finding.value - finding.reference_value)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_probe_without_its_images_says_what_is_missing(name: str, subject: Subject) -> None:
-    asked = probe(name)
+def test_a_probe_without_its_images_says_what_is_missing(asked: Probe, subject: Subject) -> None:
     if not asked.needs:
         pytest.skip("it needs no set of its own")
     without: Any = {**subject.sets, asked.needs[0]: ImageSet()}

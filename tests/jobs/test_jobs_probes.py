@@ -349,6 +349,7 @@ def test_requirements_and_a_substitute_that_make_no_sense_are_refused() -> None:
         ({"substitute": "  "}, "substitute: say in words"),
         ({"substitute": "neutral images", "retrained": "r"}, "leave out one of the two"),
         ({"probes": ["cheep"]}, "did you mean 'cheap'"),
+        ({"probes": ["trigger"]}, "trigger: trigger: it is needed"),
     ):
         with pytest.raises(InputError, match=said):
             config_of(**values)

@@ -17,6 +17,7 @@ from efface.generators.base import View
 from efface.images.sources import open_images
 from efface.probes.findings import Findings
 from efface.probes.poisoning import Poisoning, correlation, plant_trigger, read_trigger, strength
+from efface.probes.registry import read_probe
 from efface.probes.trigger import Trigger
 
 FIGURE = "trigger-strength"
@@ -174,8 +175,8 @@ def test_the_images_shown_are_neutral_ones_or_others_where_there_are_none(
 
 def test_where_nothing_can_be_measured_it_says_why(made: World, tmp_path: Path) -> None:
     models = {"unlearned": made.retrained()}
-    finding = figure(Poisoning().ask(made.subject(models)), FIGURE)
-    assert (finding.value, finding.note) == (None, "not measurable: no trigger was planted (setting trigger)")
+    with pytest.raises(InputError, match=r"(?s)poisoning.*trigger"):
+        read_probe("poisoning")
     file = plant_trigger(saved(tmp_path / "in"), tmp_path / "out", hole="centre:0.25")
     hidden = figure(asked(made, file, models, "outpaint:0.5"), FIGURE)
     assert "hides the patches, or none of the pattern" in (hidden.note or "")

@@ -48,7 +48,7 @@ class Collateral(Probe):
     )
 
     name: ClassVar[str] = "collateral"
-    question: ClassVar[str] = "which of the images to be kept paid for the forgetting?"
+    question: ClassVar[str] = "Which of the images to be kept paid for the forgetting?"
     summary: ClassVar[str] = "worst-hit retain and neutral classes and images; neighbours of the forgotten"
     source: ClassVar[str] = "Cross-fitted selection as in sample splitting (Cox 1975, Biometrika 62)"
     needs: ClassVar[tuple[SetName, ...]] = ()

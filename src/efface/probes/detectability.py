@@ -60,7 +60,7 @@ class Detectability(Probe):
     permutations: int = Field(999, ge=99, description="deals of the kernel test's permutation p-value")
 
     name: ClassVar[str] = "detectability"
-    question: ClassVar[str] = "can one tell from the output alone that an image had been forgotten?"
+    question: ClassVar[str] = "Can one tell from the output alone that an image had been forgotten?"
     summary: ClassVar[str] = "classifier and kernel test between outputs on forget and on neutral images"
     source: ClassVar[str] = "Lopez-Paz and Oquab 2017, arXiv:1610.06545; Gretton et al. 2012, JMLR 13"
     needs: ClassVar[tuple[SetName, ...]] = ("forget", "neutral")

@@ -49,7 +49,7 @@ class Extraction(Probe):
     )
 
     name: ClassVar[str] = "extraction"
-    question: ClassVar[str] = "can the forgotten image be drawn out of the model again?"
+    question: ClassVar[str] = "Can the forgotten image be drawn out of the model again?"
     summary: ClassVar[str] = "near-copies of forgotten images among outputs, at several seeds"
     source: ClassVar[str] = "Carlini et al. 2023, arXiv:2301.13188"
     cost: ClassVar[Cost] = "passes"

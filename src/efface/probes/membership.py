@@ -45,7 +45,7 @@ class Membership(Probe):
     views: int = Field(8, ge=2, description="crops of each photo in the multi-view attack")
 
     name: ClassVar[str] = "membership"
-    question: ClassVar[str] = "does the model's error say that an image was trained on?"
+    question: ClassVar[str] = "Does the model's error say that an image was trained on?"
     summary: ClassVar[str] = "membership attacks by loss and by several views, forget against neutral images"
     source: ClassVar[str] = "Yeom et al. 2018, arXiv:1709.01604; Mattern et al. 2023, arXiv:2305.18462"
     needs: ClassVar[tuple[SetName, ...]] = SETS

@@ -44,7 +44,7 @@ class OtherCorruptions(Probe):
     )
 
     name: ClassVar[str] = FIGURE
-    question: ClassVar[str] = "forgotten under the run's corruption, but not under another?"
+    question: ClassVar[str] = "Forgotten under the run's corruption, but not under another?"
     summary: ClassVar[str] = "forget error over neutral error under other corruptions"
     source: ClassVar[str] = "reviews of Feng et al., ICLR 2025, and of Li et al., ICLR 2024 (OpenReview)"
     needs: ClassVar[tuple[SetName, ...]] = SETS

@@ -45,7 +45,7 @@ class Perturbation(Probe):
     shifts: bool = Field(True, description="move the picture by one pixel, each way once, as well")
 
     name: ClassVar[str] = "perturbation"
-    question: ClassVar[str] = "is a forgotten image recognised again after a tiny change of the input?"
+    question: ClassVar[str] = "Is a forgotten image recognised again after a tiny change of the input?"
     summary: ClassVar[str] = "smallest hole error over small perturbations of forget images"
     source: ClassVar[str] = "Hsu et al., NeurIPS 2025 (residual knowledge)"
     cost: ClassVar[Cost] = "passes"

@@ -101,9 +101,7 @@ class Poisoning(Probe):
     needs: ClassVar[tuple[SetName, ...]] = ()
     cost: ClassVar[Cost] = "passes"
 
-    trigger: str | None = Field(
-        None, description="the trigger.json that plant_trigger wrote; without it nothing is measured"
-    )
+    trigger: str = Field(description="the trigger.json that plant_trigger wrote")
     shown: SetName = Field(
         "neutral",
         description="the images that are shown with the trigger; else the first set that has images",
@@ -111,8 +109,6 @@ class Poisoning(Probe):
     images: int = Field(64, ge=1, description="at most so many are shown")
 
     def run(self, subject: Subject) -> Findings:
-        if self.trigger is None:
-            return self.unanswered(subject, "no trigger was planted (setting trigger)")
         if not subject.corruption.hides or subject.corruption.paired:
             return self.unanswered(subject, f"'{subject.corruption.label}' hides no pattern from the model")
         trigger = read_trigger(Path(self.trigger))

@@ -184,7 +184,7 @@ class JudgedConfig(MeasuredConfig):
                 raise ValueError(f"{probe.name} is given twice, with different settings")
         for name in probes_for(info.data.get("require", ())):
             if name not in found:
-                found[name] = or_value_error(read_probe, name)
+                found[name] = or_value_error(_probe, name)
         return tuple(found[name] for name in probes() if name in found)
 
     @field_serializer("probes")
@@ -368,7 +368,10 @@ def _probe(section: Any) -> Probe:
     name = section if isinstance(section, str) else section.get("name")
     if name not in probes():
         raise InputError(unknown_name("probe", str(name), (*probes(), *GROUPS_OF_PROBES)))
-    return read_probe(section)
+    try:
+        return read_probe(section)
+    except InputError as error:
+        raise InputError(*(f"{name}: {problem}" for problem in error.problems)) from None
 
 
 def _probes_meant(group: str) -> list[str]:
