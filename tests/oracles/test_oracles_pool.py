@@ -21,7 +21,7 @@ from efface.methods.registry import read_classifier_method
 from efface.oracles.classifiers import CLASSIFIERS, WARM_UP_STEPS, warm_up
 from efface.oracles.engines import Outcome
 from efface.oracles.engines.in_line import InLineEngine
-from efface.oracles.pool import Pool
+from efface.oracles.pool import Failure, Pool
 from efface.oracles.runs import Job, Run, _provider_of
 from efface.oracles.tasks import TaskSettings, new_classifier, open_task
 from efface.training.classification import run_passes
@@ -135,6 +135,14 @@ def test_a_run_that_would_fail_again_is_remembered_and_not_tried_again(pool: Poo
     assert engine.done == [wild]
     with pytest.raises(InputError, match="does not hold the run"):
         pool.outputs(wild)
+
+
+def test_results_are_told_no_place_of_this_machine() -> None:
+    error = (
+        "OSError: [Errno 2] No such file: '/home/someone/pool/run.npz'; see https://pypi.org/project/x or a/b"
+    )
+    told = Failure(Run("original", 0), error, lasting=False).told
+    assert told == "OSError: [Errno 2] No such file: 'run.npz'; see https://pypi.org/project/x or a/b"
 
 
 def test_a_limit_of_time_is_kept_and_said(pool: Pool) -> None:

@@ -195,7 +195,7 @@ class _Work:
             parts.setdefault(None if is_free else self.limit, []).append(run)
         for limit, some in parts.items():
             failures = self.pool.fill(some, self.engine, self.progress, limit=limit, name=name)
-            self.errors |= {failure.run: failure.error for failure in failures}
+            self.errors |= {failure.run: failure.told for failure in failures}
 
     def _limit(self) -> float | None:
         """Seconds that unlearning may take; the first start decides, or the same run could be cut or not."""

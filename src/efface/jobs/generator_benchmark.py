@@ -160,9 +160,7 @@ def _one_task(
 
     def fill(runs: Iterable[Run], what: str) -> None:
         told = f"{name}: {what}" if len(config.tasks) > 1 else what
-        errors.update(
-            {failure.run: failure.error for failure in pool.fill(runs, engine, progress, name=told)}
-        )
+        errors.update({failure.run: failure.told for failure in pool.fill(runs, engine, progress, name=told)})
 
     shared = [*originals(config), *retrained(config)]
     fill(shared, "originals and retrained models")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from efface.oracles.runs import Job, Kept, PoolTask, Run, Spent, Trade, read_spe
 from efface.progress import Progress
 
 TASK_FILE = "task.json"
+PLACE = re.compile(r"(?<![\w:/.])(?:/[^\s/:'\",;()]+)+/([^\s/:'\",;()]+)")
 KEPT = 512
 """Outputs that a pool keeps in memory: the retrained models and some methods' runs."""
 
@@ -30,6 +32,11 @@ class Failure:
     run: Run
     error: str
     lasting: bool
+
+    @property
+    def told(self) -> str:
+        """The error as results show it: of a path only its last part."""
+        return PLACE.sub(r"\1", self.error)
 
 
 class Pool(Generic[Kept]):
