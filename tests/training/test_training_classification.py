@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -264,13 +265,20 @@ def test_a_killed_run_goes_on_to_the_very_same_weights(at: int, tmp_path: Path, 
         run_passes(classifier(), passes, SETS, facts(), folder=tmp_path, digest="x")
 
 
-def test_the_limit_stops_it_where_it_is_and_leaves_preparation_out() -> None:
-    slow = plain(after_step=lambda work: __import__("time").sleep(0.02))
-    report = run_passes(classifier(), [plain(preparation=True), slow, plain()], SETS, facts(), limit=0.03)
+def test_the_limit_stops_it_where_it_is_and_leaves_preparation_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def slowly(work: Work) -> None:
+        nonlocal now
+        now += 0.02
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now, monotonic=time.monotonic))
+    passes = [plain(preparation=True, after_step=slowly), plain(after_step=slowly), plain()]
+    report = run_passes(classifier(), passes, SETS, facts(), limit=0.03)
     assert report.cut
     assert (report.preparation_steps, report.steps) == (4, 2)
     assert not report.finished
-    assert report.preparation_seconds > 0
+    assert (report.preparation_seconds, report.seconds) == pytest.approx((0.08, 0.04))
     assert not run_passes(classifier(), [plain()], SETS, facts(), limit=60).cut
 
 
