@@ -43,7 +43,7 @@ def test_a_share_of_none_or_all_has_the_exact_interval(answer: float) -> None:
         "retrained": {"forget": np.zeros((20, 3))},
         "original": {"forget": np.eye(20)[:, :3]},
     }
-    found, retrained, original = judged("probe", "figure", scores, mean("forget"), subject)  # type: ignore[arg-type]
+    found, retrained, original = judged("probe", "figure", scores, mean("forget"), subject, share=True)  # type: ignore[arg-type]
     exact = binomtest(round(20 * answer), 20).proportion_ci(method="exact")
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
     reach = binomtest(0, 20).proportion_ci(method="exact").high
@@ -51,3 +51,11 @@ def test_a_share_of_none_or_all_has_the_exact_interval(answer: float) -> None:
     assert (found.difference_low, found.difference_high) == pytest.approx(expected)
     assert (retrained.low, retrained.high) == pytest.approx((0, reach))
     assert 0 <= original.low < original.value < original.high < reach  # type: ignore[operator]
+
+
+def test_other_figures_of_equal_values_are_certain() -> None:
+    """An original's logarithms of error over its own are all 0: no share, and known exactly."""
+    subject: Any = SimpleNamespace(reference="retrained", settings=EvaluationSettings(resamples=200))
+    scores: Any = {"original": {"kept": np.zeros((20, 2))}}
+    (found,) = judged("probe", "figure", scores, lambda given: float(np.exp(given["kept"].mean())), subject)
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)

@@ -124,14 +124,16 @@ def judged(
     unit: str = "1",
     goal: str = "zero",
     note: str | None = None,
+    share: bool = False,
 ) -> list[Finding]:
     """The figure of each model beside the reference's, with percentile bootstrap intervals over images.
 
     Images of a group are drawn anew together for all models, so differences are paired. Percentiles are read at the
-    expanded levels of the smallest group (see `metrics.intervals`): plain ones are too narrow for few images. Where
-    all images of all groups answer alike, true or false, draws cannot differ, and the interval reaches as far as the
-    exact one of such a share (Clopper and Pearson 1934): none of 20 may still be 17 % of all. No intervals where a
-    group has fewer than `FEWEST_IMAGES` images.
+    expanded levels of the smallest group (see `metrics.intervals`): plain ones are too narrow for few images. No
+    intervals where a group has fewer than `FEWEST_IMAGES` images.
+
+    share: the figure is a share of images. Where it is none or all of them, draws cannot differ, and the interval
+    reaches as far as the exact one (Clopper and Pearson 1934): none of 20 may still be 17 % of all.
     """
     groups = {name: len(values) for name, values in next(iter(scores.values())).items()}
     reference = subject.reference if subject.reference in scores else None
@@ -150,21 +152,23 @@ def judged(
             for model, given in scores.items()
         }
     tail = (1 - subject.settings.confidence) / 2
-    unseen = 1 - tail ** (1 / max(min(groups.values()), 1))
+    reach, none_or_all = 0.0, set[ModelName]()
+    if drawn and share:
+        reach = 1 - tail ** (1 / min(groups.values()))
+        none_or_all = {model for model, value in values.items() if value in (0, 1)}
     if drawn:
         tail = expanded_level(tail, min(groups.values()))
-    alike = {model for model, given in scores.items() if _all_true_or_all_false(given)}
     found = []
     for model, value in values.items():
         other = reference if reference != model else None
         low, high = _ends(drawn.get(model), tail)
         apart = drawn[model] - drawn[other] if other and drawn else None
         difference_low, difference_high = _ends(apart, tail)
-        if drawn and model in alike:
-            low, high = max(value - unseen, 0.0), min(value + unseen, 1.0)
-            if other in alike:
+        if model in none_or_all:
+            low, high = max(value - reach, 0.0), min(value + reach, 1.0)
+            if other in none_or_all:
                 apart_by = value - values[other]
-                difference_low, difference_high = max(apart_by - unseen, -1.0), min(apart_by + unseen, 1.0)
+                difference_low, difference_high = max(apart_by - reach, -1.0), min(apart_by + reach, 1.0)
         measured = not np.isnan(value)
         found.append(
             Finding(
@@ -186,11 +190,6 @@ def judged(
             )
         )
     return found
-
-
-def _all_true_or_all_false(scores: Scores) -> bool:
-    together = np.concatenate([np.ravel(values) for values in scores.values()])
-    return bool(len(together)) and together[0] in (0, 1) and bool((together == together[0]).all())
 
 
 def _ends(values: Values | None, tail: float) -> tuple[float | None, float | None]:

@@ -79,7 +79,9 @@ class Extraction(Probe):
             model: {"forget": values.min(axis=1)} for model, values in ratios.items()
         }
         note = f"{draws} draws of each photo" if draws > 1 else "one draw of each photo"
-        shares = judged(self.name, "near-copies", copies, mean("forget"), subject, goal="low", note=note)
+        shares = judged(
+            self.name, "near-copies", copies, mean("forget"), subject, goal="low", note=note, share=True
+        )
         distances = judged(self.name, "copy-distance", nearest, geometric_mean, subject, note=note)
         hits: list[Hit] = []
         if "unlearned" in ratios:
