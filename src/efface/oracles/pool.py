@@ -20,7 +20,8 @@ from efface.oracles.runs import Job, Kept, PoolTask, Run, Spent, Trade, read_spe
 from efface.progress import Progress
 
 TASK_FILE = "task.json"
-PLACE = re.compile(r"(?<![\w:/.])(?:/[^\s/:'\",;()]+)+/([^\s/:'\",;()]+)")
+WHOLE_PATH = re.compile(r"(?<![\w:/.])(?:/[^\s/:'\",;()]+)+/([^\s/:'\",;()]+)")
+"""A path from the root within a text, but not an address; the group is its last part."""
 KEPT = 512
 """Outputs that a pool keeps in memory: the retrained models and some methods' runs."""
 
@@ -36,7 +37,7 @@ class Failure:
     @property
     def told(self) -> str:
         """The error as results show it: of a path only its last part."""
-        return PLACE.sub(r"\1", self.error)
+        return WHOLE_PATH.sub(r"\1", self.error)
 
 
 class Pool(Generic[Kept]):

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from efface.methods.base import GeneratorMethod
-from efface.methods.generator.fine_tune import task_loss_on_retain
+from efface.methods.generator.retrain import from_scratch
 from efface.randomness import key
-from efface.training.phases import Edit, Phase, Training
+from efface.training.phases import Edit, Phase
 
 if TYPE_CHECKING:
     from efface.generators.base import Generator, Trained
@@ -43,8 +43,7 @@ class ShrinkPerturb(GeneratorMethod):
     recommended: ClassVar[dict[str, Any]] = {"steps": 5000, "learning_rate": 6e-4}
 
     def phases(self) -> list[Phase]:
-        training = Training("train", task_loss_on_retain, ("retain",), "all", corruption="own")
-        return [Edit("shrink and perturb", self._mix), training]
+        return [Edit("shrink and perturb", self._mix), *from_scratch(with_first_stage=False)]
 
     def _mix(self, generator: Generator, seed: int) -> None:
         original = {name: one.data.clone() for name, one in generator.trained_parameters("all").items()}
