@@ -25,7 +25,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# the figures that README and docs quote; about 50 minutes on two cores
+# the figures that README and docs quote; about an hour on two cores
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/unlearning_step.py --mask-ratio 0.75 --batch 8
 	$(BIN)/python benchmarks/unlearning_step.py --mask-ratio 0.25 --batch 8
@@ -35,6 +35,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/mage_step.py --pairs 2 --batch 16
 	$(BIN)/python benchmarks/palette_step.py --size base --pixels 64
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/probe_calibration.py
 	$(BIN)/python benchmarks/palette_restoring.py --model runs/palette-restoring --train-steps 1500
 
 $(INSTALLED): pyproject.toml constraints.txt
