@@ -142,23 +142,65 @@ def test_purging_overwrites_then_removes_every_working_file(
     work.mkdir(parents=True)
     (work / "pixels").write_bytes(b"\xff" * 3_000_000)
     (tmp_path / "work" / "checkpoint.pt").write_bytes(b"\xff" * 10)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.write_text("not ours")
-    (work / "link").symlink_to(elsewhere)
     seen: dict[str, bytes] = {}
-    unlink = Path.unlink
+    unlink = os.unlink
 
-    def looking(path: Path, missing_ok: bool = False) -> None:
-        seen[path.name] = path.read_bytes()
-        unlink(path, missing_ok)
+    def reading(name: str, *, dir_fd: int) -> None:
+        with open(os.open(name, os.O_RDONLY, dir_fd=dir_fd), "rb") as file:
+            seen[name] = file.read()
+        unlink(name, dir_fd=dir_fd)
 
-    monkeypatch.setattr(Path, "unlink", looking)
-    assert working_files(tmp_path) == ["work/cache/link", "work/cache/pixels", "work/checkpoint.pt"]
+    monkeypatch.setattr(os, "unlink", reading)
+    assert working_files(tmp_path) == ["work/cache/pixels", "work/checkpoint.pt"]
     assert purge(tmp_path) == ["work/cache/pixels", "work/checkpoint.pt"]
     assert seen == {"pixels": bytes(3_000_000), "checkpoint.pt": bytes(10)}
     assert working_files(tmp_path) == []
-    assert elsewhere.read_text() == "not ours"
     assert purge(tmp_path) == []
+
+
+def test_purge_removes_links_and_leaves_what_they_lead_to(tmp_path: Path) -> None:
+    strangers = tmp_path / "strangers"
+    strangers.mkdir()
+    (strangers / "thesis.txt").write_text("ten years")
+    run = tmp_path / "run"
+    (run / "work").mkdir(parents=True)
+    (run / "work" / "file").symlink_to(strangers / "thesis.txt")
+    (run / "work" / "folder").symlink_to(strangers)
+    (run / "work" / "broken").symlink_to("nowhere")
+    os.link(strangers / "thesis.txt", run / "work" / "hard")
+    os.mkfifo(run / "work" / "pipe")
+    listed = working_files(run)
+    assert listed == [f"work/{name}" for name in ("broken", "file", "folder", "hard", "pipe")]
+    assert purge(run) == listed
+    assert not (run / "work").exists()
+    (run / "work").symlink_to(strangers)
+    assert working_files(run) == ["work"]
+    assert purge(run) == ["work"]
+    assert not (run / "work").is_symlink()
+    assert (strangers / "thesis.txt").read_text() == "ten years"
+
+
+@pytest.mark.parametrize("place", ["work", "model", "log.jsonl", "manifests/forget.jsonl"])
+def test_a_run_folder_with_a_link_in_it_is_refused_and_left(tmp_path: Path, place: str) -> None:
+    strangers = tmp_path / "strangers"
+    strangers.mkdir()
+    with RunFolder(tmp_path / "run", CONFIG):
+        pass
+    (tmp_path / "run" / place).parent.mkdir(exist_ok=True)
+    (tmp_path / "run" / place).symlink_to(strangers)
+    with pytest.raises(RunRefused, match=f"{place} in .* is a link"), RunFolder(tmp_path / "run", CONFIG):
+        pass
+    assert (tmp_path / "run" / place).is_symlink()
+    assert os.listdir(strangers) == []
+
+
+def test_a_run_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "latest").symlink_to(tmp_path)
+    with (
+        pytest.raises(RunRefused, match=r"latest is a link to .*name that folder itself"),
+        RunFolder(tmp_path / "latest", CONFIG),
+    ):
+        pass
 
 
 def test_an_abandoned_run_leaves_the_folder_as_it_was(tmp_path: Path) -> None:

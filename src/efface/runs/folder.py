@@ -16,7 +16,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +30,7 @@ from efface.runs.config import differences
 from efface.settings import read_yaml
 
 SHOWN_DIFFERENCES = 12
+SHOWN_LINKS = 5
 STARTED = "started"
 """The part of the state that says when a run was started first; it is there before anything is finished."""
 
@@ -52,6 +54,7 @@ class RunFolder:
     def __enter__(self) -> Self:
         if self.shared:
             return self
+        refuse_links(self.path)
         refuse_foreign(self.path)
         self._made = not self.path.exists()
         try:
@@ -197,31 +200,66 @@ def read_state(path: Path) -> dict[str, Any]:
 def purge(path: Path) -> list[str]:
     """Remove all working files of a run, overwritten with zeros first; returns what was removed.
 
-    An interrupted purge is finished by the next one. On copy-on-write and flash storage old blocks may
-    outlive the overwriting; only an encrypted disk helps there.
+    No link is followed: a symbolic link is removed, and what it leads to stays as it is. A file that has another
+    name elsewhere (a hard link) is removed here and not overwritten. An interrupted purge is finished by the next
+    one. On copy-on-write and flash storage old blocks may outlive the overwriting; only an encrypted disk helps there.
     """
-    removed = []
+    removed = working_files(path)
     work = path / "work"
-    for file in sorted(work.rglob("*")) if work.exists() else []:
-        if file.is_file() and not file.is_symlink():
-            _overwrite(file)
-            removed.append(str(file.relative_to(path)))
-            file.unlink()
+    if work.is_symlink():
+        work.unlink()
+    for _, name, folder in _entries(work):
+        _overwrite(name, folder)
+        os.unlink(name, dir_fd=folder)
     shutil.rmtree(work, ignore_errors=True)
     return removed
 
 
 def working_files(path: Path) -> list[str]:
-    """Working files that are still there, relative to the run."""
+    """Working files that are still there, relative to the run; of a link its own name, never what lies behind it."""
     work = path / "work"
-    return sorted(str(f.relative_to(path)) for f in work.rglob("*") if f.is_file()) if work.exists() else []
+    if work.is_symlink():
+        return ["work"]
+    return sorted(str((place / name).relative_to(path)) for place, name, _ in _entries(work))
 
 
-def _overwrite(file: Path) -> None:
-    size = file.stat().st_size
+def refuse_links(path: Path) -> None:
+    """Raise `RunRefused` if the run folder is a link or holds one: a run writes, overwrites and removes in its own
+    folder only.
+    """
+    if path.is_symlink():
+        raise RunRefused(f"{path} is a link to {os.readlink(path)}; name that folder itself")
+    links = [
+        str(Path(folder, name).relative_to(path))
+        for folder, folders, files in os.walk(path)
+        for name in (*folders, *files)
+        if os.path.islink(os.path.join(folder, name))
+    ]
+    if links:
+        lead = "is a link that leads" if len(links) == 1 else "are links that lead"
+        raise RunRefused(
+            f"{', '.join(sorted(links)[:SHOWN_LINKS])} in {path} {lead} out of the run's folder; nothing was touched. "
+            "Remove each link, and look after what lies behind it yourself, or choose another --out folder"
+        )
+
+
+def _entries(top: Path) -> Iterator[tuple[Path, str, int]]:
+    """What lies below a folder and is none: its place, its name, and the open folder. Links are not followed."""
+    if not top.is_dir() or top.is_symlink():
+        return
+    for place, folders, files, folder in os.fwalk(top, follow_symlinks=False):
+        for name in (*files, *(name for name in folders if os.path.islink(os.path.join(place, name)))):
+            yield Path(place), name, folder
+
+
+def _overwrite(name: str, folder: int) -> None:
+    """Zeros over the content of `name` in the open `folder`, unless it is a link or has another name elsewhere."""
+    kind = os.lstat(name, dir_fd=folder)
+    if not stat.S_ISREG(kind.st_mode) or kind.st_nlink > 1:
+        return
     block = bytes(1 << 20)
-    with open(file, "rb+") as handle:
-        for start in range(0, size, len(block)):
-            handle.write(block[: min(len(block), size - start)])
-        handle.flush()
-        os.fsync(handle.fileno())
+    with open(os.open(name, os.O_RDWR | os.O_NOFOLLOW, dir_fd=folder), "rb+") as file:
+        for start in range(0, kind.st_size, len(block)):
+            file.write(block[: min(len(block), kind.st_size - start)])
+        file.flush()
+        os.fsync(file.fileno())
