@@ -18,6 +18,7 @@ from efface.generators.latent import halves
 from efface.generators.latent.architecture import SIZES, LatentArchitecture
 from efface.generators.latent.checkpoint import load, new
 from efface.generators.latent.generator import LatentGenerator, LatentView
+from efface.generators.registry import risks_of
 from efface.methods import methods, read_method
 from efface.training.phases import Batch, Training
 
@@ -466,7 +467,7 @@ def test_holes_and_conditions_are_for_different_models(models: dict[str, LatentG
 
 
 def test_an_untrained_model_is_said_to_be_one(inpainting: LatentGenerator) -> None:
-    found = " ".join(inpainting.risks(pictures(4)))
+    found = " ".join(risks_of(inpainting, pictures(4)))
     assert "dB PSNR" in found
     assert "of what predicting zeros would give" in found
 
@@ -477,4 +478,4 @@ def test_a_model_that_predicts_and_a_vae_that_reconstructs_are_not_complained_of
     images = pictures(4)
     monkeypatch.setattr(inpainting, "predict", lambda view: 0.9 * inpainting.task_target(view))
     monkeypatch.setattr(inpainting.network, "pictures", lambda latents: (images + 0.05).clamp(0, 1))
-    assert inpainting.risks(images) == []
+    assert risks_of(inpainting, images) == []

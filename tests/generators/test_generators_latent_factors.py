@@ -175,7 +175,7 @@ def test_factors_alone_open_as_the_student(student: LatentGenerator, folder: Pat
     assert sorted(path.name for path in (tmp_path / "delta").iterdir()) == ["config.json", FILE]
     again = opened(tmp_path / "delta")
     assert again.weights_digest() == student.weights_digest()
-    assert again.surroundings.prompt == "a cat"
+    assert again.pipeline.prompt == "a cat"
     assert FAMILY.recognises(Contents(json.loads((tmp_path / "delta" / "config.json").read_text())))
     pipe = plain(folder)
     pipe.load_lora_weights(tmp_path / "delta")

@@ -139,8 +139,8 @@ def test_a_fine_tuned_model_opens_in_plain_diffusers_and_here(folder: Path, tmp_
     again = opened(tmp_path / "out")
     assert again.weights_digest() == generator.weights_digest() != opened(folder).weights_digest()
     assert again.first_stage_digest() == opened(folder).first_stage_digest()
-    assert (again.surroundings.prompt, again.surroundings.guidance_scale) == ("a cat", 2.0)
-    assert opened(tmp_path / "out", prompt="a dog").surroundings.prompt == "a dog"
+    assert (again.pipeline.prompt, again.pipeline.guidance_scale) == ("a cat", 2.0)
+    assert opened(tmp_path / "out", prompt="a dog").pipeline.prompt == "a dog"
     pipe = plain(tmp_path / "out")
     assert type(pipe) is StableDiffusionInpaintPipeline
     view = view_of(generator, pictures(COUNT))

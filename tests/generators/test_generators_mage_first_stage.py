@@ -9,10 +9,11 @@ import torch
 from mage_models import CODES, tiny_mage, view_of
 from tiny_models import changed, pictures, weights_of
 
-from efface.generators.mage.checks import prediction_surprise, reconstruction_explained
 from efface.generators.mage.first_stage import code_entropy, first_stage_loss
 from efface.generators.mage.generator import MageGenerator
+from efface.generators.mage.risks import prediction_surprise, reconstruction_explained
 from efface.generators.mage.tokenizer import Codebook
+from efface.generators.registry import risks_of
 
 
 def trained(steps: int) -> MageGenerator:
@@ -113,7 +114,7 @@ def test_fresh_weights_leave_the_global_random_state_alone() -> None:
 
 def test_an_untrained_model_is_told_on_twice() -> None:
     generator = tiny_mage().train()
-    found = generator.risks(pictures(8))
+    found = risks_of(generator, pictures(8))
     assert len(found) == 2
     assert "the tokenizer gives back only" in found[0]
     assert "no better than by how often each occurs" in found[1]
@@ -126,7 +127,7 @@ def test_a_good_model_is_not_told_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         generator, "predict", lambda view: 5.0 * torch.nn.functional.one_hot(view.tokens, CODES).float()
     )
-    assert generator.risks(images) == []
+    assert risks_of(generator, images) == []
 
 
 def test_surprise_is_measured_on_hidden_tokens() -> None:

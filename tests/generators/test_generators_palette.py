@@ -21,6 +21,7 @@ from efface.generators.palette.architecture import SIZES, PaletteArchitecture
 from efface.generators.palette.checkpoint import new
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
 from efface.generators.palette.schedule import NoiseSchedule, Schedules
+from efface.generators.registry import risks_of
 from efface.generators.settings import NoiseKind
 from efface.methods import OneLossMethod, methods
 from efface.methods.base import GeneratorMethod
@@ -432,7 +433,7 @@ def test_a_folder_with_faults_is_refused_with_all_of_them(tmp_path: Path) -> Non
     assert "train.steps" in str(caught.value)
     assert "tests" in str(caught.value)
     (tmp_path / "schedule.json").unlink()
-    assert any("assumed" in sentence for sentence in opened(tmp_path).risks(pictures(2, size=SIDE)))
+    assert any("assumed" in sentence for sentence in risks_of(opened(tmp_path), pictures(2, size=SIDE)))
     with pytest.raises(InputError, match="17 px"):
         opened(tmp_path, palette_image_size=17)
 
@@ -463,7 +464,7 @@ def test_new_models_follow_their_seed_and_leave_the_random_state() -> None:
 
 
 def test_an_untrained_model_is_suspected() -> None:
-    sentences = palette().risks(pictures(4, size=SIDE))
+    sentences = risks_of(palette(), pictures(4, size=SIDE))
     assert len(sentences) == 1
     assert "may be untrained" in sentences[0]
 
@@ -484,5 +485,5 @@ def test_a_model_of_another_value_range_is_suspected(
         return (inputs[:, 3:],)
 
     monkeypatch.setattr(generator, "split", type(generator.split)(down, up, (), True))
-    assert any("[0, 1]" in sentence for sentence in generator.risks(images)) == suspected
-    assert len(generator.risks(images)) == suspected
+    assert any("[0, 1]" in sentence for sentence in risks_of(generator, images)) == suspected
+    assert len(risks_of(generator, images)) == suspected

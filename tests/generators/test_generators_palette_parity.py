@@ -22,6 +22,7 @@ from efface.generators.palette.family import FAMILY, recognises
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
 from efface.generators.palette.network import Attention, PaletteUNet, level_waves
 from efface.generators.palette.schedule import NoiseSchedule
+from efface.generators.registry import risks_of
 from efface.randomness import Draws
 
 CHECKPOINTS = Path(__file__).parents[2].parent / "shared" / "data" / "checkpoints"
@@ -98,7 +99,7 @@ def test_the_file_says_where_it_is_from_and_which_schedule_it_holds(generator: P
     assert len(origin["sha256"]) == 64
     assert origin["schedule"] == "the file's is the test schedule in use"
     other = opened(CHECKPOINTS / "palette.pth", palette_image_size=32)
-    assert any("noise schedule" in sentence for sentence in other.risks(pictures(2, size=32)))
+    assert any("noise schedule" in sentence for sentence in risks_of(other, pictures(2, size=32)))
 
 
 def test_the_full_size_network_is_the_released_one() -> None:
@@ -210,7 +211,7 @@ def test_averaged_weights_beside_the_plain_ones_are_left_out_and_counted(prefix:
 def test_a_file_of_averaged_weights_is_named_as_such(tmp_path: Path) -> None:
     loaded = opened(save_released(palette(), tmp_path / "16_Network_ema.pth"))
     assert loaded.describe()["origin"]["weights"] == "averaged"
-    assert any("16_Network.pth" in sentence for sentence in loaded.risks(pictures(2, size=SIDE)))
+    assert any("16_Network.pth" in sentence for sentence in risks_of(loaded, pictures(2, size=SIDE)))
 
 
 def test_weights_of_parallel_training_and_safetensors_are_read(tmp_path: Path) -> None:

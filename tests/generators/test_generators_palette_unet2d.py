@@ -18,6 +18,7 @@ from efface.generators.families import Contents
 from efface.generators.palette.checkpoint import load
 from efface.generators.palette.family import recognises
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
+from efface.generators.registry import risks_of
 
 STEPS = 25
 MOMENTS = Moments(torch.full((3,), 0.5), torch.full((3,), 0.2))
@@ -138,7 +139,7 @@ def test_a_schedule_that_is_not_there_is_assumed_and_said(tmp_path: Path) -> Non
     unet2d().save_pretrained(tmp_path)
     generator = opened(tmp_path)
     assert generator.schedules.train.steps == 1000
-    assert any("assumed" in sentence for sentence in generator.risks(pictures(2, size=SIDE)))
+    assert any("assumed" in sentence for sentence in risks_of(generator, pictures(2, size=SIDE)))
     assert opened(tmp_path, train_noise_steps=7).describe()["origin"]["schedule"] == "settings"
     with pytest.raises(InputError, match="test_noise_steps"):
         opened(tmp_path, test_noise_steps=7)

@@ -97,9 +97,6 @@ class Remembering(Generator):
 
     def save_pretrained(self, folder: Path) -> None: ...
 
-    def risks(self, images: Tensor) -> list[str]:
-        return []
-
     def describe(self) -> dict[str, Any]:
         return {}
 

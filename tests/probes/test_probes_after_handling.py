@@ -142,7 +142,7 @@ def test_merged_factors_answer_as_unmerged_ones() -> None:
     from efface.probes.passes_training import copy_of
 
     plain = fresh("latent-inpainting")
-    model = LatentGenerator(plain.network, replace(plain.surroundings, lora_rank=2)).eval()
+    model = LatentGenerator(plain.network, replace(plain.pipeline, lora_rank=2)).eval()
     moved = {name: p for name, p in model.encoder_parameters().items() if "lora_B" in name}
     assert moved
     with torch.no_grad():

@@ -105,9 +105,6 @@ class Storing(Generator):
 
     def save_pretrained(self, folder: Path) -> None: ...
 
-    def risks(self, images: Tensor) -> list[str]:
-        return []
-
     def describe(self) -> dict[str, Any]:
         return {"family": self.family}
 

@@ -166,10 +166,6 @@ class Generator(nn.Module, ABC):
         """Write a folder that the family's own library opens."""
 
     @abstractmethod
-    def risks(self, images: Tensor) -> list[str]:
-        """What looks wrong when the model is shown these real images, one sentence each."""
-
-    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Family, sizes, value space and origin, as JSON-ready values for the record."""
 

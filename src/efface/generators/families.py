@@ -15,6 +15,8 @@ from efface.generators.settings import Architecture, ModelSettings
 from efface.settings import Settings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from efface.generators.base import Generator
 
 TRAINING_NOTE = "efface_training.json"
@@ -57,7 +59,8 @@ class Family:
 
     architecture, sizes: the shape of a new model, and what each named size changes of its defaults.
     options: the part of `ModelSettings` that only this family reads.
-    module: where `load(settings)` and `new(architecture, seed)` live; imported when a model is opened.
+    module: where `load(settings)`, `new(architecture, seed)` and `risks(generator, images)` live; imported when a
+        model is opened.
     recognises: whether a model of this family lies there.
     training, first_stage: training settings that suit a new model and its first stage.
     demo: how `efface demo` shows the family; None where only large pre-trained models are of use.
@@ -85,6 +88,10 @@ class Family:
     def new(self, architecture: Architecture, seed: int) -> Generator:
         """An untrained model. The global random state is left as it was."""
         return cast("Generator", import_module(self.module).new(architecture, seed))
+
+    def risks(self, generator: Generator, images: Tensor) -> list[str]:
+        """What looks wrong when `generator` is shown these real images, `[B, 3, H, W]`, one sentence each."""
+        return cast("list[str]", import_module(self.module).risks(generator, images))
 
 
 def _noted(note: Path) -> Corruption:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from efface.errors import InputError
 from efface.generators.families import Contents, Family
@@ -13,6 +14,11 @@ from efface.generators.palette.family import FAMILY as PALETTE
 from efface.generators.settings import ModelSettings
 from efface.settings import read_json, unknown_name
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from efface.generators.base import Generator
+
 FAMILIES: dict[str, Family] = {family.name: family for family in (MAE, MAGE, PALETTE, LATENT)}
 CONFIGS = ("model_index.json", "config.json")
 
@@ -22,6 +28,11 @@ def family_named(name: str) -> Family:
     if name not in FAMILIES:
         raise InputError(unknown_name("generator", name, FAMILIES))
     return FAMILIES[name]
+
+
+def risks_of(generator: Generator, images: Tensor) -> list[str]:
+    """What looks wrong when `generator` is shown these real images, `[B, 3, H, W]`, one sentence each."""
+    return family_named(generator.family).risks(generator, images)
 
 
 def family_of(settings: ModelSettings) -> Family:

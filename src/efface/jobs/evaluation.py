@@ -15,6 +15,7 @@ from efface.evaluation.requirements import Verdict
 from efface.evaluation.results import ModelName, Row, read_results
 from efface.generators import load_generator
 from efface.generators.base import Generator
+from efface.generators.registry import risks_of
 from efface.jobs.account import (
     extractor_facts,
     manifests,
@@ -86,7 +87,7 @@ def _evaluate(config: EvaluateConfig, run: RunFolder, progress: Progress) -> Non
     began = time.monotonic()
     begin(run)
     models, prepared = _prepare(config, run, progress)
-    risks = prepared.generator.risks(some_images(prepared, config.evaluation))
+    risks = risks_of(prepared.generator, some_images(prepared, config.evaluation))
     for risk in risks:
         progress.say(f"warning: {risk}")
     notes = reference_notes(config, prepared.retrained is not None)

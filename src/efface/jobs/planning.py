@@ -20,6 +20,7 @@ from efface.errors import EffaceError, Faults, InputError
 from efface.evaluation.requirements import foreseen
 from efface.evaluation.results import ModelName, SetName
 from efface.generators.base import Generator
+from efface.generators.registry import risks_of
 from efface.images.cache import PixelCache, estimate_bytes
 from efface.images.items import ImageSet
 from efface.images.selection import Split, split_images
@@ -178,7 +179,7 @@ def _measure(config: RunConfig, prepared: Prepared, found: Plan, working: Path) 
         prepared.cache.add(images, skip_unreadable=config.images.skip_unreadable)
     pairs, training_pairs = read_all_pairs(config, small, prepared.cache)
     sample = replace(prepared, split=small, pairs=pairs, training_pairs=training_pairs)
-    found.risks += generator.risks(some_images(sample, config.evaluation))
+    found.risks += risks_of(generator, some_images(sample, config.evaluation))
     phases = config.method.phases()
     training = next(phase for phase in phases if isinstance(phase, Training))
     used = training_corruption(generator, training, prepared.corruption, settings)

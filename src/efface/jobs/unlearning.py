@@ -21,6 +21,7 @@ from efface.evaluation.requirements import Verdict
 from efface.evaluation.results import ModelName, Row, read_results
 from efface.generators import load_generator
 from efface.generators.base import Generator
+from efface.generators.registry import risks_of
 from efface.jobs.account import (
     extractor_facts,
     keyed_pairs,
@@ -158,7 +159,7 @@ class _Run:
             prepared.cache.close()
 
     def _preparation(self, prepared: Prepared, seconds: float) -> dict[str, Any]:
-        risks = prepared.generator.risks(some_images(prepared, self.config.evaluation))
+        risks = risks_of(prepared.generator, some_images(prepared, self.config.evaluation))
         for risk in risks:
             self.progress.say(f"warning: {risk}")
         before = model_facts(prepared.generator)

@@ -1,48 +1,27 @@
-"""Opening, making and saving latent diffusion models: pipeline folders of diffusers, hub ids, low-rank factors."""
+"""Opening and making latent diffusion models: pipeline folders of diffusers, hub ids, low-rank factors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import diffusers
 import torch
 
 from efface.errors import InputError
-from efface.files import write_json
 from efface.generators.latent.architecture import GROUPS, LatentArchitecture
-from efface.generators.latent.factors import (
-    FILE,
-    factors,
-    merge_factors,
-    plain_weights,
-    save_factors,
-    without_factors,
-)
+from efface.generators.latent.factors import FILE, merge_factors
 from efface.generators.latent.family import NAME
-from efface.generators.latent.folder import INDEX, PIPELINES, Parts, patterns, read_parts
-from efface.generators.latent.generator import LatentGenerator, Surroundings
+from efface.generators.latent.folder import INDEX, Parts, patterns, read_parts
+from efface.generators.latent.generator import LatentGenerator
 from efface.generators.latent.network import UNET, VAE, LatentNetwork
+from efface.generators.latent.pipeline import DELTA, SCHEDULE, USE, PipelineSettings
+from efface.generators.latent.risks import risks
 from efface.generators.settings import ModelSettings
 from efface.settings import read_json
 from efface.weights import UNREADABLE, quiet, weights_digest, why_unreadable
 
-USE = "efface.json"
-"""How the model was used, beside the pipeline: diffusers has no place for the prompt."""
-DELTA = "config.json"
-ADAPTER_FOLDER = "adapter"
-SCHEDULE: dict[str, Any] = {
-    "_class_name": "DDIMScheduler",
-    "num_train_timesteps": 1000,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-}
-"""The noise schedule of Stable Diffusion."""
+__all__ = ["load", "new", "risks"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +40,7 @@ def load(settings: ModelSettings) -> LatentGenerator:
         raise InputError("model.lora_alpha is given without model.lora_rank")
     opened = _opened(settings.path, settings.revision)
     parts, use = opened.parts, opened.use
-    surroundings = Surroundings(
+    pipeline = PipelineSettings(
         scheduler=parts.scheduler,
         tokenizer=parts.tokenizer,
         prompt=use.get("prompt", "") if settings.prompt is None else settings.prompt,
@@ -71,7 +50,7 @@ def load(settings: ModelSettings) -> LatentGenerator:
         origin={**opened.origin, "left_out": parts.left_out} if parts.left_out else opened.origin,
         base=opened.base,
     )
-    return LatentGenerator(parts.network, surroundings)
+    return LatentGenerator(parts.network, pipeline)
 
 
 def new(architecture: LatentArchitecture, seed: int) -> LatentGenerator:
@@ -81,77 +60,7 @@ def new(architecture: LatentArchitecture, seed: int) -> LatentGenerator:
     with quiet(), torch.random.fork_rng(devices=[]):
         network = _shaped(architecture).fresh(seed)
     schedule = {**SCHEDULE, "prediction_type": architecture.prediction_type}
-    return LatentGenerator(network, Surroundings(schedule, origin={"kind": "new", "seed": seed}))
-
-
-def save(generator: LatentGenerator, folder: Path, kind: Literal["full", "delta"] = "full") -> None:
-    """Write a folder that `load` opens: a pipeline of diffusers, or with `delta` the low-rank factors alone.
-
-    Where the model has no text encoder, diffusers wants to be told: `text_encoder=None, tokenizer=None`.
-    """
-    if kind == "delta":
-        _save_delta(generator, folder)
-        return
-    about, network = generator.surroundings, generator.network
-    folder.mkdir(parents=True, exist_ok=True)
-    if generator.adapted:
-        merged = plain_weights(network)
-        network = without_factors(network)
-        network.load_state_dict(merged, assign=True)
-        if factors(generator.network.unet):
-            save_factors(generator.network.unet, folder / ADAPTER_FOLDER)
-    parts = {
-        "unet": network.unet,
-        "vae": network.vae,
-        "text_encoder": network.text_encoder,
-        "tokenizer": about.tokenizer,
-    }
-    index: dict[str, Any] = {
-        "_class_name": PIPELINES[generator.kind],
-        "_diffusers_version": diffusers.__version__,
-    }
-    with quiet():
-        for name, part in parts.items():
-            index[name] = [None, None]
-            if part is not None:
-                library = type(part).__module__.split(".", 1)[0]
-                index[name] = [library, type(part).__name__]
-                part.save_pretrained(folder / name)
-                _forget_origin(folder / name)
-    index["scheduler"] = ["diffusers", about.scheduler.get("_class_name", SCHEDULE["_class_name"])]
-    write_json(folder / "scheduler" / "scheduler_config.json", about.scheduler)
-    write_json(folder / USE, _use(generator))
-    index |= {
-        "safety_checker": [None, None],
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-    }
-    write_json(folder / INDEX, {**index, "requires_safety_checker": False})
-
-
-def _forget_origin(folder: Path) -> None:
-    """Take out of a saved part's settings where on this machine it was opened."""
-    for file in folder.glob("*config.json"):
-        values = read_json(file)
-        kept = {key: value for key, value in values.items() if key not in ("_name_or_path", "name_or_path")}
-        if kept != values:
-            write_json(file, kept)
-
-
-def _save_delta(generator: LatentGenerator, folder: Path) -> None:
-    base = generator.surroundings.base
-    if not generator.adapted or base is None:
-        raise InputError(
-            "only low-rank factors of a model that was opened from disk or the hub can be saved alone: set "
-            "model.lora_rank, or save the whole model"
-        )
-    save_factors(generator.network.unet, folder)
-    write_json(folder / DELTA, {"efface_delta": NAME, **base, "use": _use(generator)})
-
-
-def _use(generator: LatentGenerator) -> dict[str, Any]:
-    about = generator.surroundings
-    return {"prompt": about.prompt, "guidance_scale": about.guidance_scale}
+    return LatentGenerator(network, PipelineSettings(schedule, origin={"kind": "new", "seed": seed}))
 
 
 def _opened(path: str, revision: str | None) -> Opened:

@@ -14,7 +14,7 @@ trained on the whole latent. The prompt is one and the same for all pictures, an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -27,6 +27,7 @@ from efface.generators.base import Generator, Moments, Trained, View, noise_pixe
 from efface.generators.latent import halves
 from efface.generators.latent.factors import add_factors, has_factors, plain_weights, without_factors
 from efface.generators.latent.network import LatentNetwork
+from efface.generators.latent.pipeline import PipelineSettings, save_delta, save_pipeline
 from efface.generators.sampling import NOISE_SCHEDULE, Sampler, denoise, make_scheduler, read_sampler
 from efface.generators.settings import NoiseKind
 from efface.randomness import Draws
@@ -38,24 +39,6 @@ TRAINING_CORRUPTIONS = {"inpainting": "box-brush", "instruct": "colour"}
 """Masks of boxes and strokes are those of the released models; pictures to be edited are stood in for by grey ones."""
 FIRST_STAGE = ("vae.", "text_encoder.")
 ENCODER = ("unet.conv_in.", "unet.down_blocks.", "unet.mid_block.")
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a pipeline holds beside its networks, and how it is used.
-
-    scheduler: the whole `scheduler_config.json`; tokenizer: transformers' own, where there is a text encoder.
-    base: where the weights lie to which low-rank factors may be added later; never printed or recorded.
-    """
-
-    scheduler: dict[str, Any]
-    tokenizer: Any = None
-    prompt: str = ""
-    guidance_scale: float = 1.0
-    lora_rank: int | None = None
-    lora_alpha: float | None = None
-    origin: dict[str, Any] = field(default_factory=dict)
-    base: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -88,20 +71,16 @@ class LatentGenerator(Generator):
     context: Tensor
     unprompted: Tensor
 
-    def __init__(self, network: LatentNetwork, surroundings: Surroundings) -> None:
+    def __init__(self, network: LatentNetwork, pipeline: PipelineSettings) -> None:
         super().__init__(network)
-        self.surroundings = surroundings
-        schedule = {
-            key: surroundings.scheduler[key] for key in NOISE_SCHEDULE if key in surroundings.scheduler
-        }
+        self.pipeline = pipeline
+        schedule = {key: pipeline.scheduler[key] for key in NOISE_SCHEDULE if key in pipeline.scheduler}
         self.schedule = schedule
         alphas = make_scheduler(self._sampler(None), **schedule).alphas_cumprod
         self.register_buffer("alphas", alphas.clone(), persistent=False)
         self._read_prompt()
-        if surroundings.lora_rank is not None:
-            add_factors(
-                network.unet, surroundings.lora_rank, surroundings.lora_alpha or surroundings.lora_rank
-            )
+        if pipeline.lora_rank is not None:
+            add_factors(network.unet, pipeline.lora_rank, pipeline.lora_alpha or pipeline.lora_rank)
         self.eval()
 
     @property
@@ -286,17 +265,13 @@ class LatentGenerator(Generator):
 
         kind: `delta` writes the factors alone, with the name of the model that they are for.
         """
-        from efface.generators.latent.checkpoint import save
-
-        save(self, folder, kind)
-
-    def risks(self, images: Tensor) -> list[str]:
-        from efface.generators.latent.checks import risks
-
-        return risks(self, images)
+        if kind == "delta":
+            save_delta(self.network, self.pipeline, folder)
+        else:
+            save_pipeline(self.network, self.pipeline, self.kind, folder)
 
     def describe(self) -> dict[str, Any]:
-        about, unet, network = self.surroundings, self.network.unet.config, self.network
+        about, unet, network = self.pipeline, self.network.unet.config, self.network
         has_text = network.text_encoder is not None
         lora = (
             {"rank": about.lora_rank, "alpha": about.lora_alpha or about.lora_rank} if self.adapted else None
@@ -327,7 +302,7 @@ class LatentGenerator(Generator):
 
     def _read_prompt(self) -> None:
         """Run the text encoder once for the prompt; its embeddings are kept."""
-        about = self.surroundings
+        about = self.pipeline
         if self.network.text_encoder is None and about.guidance_scale > 1:
             raise InputError("model.guidance_scale is given, but the model has no text encoder: leave it out")
         if self.kind == "instruct" and about.guidance_scale > 1:
@@ -357,7 +332,7 @@ class LatentGenerator(Generator):
 
     def _predictor(self, view: LatentView) -> Callable[[Tensor, int], Tensor]:
         """The UNet on latents at one timestep, beside what the view shows; with guidance if that is asked for."""
-        unet, scale, context = self._running.unet, self.surroundings.guidance_scale, self._contexts(view)
+        unet, scale, context = self._running.unet, self.pipeline.guidance_scale, self._contexts(view)
         guided = scale > 1
         if guided:
             context = torch.cat([self.unprompted.expand_as(context), context])

@@ -1,4 +1,4 @@
-"""Reading and writing masked autoencoders: transformers folders, hub ids, the released `.pth` layout.
+"""Opening and making masked autoencoders: transformers folders, hub ids, the released `.pth` layout.
 
 Pickles are read with `weights_only=True`; a file that asks for anything else is refused by name. Tensor
 names of the release were read off facebookresearch/mae checkpoints; no code of it is used.
@@ -16,11 +16,14 @@ from torch import Tensor
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from efface.errors import Faults, InputError
-from efface.files import sha256_of_file, write_json
+from efface.files import sha256_of_file
 from efface.generators.mae.architecture import MaeArchitecture
 from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
+from efface.generators.mae.risks import risks
 from efface.generators.settings import Architecture, ModelSettings
 from efface.weights import SHOWN_TENSORS, UNREADABLE, check_fit, quiet, read_pickle, why_unreadable
+
+__all__ = ["load", "new", "risks"]
 
 # widths of the released networks and their heads: ViT-B, ViT-L, ViT-H, and the common decoder
 ENCODER_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
@@ -59,33 +62,6 @@ def new(architecture: Architecture, seed: int) -> MaeGenerator:
     """An untrained masked autoencoder."""
     assert isinstance(architecture, MaeArchitecture)
     return MaeGenerator.new(seed, **architecture.transformers_config())
-
-
-def save(generator: MaeGenerator, folder: Path) -> None:
-    """A folder that `ViTMAEForPreTraining.from_pretrained` and `AutoImageProcessor` open."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = generator.network.config
-    used, config.mask_ratio = config.mask_ratio, generator.mask_ratio
-    try:
-        with quiet():
-            generator.network.save_pretrained(folder)
-    finally:
-        config.mask_ratio = used
-    size = generator.image_size
-    write_json(
-        folder / "preprocessor_config.json",
-        {
-            "image_processor_type": "ViTImageProcessor",
-            "do_resize": True,
-            "size": {"height": size, "width": size},
-            "resample": 3,
-            "do_rescale": True,
-            "rescale_factor": 1 / 255,
-            "do_normalize": True,
-            "image_mean": [round(value, 6) for value in generator.mean.flatten().tolist()],
-            "image_std": [round(value, 6) for value in generator.std.flatten().tolist()],
-        },
-    )
 
 
 def converted(released: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from efface.corruptions import Corrupted, Corruption
 from efface.corruptions.random_patches import RandomPatches
 from efface.errors import InputError
+from efface.files import write_json
 from efface.generators.base import Generator, Moments, View, noise_pixels
 from efface.generators.mae.patches import (
     denormalised,
@@ -29,6 +30,7 @@ from efface.generators.mae.patches import (
 )
 from efface.generators.settings import NoiseKind
 from efface.randomness import Draws
+from efface.weights import quiet
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -197,14 +199,28 @@ class MaeGenerator(Generator):
             network.decoder.compile()
 
     def save_pretrained(self, folder: Path) -> None:
-        from efface.generators.mae.checkpoint import save
-
-        save(self, folder)
-
-    def risks(self, images: Tensor) -> list[str]:
-        from efface.generators.mae.checks import risks
-
-        return risks(self, images)
+        """A folder that `ViTMAEForPreTraining.from_pretrained` and `AutoImageProcessor` open."""
+        folder.mkdir(parents=True, exist_ok=True)
+        used, self.config.mask_ratio = self.config.mask_ratio, self.mask_ratio
+        try:
+            with quiet():
+                self.network.save_pretrained(folder)
+        finally:
+            self.config.mask_ratio = used
+        write_json(
+            folder / "preprocessor_config.json",
+            {
+                "image_processor_type": "ViTImageProcessor",
+                "do_resize": True,
+                "size": {"height": self.image_size, "width": self.image_size},
+                "resample": 3,
+                "do_rescale": True,
+                "rescale_factor": 1 / 255,
+                "do_normalize": True,
+                "image_mean": rounded(self.mean),
+                "image_std": rounded(self.std),
+            },
+        )
 
     def describe(self) -> dict[str, Any]:
         config = self.config
@@ -218,8 +234,8 @@ class MaeGenerator(Generator):
             "decoder_hidden_size": config.decoder_hidden_size,
             "decoder_layers": config.decoder_num_hidden_layers,
             "norm_pix_loss": config.norm_pix_loss,
-            "image_mean": [round(v, 6) for v in self.mean.flatten().tolist()],
-            "image_std": [round(v, 6) for v in self.std.flatten().tolist()],
+            "image_mean": rounded(self.mean),
+            "image_std": rounded(self.std),
             "origin": self.origin,
         }
 
@@ -251,6 +267,11 @@ class MaeGenerator(Generator):
             for name, parameter in self.network.named_parameters()
             if name.startswith(prefix) and not name.endswith(fixed)
         }
+
+
+def rounded(values: Tensor) -> list[float]:
+    """Channel statistics as numbers: float32 has about seven digits."""
+    return [round(value, 6) for value in values.flatten().tolist()]
 
 
 def _initialise_embeddings(network: ViTMAEForPreTraining, grid: int) -> None:

@@ -1,4 +1,4 @@
-"""Reading and writing token models: folders that efface saved, the released MAGE and VQGAN files.
+"""Opening and making token models: folders that efface saved, the released MAGE and VQGAN files.
 
 Pickles are read with `weights_only=True`; a file that asks for anything else is refused by name.
 """
@@ -29,8 +29,11 @@ from efface.generators.mage.released import (
     token_grid,
     tokenizer_sizes,
 )
+from efface.generators.mage.risks import risks
 from efface.generators.settings import Architecture, ModelSettings
 from efface.weights import UNREADABLE, check_fit, quiet, read_tensors, why_unreadable
+
+__all__ = ["load", "new", "risks"]
 
 TABLE, OUTPUT_TABLE = "encoder.embedding.tokens.weight", "decoder.head.table"
 
@@ -62,13 +65,6 @@ def new(architecture: Architecture, seed: int) -> MageGenerator:
         inner_size=4 * architecture.hidden_size,
         decoder_inner_size=4 * architecture.decoder_hidden_size,
     )
-
-
-def save(generator: MageGenerator, folder: Path) -> None:
-    """A folder that `MageModel.from_pretrained` opens, tokenizer included."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with quiet():
-        generator.network.save_pretrained(folder)
 
 
 def _load_released(path: Path, settings: ModelSettings) -> tuple[MageModel, dict[str, Any]]:

@@ -37,6 +37,7 @@ from efface.generators.mage.noise import NoiseBank
 from efface.generators.mage.sampling import complete, read_token_sampler, widened
 from efface.generators.settings import NoiseKind
 from efface.randomness import Draws
+from efface.weights import quiet
 
 LABEL_SMOOTHING = 0.1
 PIXELS_AT_ONCE = 2**20
@@ -223,14 +224,10 @@ class MageGenerator(Generator):
             network.decoder.compile()
 
     def save_pretrained(self, folder: Path) -> None:
-        from efface.generators.mage.checkpoint import save
-
-        save(self, folder)
-
-    def risks(self, images: Tensor) -> list[str]:
-        from efface.generators.mage.checks import risks
-
-        return risks(self, images)
+        """A folder that `MageModel.from_pretrained` opens, tokenizer included."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with quiet():
+            self.network.save_pretrained(folder)
 
     def describe(self) -> dict[str, Any]:
         config = self.config

@@ -1,4 +1,4 @@
-"""Reading and writing pixel diffusion models: released `.pth` files, efface's own folders, diffusers' `UNet2DModel`.
+"""Opening and making pixel diffusion models: released `.pth` files, efface's own folders, diffusers' `UNet2DModel`.
 
 A saved folder holds the network as diffusers saves it, and its noise schedules in `schedule.json`; beside a
 `UNet2DModel` there is also a `scheduler_config.json` for other tools.
@@ -14,17 +14,18 @@ import torch
 from diffusers import UNet2DModel
 
 from efface.errors import Faults, InputError
-from efface.files import write_json
 from efface.generators.palette.architecture import PaletteArchitecture
 from efface.generators.palette.generator import PaletteGenerator
 from efface.generators.palette.network import PaletteUNet
 from efface.generators.palette.released import load_released
-from efface.generators.palette.schedule import Schedules, of_scheduler, scheduler_config
+from efface.generators.palette.risks import risks
+from efface.generators.palette.schedule import SCHEDULE, SCHEDULER, Schedules, of_scheduler
 from efface.generators.palette.split import check_unet2d
 from efface.generators.settings import Architecture, ModelSettings
 from efface.weights import UNREADABLE, check_fit, quiet, why_unreadable
 
-SCHEDULE, SCHEDULER = "schedule.json", "scheduler_config.json"
+__all__ = ["load", "new", "risks"]
+
 TEST_OPTIONS = ("test_noise_steps", "test_noise_start", "test_noise_end")
 
 
@@ -45,20 +46,6 @@ def new(architecture: Architecture, seed: int) -> PaletteGenerator:
         torch.manual_seed(seed)
         network = PaletteUNet(**architecture.network_config())
     return PaletteGenerator(network.eval(), origin={"kind": "new", "seed": seed})
-
-
-def save(generator: PaletteGenerator, folder: Path) -> None:
-    """A folder that `load` opens, and diffusers where the network is its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    network: Any = generator.network
-    # the library writes the path that a model was read from into its config
-    network.register_to_config(_name_or_path="")
-    with quiet():
-        network.save_pretrained(folder)
-    write_json(folder / SCHEDULE, generator.schedules.as_dict())
-    if not generator.split.continuous:
-        config = scheduler_config(generator.schedules.train)
-        write_json(folder / SCHEDULER, {"_class_name": "DDPMScheduler", **config})
 
 
 def _load_folder(settings: ModelSettings) -> PaletteGenerator:

@@ -20,13 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from efface.corruptions import Corrupted, Corruption, parse_corruption
+from efface.files import write_json
 from efface.generators.base import Generator, Moments, View, noise_pixels
 from efface.generators.palette.reverse import Predict, ancestral, fast
-from efface.generators.palette.schedule import Gammas, Schedules
+from efface.generators.palette.schedule import SCHEDULE, SCHEDULER, Gammas, Schedules, scheduler_config
 from efface.generators.palette.split import split_of
 from efface.generators.sampling import Sampler, read_sampler
 from efface.generators.settings import NoiseKind
 from efface.randomness import Draws
+from efface.weights import quiet
 
 BLOCKS = 16
 # on small trained models ddpm errs half as much as the two without fresh noise, which carry the hue of the start
@@ -205,14 +207,17 @@ class PaletteGenerator(Generator):
         self.split = replace(self.split, down=torch.compile(self.split.down), up=torch.compile(self.split.up))
 
     def save_pretrained(self, folder: Path) -> None:
-        from efface.generators.palette.checkpoint import save
-
-        save(self, folder)
-
-    def risks(self, images: Tensor) -> list[str]:
-        from efface.generators.palette.checks import risks
-
-        return [*self.warnings, *risks(self, images)]
+        """A folder that efface opens, and diffusers where the network is its own."""
+        folder.mkdir(parents=True, exist_ok=True)
+        network: Any = self.network
+        # the library writes the path that a model was read from into its config
+        network.register_to_config(_name_or_path="")
+        with quiet():
+            network.save_pretrained(folder)
+        write_json(folder / SCHEDULE, self.schedules.as_dict())
+        if not self.split.continuous:
+            config = scheduler_config(self.schedules.train)
+            write_json(folder / SCHEDULER, {"_class_name": "DDPMScheduler", **config})
 
     def describe(self) -> dict[str, Any]:
         return {

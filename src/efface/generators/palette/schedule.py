@@ -18,6 +18,8 @@ from efface.generators.settings import ModelSettings
 from efface.settings import Settings
 
 Gammas = npt.NDArray[np.floating[Any]]
+SCHEDULE, SCHEDULER = "schedule.json", "scheduler_config.json"
+"""Files beside a saved network: efface's own schedules, and diffusers' words for one of them."""
 COSINE_OFFSET, LARGEST_BETA = 0.008, 0.999
 
 

@@ -8,8 +8,9 @@ from tiny_models import SIZE, draws, tiny
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
-from efface.generators.mae.checks import HALVES, compare_readings
 from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
+from efface.generators.mae.risks import HALVES, compare_readings
+from efface.generators.registry import risks_of
 
 ZEROS, ONES = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
@@ -67,8 +68,8 @@ def read_as(
 def test_the_right_reading_is_not_flagged(
     plain: MaeGenerator, normalised: MaeGenerator, images: Tensor
 ) -> None:
-    assert plain.risks(images) == []
-    assert normalised.risks(images) == []
+    assert risks_of(plain, images) == []
+    assert risks_of(normalised, images) == []
     assert compare_readings(plain, images)[0].explained > 0.5
 
 
@@ -76,7 +77,7 @@ def test_the_right_reading_is_not_flagged(
 def test_wrong_channel_statistics_are_found_out(
     mean: tuple, std: tuple, name: str, plain: MaeGenerator, images: Tensor
 ) -> None:
-    (risk,) = read_as(plain, mean, std).risks(images)
+    (risk,) = risks_of(read_as(plain, mean, std), images)
     assert f"the model is read as: {name}" in risk
     assert f"--set model.image_mean='{list(IMAGENET_MEAN)}'" in risk
     assert f"--set model.image_std='{list(IMAGENET_STD)}'" in risk
@@ -84,7 +85,7 @@ def test_wrong_channel_statistics_are_found_out(
 
 
 def test_statistics_of_no_known_reading_are_found_out_too(plain: MaeGenerator, images: Tensor) -> None:
-    (risk,) = read_as(plain, (0.1, 0.1, 0.1), (0.7, 0.7, 0.7)).risks(images)
+    (risk,) = risks_of(read_as(plain, (0.1, 0.1, 0.1), (0.7, 0.7, 0.7)), images)
     assert "mean (0.1, 0.1, 0.1), std (0.7, 0.7, 0.7)" in risk
 
 
@@ -93,7 +94,7 @@ def test_a_wrong_norm_pix_loss_is_found_out_both_ways(
 ) -> None:
     for generator, right in ((plain, False), (normalised, True)):
         try:
-            (risk,) = read_as(generator, IMAGENET_MEAN, IMAGENET_STD, not right).risks(images)
+            (risk,) = risks_of(read_as(generator, IMAGENET_MEAN, IMAGENET_STD, not right), images)
         finally:
             generator.config.norm_pix_loss = right
         assert f"--set model.norm_pix_loss={str(right).lower()}" in risk
@@ -109,14 +110,14 @@ def test_every_reading_is_tried_once_and_the_present_one_first(plain: MaeGenerat
 
 @pytest.mark.parametrize("norm_pix_loss", [False, True])
 def test_an_untrained_model_is_called_weak(norm_pix_loss: bool, images: Tensor) -> None:
-    (risk,) = tiny(norm_pix_loss=norm_pix_loss).risks(images)
+    (risk,) = risks_of(tiny(norm_pix_loss=norm_pix_loss), images)
     assert "explains almost nothing" in risk
     assert "it may be untrained" in risk
 
 
 def test_looking_for_risks_leaves_weights_and_mask_ratio_alone(plain: MaeGenerator, images: Tensor) -> None:
     digest, ratio = plain.weights_digest(), plain.mask_ratio
-    plain.risks(images)
+    risks_of(plain, images)
     assert plain.weights_digest() == digest
     assert plain.mask_ratio == ratio
     assert all(parameter.requires_grad for parameter in plain.encoder_parameters().values())

@@ -7,16 +7,13 @@ and a UNet that was not trained, or for another VAE, predicts no better than zer
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from efface.generators.base import View
+from efface.generators.latent.generator import LatentGenerator
 from efface.randomness import Draws
-
-if TYPE_CHECKING:
-    from efface.generators.latent.generator import LatentGenerator
 
 POOR_DECIBELS = 20.0
 """Released VAEs give 25 dB and more on photos; below 20 dB small things are no longer themselves."""

@@ -23,7 +23,11 @@ PRESENT = "[-1, 1]"
 
 
 def risks(generator: PaletteGenerator, images: Tensor) -> list[str]:
-    """Sentences about a value range that fits `images` `[B, 3, H, W]` clearly better, or about none fitting."""
+    """What looked wrong when the model was opened, and how well its value range fits `images` `[B, 3, H, W]`."""
+    return [*generator.warnings, *_of_value_range(generator, images)]
+
+
+def _of_value_range(generator: PaletteGenerator, images: Tensor) -> list[str]:
     shares = {name: explained(generator, images, *reading) for name, reading in READINGS.items()}
     best = max(shares, key=lambda name: shares[name])
     if shares[best] < TOO_WEAK:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from efface.corruptions.random_patches import RandomPatches
-from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator, MaeView
+from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator, MaeView, rounded
 from efface.generators.mae.patches import normalised
 from efface.randomness import Draws
 
@@ -67,8 +67,7 @@ def risks(generator: MaeGenerator, images: Tensor) -> list[str]:
 
 def compare_readings(generator: MaeGenerator, images: Tensor) -> list[Reading]:
     """The share of hidden variance explained under every reading, the present one first."""
-    mean = tuple(round(value, 6) for value in generator.mean.flatten().tolist())
-    std = tuple(round(value, 6) for value in generator.std.flatten().tolist())
+    mean, std = tuple(rounded(generator.mean)), tuple(rounded(generator.std))
     name = next(
         (name for name, values in READINGS.items() if values == (mean, std)), f"mean {mean}, std {std}"
     )
