@@ -37,9 +37,9 @@ def digits() -> LabelledImages:
 
 DIGITS = digits()
 SETS = {
-    "forget": DIGITS.select(range(12)),
-    "retain": DIGITS.select(range(12, 92)),
-    "validation": DIGITS.select(range(92, 122)),
+    "forget": DIGITS.subset(range(12)),
+    "retain": DIGITS.subset(range(12, 92)),
+    "validation": DIGITS.subset(range(92, 122)),
 }
 
 
@@ -128,7 +128,7 @@ def test_it_refuses_sets_that_it_cannot_use(kind: type[ClassifierMethod], origin
             unlearn_classifier(original, method, wrong, facts(original))
     if kind.needs_validation:
         with pytest.raises(InputError, match="validation: no images"):
-            unlearn_classifier(original, method, {**SETS, "validation": DIGITS.select([])}, facts(original))
+            unlearn_classifier(original, method, {**SETS, "validation": DIGITS.subset([])}, facts(original))
     assert same(weights(original), before)
 
 
@@ -164,7 +164,7 @@ def test_one_image_is_forgotten_where_normalisation_sees_single_pixels(kind: typ
         )
     model = Classifier(network, classes=tuple("0123456789"), image_size=8, channels=1)
     done, report = unlearn_classifier(
-        model, short(kind), {**SETS, "forget": DIGITS.select([3])}, facts(model)
+        model, short(kind), {**SETS, "forget": DIGITS.subset([3])}, facts(model)
     )
     assert report.finished
     assert all(tensor.isfinite().all() for tensor in weights(done).values())

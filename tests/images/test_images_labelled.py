@@ -14,7 +14,7 @@ def some(count: int, first: int = 0) -> LabelledImages:
 
 
 def test_choosing_and_joining_keep_pixels_labels_and_ids_together() -> None:
-    both = some(4).select([3, 1]).join(some(2, first=7))
+    both = some(4).subset([3, 1]).join(some(2, first=7))
     assert both.ids == ("3", "1", "7", "8")
     assert both.labels.tolist() == [0, 1, 1, 2]
     assert both.pixels[:, 0, 0, 0].tolist() == [3, 1, 7, 8]

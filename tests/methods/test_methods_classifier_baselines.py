@@ -443,8 +443,8 @@ def test_rewinding_without_validation_images_is_refused() -> None:
         Scrub(rewind=True).passes(facts(validation=0))
     method = Scrub(rewind=True)
     labels = sets()["validation"].labels
-    forget = sets()["forget"].select(np.flatnonzero(sets()["forget"].labels == 2))
-    here = work(method, forget=forget, validation=sets()["validation"].select(np.flatnonzero(labels != 2)))
+    forget = sets()["forget"].subset(np.flatnonzero(sets()["forget"].labels == 2))
+    here = work(method, forget=forget, validation=sets()["validation"].subset(np.flatnonzero(labels != 2)))
     with pytest.raises(InputError, match=r"validation images of the forgotten classes \(2\)"):
         only(method.passes(facts()), Edit)[0].apply(here)
 

@@ -87,7 +87,7 @@ def each_label_loss(labels: Tensor) -> Callable[[Tensor], Tensor]:
 
 def test_the_order_of_images_follows_from_their_ids_alone() -> None:
     one = images(9, "kept")
-    turned = one.select(np.arange(9)[::-1])
+    turned = one.subset(np.arange(9)[::-1])
     assert [one.ids[i] for i in settled_order(one)] == [turned.ids[i] for i in settled_order(turned)]
     assert list(settled_order(one)) != list(range(9))
 
@@ -157,7 +157,7 @@ def test_ssd_with_batches_of_one_image_weighs_by_each_images_gradient(
 def test_dampening_depends_neither_on_seed_nor_on_the_order_of_the_sets(
     classifier: Classifier, sets: dict[str, LabelledImages]
 ) -> None:
-    turned = {name: one.select(np.arange(len(one))[::-1]) for name, one in sets.items()}
+    turned = {name: one.subset(np.arange(len(one))[::-1]) for name, one in sets.items()}
     for method in (Ssd(alpha=1.2, batch_size=4), LfSsd(alpha=1.2, batch_size=4)):
         first = unlearned(classifier, method, sets)
         assert first.weights_digest() != classifier.weights_digest()
@@ -206,7 +206,7 @@ def test_fisher_information_can_be_that_of_some_images(
     classifier: Classifier, sets: dict[str, LabelledImages]
 ) -> None:
     work = working(classifier, FisherForgetting(), sets)
-    few = sets["retain"].select(settled_order(sets["retain"])[:2])
+    few = sets["retain"].subset(settled_order(sets["retain"])[:2])
     alone = working(classifier, FisherForgetting(), {**sets, "retain": few})
     torch.testing.assert_close(expected_fisher(work, "retain", 2), expected_fisher(alone, "retain"))
 

@@ -93,7 +93,7 @@ def test_each_image_has_one_shard_and_slices_only_grow(sets: Sets) -> None:
 def test_a_retain_images_shard_depends_neither_on_order_nor_on_what_is_forgotten(sets: Sets) -> None:
     method = Sisa(shards=3, slices=2)
     own, _ = prepared(method, sets)
-    turned = {name: one.select(np.arange(len(one))[::-1]) for name, one in sets.items()}
+    turned = {name: one.subset(np.arange(len(one))[::-1]) for name, one in sets.items()}
     others, _ = prepared(method, {**turned, "forget": images(3, "other")})
     kept = set(sets["retain"].ids)
     for shard in range(3):

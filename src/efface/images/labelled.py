@@ -38,7 +38,7 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def select(self, places: npt.ArrayLike) -> LabelledImages:
+    def subset(self, places: npt.ArrayLike) -> LabelledImages:
         """The images at these places, in that order."""
         chosen = np.asarray(places, dtype=np.int64)
         return LabelledImages(

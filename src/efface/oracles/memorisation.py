@@ -151,7 +151,7 @@ def carry_out(job: Job) -> None:
     draw = key("memorisation", job.seed, job.number)
     model = new_classifier(job.task, data, draw).to(worker_device())
     # named retain, because class weights are counted on forget and retain images
-    sets = {"retain": train.select(np.flatnonzero(member))}
+    sets = {"retain": train.subset(np.flatnonzero(member))}
     sizes = {name: len(images) for name, images in sets.items()}
     facts = Facts(sizes, len(data.classes), model.blocks, job.task.recipe, draw)
     run_passes(model, [training_pass(job.task.recipe, "retain")], sets, facts)

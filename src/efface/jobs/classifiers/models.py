@@ -57,7 +57,7 @@ def device() -> torch.device:
 def risks_of(classifier: Classifier, settings: ClassifierSettings, images: LabelledImages) -> list[str]:
     """Sentences on what looks wrong with a model when it is shown images of its training, and on copies of its weights."""
     risks = []
-    some = images.select(np.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).round())
+    some = images.subset(np.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).round())
     if len(some) >= FEWEST_LOOKED_AT:
         right = float((logits_of(classifier, some, BATCH).argmax(1) == some.labels).mean())
         chance = float(np.bincount(some.labels).max() / len(some))

@@ -95,7 +95,7 @@ def _wait(device: torch.device) -> None:
 
 def _spread(images: LabelledImages, count: int) -> LabelledImages:
     """At most so many images, spread over the set."""
-    return images.select(np.linspace(0, len(images) - 1, min(len(images), count)).astype(np.int64))
+    return images.subset(np.linspace(0, len(images) - 1, min(len(images), count)).astype(np.int64))
 
 
 def _short(one: Pass, sizes: Mapping[str, int]) -> Pass:

@@ -61,7 +61,7 @@ class BadTeacher(ClassifierMethod):
         retain = sets["retain"]
         order = numpy_draws(facts.seed, "bad teacher", "retain sample").permutation(len(retain))
         sample = np.sort(order[: max(1, int(self.retain_share * len(retain)))])
-        return {TAUGHT: sets["forget"].join(retain.select(sample))}
+        return {TAUGHT: sets["forget"].join(retain.subset(sample))}
 
     def passes(self, facts: Facts) -> Passes:
         optimiser = Optimiser(self.learning_rate, 0.0, kind="adam")

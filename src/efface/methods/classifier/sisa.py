@@ -88,9 +88,9 @@ class Sisa(ClassifierMethod):
             hit = part[(shard == one) & ~kept]
             for last in range(self.slices):
                 seen = (shard == one) & (part <= last)
-                own[before(one, last)] = everything.select(np.flatnonzero(seen))
+                own[before(one, last)] = everything.subset(np.flatnonzero(seen))
                 if len(hit) and hit.min() <= last:
-                    own[after(one, last)] = everything.select(np.flatnonzero(seen & kept))
+                    own[after(one, last)] = everything.subset(np.flatnonzero(seen & kept))
         with Faults("sisa cannot divide these images") as faults:
             for name, images in own.items():
                 if len(images) < 2:

@@ -83,7 +83,7 @@ class Unsir(ClassifierMethod):
             numpy_draws(facts.seed, SAMPLE, int(label)).permutation(np.flatnonzero(labels == label))
             for label in np.unique(labels)
         ]
-        return {SAMPLE: sets["retain"].select(np.concatenate([one[: self.retain_images] for one in chosen]))}
+        return {SAMPLE: sets["retain"].subset(np.concatenate([one[: self.retain_images] for one in chosen]))}
 
     def learn_noise(self, work: Work) -> None:
         """Keep noise images in 0..255 (and beyond), and the classes on which they were learnt."""

@@ -92,7 +92,7 @@ def _opened(images: str, purpose: Purpose) -> GeneratorData:
         "forget": found.forget,
         "retain": found.retain,
         "neutral": found.test,
-        "proxy": found.validation.select(np.flatnonzero(kept)),
+        "proxy": found.validation.subset(np.flatnonzero(kept)),
     }
     sets = {name: _image_set(images, found.classes) for name, images in parts.items()}
     pixels = {

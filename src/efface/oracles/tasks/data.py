@@ -47,7 +47,7 @@ class TaskData:
     def train(self) -> LabelledImages:
         """All training images, sorted by id: the same whichever of them are to be forgotten."""
         both = self.forget.join(self.retain)
-        return both.select(sorted(range(len(both)), key=lambda place: both.ids[place]))
+        return both.subset(sorted(range(len(both)), key=lambda place: both.ids[place]))
 
     def digest(self) -> str:
         """sha256 over names of classes and, set by set, ids, labels and pixels."""
