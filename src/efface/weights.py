@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from efface.errors import Faults, InputError
+from efface.wording import several
 
 SHOWN_TENSORS = 5
 UNREADABLE = (
@@ -88,8 +89,7 @@ def check_fit(
     with Faults(f"the weights in {where} do not fit the architecture they claim") as faults:
         for kind, names in (("missing", sorted(missing)), ("not part of it", sorted(unexpected))):
             if names:
-                more = f" and {len(names) - SHOWN_TENSORS} more" if len(names) > SHOWN_TENSORS else ""
-                faults.add(f"{kind}: {', '.join(names[:SHOWN_TENSORS])}{more}")
+                faults.add(f"{kind}: {several(names)}")
         for name, stored, wanted in sorted(mismatched)[:SHOWN_TENSORS]:
             faults.add(f"{name}: stored as {tuple(stored)}, the config asks for {tuple(wanted)}")
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efface.errors import InputError
-from efface.images.items import printable
 from efface.images.reading import MAX_BYTES
+from efface.wording import printable
 
 
 @dataclass(frozen=True, slots=True)

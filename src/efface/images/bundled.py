@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efface.errors import InputError
-from efface.images.items import ImageSet, printable
+from efface.images.items import ImageSet
 from efface.images.listings import Candidate, FileLocator, Listing, did_you_mean
+from efface.wording import printable
 
 NOT_STATED = "not stated"
 SKIMAGE, SKLEARN = "skimage.data docstring", "sklearn/datasets/images/README.txt"

@@ -19,7 +19,8 @@ import numpy as np
 from efface.errors import InputError
 from efface.images.archives import files_in_tar
 from efface.images.class_parts import DataSet, FolderPart, LabelledPart, Part, TarPart, files_of, folders_of
-from efface.images.items import Locator, printable
+from efface.images.items import Locator
+from efface.wording import printable
 
 WNID = re.compile(r"n\d{8}")
 DEVKIT = "ILSVRC2012_devkit_t12"

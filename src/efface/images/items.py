@@ -17,6 +17,7 @@ from typing import Protocol
 
 from efface.errors import InputError
 from efface.files import sha256_of_bytes
+from efface.wording import printable
 
 
 class ReadingError(InputError):
@@ -170,14 +171,3 @@ class ImageSet:
         for item in self._items:
             digest.update(json.dumps([item.id, item.label]).encode() + b"\n")
         return digest.hexdigest()
-
-
-def printable(text: str) -> str:
-    r"""`text` on one line that any terminal and any UTF-8 file can take.
-
-    >>> printable("a\nb\udcff<b>")
-    'a\\nb\\udcff<b>'
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

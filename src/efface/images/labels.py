@@ -11,9 +11,10 @@ import numpy as np
 
 from efface.errors import Faults, InputError
 from efface.images.crops import batch
-from efface.images.items import ImageItem, ImageSet, printable
+from efface.images.items import ImageItem, ImageSet
 from efface.images.labelled import LabelledImages
 from efface.images.listings import did_you_mean
+from efface.wording import printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

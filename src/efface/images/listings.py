@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from efface.images.items import Locator, printable
+from efface.images.items import Locator
 from efface.images.reading import MAX_BYTES, SUFFIXES
+from efface.wording import printable
 
 NAMES_TO_COMPARE = 20_000
 

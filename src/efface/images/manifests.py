@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from efface.errors import InputError
-from efface.images.items import printable
 from efface.images.listings import Candidate, FileLocator, Listing, did_you_mean, no_such
+from efface.wording import printable
 
 PATH_COLUMNS = ("path", "file_name")
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")

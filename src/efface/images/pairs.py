@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING
 from efface.errors import InputError
 from efface.files import sha256_of_bytes
 from efface.images.folders import list_folder
-from efface.images.items import ImageItem, ImageSet, printable
+from efface.images.items import ImageItem, ImageSet
 from efface.images.listings import Candidate, FileLocator, Listing, no_such
 from efface.images.manifests import SHA256, rows_of, within
 from efface.images.sources import identify, passed_over_text
 from efface.images.threads import Progress
+from efface.wording import printable, several
 
 if TYPE_CHECKING:
     from efface.images.cache import PixelCache
 
 COLUMNS = ("image", "condition")
-SHOWN = 5
 """How many faults of one kind are told by name."""
 
 
@@ -49,8 +49,7 @@ class PairFaults:
         """Raise one `InputError` that counts each kind and names the first of it."""
         problems = list(self.others)
         for kind, names in self.kinds.items():
-            more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            problems.append(f"{len(names)} {kind}: {', '.join(names[:SHOWN])}{more}")
+            problems.append(f"{len(names)} {kind}: {several(names)}")
         if problems:
             raise InputError(*problems, what=f"the pairs in {printable(self.source)} cannot be used{hint}")
 

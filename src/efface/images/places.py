@@ -21,7 +21,7 @@ from efface.images.class_parts import (
     first_folder,
     folders_of,
 )
-from efface.images.items import printable
+from efface.wording import printable
 
 TRAIN = ("train", "places365_standard/train", "data_256", "data_256_standard", "train_256",
          "data_large", "data_large_standard")  # fmt: skip

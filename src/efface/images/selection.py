@@ -14,12 +14,13 @@ from pydantic import Field
 
 from efface.errors import InputError
 from efface.images.duplicates import DEFAULT_DISTANCE, Pair, find_duplicates
-from efface.images.items import Fault, ImageSet, printable
+from efface.images.items import Fault, ImageSet
 from efface.images.scanning import Scan, scan
 from efface.images.selectors import GRAMMAR, Chosen, Main, choose_alone, choose_within
 from efface.images.sources import identify, list_source, nothing_in, passed_over_text
 from efface.images.threads import Progress
 from efface.settings import Settings
+from efface.wording import printable
 
 if TYPE_CHECKING:
     from efface.images.cache import PixelCache

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 
 from efface.errors import InputError
 from efface.files import sha256_of_bytes
-from efface.images.items import Fault, ImageSet, printable
+from efface.images.items import Fault, ImageSet
 from efface.images.listings import Candidate, FileLocator, Listing, did_you_mean, is_image_name, no_such
 from efface.images.manifests import SHA256
 from efface.images.sources import identify, list_source, nothing_in
 from efface.images.threads import Progress, in_threads
+from efface.wording import printable
 
 GRAMMAR = (
     "a folder, an image file, a .txt list (a path or sha256 per line), a .csv or .jsonl manifest, "

@@ -14,13 +14,14 @@ from efface.errors import InputError
 from efface.files import sha256_of_bytes
 from efface.images.bundled import list_bundled
 from efface.images.folders import list_file, list_folder
-from efface.images.items import Fault, ImageItem, ImageSet, ReadingError, printable
+from efface.images.items import Fault, ImageItem, ImageSet, ReadingError
 from efface.images.listings import Candidate, Listing, no_such
 from efface.images.manifests import list_manifest, list_text
 from efface.images.reading import decode_image, stored_size
 from efface.images.splits import list_split
 from efface.images.tables import list_hub, list_parquet, list_saved_dataset
 from efface.images.threads import Progress, in_threads
+from efface.wording import printable
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 

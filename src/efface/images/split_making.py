@@ -16,13 +16,13 @@ from pydantic import Field
 
 from efface.errors import Faults, InputError
 from efface.images.class_parts import DataSet, Part
-from efface.images.items import printable
 from efface.images.places import class_name
 from efface.images.released_classes import RELEASED
 from efface.images.splits import PART_OF_ROLE, open_data_set
 from efface.images.threads import Progress
 from efface.randomness import numpy_draws
 from efface.settings import Settings
+from efface.wording import printable, several
 
 Classes = dict[str, list[str]]
 
@@ -38,8 +38,6 @@ SOURCES = {
     "neutral": ("neutral", "val"),
 }
 """For each role the classes it is taken from, and which count of images is asked for."""
-
-SHOWN = 5
 
 
 class SplitSettings(Settings):
@@ -127,7 +125,7 @@ def _classes(settings: SplitSettings, present: Sequence[str], faults: Faults) ->
         forget, retain = _listed(settings, faults)
     chosen = {*forget, *retain}
     if missing := sorted(chosen - set(present)):
-        faults.add(f"{len(missing)} of the chosen classes are not there: {_some(missing)}")
+        faults.add(f"{len(missing)} of the chosen classes are not there: {several(missing)}")
     wanted = len(forget) if settings.neutral_classes is None else settings.neutral_classes
     rest = [class_ for class_ in drawn if class_ not in chosen]
     return {
@@ -153,7 +151,7 @@ def _listed(settings: SplitSettings, faults: Faults) -> tuple[list[str], list[st
             raise InputError(f"the list {printable(path)} cannot be read: {reason}") from None
         lists.append(list(dict.fromkeys(line for line in lines if line)))
     if both := sorted(set(lists[0]) & set(lists[1])):
-        faults.add(f"{len(both)} classes are both to be forgotten and kept: {_some(both)}")
+        faults.add(f"{len(both)} classes are both to be forgotten and kept: {several(both)}")
     if not lists[0]:
         faults.add(f"{printable(str(settings.forget_classes))} names no class")
     return lists[0], lists[1]
@@ -190,7 +188,7 @@ def _images(
             progress("listing classes", done, len(todo))
     for what, found in too_few.items():
         faults.add(
-            f"{len(set(found))} classes have too few {what}: {_some(sorted(set(found)))}. An unpacking or a download "
+            f"{len(set(found))} classes have too few {what}: {several(sorted(set(found)))}. An unpacking or a download "
             "may have stopped halfway: repeat it, or ask for less (--per-class, --val-per-class, --proxy-per-class)"
         )
     return images, asked
@@ -214,8 +212,3 @@ def _check_count(part: Part, data: DataSet, name: str, settings: SplitSettings, 
             f"its {name} images are of {count:,} classes instead of {data.count:,}. An unpacking may have stopped "
             "halfway: repeat it, or give --subset if only some classes are there on purpose"
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(printable(name) for name in names[:SHOWN]) + more

@@ -21,10 +21,10 @@ from efface.errors import InputError
 from efface.files import sha256_of_json, write_json
 from efface.images.class_parts import DataSet
 from efface.images.imagenet import open_imagenet
-from efface.images.items import printable
 from efface.images.listings import Candidate, Listing, no_such
 from efface.images.places import open_places
 from efface.settings import unknown_name
+from efface.wording import printable
 
 SCHEMA = "efface-split/1"
 PREFIX = "split:"

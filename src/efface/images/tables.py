@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from efface.errors import InputError
-from efface.images.items import printable
 from efface.images.listings import Candidate, Listing
+from efface.wording import printable
 
 LABEL_COLUMNS = ("label", "labels")
 GROUPS_KEPT = 2  # threads that read in order work on both sides of a border

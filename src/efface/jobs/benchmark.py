@@ -39,8 +39,8 @@ from efface.oracles.tuning import Tried, best, judge, trials
 from efface.progress import Progress
 from efface.reports.benchmark_page import write_benchmark_page
 from efface.reports.benchmark_tables import write_csv, write_markdown
-from efface.reports.wording import duration
 from efface.runs.folder import refuse_taken
+from efface.wording import duration
 
 LIMIT_FILE = "limit.json"
 

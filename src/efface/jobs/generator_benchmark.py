@@ -123,7 +123,7 @@ def bench_generators(
 
 def in_words(cost: Cost, engine: Engine) -> str:
     """The cost of a benchmark in a sentence."""
-    from efface.reports.wording import duration
+    from efface.wording import duration
 
     workers = getattr(engine, "workers", 1)
     return (

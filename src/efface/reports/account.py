@@ -9,7 +9,7 @@ from typing import Any
 from efface.corruptions import CORRUPTIONS
 from efface.generators.registry import FAMILIES
 from efface.reports.run_files import RunFiles
-from efface.reports.wording import counted, duration, moment, name_of, setting
+from efface.wording import counted, duration, moment, name_of, setting
 
 SHORT = 16
 PARTS = {

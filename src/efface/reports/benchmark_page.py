@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from efface.files import write_text
-from efface.images.items import printable
 from efface.oracles.table import MEASURES
 from efface.reports.benchmark_tables import (
     BOOTSTRAP,
@@ -24,7 +23,7 @@ from efface.reports.benchmark_tables import (
 )
 from efface.reports.charts import FAINT, MARKS, Chart, drawing, with_alt
 from efface.reports.page import render
-from efface.reports.wording import counted, duration, figure
+from efface.wording import counted, duration, figure, printable
 
 Results = Mapping[str, Any]
 LABEL = 26

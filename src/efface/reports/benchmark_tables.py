@@ -10,9 +10,8 @@ from statistics import fmean
 from typing import Any
 
 from efface.files import write_text
-from efface.images.items import printable
 from efface.oracles.table import MEASURES
-from efface.reports.wording import decimals, figure
+from efface.wording import decimals, figure, printable
 
 Results = Mapping[str, Any]
 SHOWN: Mapping[str, str] = {

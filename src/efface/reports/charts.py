@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from markupsafe import Markup, escape
 
 from efface.evaluation.results import MODELS, SETS, ModelName, Row, find
-from efface.images.items import printable
 from efface.metrics.catalogue import ModelKind
 from efface.reports.kinds import WORDS, Words
 from efface.reports.run_files import Steps
-from efface.reports.wording import figure as number
-from efface.reports.wording import interval, name_of
+from efface.wording import figure as number
+from efface.wording import interval, name_of, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

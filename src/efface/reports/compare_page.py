@@ -26,8 +26,8 @@ from efface.reports.curves import DASHES, Line, line_chart, series_line
 from efface.reports.page import render
 from efface.reports.probe_tables import SIGNS
 from efface.reports.trade_offs import Plane, shared_references, trade_offs
-from efface.reports.wording import duration, figure, interval, signed
 from efface.runs.folder import is_run
+from efface.wording import duration, figure, interval, signed
 
 CHANGES = {"forget": "retrained", "retain": "original", "neutral": "original"}
 """Which model the unlearned one is put beside on each set."""

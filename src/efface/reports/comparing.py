@@ -16,14 +16,13 @@ from efface.evaluation.requirements import ratio_interval
 from efface.evaluation.results import SETS, Row, find
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import canonical_json
-from efface.images.items import printable
 from efface.metrics.intervals import FEWEST_GROUPS, bootstrap_difference
 from efface.probes.findings import Finding
 from efface.reports.found_files import ByImage, read_by_image
 from efface.reports.kinds import kind_of
 from efface.reports.run_files import RunFiles
 from efface.reports.verdict import YARDSTICKS, Yardstick
-from efface.reports.wording import figure, setting
+from efface.wording import figure, printable, setting
 
 SAME = 1e-3
 """Relative difference up to which one model's figures on the same images may differ between machines."""

@@ -10,7 +10,7 @@ from typing import Any
 from efface.evaluation.results import MODELS, ModelName
 from efface.probes.findings import Curve
 from efface.reports.charts import FAINT, FEW_POINTS, MARKS, Chart, drawing, drawn_text, scale_axis, with_alt
-from efface.reports.wording import figure, name_of
+from efface.wording import figure, name_of
 
 Dashes = str | tuple[int, tuple[float, ...]]
 CURVES_WIDTH, CURVES_HEIGHT = 3.6, 2.6

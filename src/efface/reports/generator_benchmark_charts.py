@@ -16,7 +16,7 @@ from efface.reports.comparing import Change, gap
 from efface.reports.curves import DASHES, SERIES, Line, line_chart
 from efface.reports.generator_benchmark_tables import numbered
 from efface.reports.pareto import Point, pareto_chart
-from efface.reports.wording import figure
+from efface.wording import figure
 
 Found = Mapping[str, Any]
 WIDTH = 4.6

@@ -26,7 +26,7 @@ from efface.reports.generator_benchmark_tables import (
     write_markdown,
 )
 from efface.reports.page import render
-from efface.reports.wording import counted, duration
+from efface.wording import counted, duration
 
 if TYPE_CHECKING:
     from efface.oracles.generators.runs import GeneratorOutputs

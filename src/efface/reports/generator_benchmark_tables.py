@@ -12,11 +12,10 @@ from typing import Any
 
 from efface.evaluation.results import SETS
 from efface.files import write_text
-from efface.images.items import printable
 from efface.oracles.generators.table import BY_SET, MEASURES
 from efface.oracles.stability import Agreement, agreement
 from efface.reports.benchmark_tables import figures
-from efface.reports.wording import counted, name_of
+from efface.wording import counted, name_of, printable
 
 Results = Mapping[str, Any]
 Row = Mapping[str, Any]

@@ -13,7 +13,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from efface.files import write_text
-from efface.images.items import printable
 from efface.reports.account import asked, digests, done, left, surroundings
 from efface.reports.charts import error_charts, loss_charts
 from efface.reports.kinds import WORDS, kind_of
@@ -21,7 +20,7 @@ from efface.reports.probe_tables import image_table, probe_sections, requirement
 from efface.reports.run_files import RunFiles
 from efface.reports.tables import set_tables, worst_tables
 from efface.reports.verdict import Verdict, verdict_of
-from efface.reports.wording import moment, sentence
+from efface.wording import moment, printable, sentence
 
 NO_CLAIM = {"level": "not stated", "words": "There is no record beside these results, so nothing is claimed."}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from efface.evaluation.results import ModelName
 from efface.reports.charts import FAINT, INK, MARKS, Chart, drawing, scale_axis, with_alt
-from efface.reports.wording import figure, interval
+from efface.wording import figure, interval
 
 WIDTH, HEIGHT = 4.6, 3.2
 BEATEN = "#8a8a86"

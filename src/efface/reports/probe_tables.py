@@ -15,7 +15,7 @@ from efface.reports.curves import line_chart, model_lines
 from efface.reports.found_files import BY_IMAGE, ByImage
 from efface.reports.tables import LISTED, SHORT, Cell, Distance
 from efface.reports.verdict import NO_DIFFERENCE
-from efface.reports.wording import counted, figure, interval, ratio, signed
+from efface.wording import counted, figure, interval, ratio, signed
 
 SIGNS: dict[State, str] = {"met": "✓", "not met": "✗", "not measurable": "?"}
 MOST_IMAGES = 500

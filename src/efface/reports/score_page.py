@@ -18,7 +18,7 @@ from efface.forgetting.comparison import Comparison, Level
 from efface.forgetting.official import BIN_WIDTH, CAP, points_of
 from efface.reports.charts import FAINT, MARKS, Chart, drawing, with_alt
 from efface.reports.page import render
-from efface.reports.wording import figure, interval
+from efface.wording import figure, interval
 
 WORST = 20
 WORDS = {

@@ -9,7 +9,7 @@ from efface.evaluation.results import MODELS, SETS, ModelName, Row, SetName, Wor
 from efface.metrics.catalogue import ALL_METRICS, MetricInfo, ModelKind, distance_title
 from efface.reports.kinds import WORDS, kind_of
 from efface.reports.verdict import NO_DIFFERENCE, includes_zero
-from efface.reports.wording import counted, figure, interval, ratio, signed
+from efface.wording import counted, figure, interval, ratio, signed
 
 DIRECTIONS = {
     "up": "higher is better",

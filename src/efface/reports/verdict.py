@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from efface.evaluation.results import Row, SetName, find
-from efface.reports.wording import compared, counted, figure, interval, ratio, signed
+from efface.wording import compared, counted, figure, interval, ratio, signed
 
 NAMES: dict[str, str] = {"forget": "forgotten images", "retain": "retain images", "neutral": "neutral images"}
 NO_DIFFERENCE = "no difference found at this sample size"

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from efface.errors import Faults, InputError
-from efface.images.items import Locator, printable
+from efface.images.items import Locator
 from efface.oracles.tasks.source import Part
+from efface.wording import printable
 
 ARRAYS = ("bytes", "offset", "source")
 

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from efface.errors import Faults, InputError
-from efface.images.items import Locator, printable
+from efface.images.items import Locator
 from efface.images.listings import FileLocator
 from efface.oracles.tasks.ages import age_classes
 from efface.oracles.tasks.source import Part, Source, from_files, needed_path
+from efface.wording import printable
 
 TABLE, UNPACKED = "Age_Gender.txt", "CASIA_SURF_live"
 PATTERN = "WBackground/*/*/real.rssdk/color/*.jpg"

@@ -16,10 +16,10 @@ import numpy as np
 
 from efface.errors import Faults, InputError
 from efface.images.class_parts import folders_of
-from efface.images.items import printable
 from efface.oracles.tasks.archives import archives_lie_in, read_archives
 from efface.oracles.tasks.folders import read_folders
 from efface.oracles.tasks.source import Part, Pixels, Places, Source, from_array, from_files, needed_path
+from efface.wording import printable
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)

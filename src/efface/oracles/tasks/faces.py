@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from efface.errors import Faults, InputError
-from efface.images.items import Locator, printable
+from efface.images.items import Locator
 from efface.images.listings import FileLocator
 from efface.images.manifests import PATH_COLUMNS, rows_of, within
 from efface.oracles.tasks.ages import age_classes
 from efface.oracles.tasks.archives import archives_lie_in, read_archives
 from efface.oracles.tasks.source import Source, from_files, needed_path
+from efface.wording import printable
 
 ARCHIVE = "faces-age64"
 PERSON_COLUMNS = ("person_id", "person")

@@ -9,8 +9,9 @@ import numpy as np
 from efface.errors import Faults, InputError
 from efface.images.class_parts import first_folder, folders_of
 from efface.images.folders import list_folder
-from efface.images.items import Locator, printable
+from efface.images.items import Locator
 from efface.oracles.tasks.source import Part, Source, from_files, needed_path
+from efface.wording import printable
 
 PART_FOLDERS: dict[Part, tuple[str, ...]] = {
     "train": ("train", "training"),

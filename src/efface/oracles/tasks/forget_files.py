@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from efface.errors import Faults, InputError
-from efface.images.items import printable
 from efface.images.listings import did_you_mean
 from efface.oracles.tasks.source import Places, Source
+from efface.wording import printable
 
 SHOWN_FAULTS = 10
 NAMES_TO_COMPARE = 2000

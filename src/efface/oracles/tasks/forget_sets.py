@@ -20,12 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from efface.errors import Faults, InputError
-from efface.images.items import printable
 from efface.images.listings import did_you_mean
 from efface.oracles.tasks.forget_files import by_memorisation, listed_places
 from efface.oracles.tasks.source import Places, Source
 from efface.oracles.tasks.splitting import nearest_count
 from efface.randomness import numpy_draws
+from efface.wording import printable
 
 FORMS = (
     "random:0.05 (a share) or random:90 (a count); class:NAME, class:NAME,NAME or class:NAME@0.5; classes:10 or "

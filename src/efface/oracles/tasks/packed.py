@@ -7,9 +7,9 @@ import os
 import numpy as np
 
 from efface.errors import InputError
-from efface.images.items import printable
 from efface.oracles.tasks.archives import archives_lie_in, read_archives
 from efface.oracles.tasks.source import Source, from_files, needed_path
+from efface.wording import printable
 
 WHAT = "packed:DIR/NAME for archives NAME-train.npz (and NAME-test.npz or NAME-val.npz) in DIR"
 

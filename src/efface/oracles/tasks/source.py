@@ -11,9 +11,10 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from efface.errors import Faults, InputError
-from efface.images.items import Locator, ReadingError, printable
+from efface.images.items import Locator, ReadingError
 from efface.images.reading import decode_image
 from efface.images.threads import in_threads
+from efface.wording import printable
 
 Part = Literal["train", "validation", "test"]
 Places = npt.NDArray[np.int64]

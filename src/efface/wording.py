@@ -1,4 +1,4 @@
-"""Numbers, times and settings as a reader who is no engineer takes them in."""
+"""How numbers, shares, times, settings, lists and names are said, everywhere alike, to a reader who is no engineer."""
 
 from __future__ import annotations
 
@@ -147,6 +147,27 @@ def sentence(text: str) -> str:
     """
     text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def several(names: Sequence[str], most: int = 5) -> str:
+    """The first of `names`, each made printable, and how many more there are.
+
+    >>> several(["a", "b"]), several(["a", "b", "c", "d"], 2)
+    ('a, b', 'a, b and 2 more')
+    """
+    rest = len(names) - most
+    return ", ".join(printable(name) for name in names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def printable(text: str) -> str:
+    r"""`text` on one line that any terminal and any UTF-8 file can take.
+
+    >>> printable("a\nb\udcff<b>")
+    'a\\nb\\udcff<b>'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def decimals(value: float, digits: int) -> int:

@@ -6,7 +6,7 @@ import doctest
 
 import pytest
 
-from efface.reports import wording
+from efface import wording
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
