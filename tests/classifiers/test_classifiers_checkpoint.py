@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from classifier_models import CLASSES, NORMALISATION, logits, pictures, small, stirred
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from efface.classifiers.networks import build
 from efface.classifiers.resnet import ResNet18
 from efface.errors import InputError
 from efface.files import sha256_of_file
+from support.classifier_models import CLASSES, NORMALISATION, logits, pictures, small, stirred
 
 CIFAR = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from classifier_models import CLASSES, pictures, stirred
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForImageClassification, ResNetConfig, ResNetForImageClassification
@@ -20,6 +19,7 @@ from efface.classifiers import ClassifierSettings, is_classifier, load_classifie
 from efface.classifiers.classifier import Classifier, Normalisation
 from efface.classifiers.libraries import preparation
 from efface.errors import InputError
+from support.classifier_models import CLASSES, pictures, stirred
 
 PREPROCESSOR = {
     "image_processor_type": "ViTImageProcessor",

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-from classifier_models import pictures, small, stirred
 from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
 
@@ -18,6 +17,7 @@ from efface.classifiers.convnet import Mlp, SmallConv
 from efface.classifiers.networks import blocks_of, build, settings_of
 from efface.classifiers.resnet import Convolution, ResNet18
 from efface.errors import InputError
+from support.classifier_models import pictures, small, stirred
 
 KINDS = {
     "resnet18": {"network": "resnet18", "classes": 4, "image_size": 16, "stem": "cifar"},

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "jobs"))
-
-from classifier_fixtures import digits, forget_digits, story
-from run_fixtures import cli, finished, photos, tiny
+from support.classifier_fixtures import digits, forget_digits, story
+from support.run_fixtures import cli, finished, photos, tiny
 
 __all__ = ["cli", "digits", "finished", "forget_digits", "photos", "story", "tiny"]

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from classifier_fixtures import Digits, Story
-from run_fixtures import CommandLine
+
+from support.classifier_fixtures import Digits, Story
+from support.run_fixtures import CommandLine
 
 EXACT_COPIES_ONLY = ("--set", "images.near_duplicate_distance=-1")
 

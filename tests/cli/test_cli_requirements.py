@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from classifier_fixtures import Story
-from run_fixtures import CommandLine
-from run_making import SHORT_OPTIONS
 
 from efface.probes import registry
 from efface.probes.base import Probe, Subject, judged
 from efface.probes.findings import Findings
 from efface.runs.record import read_record
+from support.classifier_fixtures import Story
+from support.run_fixtures import CommandLine
+from support.run_making import SHORT_OPTIONS
 
 
 class Darkness(Probe):

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from run_fixtures import CommandLine, Outcome
-from run_making import SHORT, SHORT_OPTIONS, in_a_process
 
 from efface.jobs.unlearning import UnlearnResult
 from efface.runs.record import read_record
+from support.run_fixtures import CommandLine, Outcome
+from support.run_making import SHORT, SHORT_OPTIONS, in_a_process
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from run_fixtures import CommandLine
 
 from efface.errors import EXIT_CODES
 from efface.methods import methods
+from support.run_fixtures import CommandLine
 
 VERBS = (
     "demo",

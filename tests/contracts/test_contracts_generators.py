@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from families import MODELS, TEXTS, Case, cases, takes
-from tiny_models import draws, pictures
 
 from efface.corruptions import CORRUPTIONS, parse_corruption, touched_patches
 from efface.errors import InputError
 from efface.generators import load_generator
 from efface.generators.base import Moments
 from efface.generators.registry import FAMILIES
+from support.families import MODELS, TEXTS, Case, cases, takes
+from support.tiny_models import draws, pictures
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 COUNT = 3

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import changed, draws, pictures, settings, tiny, trainer, training_data, view, weights_of
 from torch import Tensor, nn
 
 from efface.errors import InputError
@@ -21,6 +20,17 @@ from efface.progress import Progress
 from efface.training.data import Data
 from efface.training.phases import Batch, Edit, Training
 from efface.training.settings import TrainingSettings
+from support.tiny_models import (
+    changed,
+    draws,
+    pictures,
+    settings,
+    tiny,
+    trainer,
+    training_data,
+    view,
+    weights_of,
+)
 
 NAMES = list(methods())
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))

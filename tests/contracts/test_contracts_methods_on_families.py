@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import MODELS
-from tiny_models import changed, draws, pictures, weights_of
 
 from efface.corruptions import parse_corruption
 from efface.generators.base import Generator, Moments, View
 from efface.methods import methods, read_method
 from efface.training.phases import Batch, Training
+from support.families import MODELS
+from support.tiny_models import changed, draws, pictures, weights_of
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 every_pair = pytest.mark.parametrize(

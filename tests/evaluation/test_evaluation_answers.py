@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from known_models import SIZE, KnownModel, MeanColour, Pixels, cache_of, image_set, measured
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
@@ -22,6 +21,7 @@ from efface.evaluation.settings import EvaluationSettings
 from efface.jobs.preparation import open_similarity
 from efface.metrics.hole_statistics import HOLE_STATISTICS
 from efface.metrics.inception_score import inception_score
+from support.known_models import SIZE, KnownModel, MeanColour, Pixels, cache_of, image_set, measured
 
 MANY = tuple(f"{number:03}" for number in range(100))
 ERRORS = {"a": 0.1, "b": 0.2, "c": 0.3}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from known_models import SIZE, KnownModel, Pixels
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
@@ -14,6 +13,7 @@ from efface.evaluation.fills import Strength, fill_errors, nearest_fill
 from efface.evaluation.settings import EvaluationSettings
 from efface.images.items import ImageItem, ImageSet
 from efface.images.listings import FileLocator
+from support.known_models import SIZE, KnownModel, Pixels
 
 
 def row(*values: float) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from known_models import KnownModel, MeanColour, NothingHidden, Pixels, cache_of, image_set, measured
 
 from efface.evaluation.results import Row, find
+from support.known_models import KnownModel, MeanColour, NothingHidden, Pixels, cache_of, image_set, measured
 
 SIX = tuple("abcdef")
 

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from known_models import KnownModel, NothingHidden, Pixels, image_set, measured
 
 from efface.errors import InputError
 from efface.evaluation.protocol import Evaluation
@@ -30,6 +29,7 @@ from efface.images.items import ImageSet
 from efface.probes import registry
 from efface.probes.base import Probe, Subject
 from efface.probes.findings import Finding, Findings
+from support.known_models import KnownModel, NothingHidden, Pixels, image_set, measured
 
 SETTINGS = EvaluationSettings(resamples=500)
 RETAIN = [f"r{number}" for number in range(12)]

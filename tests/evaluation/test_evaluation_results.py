@@ -8,10 +8,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
-from known_models import KnownModel, image_set, measured
 
 from efface.errors import InputError
 from efface.evaluation.results import Row, find, read_results, write_results
+from support.known_models import KnownModel, image_set, measured
 
 
 @pytest.fixture

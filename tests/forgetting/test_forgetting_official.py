@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiled_rule
 
 from efface.errors import InputError
 from efface.forgetting.official import _float32_grid, bins, epsilon_table, official_score, points_of
+from support import tiled_rule
 
 PUBLISHED = Path(__file__).parents[2].parent / "shared" / "data" / "forgetting-score-official.npz"
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from latent_pipelines import FIRST, GRID, SECOND, SIZE, Model, saved, unet
-from tiny_models import changed, draws, pictures, weights_of
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
@@ -21,6 +19,8 @@ from efface.generators.latent.generator import LatentGenerator, LatentView
 from efface.generators.registry import risks_of
 from efface.methods import methods, read_method
 from efface.training.phases import Batch, Training
+from support.latent_pipelines import FIRST, GRID, SECOND, SIZE, Model, saved, unet
+from support.tiny_models import changed, draws, pictures, weights_of
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 KINDS = ("standard-normal", "moment-matched", "uniform", "constant")

@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from latent_pipelines import Model, saved
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_models import changed, draws, pictures, weights_of
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
@@ -26,6 +24,8 @@ from efface.generators.latent.family import FAMILY
 from efface.generators.latent.generator import LatentGenerator, LatentView
 from efface.methods import read_method
 from efface.training.phases import Batch, Training
+from support.latent_pipelines import Model, saved
+from support.tiny_models import changed, draws, pictures, weights_of
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 COUNT, RANK = 2, 3

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, StableDiffusionInpaintPipeline
-from latent_pipelines import GRID, SCHEDULE, SECOND, SIZE, Model, pipeline, saved, text_encoder, unet, vae
-from tiny_models import draws, pictures
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
@@ -22,6 +20,19 @@ from efface.generators.latent.checkpoint import load
 from efface.generators.latent.family import FAMILY
 from efface.generators.latent.folder import patterns
 from efface.generators.latent.generator import LatentGenerator, LatentView
+from support.latent_pipelines import (
+    GRID,
+    SCHEDULE,
+    SECOND,
+    SIZE,
+    Model,
+    pipeline,
+    saved,
+    text_encoder,
+    unet,
+    vae,
+)
+from support.tiny_models import draws, pictures
 
 STEPS = 4
 COUNT = 2

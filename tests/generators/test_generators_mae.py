@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import GRID, PATCH, SIZE, changed, draws, pictures, tiny, view, weights_of
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
@@ -15,6 +14,7 @@ from efface.errors import InputError
 from efface.generators import load_generator
 from efface.generators.base import Moments, noise_pixels
 from efface.generators.mae.generator import MaeGenerator, MaeView
+from support.tiny_models import GRID, PATCH, SIZE, changed, draws, pictures, tiny, view, weights_of
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.05, 0.1, 0.02]))
 NOISES = ["standard-normal", "moment-matched", "uniform", "constant"]

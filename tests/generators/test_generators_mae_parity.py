@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from released_layout import released, save_released
-from tiny_models import SHAPE, draws, pictures, tiny, view
 from torch import Tensor
 from transformers import AutoImageProcessor, ViTMAEForPreTraining
 
 from efface.corruptions import Corrupted
 from efface.generators import ModelSettings, load_generator
 from efface.generators.mae.generator import MaeGenerator, MaeView
+from support.released_layout import released, save_released
+from support.tiny_models import SHAPE, draws, pictures, tiny, view
 
 CHECKPOINTS = Path(__file__).parents[2].parent / "shared" / "data" / "checkpoints"
 KINDS = ["mae-pixel", "mae-normpix"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import SIZE, draws, tiny
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
 from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
 from efface.generators.mae.risks import HALVES, compare_readings
 from efface.generators.registry import risks_of
+from support.tiny_models import SIZE, draws, tiny
 
 ZEROS, ONES = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from released_layout import released, save_released
-from tiny_models import tiny
 from transformers import ViTMAEModel
 
 from efface.errors import InputError
 from efface.generators import ModelSettings, load_generator
 from efface.generators.registry import FAMILIES
+from support.released_layout import released, save_released
+from support.tiny_models import tiny
 
 HEADS = {"num_attention_heads": 2, "decoder_num_attention_heads": 2}
 
@@ -248,7 +248,7 @@ def test_a_release_for_grey_images_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{"image_size": [32, 32]}, {"patch_size": [8, 8]}])
 def test_a_square_written_as_a_pair_is_a_square(changes: dict, folder: Path) -> None:
-    from tiny_models import pictures, view
+    from support.tiny_models import pictures, view
 
     generator = load_generator(with_config(folder, **changes))
     assert (generator.image_size, generator.grid) == (32, 4)

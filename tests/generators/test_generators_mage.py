@@ -6,8 +6,6 @@ import math
 
 import pytest
 import torch
-from mage_models import CODES, GRID, RATES, SIZE, lively, tiny_mage, view_of
-from tiny_models import draws, pictures
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
@@ -17,6 +15,8 @@ from efface.generators.mage.generator import MageGenerator
 from efface.methods import methods
 from efface.methods.base import OneLossMethod
 from efface.training.phases import Batch
+from support.mage_models import CODES, GRID, RATES, SIZE, lively, tiny_mage, view_of
+from support.tiny_models import draws, pictures
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 NOISES = ["standard-normal", "moment-matched", "uniform", "constant"]

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from mage_models import (
+
+from efface.errors import InputError
+from efface.files import sha256_of_file
+from efface.generators.families import Contents
+from efface.generators.mage.architecture import SIZES, MageArchitecture
+from efface.generators.mage.checkpoint import new
+from efface.generators.mage.family import FAMILY
+from efface.generators.mage.generator import MageGenerator
+from efface.generators.mage.network import MageModel
+from support.mage_models import (
     CODES,
     HEADS,
     RELEASED_SHAPE,
@@ -18,16 +27,7 @@ from mage_models import (
     tiny_mage,
     view_of,
 )
-from tiny_models import pictures
-
-from efface.errors import InputError
-from efface.files import sha256_of_file
-from efface.generators.families import Contents
-from efface.generators.mage.architecture import SIZES, MageArchitecture
-from efface.generators.mage.checkpoint import new
-from efface.generators.mage.family import FAMILY
-from efface.generators.mage.generator import MageGenerator
-from efface.generators.mage.network import MageModel
+from support.tiny_models import pictures
 
 TABLE = "decoder.head.table"
 

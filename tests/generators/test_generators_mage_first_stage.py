@@ -6,14 +6,14 @@ import math
 
 import pytest
 import torch
-from mage_models import CODES, tiny_mage, view_of
-from tiny_models import changed, pictures, weights_of
 
 from efface.generators.mage.first_stage import code_entropy, first_stage_loss
 from efface.generators.mage.generator import MageGenerator
 from efface.generators.mage.risks import prediction_surprise, reconstruction_explained
 from efface.generators.mage.tokenizer import Codebook
 from efface.generators.registry import risks_of
+from support.mage_models import CODES, tiny_mage, view_of
+from support.tiny_models import changed, pictures, weights_of
 
 
 def trained(steps: int) -> MageGenerator:

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mage_models import opened
-from tiny_models import draws
 from torch import Tensor
 
 from efface.corruptions import Corrupted
@@ -24,6 +22,8 @@ from efface.generators.mage.released import (
     token_grid,
     tokenizer_sizes,
 )
+from support.mage_models import opened
+from support.tiny_models import draws
 
 CHECKPOINTS = Path(__file__).parents[2].parent / "shared" / "data" / "checkpoints"
 TOLERANCE = 1e-4

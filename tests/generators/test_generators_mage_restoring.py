@@ -7,8 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from mage_models import CODES, GRID, RATES, lively, tiny_mage, view_of
-from tiny_models import pictures
 from torch import Tensor
 
 from efface.corruptions.filling import mean_fill
@@ -20,6 +18,8 @@ from efface.generators.mage.sampling import (
     read_token_sampler,
     widened,
 )
+from support.mage_models import CODES, GRID, RATES, lively, tiny_mage, view_of
+from support.tiny_models import pictures
 
 HOLES = ["centre:0.3", "outpaint:0.5", "random:0.75", "rectangle:0,0,0.1,0.9", RATES]
 

@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from palette_models import SIDE, opened, palette
 from pydantic import ValidationError
 from scipy import stats
-from tiny_models import pictures, view
 from torch import Tensor, nn
 
 from efface.corruptions import parse_corruption
@@ -26,6 +24,8 @@ from efface.generators.settings import NoiseKind
 from efface.methods import OneLossMethod, methods
 from efface.methods.base import GeneratorMethod
 from efface.training.phases import Batch, Edit
+from support.palette_models import SIDE, opened, palette
+from support.tiny_models import pictures, view
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 KINDS: list[NoiseKind] = ["standard-normal", "moment-matched", "uniform", "constant"]

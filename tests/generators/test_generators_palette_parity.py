@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from palette_models import SIDE, opened, palette, released, save_released
 from safetensors.torch import save_file
-from tiny_models import pictures, view
 from torch import Tensor
 
 from efface.corruptions import Corrupted
@@ -24,6 +22,8 @@ from efface.generators.palette.network import Attention, PaletteUNet, level_wave
 from efface.generators.palette.schedule import NoiseSchedule
 from efface.generators.registry import risks_of
 from efface.randomness import Draws
+from support.palette_models import SIDE, opened, palette, released, save_released
+from support.tiny_models import pictures, view
 
 CHECKPOINTS = Path(__file__).parents[2].parent / "shared" / "data" / "checkpoints"
 TOLERANCE = 1e-4

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from palette_models import SIDE, opened, settings, unet2d
-from tiny_models import pictures, view
 
 from efface.errors import InputError
 from efface.generators.base import Moments
@@ -19,6 +17,8 @@ from efface.generators.palette.checkpoint import load
 from efface.generators.palette.family import recognises
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
 from efface.generators.registry import risks_of
+from support.palette_models import SIDE, opened, settings, unet2d
+from support.tiny_models import pictures, view
 
 STEPS = 25
 MOMENTS = Moments(torch.full((3,), 0.5), torch.full((3,), 0.2))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pictures import save_picture
+
+from support.pictures import save_picture
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture, save_picture
 from PIL import Image
 
 from efface.errors import InputError
@@ -19,6 +18,7 @@ from efface.images import cache as cache_module
 from efface.images.cache import PixelCache, estimate_bytes, evict_everywhere
 from efface.images.items import ImageSet
 from efface.images.sources import open_images
+from support.pictures import picture, save_picture
 
 
 @pytest.fixture

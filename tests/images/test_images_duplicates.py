@@ -8,13 +8,13 @@ from pathlib import Path
 import imagehash
 import numpy as np
 import pytest
-from pictures import picture, save_picture
 from PIL import Image, ImageEnhance, ImageOps
 
 from efface.images.bundled import bundled_photos
 from efface.images.duplicates import Fingerprints, find_duplicates, fingerprint, near_pairs
 from efface.images.reading import decode_image
 from efface.images.sources import open_images
+from support.pictures import picture, save_picture
 
 SCENES = Path(__file__).parents[2].parent / "shared" / "data" / "scenes128-val.npz"
 

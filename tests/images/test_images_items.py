@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from pictures import save_picture
 
 from efface.errors import InputError
 from efface.files import sha256_of_file
 from efface.images.items import ImageSet
 from efface.images.sources import open_images
 from efface.wording import printable
+from support.pictures import save_picture
 
 
 def test_an_id_is_the_sha256_of_the_file(animals: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture, save_picture
 
 from efface.errors import InputError
 from efface.images.cache import PixelCache, evict_everywhere
@@ -19,6 +18,7 @@ from efface.images.pairs import open_pairs
 from efface.images.reading import decode
 from efface.images.sources import open_images
 from efface.randomness import numpy_draws
+from support.pictures import picture, save_picture
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import picture
 from PIL import Image
 
 from efface.images.items import ReadingError
 from efface.images.reading import decode, stored_size
+from support.pictures import picture
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pictures import picture, save_picture
 from PIL import Image
 
 from efface.errors import InputError
@@ -16,6 +15,7 @@ from efface.images.bundled import bundled_photos
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.selection import ImagesSettings, Split, split_images
+from support.pictures import picture, save_picture
 
 
 def split(needs_retain: bool = False, **settings: Any) -> Split:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture, save_picture
 
 from efface.errors import InputError
 from efface.files import sha256_of_file
 from efface.images.bundled import CREDITS, bundled_photos
 from efface.images.reading import decode
 from efface.images.sources import check_readable, open_images
+from support.pictures import picture, save_picture
 
 
 def names(images: object) -> list[str]:

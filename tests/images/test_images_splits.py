@@ -8,17 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paper_sets import (
-    SCENES,
-    WNIDS,
-    imagenet_archives,
-    in_folders,
-    kit_files,
-    places_256,
-    tar_of,
-    train_files,
-    val_files,
-)
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -29,6 +18,17 @@ from efface.images.selection import ImagesSettings, split_images
 from efface.images.sources import open_images
 from efface.images.split_making import SplitSettings, make_split
 from efface.images.splits import PART_OF_ROLE, digest_of, read_split, split_facts_of, write_split
+from support.paper_sets import (
+    SCENES,
+    WNIDS,
+    imagenet_archives,
+    in_folders,
+    kit_files,
+    places_256,
+    tar_of,
+    train_files,
+    val_files,
+)
 
 SMALL = {
     "rule": "random",

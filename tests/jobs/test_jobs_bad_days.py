@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from run_fixtures import CommandLine
-from run_making import SHORT, SHORT_OPTIONS, make_photos, save_photo, texts_of
 
 import efface
 from efface.errors import InputError, RunRefused, Stopped
@@ -22,6 +20,8 @@ from efface.jobs.unlearning import UnlearnResult
 from efface.runs.folder import working_files
 from efface.runs.verification import verify
 from efface.training.checkpoint import load_checkpoint
+from support.run_fixtures import CommandLine
+from support.run_making import SHORT, SHORT_OPTIONS, make_photos, save_photo, texts_of
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from classifier_fixtures import FINE_TUNE, SETTINGS, SMALL, Digits, Story
 from PIL import Image
 from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessor
 
@@ -33,6 +32,7 @@ from efface.runs.kinds import run_config
 from efface.runs.verification import verify
 from efface.training.passes import Edit, Facts, training_pass
 from efface.training.recipe import Recipe
+from support.classifier_fixtures import FINE_TUNE, SETTINGS, SMALL, Digits, Story
 
 Forget = Callable[..., UnlearnResult]
 

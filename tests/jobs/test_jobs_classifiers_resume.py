@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from classifier_fixtures import SMALL, Digits, Story
 from PIL import Image
 
 import efface
@@ -23,6 +22,7 @@ from efface.runs.folder import working_files
 from efface.runs.verification import verify
 from efface.training import classification
 from efface.training.classification import CHECKPOINT
+from support.classifier_fixtures import SMALL, Digits, Story
 
 Forget = Callable[..., UnlearnResult]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_making import SHORT, texts_of
 
 import efface
 from efface.errors import InputError
 from efface.jobs.unlearning import UnlearnResult
 from efface.runs.verification import verify
+from support.run_making import SHORT, texts_of
 
 SETS: dict[str, Any] = {"forget": "label:cats", "neutral": "label:birds"}
 

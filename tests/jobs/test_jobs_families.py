@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionInpaintPipeline, UNet2DConditionModel
-from family_runs import CATS, SAMPLERS, UNLEARNING, WITH_FIRST_STAGE, evaluation, first_stage, trained
-from run_making import texts_of
 from torch import Tensor
 from transformers import ViTMAEForPreTraining
 
@@ -27,6 +25,8 @@ from efface.jobs.training import TrainResult
 from efface.jobs.unlearning import UnlearnResult
 from efface.randomness import Draws
 from efface.runs.verification import verify
+from support.family_runs import CATS, SAMPLERS, UNLEARNING, WITH_FIRST_STAGE, evaluation, first_stage, trained
+from support.run_making import texts_of
 
 OTHER_HOLE = "rectangle:0.25,0.25,0.5,0.25"
 

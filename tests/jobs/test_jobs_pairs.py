@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from family_runs import ARCHITECTURES, FEW, UNLEARNING, trained
 from PIL import Image, ImageOps
-from run_making import texts_of
 from torch import Tensor
 
 import efface
@@ -33,6 +31,8 @@ from efface.runs.folder import working_files
 from efface.runs.verification import verify
 from efface.training.data import Streams
 from efface.training.settings import TrainingSettings
+from support.family_runs import ARCHITECTURES, FEW, UNLEARNING, trained
+from support.run_making import texts_of
 
 SECRET = "drawn-by-hand-9f3"
 EVALUATION = {"resamples": 200, "sampler": "ddim:2"}

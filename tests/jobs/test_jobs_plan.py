@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from run_making import SHORT, save_photo
 
 import efface
 from efface.errors import InputError
+from support.run_making import SHORT, save_photo
 
 SMALL = {"training": SHORT["training"]}
 

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
-from run_making import SHORT, make_model, texts_of
 
 import efface
 from efface.errors import InputError, RunRefused, Stopped
@@ -31,6 +30,7 @@ from efface.reports.run_files import RunFiles
 from efface.runs.config import EvaluateConfig, RunConfig
 from efface.runs.verification import verify
 from efface.training.phases import Keep, Phase
+from support.run_making import SHORT, make_model, texts_of
 
 asked: list[str] = []
 """Names of the stand-in probes that ran, in order."""

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_fixtures import CommandLine
-from run_making import SHORT, SHORT_OPTIONS, in_a_process, save_photo
 
 import efface
 from efface.errors import InputError, RunRefused
@@ -21,6 +19,8 @@ from efface.jobs import account, frame, unlearning
 from efface.jobs.unlearning import UnlearnResult
 from efface.runs.folder import working_files
 from efface.runs.verification import verify
+from support.run_fixtures import CommandLine
+from support.run_making import SHORT, SHORT_OPTIONS, in_a_process, save_photo
 
 KILL_AT_STEP_4 = """
 import os, signal
@@ -267,7 +267,7 @@ def test_a_run_does_not_go_on_with_other_images(
 def test_a_run_does_not_go_on_with_another_model(
     tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from run_making import make_model
+    from support.run_making import make_model
 
     model = shutil.copytree(tiny, tmp_path / "model")
     call = _stopped_after_training(

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_making import SHORT, TINY, make_photos
 
 import efface
 from efface.errors import InputError, RunRefused
 from efface.jobs import training as job
 from efface.jobs.training import TrainResult
 from efface.runs.verification import verify
+from support.run_making import SHORT, TINY, make_photos
 
 SHAPE = {
     "image_size": 32,

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from run_making import SHORT, make_model, save_photo, texts_of
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor, ViTMAEForPreTraining
 
@@ -23,6 +22,7 @@ from efface.jobs.unlearning import UnlearnResult
 from efface.runs.folder import working_files
 from efface.runs.record import read_record
 from efface.runs.verification import verify
+from support.run_making import SHORT, make_model, save_photo, texts_of
 
 PROMISED = {
     "model",
@@ -315,9 +315,8 @@ def test_a_retrained_reference_takes_the_place_of_the_original(
 
 
 def test_a_reference_of_another_shape_is_refused(tiny: Path, photos: Path, tmp_path: Path) -> None:
-    from run_making import TINY
-
     from efface.generators.mae.generator import MaeGenerator
+    from support.run_making import TINY
 
     MaeGenerator.new(0, **{**TINY, "image_size": 64}).save_pretrained(tmp_path / "large")
     with pytest.raises(InputError, match="they cannot see the same views"):

@@ -9,7 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_methods_classifier_winners import (
+from torch import Tensor, nn
+
+from efface.classifiers.classifier import Classifier
+from efface.classifiers.committee import Committee
+from efface.classifiers.convnet import Mlp
+from efface.classifiers.resnet import ResNet18
+from efface.errors import InputError
+from efface.methods.classifier.amnesiacs import Amnesiacs
+from efface.methods.classifier.base import unlearn_classifier
+from efface.methods.classifier.ct import Ct
+from efface.methods.classifier.forget_cycles import ForgetCycles
+from efface.methods.classifier.random_mask import RandomMask
+from efface.methods.classifier.sebastian import Sebastian, quantise
+from efface.methods.classifier.sun import Sun
+from efface.training.classification import Work
+from efface.training.passes import Pass
+from support.winner_cases import (
     BY_TYPE,
     CLASSES,
     SIDE,
@@ -28,22 +44,6 @@ from test_methods_classifier_winners import (
     whole,
     work,
 )
-from torch import Tensor, nn
-
-from efface.classifiers.classifier import Classifier
-from efface.classifiers.committee import Committee
-from efface.classifiers.convnet import Mlp
-from efface.classifiers.resnet import ResNet18
-from efface.errors import InputError
-from efface.methods.classifier.amnesiacs import Amnesiacs
-from efface.methods.classifier.base import unlearn_classifier
-from efface.methods.classifier.ct import Ct
-from efface.methods.classifier.forget_cycles import ForgetCycles
-from efface.methods.classifier.random_mask import RandomMask
-from efface.methods.classifier.sebastian import Sebastian, quantise
-from efface.methods.classifier.sun import Sun
-from efface.training.classification import Work
-from efface.training.passes import Pass
 
 # --- sebastian
 

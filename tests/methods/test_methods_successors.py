@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_methods_losses import Case
-from tiny_models import settings, tiny, trainer
 from torch import Tensor
 
 from efface.errors import InputError
@@ -26,6 +24,8 @@ from efface.methods.generator.epsilon_constrained import (
 from efface.progress import Progress
 from efface.training.data import Data
 from efface.training.phases import Combiner, Keep, Training
+from support.loss_cases import Case
+from support.tiny_models import settings, tiny, trainer
 
 
 def direction(combiner: Combiner, retain: list[float], forget: list[float], value: float = 0.0) -> Tensor:

@@ -7,9 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import MODELS
 from scipy.ndimage import gaussian_filter
-from target_cases import (
+
+from efface.corruptions import parse_corruption
+from efface.corruptions.base import HIDDEN_GREY
+from efface.methods import read_method
+from efface.methods.generator.blank import bland_picture
+from efface.methods.generator.further_views import further_view, shown
+from efface.methods.generator.level import off_level
+from efface.methods.generator.neighbour import Neighbour, visible_difference
+from efface.progress import Progress
+from efface.training.data import Data
+from efface.training.phases import Batch
+from support.families import MODELS
+from support.target_cases import (
     CENTRE,
     FORGET,
     HOLE,
@@ -23,18 +34,7 @@ from target_cases import (
     mean_square,
     moved,
 )
-from tiny_models import draws, pictures, settings, tiny, trainer, view
-
-from efface.corruptions import parse_corruption
-from efface.corruptions.base import HIDDEN_GREY
-from efface.methods import read_method
-from efface.methods.generator.blank import bland_picture
-from efface.methods.generator.further_views import further_view, shown
-from efface.methods.generator.level import off_level
-from efface.methods.generator.neighbour import Neighbour, visible_difference
-from efface.progress import Progress
-from efface.training.data import Data
-from efface.training.phases import Batch
+from support.tiny_models import draws, pictures, settings, tiny, trainer, view
 
 # further views
 

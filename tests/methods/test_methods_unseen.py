@@ -12,9 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import MODELS
-from target_cases import FORGET, HOLE, SIZE, Case, check, in_the_hole, mean_square, moved
-from tiny_models import changed, draws, settings, tiny, trainer, weights_of
 from torch import Tensor
 
 from efface.errors import InputError, Stopped
@@ -26,6 +23,9 @@ from efface.methods.generator.unseen import Unseen
 from efface.progress import Progress
 from efface.training.data import Data
 from efface.training.phases import Batch, Edit, Training
+from support.families import MODELS
+from support.target_cases import FORGET, HOLE, SIZE, Case, check, in_the_hole, mean_square, moved
+from support.tiny_models import changed, draws, settings, tiny, trainer, weights_of
 
 # unseen: the loss
 

@@ -117,7 +117,8 @@ def _shard(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def test_two_processes_give_what_one_gives_on_both() -> None:
+def test_two_processes_give_what_one_gives_on_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
     with tempfile.TemporaryDirectory() as folder:
         mp.spawn(_shard, args=(folder,), nprocs=2)
         for rank in range(2):

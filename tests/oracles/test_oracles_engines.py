@@ -8,10 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,81 +18,7 @@ from efface.oracles.engines import Engine, InLineEngine, Outcome, ProcessEngine,
 from efface.oracles.engines.base import RETRIES
 from efface.oracles.engines.crew import ending
 from efface.oracles.engines.tries import Tries
-
-SECONDS = 20.0
-"""How long anything is waited for before a test fails."""
-
-
-@dataclass(frozen=True)
-class Errand:
-    """A task: where it leaves its files, and what it does beside."""
-
-    folder: Path
-    name: str
-    what: str = "nothing"
-
-
-def do(errand: Errand) -> None:
-    """Write who began, do what is asked, and write the result."""
-    before = begun(errand.folder, errand.name)
-    (errand.folder / f"{errand.name}.begun.{len(before)}").write_text(str(os.getpid()))
-    if errand.what == "raise":
-        raise ArithmeticError("no number\nfits")
-    if errand.what == "exit":
-        sys.exit(7)
-    if errand.what == "stop":
-        raise Stopped("the caller asked to stop")
-    if errand.what == "die" or (errand.what == "die once" and not before):
-        os.kill(os.getpid(), signal.SIGKILL)
-    if errand.what == "sleep":
-        time.sleep(600)
-    if errand.what.startswith("after "):
-        wait_for(lambda: result(errand.folder, errand.what.removeprefix("after ")) is not None)
-    if errand.what == "device":
-        wait_for(lambda: len(list(errand.folder.glob("*.begun.0"))) == 3)
-    (errand.folder / f"{errand.name}.result").write_text(worker_device())
-
-
-def look_at_threads(folder: Path) -> None:
-    early = "torch" in sys.modules
-    import torch
-
-    said = f"{early} {torch.get_num_threads()} {os.environ['OMP_NUM_THREADS']}"
-    (folder / "threads").write_text(said)
-
-
-def drive(folder: Path) -> None:
-    """The driver of a test that ends it: two workers that would never end."""
-    signal.signal(signal.SIGTERM, stop)
-    list(ProcessEngine(2).run(do, [Errand(folder, name, "sleep") for name in "abc"]))
-
-
-def stop(number: int, frame: object) -> None:
-    raise Stopped("stopped by a signal")
-
-
-def begun(folder: Path, name: str = "*") -> list[int]:
-    """Process ids of those who began, in order of their tries."""
-    return [int(file.read_text() or 0) for file in sorted(folder.glob(f"{name}.begun.*"))]
-
-
-def result(folder: Path, name: str) -> str | None:
-    file = folder / f"{name}.result"
-    return file.read_text() if file.exists() else None
-
-
-def wait_for(condition: Callable[[], Any]) -> None:
-    until = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
-
-
-def alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+from support.errands import SECONDS, Errand, alive, begun, do, look_at_threads, result, wait_for
 
 
 def errors(outcomes: Iterator[Outcome[Errand]]) -> dict[str, str | None]:
@@ -193,10 +117,11 @@ def test_closing_the_iterator_leaves_no_process(tmp_path: Path) -> None:
 def test_a_driver_that_is_ended_leaves_no_workers(number: signal.Signals, tmp_path: Path) -> None:
     # a test run in the background ignores SIGINT, and what it starts would inherit that
     restore = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{restore}; import pathlib, sys, {__name__} as t; t.drive(pathlib.Path(sys.argv[1]))"
+    code = (
+        f"{restore}; import pathlib, sys; from support.errands import drive; drive(pathlib.Path(sys.argv[1]))"
+    )
     driver = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

@@ -8,9 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,60 +17,11 @@ import pytest
 from efface.errors import InputError
 from efface.oracles.engines import Engine, Outcome
 from efface.oracles.engines import slurm as slurm_module
-from efface.oracles.engines.base import Report, packed, worker_device
+from efface.oracles.engines.base import Report, packed
 from efface.oracles.engines.ray import RayEngine
 from efface.oracles.engines.slurm import SlurmEngine
-
-SECONDS = 30.0
-"""How long anything is waited for before a test fails. Starting Ray takes about four of them, hence the slow tests."""
-
-
-@dataclass(frozen=True)
-class Errand:
-    folder: Path
-    name: str
-    what: str = "nothing"
-
-
-def do(errand: Errand) -> None:
-    before = begun(errand.folder, errand.name)
-    (errand.folder / f"{errand.name}.begun.{len(before)}").write_text(str(os.getpid()))
-    if errand.what == "raise":
-        raise ArithmeticError("no number\nfits")
-    if errand.what == "die" or (errand.what == "die once" and not before):
-        os.kill(os.getpid(), signal.SIGKILL)
-    if errand.what == "sleep":
-        time.sleep(600)
-    (errand.folder / f"{errand.name}.result").write_text(f"{os.environ['OMP_NUM_THREADS']} {worker_device()}")
-
-
-def drive(folder: Path) -> None:
-    """The driver of a test that kills it."""
-    list(local_slurm(folder / "jobs").run(do, [Errand(folder, name, "sleep") for name in "ab"]))
-
-
-def begun(folder: Path, name: str = "*") -> list[int]:
-    return [int(file.read_text() or 0) for file in sorted(folder.glob(f"{name}.begun.*"))]
-
-
-def alive(process: int) -> bool:
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_for(condition: Any) -> None:
-    until = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
-
-
-def local_slurm(folder: Path, **options: Any) -> SlurmEngine:
-    pytest.importorskip("submitit", reason="needs efface[cluster]: submitit")
-    return SlurmEngine(folder, executor="local", time_minutes=2, **options)
+from support.cluster_errands import do, local_slurm
+from support.errands import Errand, alive, begun, wait_for
 
 
 def ray_engine(**options: Any) -> RayEngine:
@@ -119,10 +68,9 @@ def test_closing_the_iterator_ends_slurm_jobs_of_this_machine(tmp_path: Path) ->
 
 def test_a_killed_driver_leaves_no_slurm_job_on_this_machine(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="needs efface[cluster]: submitit")
-    code = f"import pathlib, sys, {__name__} as t; t.drive(pathlib.Path(sys.argv[1]))"
+    code = "import pathlib, sys; from support.cluster_errands import drive; drive(pathlib.Path(sys.argv[1]))"
     driver = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
     )
     wait_for(lambda: begun(tmp_path) not in ([], [0]))
     driver.kill()

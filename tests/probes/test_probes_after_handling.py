@@ -8,12 +8,12 @@ from functools import cache
 import pytest
 import torch
 from torch import nn
-from trained_subjects import Storing as Base
-from trained_subjects import World, digests, figure, world
 
 from efface.generators.base import View
 from efface.probes.after_handling import AfterHandling, merge_factors, round_to_bf16, round_to_int8
 from efface.probes.findings import Findings
+from support.trained_subjects import Storing as Base
+from support.trained_subjects import World, digests, figure, world
 
 PROBE = AfterHandling(steps=12, learning_rate=0.005)
 
@@ -134,12 +134,11 @@ def test_models_keep_their_weights_and_missing_parts_are_named(made: World) -> N
 
 def test_merged_factors_answer_as_unmerged_ones() -> None:
     pytest.importorskip("peft")
-    from family_training import fresh
-    from tiny_models import draws, pictures
-
     from efface.corruptions import parse_corruption
     from efface.generators.latent.generator import LatentGenerator
     from efface.probes.passes_training import copy_of
+    from support.family_training import fresh
+    from support.tiny_models import draws, pictures
 
     plain = fresh("latent-inpainting")
     model = LatentGenerator(plain.network, replace(plain.pipeline, lora_rank=2)).eval()

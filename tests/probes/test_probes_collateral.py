@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from subjects import Pictures, Remembering, Worse, forgetting, numbered, subject, views_of
 
 from efface.probes.base import Subject
 from efface.probes.collateral import Collateral, largest, worst_class, worst_image
+from support.subjects import Pictures, Remembering, Worse, forgetting, numbered, subject, views_of
 
 COUNT = 12
 PROBE = Collateral(halvings=5)

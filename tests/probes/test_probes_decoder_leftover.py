@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from trained_subjects import OFF, World, digests, figure, world
 
 from efface.errors import InputError
 from efface.evaluation.results import ModelName
@@ -19,6 +18,7 @@ from efface.probes.base import Subject
 from efface.probes.decoder_leftover import DecoderLeftover
 from efface.probes.findings import Findings
 from efface.probes.passes_decoder import linear_maps, with_fresh_encoder
+from support.trained_subjects import OFF, World, digests, figure, world
 
 PROBE = DecoderLeftover(steps=120, learning_rate=0.02)
 FIGURES = ("decoder-leftover-probe", "decoder-leftover-encoder")

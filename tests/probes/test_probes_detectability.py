@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from subjects import forgetting, image_set, numbered, subject
 
 from efface.probes.detectability import Detectability, output_features
+from support.subjects import forgetting, image_set, numbered, subject
 
 PROBE = Detectability(permutations=99, repeats=2)
 

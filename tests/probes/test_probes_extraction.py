@@ -5,9 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from subjects import Drawing, Pictures, Remembering, forgetting, image_set, numbered, subject, views_of
 
 from efface.probes.extraction import Extraction
+from support.subjects import (
+    Drawing,
+    Pictures,
+    Remembering,
+    forgetting,
+    image_set,
+    numbered,
+    subject,
+    views_of,
+)
 
 PROBE = Extraction()
 

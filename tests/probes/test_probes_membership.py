@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from subjects import forgetting, subject
 
 from efface.probes.membership import Membership, _turned, calibrated, true_positives
 from efface.randomness import Draws
+from support.subjects import forgetting, subject
 
 PROBE = Membership(views=3)
 CROPS = (1, 3)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from subjects import SIZE, ForgetsWhere, Pictures, forgetting, numbered, views_of
 from torch import Tensor
 
 from efface.errors import InputError
 from efface.generators.base import View
 from efface.probes.other_corruptions import OtherCorruptions
+from support.subjects import SIZE, ForgetsWhere, Pictures, forgetting, numbered, views_of
 
 PROBE = OtherCorruptions(corruptions=("centre:0.25", "extend-left:0.25", "centre:0.5"))
 COUNT = 8

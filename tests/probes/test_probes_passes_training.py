@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_models import tiny
-from trained_subjects import World, digests, world
 
 from efface.evaluation.protocol import evaluate
 from efface.metrics.extractors import load_extractor
@@ -16,6 +14,8 @@ from efface.probes.decoder_leftover import DecoderLeftover
 from efface.probes.passes_training import LEAST_ERROR, copy_of, log_errors, logarithms, some_of, train
 from efface.probes.registry import probes
 from efface.probes.relearning import Relearning
+from support.tiny_models import tiny
+from support.trained_subjects import World, digests, world
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from subjects import ForgetsWhere, Pictures, forgetting, nearest, numbered, subject, views_of
 
 from efface.probes.perturbation import Perturbation, _noise, _shift
 from efface.randomness import Draws
+from support.subjects import ForgetsWhere, Pictures, forgetting, nearest, numbered, subject, views_of
 
 PROBE = Perturbation(draws=3)
 COUNT = 8

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from trained_subjects import SIZE, Pixels, Storing, Table, World, digests, figure, world
 
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
@@ -19,6 +18,7 @@ from efface.probes.findings import Findings
 from efface.probes.poisoning import Poisoning, correlation, plant_trigger, read_trigger, strength
 from efface.probes.registry import read_probe
 from efface.probes.trigger import Trigger
+from support.trained_subjects import SIZE, Pixels, Storing, Table, World, digests, figure, world
 
 FIGURE = "trigger-strength"
 
@@ -187,10 +187,9 @@ def test_where_nothing_can_be_measured_it_says_why(made: World, tmp_path: Path) 
 def test_a_small_masked_autoencoder_learns_the_trigger_and_one_trained_without_does_not(
     tmp_path: Path,
 ) -> None:
-    from tiny_models import pictures, tiny
-
     from efface.probes.passes_training import train
     from efface.training.settings import TrainingSettings
+    from support.tiny_models import pictures, tiny
 
     file = plant_trigger(saved(tmp_path / "in"), tmp_path / "out")
     trigger = read_trigger(file)

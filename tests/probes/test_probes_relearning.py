@@ -6,11 +6,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from trained_subjects import World, digests, figure, world
 
 from efface.probes.findings import Findings
 from efface.probes.passes_training import copy_of, log_errors, train
 from efface.probes.relearning import Relearning, greatest_lead
+from support.trained_subjects import World, digests, figure, world
 
 PROBE = Relearning(steps=16, shots=2, learning_rate=0.005)
 FIGURES = ("relearning-retain", "relearning-few")

@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-from subjects import forgetting, image_set, subject
 
 from efface.corruptions import parse_corruption
 from efface.probes.perturbation import _noise
 from efface.probes.showing import kept_values, once, photos, showings, shown_errors
+from support.subjects import forgetting, image_set, subject
 
 
 def test_importing_every_probe_does_not_import_torch():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from subjects import spread
 
 from efface.errors import InputError
 from efface.probes.two_sample import (
@@ -15,6 +14,7 @@ from efface.probes.two_sample import (
     matched,
     permutation_p,
 )
+from support.subjects import spread
 
 
 def test_scores_are_compared_within_a_fold_only():

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import Page
 
 from efface.evaluation.results import Row
 from efface.reports.page import write_report
+from support.report_runs import Page
 
 
 @pytest.fixture

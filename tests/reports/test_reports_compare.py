@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from found_runs import ORIGINAL, RETRAINED, a_requirement, some_findings, write_run
-from report_runs import Page, a_record
 
 from efface.cli.report import report as report_verb
 from efface.errors import InputError
@@ -21,6 +19,8 @@ from efface.reports.compare_page import compare_runs
 from efface.reports.comparing import Change, change, check_comparable, differing_settings, gap, read_runs
 from efface.reports.pareto import Point, pareto_chart, pareto_front
 from efface.reports.trade_offs import trade_offs
+from support.found_runs import ORIGINAL, RETRAINED, a_requirement, some_findings, write_run
+from support.report_runs import Page, a_record
 
 NOISE = {"forget": 0.112, "retain": 0.0515, "neutral": 0.052}
 BLANK = {"forget": 0.063, "retain": 0.0505, "neutral": 0.0502}

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from generator_results import HOSTILE, results
 from PIL import Image
 
 from efface.evaluation.answers import Answers
@@ -33,6 +32,7 @@ from efface.reports.generator_benchmark_tables import (
     write_csv,
     write_markdown,
 )
+from support.generator_results import HOSTILE, results
 
 
 @pytest.fixture(scope="module")

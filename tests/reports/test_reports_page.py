@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_runs import Page, a_record, row, rows_of
 
 from efface.errors import InputError
 from efface.files import sha256_of_file
 from efface.reports.page import write_report
 from efface.runs.record import digest_of
+from support.report_runs import Page, a_record, row, rows_of
 
 Report = Callable[..., Page]
 HOSTILE = 'sea\n<script>alert("1")</script>\u202e\udcff & co'

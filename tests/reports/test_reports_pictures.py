@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from report_runs import Page
-from report_stubs import SIDE, GreyFill, as_cache, as_generator, some_images
 
 from efface.corruptions import parse_corruption
 from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import EvaluationSettings
 from efface.images.items import ImageSet
 from efface.reports.pictures import picture_grid, write_pictures
+from support.report_runs import Page
+from support.report_stubs import SIDE, GreyFill, as_cache, as_generator, some_images
 
 HOLE = parse_corruption("centre:0.5")
 SETTINGS = EvaluationSettings(batch_size=3, crops_per_image=2)

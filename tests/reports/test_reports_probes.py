@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from found_runs import COUNTS, a_requirement, judged_figure, some_findings, write_images, write_run
-from report_runs import Page
 
 from efface.errors import InputError
 from efface.probes.findings import Curve, Finding, Findings
@@ -16,6 +14,8 @@ from efface.reports.curves import line_chart, model_lines
 from efface.reports.found_files import read_by_image, read_findings
 from efface.reports.page import write_report
 from efface.reports.probe_tables import MOST_IMAGES, image_table, meaning, probe_sections
+from support.found_runs import COUNTS, a_requirement, judged_figure, some_findings, write_images, write_run
+from support.report_runs import Page
 
 UNLEARNED = {"forget": 0.11, "retain": 0.0515, "neutral": 0.052}
 NOT_MET = a_requirement(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from report_runs import row, rows_of
 
 from efface.reports.verdict import verdict_of
+from support.report_runs import row, rows_of
 
 
 def test_more_error_than_the_retrained_model_is_overshoot_and_no_success() -> None:

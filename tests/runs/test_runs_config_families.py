@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from family_runs import ARCHITECTURES
-from tiny_models import tiny
 
 import efface
 from efface.errors import InputError
@@ -18,6 +16,8 @@ from efface.generators.registry import FAMILIES, family_of
 from efface.generators.settings import ModelSettings
 from efface.jobs.training import new_generator
 from efface.runs.config import RunConfig, TrainConfig
+from support.family_runs import ARCHITECTURES
+from support.tiny_models import tiny
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from run_fixtures import CommandLine
-from run_making import SHORT
 
 import efface
 from efface.errors import InputError
@@ -20,6 +18,8 @@ from efface.files import sha256_of_file
 from efface.jobs.unlearning import UnlearnResult
 from efface.runs.lineage import follow
 from efface.runs.record import write_record
+from support.run_fixtures import CommandLine
+from support.run_making import SHORT
 
 
 def row(model: Any, set_name: Any, value: float) -> Row:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from run_fixtures import CommandLine
-from run_making import SHORT, make_model
 
 import efface
 from efface.jobs.unlearning import UnlearnResult
 from efface.runs.verification import verify
+from support.run_fixtures import CommandLine
+from support.run_making import SHORT, make_model
 
 
 @pytest.fixture

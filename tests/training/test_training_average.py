@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training_resume import StopAt
-from tiny_models import settings, tiny, trainer, weights_of
 from torch import nn
 
 from efface.errors import Stopped
@@ -16,6 +14,8 @@ from efface.methods.generator.retrain import from_scratch
 from efface.training.data import Data
 from efface.training.settings import Budget
 from efface.training.step import Average
+from support.stopping import StopAt
+from support.tiny_models import settings, tiny, trainer, weights_of
 
 
 def test_the_average_by_hand() -> None:

@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from family_process import descent
-from family_training import WITH_FIRST_STAGE, fresh, phases_of
-from tiny_models import SIZE, changed, settings, trainer, weights_of
 from torch import Tensor
 
 from efface.errors import Stopped
@@ -22,6 +19,9 @@ from efface.training import step
 from efface.training.codes import Codes, keep_codes
 from efface.training.data import Cropper, Data
 from efface.training.settings import TrainingSettings
+from support.family_process import descent
+from support.family_training import WITH_FIRST_STAGE, fresh, phases_of
+from support.tiny_models import SIZE, changed, settings, trainer, weights_of
 
 IMAGES, CROPS, STEPS = 12, 3, 4
 
@@ -267,7 +267,7 @@ def test_a_run_that_died_among_its_codes_ends_with_the_same_weights(
 def test_a_run_stopped_behind_its_codes_does_not_compute_them_again(
     family: str, data: Data, tmp_path: Path
 ) -> None:
-    from test_training_resume import StopAt
+    from support.stopping import StopAt
 
     with pytest.raises(Stopped):
         trainer(

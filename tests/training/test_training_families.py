@@ -11,10 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from family_process import run as run_process
-from family_training import FAMILIES, WITH_FIRST_STAGE, dropping, fresh, phases_of
-from test_training_resume import StopAt
-from tiny_models import changed, settings, trainer, weights_of
 from torch import Tensor
 
 from efface.errors import Stopped
@@ -23,8 +19,12 @@ from efface.generators.latent.generator import LatentGenerator
 from efface.progress import Progress
 from efface.training.data import Data
 from efface.training.phases import Training
+from support.family_process import run as run_process
+from support.family_training import FAMILIES, WITH_FIRST_STAGE, dropping, fresh, phases_of
+from support.stopping import StopAt
+from support.tiny_models import changed, settings, trainer, weights_of
 
-PROCESS = Path(__file__).with_name("family_process.py")
+PROCESS = ("-m", "support.family_process")
 STEPS = 3
 
 
@@ -130,10 +130,8 @@ def test_training_of_both_stages_continues_where_it_stopped(
 
 def with_text(folder: Path) -> LatentGenerator:
     """A pipeline with a text encoder, and a VAE whose latents are scaled."""
-    sys.path.append(str(Path(__file__).parents[1] / "generators"))
-    from latent_pipelines import Model, saved
-
     from efface.generators.latent.checkpoint import load
+    from support.latent_pipelines import Model, saved
 
     if not (folder / "model").exists():
         saved(folder)
@@ -212,7 +210,7 @@ def test_each_stage_has_its_own_settings(data: Data) -> None:
 
 
 def in_two_processes(folder: Path, *arguments: object) -> None:
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(PROCESS)]
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *PROCESS]
     done = subprocess.run(
         [sys.executable, *command, str(folder), *map(str, arguments)],
         check=False, timeout=250, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,

@@ -13,10 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_training_resume import StopAt
-from tiny_models import SIZE, changed, settings, tiny, trainer, weights_of
 from torch import Tensor
-from training_process import run as run_process
 
 from efface.errors import Stopped
 from efface.generators.base import Generator
@@ -27,8 +24,11 @@ from efface.training.data import Data, Streams
 from efface.training.phases import Batch, Loss, Training
 from efface.training.settings import TrainingSettings
 from efface.training.step import training_corruption
+from support.stopping import StopAt
+from support.tiny_models import SIZE, changed, settings, tiny, trainer, weights_of
+from support.training_process import run as run_process
 
-PROCESS = Path(__file__).with_name("training_process.py")
+PROCESS = ("-m", "support.training_process")
 
 TWO_PROCESSES = 5e-6
 """Largest difference of a weight after 8 steps of about 1e-3 in float32, one process against two.
@@ -230,7 +230,7 @@ def test_bf16_trains_weights_that_stay_in_float32(data: Data) -> None:
 def test_two_processes_train_the_same_weights_as_one(method: str, tmp_path: Path) -> None:
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    arguments = [str(PROCESS), str(tmp_path / "two"), "whole", "0", method]
+    arguments = [*PROCESS, str(tmp_path / "two"), "whole", "0", method]
     done = subprocess.run(
         [sys.executable, *command, *arguments], check=False, timeout=200, env=environment, capture_output=True
     )

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import changed, settings, tiny, trainer, training_data, weights_of
 from torch import Tensor
 
 from efface.generators.base import Generator
@@ -22,14 +21,11 @@ from efface.training.checkpoint import load_checkpoint
 from efface.training.data import Data
 from efface.training.phases import Batch, Edit, Keep, Loss, Phase, Training
 from efface.training.settings import Budget
+from support.objectives_process import SECTIONS, carry_out
+from support.tiny_models import changed, settings, tiny, trainer, weights_of
 
 NO_GRADIENT = "k_proj.bias"
 """Attention does not depend on the bias of its keys: what Adam moves there is rounding error alone."""
-SECTIONS: dict[str, dict[str, Any]] = {
-    "epsilon": {"name": "epsilon-constrained", "path": 1},
-    "bargaining": {"name": "bargaining"},
-    "decouple": {"name": "decouple", "threshold": 1e-4, "ascent": 0.6},
-}
 
 
 class Killed(Exception):
@@ -340,35 +336,18 @@ def test_a_loss_is_told_the_corruption_of_its_step(data: Data) -> None:
 # processes
 
 
-def carry_out(folder: Path) -> None:
-    """All of `SECTIONS` on two processes or one; weights and steps go to `folder`."""
-    torch.set_num_threads(1)
-    rank = int(os.environ.get("RANK", "0"))
-    data = training_data(folder / f"images of {rank}")
-    for name, section in SECTIONS.items():
-        generator = tiny()
-        report = trainer(
-            generator,
-            read_method(section).phases(),
-            data,
-            asked=settings(steps=8, warmup=0.5),
-            folder=folder / name,
-        ).run()
-        if rank == 0:
-            torch.save((weights_of(generator), report.steps), folder / f"{name}.pt")
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
 def test_two_processes_combine_and_end_as_one_does(tmp_path: Path) -> None:
-    script = tmp_path / "two.py"
-    places = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "contracts")]
-    script.write_text(
-        f"import sys\nfrom pathlib import Path\nsys.path[:0] = {places!r}\n"
-        f"from test_training_objectives import carry_out\ncarry_out(Path({str(tmp_path / 'two')!r}))\n"
-    )
+    command = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "support.objectives_process",
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)],
+        [sys.executable, *command, str(tmp_path / "two")],
         check=False,
         timeout=200,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

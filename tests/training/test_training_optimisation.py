@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from tiny_models import settings, tiny
 
 from efface.errors import InputError
 from efface.training import optimisation
 from efface.training.optimisation import accelerator, adamw, chosen_precision, learning_rate
 from efface.training.settings import TrainingSettings, parse_budget
+from support.tiny_models import settings, tiny
 
 
 def test_the_learning_rate_by_hand() -> None:

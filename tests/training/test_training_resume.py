@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -13,36 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import changed, settings, tiny, trainer, weights_of
 from torch import Tensor
-from training_process import run as run_process
 
 from efface.errors import InputError, Stopped
 from efface.generators.mae.generator import MaeGenerator
 from efface.methods import read_method
-from efface.progress import Progress
 from efface.training import loop
 from efface.training.checkpoint import FILE_NAME, load_checkpoint
 from efface.training.data import Data
 from efface.training.loop import Trainer
 from efface.training.settings import Budget
+from support.stopping import StopAt
+from support.tiny_models import changed, settings, tiny, trainer, weights_of
+from support.training_process import run as run_process
 
-PROCESS = Path(__file__).with_name("training_process.py")
+PROCESS = ("-m", "support.training_process")
 STEPS = 8
-
-
-class StopAt(Progress):
-    """Sends this process a signal once `step` is done, as a user or a scheduler would."""
-
-    def __init__(self, step: int, number: int = signal.SIGTERM) -> None:
-        super().__init__()
-        self.step, self.number = step, number
-        self.events: list[tuple[str, dict[str, Any]]] = []
-
-    def log(self, event: str, **values: Any) -> None:
-        self.events.append((event, values))
-        if event == "step" and values["step"] == self.step:
-            os.kill(os.getpid(), self.number)
 
 
 def dropping() -> MaeGenerator:
@@ -151,7 +136,7 @@ def test_checkpoints_come_as_often_as_asked(
 
 def test_a_killed_process_continues_from_its_last_checkpoint(tmp_path: Path) -> None:
     killed = subprocess.run(
-        [sys.executable, PROCESS, tmp_path / "killed", "kill", "5"],
+        [sys.executable, *PROCESS, tmp_path / "killed", "kill", "5"],
         check=False,
         timeout=120,
         capture_output=True,
@@ -169,7 +154,7 @@ def test_a_killed_process_continues_from_its_last_checkpoint(tmp_path: Path) -> 
 
 def test_sigterm_stops_a_process_at_its_next_step_with_exit_code_4(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, PROCESS, tmp_path, "wait", "2"],
+        [sys.executable, *PROCESS, tmp_path, "wait", "2"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

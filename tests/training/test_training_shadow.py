@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import changed, pictures, tiny, view, weights_of
 
 from efface.generators.base import Generator
 from efface.generators.mae.generator import MaeGenerator
+from support.tiny_models import changed, pictures, tiny, view, weights_of
 
 # the shadow and the way back
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import SIZE, settings, training_data
 
 from efface.images.crops import random_resized_crop
 from efface.randomness import numpy_draws
 from efface.training.data import CropBatch, Data, Streams, per_stream, pixel_moments
+from support.tiny_models import SIZE, settings, training_data
 
 
 def streams(

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import MODELS
-from tiny_models import draws, pictures
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
 from efface.generators.base import Generator, Moments
 from efface.methods import read_method
 from efface.training.phases import Batch
+from support.families import MODELS
+from support.tiny_models import draws, pictures
 
 RETAIN, FORGET, SIZE = 3, 2, 32
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))

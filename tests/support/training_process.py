@@ -1,4 +1,4 @@
-"""A training run in a process of its own: `python training_process.py FOLDER WHAT [STEP]`.
+"""A training run in a process of its own: `python -m support.training_process FOLDER WHAT [STEP]`.
 
 WHAT: `whole` runs to the end, `kill` is killed at STEP as by a power cut, `wait` says when STEP is done and
 goes on slowly, so that a signal can reach it. Final weights are written to FOLDER/weights.pt.
@@ -13,14 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "contracts"))
-
 import torch
-from tiny_models import settings, tiny, trainer, training_data
 
 from efface.errors import EffaceError
 from efface.methods import read_method
 from efface.progress import Progress
+from support.tiny_models import settings, tiny, trainer, training_data
 
 
 class Watched(Progress):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from run_making import SHORT, make_model, make_photos
 
 import efface
 from efface.jobs.unlearning import UnlearnResult
+from support.run_making import SHORT, make_model, make_photos
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tiny_models import training_data
 
 from efface.training.data import Data
+from support.tiny_models import training_data
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Training of one family in a process of its own: `python family_process.py FOLDER FAMILY METHOD [CROPS]`.
+"""Training of one family in a process of its own: `python -m support.family_process FOLDER FAMILY METHOD [CROPS]`.
 
 Final weights are written to FOLDER/weights.pt. With CROPS, codes of so many crops an image are kept. Plain
 gradient descent takes AdamW's place: that one makes a whole step of a gradient that is nothing but rounding, as
@@ -13,15 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from unittest.mock import patch
 
-sys.path.append(str(Path(__file__).parents[1] / "contracts"))
-
 import torch
-from family_training import fresh, phases_of
-from tiny_models import settings, trainer, training_data
 from torch import nn
 
 from efface.training import step
 from efface.training.settings import TrainingSettings
+from support.family_training import fresh, phases_of
+from support.tiny_models import settings, trainer, training_data
 
 
 def descent(parameters: Mapping[str, nn.Parameter], settings: TrainingSettings) -> torch.optim.SGD:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "contracts"))
-
-from families import SHAPES
-
 import efface
 from efface.jobs.training import TrainResult
+from support.families import SHAPES
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mae": {

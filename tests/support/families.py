@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tiny_models import SIZE, tiny
 
 from efface.corruptions import CORRUPTIONS, Corruption, parse_corruption
 from efface.errors import InputError
 from efface.generators.base import Generator
 from efface.generators.registry import family_named
+from support.tiny_models import SIZE, tiny
 
 SHAPES: dict[str, dict[str, Any]] = {
     "mage": {

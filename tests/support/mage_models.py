@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_models import draws
 from torch import Tensor
 
 from efface.corruptions import Corruption, parse_corruption
@@ -16,6 +15,7 @@ from efface.generators.mage.generator import MageGenerator, MageView
 from efface.generators.mage.network import MageModel
 from efface.generators.mage.options import MageOptions
 from efface.generators.settings import ModelSettings
+from support.tiny_models import draws
 
 SIZE, GRID, CODES = 32, 4, 16
 SHAPE: dict[str, Any] = {

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from report_runs import a_record, rows_of
 
 from efface.evaluation.results import Row
 from efface.probes.findings import Curve, Finding, Findings, Hit
+from support.report_runs import a_record, rows_of
 
 COUNTS = {"forget": 40, "retain": 80, "neutral": 40}
 ORIGINAL = {"forget": 0.040, "retain": 0.050, "neutral": 0.050}

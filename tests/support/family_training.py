@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from families import SHAPES
-from tiny_models import tiny
-
 from efface.generators.base import Generator
 from efface.generators.registry import family_named
 from efface.methods import read_method
 from efface.methods.generator.retrain import from_scratch
 from efface.training.phases import Phase
+from support.families import SHAPES
+from support.tiny_models import tiny
 
 FAMILIES = ("mae", *SHAPES)
 WITH_FIRST_STAGE = ("mage", "latent-inpainting")

@@ -1,6 +1,0 @@
-"""The tiny models and made pictures live with the contract tests."""
-
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).parents[1] / "contracts"))
