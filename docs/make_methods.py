@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from efface.methods import GeneratorMethod
-from efface.methods.classifier.base import ClassifierMethod
-from efface.methods.classifier.catalogue import BASELINES, COMPETITION
-from efface.methods.classifier.retrain import RetrainClassifier
-from efface.methods.registry import GENERATOR_METHODS
+from efface.methods import CLASSIFIER_METHODS, GENERATOR_METHODS, ClassifierMethod, GeneratorMethod
 
 PAGE = Path(__file__).parent / "methods" / "README.md"
 TOP = """# Methods
@@ -27,8 +23,11 @@ compare on one footing: [the benchmark](../benchmark.md).
 
 def page() -> str:
     """The whole page."""
-    competition = _table("Entries to the first NeurIPS unlearning competition", COMPETITION)
-    baselines = _table("Reference and baselines", (RetrainClassifier, *BASELINES))
+    methods = CLASSIFIER_METHODS.built_in.values()
+    competition = _table(
+        "Entries to the first NeurIPS unlearning competition", [one for one in methods if one.competition]
+    )
+    baselines = _table("Reference and baselines", [one for one in methods if not one.competition])
     return f"{TOP}\n## For generators\n\n{_generators()}{FOR_CLASSIFIERS}{competition}{baselines}"
 
 
@@ -37,7 +36,7 @@ def _generators() -> str:
         "| method | what it does | trains | retain images | forget images in training | claim |",
         "|---|" + "---|" * 5,
     ]
-    return "\n".join(lines + [_generator(method) for method in GENERATOR_METHODS]) + "\n"
+    return "\n".join(lines + [_generator(method) for method in GENERATOR_METHODS.built_in.values()]) + "\n"
 
 
 def _generator(method: type[GeneratorMethod]) -> str:
@@ -46,7 +45,7 @@ def _generator(method: type[GeneratorMethod]) -> str:
     return f"| [`{method.name}`]({method.name}.md) | {method.summary} | " + " | ".join(cells) + " |"
 
 
-def _table(title: str, methods: tuple[type[ClassifierMethod], ...]) -> str:
+def _table(title: str, methods: list[type[ClassifierMethod]]) -> str:
     head = (
         "| method | what it does | forget images | validation | labels | original | deterministic | claim |"
     )

@@ -67,6 +67,10 @@ class RequirementsNotMet(EffaceError):
     exit_code = 6
 
 
+class PluginWarning(UserWarning):
+    """Something that another package adds cannot be used and is left out."""
+
+
 class Faults:
     """Collects faults and raises them together when the `with` block ends.
 

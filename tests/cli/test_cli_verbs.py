@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from efface.errors import EXIT_CODES
-from efface.methods import methods
+from efface.methods import GENERATOR_METHODS
 from support.run_fixtures import CommandLine
 
 VERBS = (
@@ -105,7 +105,7 @@ def test_what_the_command_line_does_not_know_exits_with_2(cli: CommandLine, argu
 @pytest.mark.parametrize(
     ("what", "names"),
     [
-        ("methods", set(methods())),
+        ("methods", set(GENERATOR_METHODS.built_in)),
         ("corruptions", {"centre:0.5 or centre:8x8b"}),
         ("generators", {"mae"}),
         (

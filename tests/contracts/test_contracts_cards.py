@@ -35,30 +35,30 @@ def written(value: Any) -> str:
 
 def test_there_is_one_card_for_each_built_in_method() -> None:
     assert {path.stem for path in CARDS.glob("*.md")} - {"README"} == {
-        method.name for method in GENERATOR_METHODS
+        method.name for method in GENERATOR_METHODS.built_in.values()
     }
 
 
-@pytest.mark.parametrize("method", GENERATOR_METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", GENERATOR_METHODS.built_in.values(), ids=lambda method: method.name)
 def test_the_card_has_its_sections_in_order(method: type[GeneratorMethod]) -> None:
     text = card(method)
     assert re.match(rf"# .+ \(`{method.name}`\)\n", text)
     assert re.findall(r"^## (.+)$", text, re.M) == SECTIONS
 
 
-@pytest.mark.parametrize("method", GENERATOR_METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", GENERATOR_METHODS.built_in.values(), ids=lambda method: method.name)
 def test_the_card_names_its_source(method: type[GeneratorMethod]) -> None:
     assert method.source in section(card(method), "Source")
 
 
-@pytest.mark.parametrize("method", GENERATOR_METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", GENERATOR_METHODS.built_in.values(), ids=lambda method: method.name)
 def test_the_card_lists_all_settings_with_their_defaults(method: type[GeneratorMethod]) -> None:
     table = rows(section(card(method), "Settings"))
     defaults = {name: info.default for name, info in method.model_fields.items()}
     assert table == {name: written(value) for name, value in defaults.items()}
 
 
-@pytest.mark.parametrize("method", GENERATOR_METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", GENERATOR_METHODS.built_in.values(), ids=lambda method: method.name)
 def test_the_card_suggests_what_the_code_recommends(method: type[GeneratorMethod]) -> None:
     table = rows(section(card(method), "Suggested training"))
     recommended = TrainingSettings(**method.recommended)
@@ -68,7 +68,7 @@ def test_the_card_suggests_what_the_code_recommends(method: type[GeneratorMethod
     }
 
 
-@pytest.mark.parametrize("method", GENERATOR_METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", GENERATOR_METHODS.built_in.values(), ids=lambda method: method.name)
 def test_the_card_says_what_is_trained_and_needed(method: type[GeneratorMethod]) -> None:
     needs = section(card(method), "Needs")
     trained = "the encoder alone" if method.trains == "encoder" else "the whole model"

@@ -15,7 +15,7 @@ from efface.errors import InputError
 from efface.files import sha256_of_file
 from efface.generators.base import Moments
 from efface.generators.mae.generator import MaeGenerator
-from efface.methods import methods, read_method
+from efface.methods import GENERATOR_METHODS, read_method
 from efface.progress import Progress
 from efface.training.data import Data
 from efface.training.phases import Batch, Edit, Training
@@ -32,7 +32,7 @@ from support.tiny_models import (
     weights_of,
 )
 
-NAMES = list(methods())
+NAMES = list(GENERATOR_METHODS.built_in)
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 
 
@@ -55,7 +55,7 @@ def unlearn(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_settings_are_documented_and_defaults_read_back(name: str) -> None:
-    kind = methods()[name]
+    kind = GENERATOR_METHODS.built_in[name]
     for field, info in kind.model_fields.items():
         assert info.description, f"{field} has no description"
         assert not info.is_required(), f"{field} has no default"
@@ -66,7 +66,7 @@ def test_settings_are_documented_and_defaults_read_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_unknown_settings_are_refused_with_the_nearest_name(name: str) -> None:
-    fields = list(methods()[name].model_fields)
+    fields = list(GENERATOR_METHODS.built_in[name].model_fields)
     for field in fields:
         with pytest.raises(InputError, match=f"did you mean '{field}'"):
             read_method({"name": name, f"{field}x": 1})
@@ -78,7 +78,7 @@ def test_unknown_settings_are_refused_with_the_nearest_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_traits_agree_with_the_phases(name: str) -> None:
-    kind = methods()[name]
+    kind = GENERATOR_METHODS.built_in[name]
     assert (kind.name, bool(kind.summary), bool(kind.source), bool(kind.deviations)) == (
         name,
         True,
@@ -102,7 +102,7 @@ def test_traits_agree_with_the_phases(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_recommended_training_settings_are_valid_and_give_way_to_the_users(name: str) -> None:
-    kind = methods()[name]
+    kind = GENERATOR_METHODS.built_in[name]
     recommended = kind.training_settings({})
     assert recommended == TrainingSettings(**kind.recommended)
     assert kind.training_settings({"steps": 7}).steps == 7
@@ -174,7 +174,7 @@ def test_a_loss_does_not_change_its_batch(name: str) -> None:
 def test_training_changes_the_declared_weights_and_nothing_else(name: str, data: Data) -> None:
     generator = tiny()
     before = weights_of(generator)
-    trained = methods()[name].trains
+    trained = GENERATOR_METHODS.built_in[name].trains
     expected = set(generator.trained_parameters(trained))
     unlearn(name, data, generator=generator)
     after = weights_of(generator)
@@ -207,7 +207,9 @@ def test_a_run_repeats_with_its_seed_and_differs_with_another(name: str, data: D
     one = unlearn(name, data, seed=1).weights_digest()
     torch.manual_seed(2)
     assert unlearn(name, data, seed=1).weights_digest() == one
-    assert (unlearn(name, data, seed=2).weights_digest() == one) == methods()[name].deterministic
+    assert (unlearn(name, data, seed=2).weights_digest() == one) == GENERATOR_METHODS.built_in[
+        name
+    ].deterministic
 
 
 # what encoder-noise costs

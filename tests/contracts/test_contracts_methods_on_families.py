@@ -7,14 +7,14 @@ import torch
 
 from efface.corruptions import parse_corruption
 from efface.generators.base import Generator, Moments, View
-from efface.methods import methods, read_method
+from efface.methods import GENERATOR_METHODS, read_method
 from efface.training.phases import Batch, Training
 from support.families import MODELS
 from support.tiny_models import changed, draws, pictures, weights_of
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 every_pair = pytest.mark.parametrize(
-    ("family", "name"), [(family, name) for family in MODELS for name in methods()]
+    ("family", "name"), [(family, name) for family in MODELS for name in GENERATOR_METHODS.built_in]
 )
 
 

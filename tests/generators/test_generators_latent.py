@@ -17,7 +17,7 @@ from efface.generators.latent.architecture import SIZES, LatentArchitecture
 from efface.generators.latent.checkpoint import load, new
 from efface.generators.latent.generator import LatentGenerator, LatentView
 from efface.generators.registry import risks_of
-from efface.methods import methods, read_method
+from efface.methods import GENERATOR_METHODS, read_method
 from efface.training.phases import Batch, Training
 from support.latent_pipelines import FIRST, GRID, SECOND, SIZE, Model, saved, unet
 from support.tiny_models import changed, draws, pictures, weights_of
@@ -269,7 +269,7 @@ def test_an_instruct_models_loss_is_taken_over_all(models: dict[str, LatentGener
 
 
 # on the other sorts of model, one method that trains the encoder and one that trains all
-TRAINED = [("inpainting", method) for method in methods()]
+TRAINED = [("inpainting", method) for method in GENERATOR_METHODS.built_in]
 TRAINED += [
     (name, method) for name in ("velocity", "instruct") for method in ("encoder-noise", "noisy-label")
 ]

@@ -12,7 +12,7 @@ from efface.corruptions import parse_corruption
 from efface.corruptions.mask_rates import MaskRates
 from efface.generators.base import Moments
 from efface.generators.mage.generator import MageGenerator
-from efface.methods import methods
+from efface.methods import GENERATOR_METHODS
 from efface.methods.base import OneLossMethod
 from efface.training.phases import Batch
 from support.mage_models import CODES, GRID, RATES, SIZE, lively, tiny_mage, view_of
@@ -20,7 +20,7 @@ from support.tiny_models import draws, pictures
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 NOISES = ["standard-normal", "moment-matched", "uniform", "constant"]
-ONE_LOSS = [name for name, method in methods().items() if issubclass(method, OneLossMethod)]
+ONE_LOSS = [name for name, method in GENERATOR_METHODS.built_in.items() if issubclass(method, OneLossMethod)]
 
 
 # views
@@ -347,7 +347,7 @@ def test_noise_pictures_are_no_part_of_the_weights() -> None:
 @pytest.mark.parametrize("name", ONE_LOSS)
 def test_every_method_trains_its_weights_and_no_others(name: str, corruption: str | MaskRates) -> None:
     generator = lively(tiny_mage()).train()
-    method = methods()[name]()
+    method = GENERATOR_METHODS.built_in[name]()
     assert isinstance(method, OneLossMethod)
     generator.set_trained(method.trains)
     generator.keep_teacher(method.trains)
@@ -373,7 +373,7 @@ def test_a_student_that_is_the_teacher_has_no_retain_loss_to_distil() -> None:
     generator = lively(tiny_mage())
     generator.keep_teacher("all")
     views = {"retain": view_of(generator, pictures(2)), "forget": view_of(generator, pictures(2), first=9)}
-    method = methods()["retain-label"]()
+    method = GENERATOR_METHODS.built_in["retain-label"]()
     assert isinstance(method, OneLossMethod)
     assert float(method.loss(generator, Batch(views, MOMENTS)).parts["retain"]) == pytest.approx(0, abs=1e-6)
 

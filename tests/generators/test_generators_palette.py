@@ -21,7 +21,7 @@ from efface.generators.palette.generator import PaletteGenerator, PaletteView
 from efface.generators.palette.schedule import NoiseSchedule, Schedules
 from efface.generators.registry import risks_of
 from efface.generators.settings import NoiseKind
-from efface.methods import OneLossMethod, methods
+from efface.methods import GENERATOR_METHODS, OneLossMethod
 from efface.methods.base import GeneratorMethod
 from efface.training.phases import Batch, Edit
 from support.palette_models import SIDE, opened, palette
@@ -192,7 +192,7 @@ def test_the_loss_is_the_mean_square_over_each_images_hole(generator: PaletteGen
     assert seen.noise.abs().max() > 0, "methods may write into the target"
 
 
-@pytest.mark.parametrize("kind", methods().values(), ids=lambda kind: str(kind.name))
+@pytest.mark.parametrize("kind", GENERATOR_METHODS.built_in.values(), ids=lambda kind: str(kind.name))
 def test_every_method_runs_on_it_and_moves_only_what_it_trains(kind: type[GeneratorMethod]) -> None:
     generator = palette()
     batch = Batch({"retain": at(generator), "forget": at(generator, first=COUNT)}, MOMENTS)
@@ -211,7 +211,7 @@ def test_every_method_runs_on_it_and_moves_only_what_it_trains(kind: type[Genera
         }
         assert reached
         assert reached <= set(generator.trained_parameters(phase.trained))
-    assert any(issubclass(one, OneLossMethod) for one in methods().values())
+    assert any(issubclass(one, OneLossMethod) for one in GENERATOR_METHODS.built_in.values())
 
 
 # encoder and decoder

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -17,8 +16,7 @@ from pydantic import Field
 import efface
 from efface.errors import InputError, RunRefused, Stopped
 from efface.jobs.benchmark import BenchResult, bench, estimate, idle_gpu
-from efface.methods import registry
-from efface.methods.classifier.base import ClassifierMethod
+from efface.methods import CLASSIFIER_METHODS, ClassifierMethod
 from efface.oracles.benchmark import BenchConfig
 from efface.oracles.costing import time_steps
 from efface.oracles.engines import InLineEngine, Outcome, engine_named
@@ -78,14 +76,8 @@ class Refusing(ClassifierMethod):
 
 @pytest.fixture(scope="module", autouse=True)
 def other_package() -> Iterator[None]:
-    points = [
-        SimpleNamespace(name=one.name, value="other", load=lambda one=one: one) for one in (Halving, Refusing)
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "entry_points", lambda group: points)
-        registry.all_methods.cache_clear()
+    with CLASSIFIER_METHODS.added(Halving, Refusing):
         yield
-    registry.all_methods.cache_clear()
 
 
 def config(**others: Any) -> BenchConfig:

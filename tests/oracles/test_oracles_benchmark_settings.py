@@ -11,8 +11,7 @@ import pytest
 from pydantic import Field
 
 from efface.errors import InputError
-from efface.methods.classifier.base import ClassifierMethod
-from efface.methods.registry import classifier_methods
+from efface.methods import CLASSIFIER_METHODS, ClassifierMethod
 from efface.oracles.benchmark import (
     REFERENCE_METHOD,
     bench_config,
@@ -33,7 +32,7 @@ def test_a_task_by_name_is_what_its_file_spells_out(name: str) -> None:
 
 def test_all_methods_are_compared_but_the_reference() -> None:
     found = [one.label for one in entries(bench_config("digits"))]
-    assert found == [name for name in classifier_methods() if name != REFERENCE_METHOD]
+    assert found == [name for name in CLASSIFIER_METHODS if name != REFERENCE_METHOD]
 
 
 def test_the_label_shows_settings_that_are_not_the_published_ones() -> None:
@@ -95,7 +94,7 @@ def test_no_tuning_and_a_setting_of_it_exclude_each_other() -> None:
     assert tuned.models == 3
 
 
-def test_a_method_with_a_setting_that_must_be_given_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_with_a_setting_that_must_be_given_has_a_row() -> None:
     class Needing(ClassifierMethod):
         strength: float = Field(gt=0)
         rounds: int = 3
@@ -106,9 +105,11 @@ def test_a_method_with_a_setting_that_must_be_given_has_a_row(monkeypatch: pytes
         def passes(self, facts: Facts) -> Passes:
             return []
 
-    monkeypatch.setattr("efface.methods.registry.classifier_methods", lambda: {"needing": Needing})
-    assert entry({"name": "needing", "strength": 2}).label == "needing (strength=2.0)"
-    assert entry({"name": "needing", "strength": 2, "rounds": 4}).label == "needing (strength=2.0, rounds=4)"
+    with CLASSIFIER_METHODS.added(Needing):
+        assert entry({"name": "needing", "strength": 2}).label == "needing (strength=2.0)"
+        assert (
+            entry({"name": "needing", "strength": 2, "rounds": 4}).label == "needing (strength=2.0, rounds=4)"
+        )
 
 
 def test_the_headline_setup_is_always_among_the_setups_and_first() -> None:

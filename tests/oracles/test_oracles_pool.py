@@ -15,15 +15,16 @@ import torch
 from efface.errors import InputError, RunRefused
 from efface.forgetting.confidence import logit_scaled_confidence
 from efface.images.labelled import LabelledImages
-from efface.methods.classifier.base import unlearn_classifier
+from efface.methods.classifier.base import ClassifierMethod, unlearn_classifier
 from efface.methods.classifier.fine_tune import FineTuneClassifier
 from efface.methods.registry import read_classifier_method
 from efface.oracles.classifiers import CLASSIFIERS, WARM_UP_STEPS, warm_up
 from efface.oracles.engines import Outcome
 from efface.oracles.engines.in_line import InLineEngine
 from efface.oracles.pool import Failure, Pool
-from efface.oracles.runs import Job, Run, _provider_of
+from efface.oracles.runs import Job, Run
 from efface.oracles.tasks import TaskSettings, new_classifier, open_task
+from efface.plugins import Registry
 from efface.training.classification import run_passes
 from efface.training.passes import Facts, training_pass
 
@@ -250,14 +251,14 @@ def test_another_version_of_an_outside_method_is_another_run(monkeypatch: pytest
 
     def distributed(version: str) -> Run:
         dist = SimpleNamespace(name="other-package", version=version)
-        point = SimpleNamespace(dist=dist, load=lambda: Outside)
-        monkeypatch.setattr("efface.oracles.runs.entry_points", lambda group: [point])
-        _provider_of.cache_clear()
+        point = SimpleNamespace(name="outside", dist=dist, value="other:Outside", load=lambda: Outside)
+        monkeypatch.setattr("efface.plugins.entry_points", lambda group: [point])
+        registry: Registry[type[ClassifierMethod]] = Registry("method", "any", ClassifierMethod, ())
+        monkeypatch.setattr("efface.oracles.runs.CLASSIFIER_METHODS", registry)
         return Run.unlearned({"name": "outside"}, 0, 0)
 
-    monkeypatch.setattr("efface.oracles.runs.all_methods", lambda: {"classifier": {"outside": Outside}})
     first, second, again = (distributed(version) for version in ("1.0", "1.1", "1.0"))
-    _provider_of.cache_clear()
+    monkeypatch.undo()
     assert first.version == "other-package 1.0"
     assert first == again
     assert first.name != second.name

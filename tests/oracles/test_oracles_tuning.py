@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
 import pytest
 from pydantic import Field
 
-from efface.methods.classifier.base import ClassifierMethod
+from efface.methods import CLASSIFIER_METHODS, ClassifierMethod
 from efface.oracles.benchmark import (
     Entry,
     TuningSettings,
@@ -39,9 +39,9 @@ class Counted(ClassifierMethod):
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Entry:
-    monkeypatch.setattr("efface.methods.registry.classifier_methods", lambda: {"counted": Counted})
-    return entry({"name": "counted"})
+def counted() -> Iterator[Entry]:
+    with CLASSIFIER_METHODS.added(Counted):
+        yield entry({"name": "counted"})
 
 
 def test_the_first_trial_is_as_published() -> None:

@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,7 @@ from efface.cli.split import split
 from efface.cli.train import train
 from efface.cli.unlearn import unlearn
 from efface.cli.verify import verify
-from efface.errors import EXIT_CODES, EffaceError, Stopped
+from efface.errors import EXIT_CODES, EffaceError, PluginWarning, Stopped
 
 HELP = "Make an image model forget chosen images, and show what that did."
 EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
@@ -95,9 +96,27 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # outside of training, which stops at its next step, both signals end the work at once
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
     try:
         app()
     except EffaceError as error:
-        text = f"efface: {error}\n".encode("utf-8", "backslashreplace").decode()
-        sys.stderr.write(text)
+        _tell(str(error))
         sys.exit(error.exit_code)
+
+
+def _show_warning(
+    otherwise: Callable[..., None],
+    message: Warning | str,
+    category: type[Warning],
+    *place: Any,
+    **more: Any,
+) -> None:
+    """A plug-in that is left out is for the person at the keyboard; where the code says so is not."""
+    if issubclass(category, PluginWarning):
+        _tell(f"warning: {message}")
+    else:
+        otherwise(message, category, *place, **more)
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"efface: {text}\n".encode("utf-8", "backslashreplace").decode())

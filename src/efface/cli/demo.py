@@ -30,9 +30,9 @@ def demo(
     OUT/original, OUT/retrained and OUT/unlearned; the page is OUT/unlearned/report.html."""
     from efface.cli.outcome import tell_run
     from efface.jobs.demo import demo as run
-    from efface.methods import method_class
+    from efface.methods import GENERATOR_METHODS
     from efface.progress import Progress
 
-    name = method_class(method).name if method else None
+    name = GENERATOR_METHODS.named(method).name if method else None
     result = run(out, name, seed or 0, generator=generator, short=short, progress=Progress.on_terminal())
     tell_run(result.run, result.rows, json_)

@@ -42,8 +42,7 @@ def list_(
 
 
 def _methods() -> list[dict[str, Any]]:
-    from efface.methods import methods
-    from efface.methods.registry import classifier_methods
+    from efface.methods import CLASSIFIER_METHODS, GENERATOR_METHODS
 
     of_generators = [
         {
@@ -54,7 +53,7 @@ def _methods() -> list[dict[str, Any]]:
             "retain": "" if method.needs_retain else "[needs no retain images]",
             "claim": f"[{method.claim}]",
         }
-        for name, method in methods().items()
+        for name, method in GENERATOR_METHODS.items()
     ]
     of_classifiers = [
         {
@@ -64,7 +63,7 @@ def _methods() -> list[dict[str, Any]]:
             "validation": "[needs validation images]" if method.needs_validation else "",
             "claim": f"[{method.claim}]",
         }
-        for name, method in classifier_methods().items()
+        for name, method in CLASSIFIER_METHODS.items()
     ]
     return [*of_generators, *of_classifiers]
 
@@ -133,13 +132,12 @@ def _probes() -> list[dict[str, Any]]:
 
 def _settings() -> list[dict[str, Any]]:
     """The settings of a run on either kind of model; those that are alike for both stand there once."""
-    from efface.methods import methods
-    from efface.methods.registry import classifier_methods
+    from efface.methods import CLASSIFIER_METHODS, GENERATOR_METHODS
     from efface.runs.classifier_config import ClassifierRunConfig
     from efface.runs.config import RunConfig
 
-    of_generators = _described(RunConfig, "", methods(), "encoder-noise")
-    of_classifiers = _described(ClassifierRunConfig, "", classifier_methods(), "fine-tune")
+    of_generators = _described(RunConfig, "", GENERATOR_METHODS, "encoder-noise")
+    of_classifiers = _described(ClassifierRunConfig, "", CLASSIFIER_METHODS, "fine-tune")
     return [
         *({**row, "kind": "" if row in of_classifiers else "[generator]"} for row in of_generators),
         *({**row, "kind": "[classifier]"} for row in of_classifiers if row not in of_generators),

@@ -19,7 +19,7 @@ from efface.errors import EffaceError, InputError, Stopped
 from efface.evaluation.fills import CLEARLY
 from efface.files import canonical_json, sha256_of_json, write_json, write_text
 from efface.jobs.benchmark import BenchResult, spent_before
-from efface.methods.registry import classifier_methods, methods
+from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
 from efface.oracles.engines import Engine, engine_named
 from efface.oracles.generators.benchmark import (
     Entry,
@@ -218,12 +218,12 @@ def _checked(config: GeneratorBenchConfig) -> list[Entry]:
     from efface.errors import Faults
     from efface.oracles.generators.runs import new_generator
 
-    foreign = [name for name in map(_name, config.methods) if name in classifier_methods()]
-    foreign = [name for name in foreign if name not in methods()]
+    foreign = [name for name in map(_name, config.methods) if name in CLASSIFIER_METHODS]
+    foreign = [name for name in foreign if name not in GENERATOR_METHODS]
     if foreign:
         raise InputError(
             f"methods: {', '.join(foreign)}: for classifiers (`efface bench classifiers`); those for generators are "
-            f"{', '.join(methods())}"
+            f"{', '.join(GENERATOR_METHODS)}"
         )
     chosen = entries(config)
     folders = list(map(_folder, config.tasks))

@@ -6,24 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from efface.evaluation.results import Row
+from efface.methods import CLASSIFIER_METHODS, GENERATOR_METHODS
 
 FEW_IMAGES = 30
-DRIVES_AWAY = (
-    "encoder-noise",
-    "noisy-label",
-    "random-encoder",
-    "max-loss",
-    "gradient-ascent",
-    "epsilon-constrained",
-    "bargaining",
-    "decouple",
-    "neg-grad-plus",
-    "random-labels",
-    "salun",
-    "scrub",
-    "bad-teacher",
-)
-
 WEIGHTS_ONLY = (
     "Only the model's weights were changed. Copies of the images elsewhere, backups, earlier releases of the "
     "model, models derived from it, and optimizer states or averaged weights of its training are not reached."
@@ -53,7 +38,7 @@ def limits_of(facts: Mapping[str, Any], rows: Iterable[Row]) -> list[str]:
             "Fréchet and kernel distance use the small built-in extractor, which sees texture, edges and colour "
             "but no objects. They cannot be compared with published FID or KID values."
         )
-    if facts.get("method") and facts["method"]["name"] in DRIVES_AWAY:
+    if facts.get("method") and _drives_away(facts["method"]["name"], _is_classifier(facts)):
         limits.append(
             "The method drives the model away from the forgotten images rather than towards a model that never "
             "saw them. Where the error exceeds the retrained model's, the overshoot itself can betray that an "
@@ -62,6 +47,11 @@ def limits_of(facts: Mapping[str, Any], rows: Iterable[Row]) -> list[str]:
     kind = "classifier" if _is_classifier(facts) else "generator"
     asked = ASKED_FURTHER if facts.get("probes") else ASKED[kind]
     return [*limits, *_of_first_stage(facts), *facts["risks"], WEIGHTS_ONLY, asked, OPERATOR]
+
+
+def _drives_away(name: str, of_classifiers: bool) -> bool:
+    methods = CLASSIFIER_METHODS if of_classifiers else GENERATOR_METHODS
+    return name in methods and methods[name].drives_away
 
 
 def _is_classifier(facts: Mapping[str, Any]) -> bool:

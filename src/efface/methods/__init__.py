@@ -3,23 +3,19 @@
 from efface.methods.base import GeneratorMethod, Method, OneLossMethod
 from efface.methods.classifier.base import ClassifierMethod
 from efface.methods.registry import (
-    classifier_method,
-    classifier_methods,
-    method_class,
-    methods,
+    CLASSIFIER_METHODS,
+    GENERATOR_METHODS,
     read_classifier_method,
     read_method,
 )
 
 __all__ = [
+    "CLASSIFIER_METHODS",
+    "GENERATOR_METHODS",
     "ClassifierMethod",
     "GeneratorMethod",
     "Method",
     "OneLossMethod",
-    "classifier_method",
-    "classifier_methods",
-    "method_class",
-    "methods",
     "read_classifier_method",
     "read_method",
 ]

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 ClaimLevel = Literal["exact", "empirical"]
 Kind = Literal["generator", "classifier"]
-KINDS: tuple[Kind, ...] = ("generator", "classifier")
 
 
 class Method(Settings, ABC):
@@ -43,6 +42,8 @@ class Method(Settings, ABC):
     """Whether it uses the forget images themselves; they must be named in any case."""
     deterministic: ClassVar[bool] = False
     """Whether the result does not depend on the unlearning seed."""
+    drives_away: ClassVar[bool] = False
+    """Whether it drives the model away from the forget images, rather than towards one that never saw them."""
     claim: ClassVar[ClaimLevel] = "empirical"
 
 

@@ -1,131 +1,86 @@
-"""The methods by kind of model and name: those built in, and those that other packages add.
+"""The methods for generators and for classifiers, by name. Imports no torch.
 
-A package adds a method with an entry point in the group `efface.methods` that names its class; the class says for
-which kind of model it is. Methods for generators and for classifiers may share a name: the model decides.
+Both share the entry-point group `efface.methods`: the class says for which kind of model it is. Methods of the two kinds
+may share a name, for the model decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.metadata import entry_points
+from collections.abc import Mapping
 from typing import Any
 
-from efface.errors import InputError
-from efface.methods.base import KINDS, GeneratorMethod, Kind, Method
+from efface.methods.base import GeneratorMethod
 from efface.methods.classifier.base import ClassifierMethod
-from efface.methods.classifier.catalogue import CLASSIFIER_METHODS
-from efface.methods.classifier.fine_tune import FineTuneClassifier
-from efface.methods.generator.bargaining import Bargaining
-from efface.methods.generator.blank import Blank
-from efface.methods.generator.decouple import Decouple
-from efface.methods.generator.encoder_noise import EncoderNoise
-from efface.methods.generator.epsilon_constrained import EpsilonConstrained
-from efface.methods.generator.fine_tune import FineTune
-from efface.methods.generator.gradient_ascent import GradientAscent
-from efface.methods.generator.level import Level
-from efface.methods.generator.max_loss import MaxLoss
-from efface.methods.generator.neighbour import Neighbour
-from efface.methods.generator.noisy_label import NoisyLabel
-from efface.methods.generator.random_encoder import RandomEncoder
-from efface.methods.generator.retain_label import RetainLabel
-from efface.methods.generator.retrain import Retrain
-from efface.methods.generator.shrink_perturb import ShrinkPerturb
-from efface.methods.generator.unseen import Unseen
-from efface.settings import unknown_name
+from efface.plugins import Registry, read_named
 
-ENTRY_POINTS = "efface.methods"
-GENERATOR_METHODS: tuple[type[GeneratorMethod], ...] = (
-    EncoderNoise,
-    MaxLoss,
-    NoisyLabel,
-    RetainLabel,
-    RandomEncoder,
-    GradientAscent,
-    FineTune,
-    ShrinkPerturb,
-    EpsilonConstrained,
-    Decouple,
-    Bargaining,
-    Blank,
-    Neighbour,
-    Level,
-    Unseen,
-    Retrain,
+GROUP = "efface.methods"
+
+GENERATOR_METHODS: Registry[type[GeneratorMethod]] = Registry(
+    "method",
+    GROUP,
+    GeneratorMethod,
+    (
+        "efface.methods.generator.encoder_noise:EncoderNoise",
+        "efface.methods.generator.max_loss:MaxLoss",
+        "efface.methods.generator.noisy_label:NoisyLabel",
+        "efface.methods.generator.retain_label:RetainLabel",
+        "efface.methods.generator.random_encoder:RandomEncoder",
+        "efface.methods.generator.gradient_ascent:GradientAscent",
+        "efface.methods.generator.fine_tune:FineTune",
+        "efface.methods.generator.shrink_perturb:ShrinkPerturb",
+        "efface.methods.generator.epsilon_constrained:EpsilonConstrained",
+        "efface.methods.generator.decouple:Decouple",
+        "efface.methods.generator.bargaining:Bargaining",
+        "efface.methods.generator.blank:Blank",
+        "efface.methods.generator.neighbour:Neighbour",
+        "efface.methods.generator.level:Level",
+        "efface.methods.generator.unseen:Unseen",
+        "efface.methods.generator.retrain:Retrain",
+    ),
+    siblings=(ClassifierMethod,),
 )
-BASES: Mapping[Kind, type[Method]] = {"generator": GeneratorMethod, "classifier": ClassifierMethod}
 
-
-@cache
-def all_methods() -> dict[Kind, dict[str, type[Method]]]:
-    """All methods by kind of model and name."""
-    found: list[type[Method]] = [*GENERATOR_METHODS, *CLASSIFIER_METHODS]
-    for point in entry_points(group=ENTRY_POINTS):
-        try:
-            found.append(point.load())
-        except Exception as error:
-            raise InputError(
-                f"the method '{point.name}' of another package cannot be loaded from {point.value}: {error}. "
-                "Mend or remove that package"
-            ) from error
-    return by_kind(found)
-
-
-def methods() -> dict[str, type[GeneratorMethod]]:
-    """All methods for generators by name; raises `InputError` where two claim one name."""
-    return all_methods()["generator"]  # type: ignore[return-value]
-
-
-def classifier_methods() -> dict[str, type[ClassifierMethod]]:
-    """All methods for classifiers by name; raises `InputError` where two claim one name."""
-    return all_methods()["classifier"]  # type: ignore[return-value]
-
-
-def by_kind(found: Sequence[type[Method]]) -> dict[Kind, dict[str, type[Method]]]:
-    """Methods by kind and name, refusing what is no method and what is there twice."""
-    tables: dict[Kind, dict[str, type[Method]]] = {kind: {} for kind in KINDS}
-    for method in found:
-        if not (isinstance(method, type) and issubclass(method, tuple(BASES.values()))):
-            raise InputError(
-                f"{method!r}, given as a method by another package, is no subclass of "
-                f"{' or '.join(base.__name__ for base in BASES.values())}"
-            )
-        if not getattr(method, "name", ""):
-            raise InputError(f"{method.__module__}.{method.__qualname__} is a method without a name")
-        table = tables[method.kind]
-        if method.name in table:
-            first, second = table[method.name], method
-            raise InputError(
-                f"two methods are named '{method.name}': {first.__module__}.{first.__qualname__} and "
-                f"{second.__module__}.{second.__qualname__}"
-            )
-        table[method.name] = method
-    return tables
-
-
-def method_class(name: str) -> type[GeneratorMethod]:
-    """The method for generators of that name; raises `InputError` with the nearest valid one."""
-    if name not in methods():
-        raise InputError(unknown_name("method", name, methods()))
-    return methods()[name]
-
-
-def classifier_method(name: str) -> type[ClassifierMethod]:
-    """The method for classifiers of that name; raises `InputError` with the nearest valid one."""
-    if name not in classifier_methods():
-        raise InputError(unknown_name("method", name, classifier_methods()))
-    return classifier_methods()[name]
+CLASSIFIER_METHODS: Registry[type[ClassifierMethod]] = Registry(
+    "method",
+    GROUP,
+    ClassifierMethod,
+    (
+        "efface.methods.classifier.retrain:RetrainClassifier",
+        "efface.methods.classifier.fanchuan:Fanchuan",
+        "efface.methods.classifier.kookmin:Kookmin",
+        "efface.methods.classifier.seif:Seif",
+        "efface.methods.classifier.sebastian:Sebastian",
+        "efface.methods.classifier.ct:Ct",
+        "efface.methods.classifier.amnesiacs:Amnesiacs",
+        "efface.methods.classifier.sun:Sun",
+        "efface.methods.classifier.forget_cycles:ForgetCycles",
+        "efface.methods.classifier.random_mask:RandomMask",
+        "efface.methods.classifier.fine_tune:FineTuneClassifier",
+        "efface.methods.classifier.gradient_ascent:GradientAscentClassifier",
+        "efface.methods.classifier.neg_grad_plus:NegGradPlus",
+        "efface.methods.classifier.random_labels:RandomLabels",
+        "efface.methods.classifier.cf_k:CfK",
+        "efface.methods.classifier.eu_k:EuK",
+        "efface.methods.classifier.scrub:Scrub",
+        "efface.methods.classifier.bad_teacher:BadTeacher",
+        "efface.methods.classifier.l1_sparse:L1Sparse",
+        "efface.methods.classifier.salun:SalUn",
+        "efface.methods.classifier.ssd:Ssd",
+        "efface.methods.classifier.lf_ssd:LfSsd",
+        "efface.methods.classifier.unsir:Unsir",
+        "efface.methods.classifier.fisher_forgetting:FisherForgetting",
+        "efface.methods.classifier.woodfisher:WoodFisher",
+        "efface.methods.classifier.sisa:Sisa",
+    ),
+    siblings=(GeneratorMethod,),
+)
 
 
 def read_method(section: Mapping[str, Any]) -> GeneratorMethod:
-    """A method for generators from a config section: its `name` and its own settings."""
-    values = dict(section)
-    name = str(values.pop("name", EncoderNoise.name))
-    return method_class(name).read(values, where=f"method {name}")
+    """A method for generators from a config section: its `name` and its own settings; raises `InputError`."""
+    return read_named(GENERATOR_METHODS, section, default="encoder-noise")
 
 
 def read_classifier_method(section: Mapping[str, Any]) -> ClassifierMethod:
-    """A method for classifiers from a config section: its `name` and its own settings."""
-    values = dict(section)
-    name = str(values.pop("name", FineTuneClassifier.name))
-    return classifier_method(name).read(values, where=f"method {name}")
+    """A method for classifiers from a config section: its `name` and its own settings; raises `InputError`."""
+    return read_named(CLASSIFIER_METHODS, section, default="fine-tune")

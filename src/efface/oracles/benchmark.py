@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from efface.errors import Faults, InputError
 from efface.methods.classifier.base import ClassifierMethod
-from efface.methods.registry import classifier_method, classifier_methods, read_classifier_method
+from efface.methods.registry import CLASSIFIER_METHODS, read_classifier_method
 from efface.oracles.engines.setting import EngineText
 from efface.oracles.runs import Run
 from efface.oracles.setups import Experiment, Setup, experiments
@@ -101,7 +101,7 @@ class BenchConfig(Settings):
             self.models,
             self.experiments(setup),
             seed=self.seed,
-            deterministic=classifier_method(section["name"]).deterministic,
+            deterministic=CLASSIFIER_METHODS[section["name"]].deterministic,
         )
 
 
@@ -148,7 +148,7 @@ def entries(config: BenchConfig) -> list[Entry]:
     """The methods of a benchmark with their published settings, or those of their section; one error for all faults."""
     if config.methods == "all":
         chosen: Sequence[str | dict[str, Any]] = [
-            name for name in classifier_methods() if name != REFERENCE_METHOD
+            name for name in CLASSIFIER_METHODS if name != REFERENCE_METHOD
         ]
     else:
         chosen = config.methods

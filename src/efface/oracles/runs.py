@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib.metadata import entry_points
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 
 from efface.files import canonical_json, replacing, sha256_of_json
-from efface.methods.registry import ENTRY_POINTS, all_methods
+from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
 from efface.randomness import key
 
 if TYPE_CHECKING:
@@ -149,19 +148,8 @@ def weights_at(path: Path) -> dict[str, Any]:
 
 
 def provider(name: str) -> str:
-    """Distribution and version from which a method comes by entry point; empty for methods of efface and unknown ones."""
-    found = (_provider_of(table[name]) for table in all_methods().values() if name in table)
-    return ", ".join(filter(None, found))
-
-
-@cache
-def _provider_of(method: type) -> str:
-    if method.__module__.partition(".")[0] == "efface":
-        return ""
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.dist is not None and point.load() is method:
-            return f"{point.dist.name} {point.dist.version}"
-    return ""
+    """Distribution and version that a method comes with; empty for methods of efface and unknown ones."""
+    return ", ".join(filter(None, (m.distribution(name) for m in (GENERATOR_METHODS, CLASSIFIER_METHODS))))
 
 
 @lru_cache(maxsize=8)

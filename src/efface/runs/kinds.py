@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from efface.classifiers import is_classifier
 from efface.classifiers.layouts import layout_at
 from efface.errors import Faults, InputError
-from efface.methods.registry import classifier_methods, methods
+from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
 from efface.runs.classifier_config import (
     ClassifierEvaluateConfig,
     ClassifierRunConfig,
@@ -70,7 +70,7 @@ def _refuse_method_of_classifiers(values: Mapping[str, Any]) -> None:
     """Raise `InputError` if the method is one for classifiers only: the fault is then the model, not the method."""
     model, method = values.get("model"), values.get("method")
     name = method.get("name") if isinstance(method, Mapping) else None
-    if name in methods() or name not in classifier_methods() or not isinstance(model, Mapping):
+    if name in GENERATOR_METHODS or name not in CLASSIFIER_METHODS or not isinstance(model, Mapping):
         return
     try:
         layout_at(str(model.get("path")), _revision(model))

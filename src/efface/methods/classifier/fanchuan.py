@@ -65,6 +65,7 @@ class Fanchuan(ClassifierMethod):
     deviations: ClassVar[str] = (
         "descends the contrastive loss, as the published code does; the paper says ascent"
     )
+    competition: ClassVar[bool] = True
     space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "uniform_learning_rate": (5e-4, 5e-2),
         "contrast_learning_rate": (3e-5, 3e-3),

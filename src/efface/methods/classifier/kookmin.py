@@ -54,6 +54,7 @@ class Kookmin(ClassifierMethod):
     summary: ClassVar[str] = "convolution weights of the smallest retain-less-forget gradient are drawn anew"
     source: ClassVar[str] = "Kookmin, a winner of the competition, arXiv:2406.09073"
     deviations: ClassVar[str] = "gradients are taken in evaluation mode"
+    competition: ClassVar[bool] = True
     space: ClassVar[Mapping[str, tuple[float, float]]] = {"share": (0.05, 0.9), "learning_rate": (1e-4, 1e-2)}
 
     def passes(self, facts: Facts) -> Passes:

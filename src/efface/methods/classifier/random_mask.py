@@ -42,6 +42,7 @@ class RandomMask(ClassifierMethod):
         "share, epochs and learning rate are chosen here: the published ones are not known"
     )
     needs_forget: ClassVar[bool] = False
+    competition: ClassVar[bool] = True
     space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "share": (0.01, 0.9),
         "learning_rate": (1e-4, 1e-1),

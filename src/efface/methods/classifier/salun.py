@@ -47,6 +47,7 @@ class SalUn(RandomLabels):
     source: ClassVar[str] = "Fan et al., ICLR 2024, arXiv:2310.12508"
     deviations: ClassVar[str] = "the mask is taken at the original, with no steps in between"
     needs_original: ClassVar[bool] = True
+    drives_away: ClassVar[bool] = True
     space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "learning_rate": (1e-4, 0.1),
         "share": (0.05, 1.0),

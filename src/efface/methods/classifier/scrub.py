@@ -60,6 +60,7 @@ class Scrub(ClassifierMethod):
     source: ClassVar[str] = "Kurmanji et al., NeurIPS 2023, arXiv:2302.09880"
     deviations: ClassVar[str] = "rewinding counts epochs from 1; the published code is off by one"
     needs_original: ClassVar[bool] = True
+    drives_away: ClassVar[bool] = True
     space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "learning_rate": (1e-5, 1e-2),
         "alpha": (1e-3, 1.0),

@@ -55,6 +55,7 @@ class Seif(ClassifierMethod):
         "the majority class is found by counting; only the stem is noised, as in the code"
     )
     needs_forget: ClassVar[bool] = False
+    competition: ClassVar[bool] = True
     space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "noise": (0.01, 2),
         "learning_rate": (7e-5, 7e-2),

@@ -54,6 +54,7 @@ class Sun(ClassifierMethod):
         "normalisation is told by type, not by name; no more than half of the tensors are drawn at a time"
     )
     needs_forget: ClassVar[bool] = False
+    competition: ClassVar[bool] = True
     space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "noise": (4e-3, 0.4),
         "learning_rate": (2e-5, 2e-2),

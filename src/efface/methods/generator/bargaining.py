@@ -62,6 +62,7 @@ class Bargaining(GeneratorMethod):
     source: ClassVar[str] = "MUKSB, 2026; Yu et al., NeurIPS 2020; UNO, arXiv 2506.04712"
     deviations: ClassVar[str] = "AdamW in place of plain descent; known from descriptions only"
     needs_teacher: ClassVar[bool] = True
+    drives_away: ClassVar[bool] = True
 
     def phases(self) -> list[Phase]:
         combiner = Bargain() if self.rule == "bargaining" else Projection(self.alpha)

@@ -48,6 +48,7 @@ class Decouple(GeneratorMethod):
     deviations: ClassVar[str] = "threshold in units of the original's loss; no noise and no guarantee"
     trains: ClassVar[Trained] = "all"
     needs_teacher: ClassVar[bool] = True
+    drives_away: ClassVar[bool] = True
     recommended: ClassVar[dict[str, Any]] = {"learning_rate": 1e-5, "weight_decay": 0.0}
 
     def phases(self) -> list[Phase]:

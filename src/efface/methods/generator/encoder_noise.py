@@ -42,6 +42,7 @@ class EncoderNoise(OneLossMethod):
     source: ClassVar[str] = "Li et al., ICLR 2024, arXiv 2402.00351, Eq. (10)"
     deviations: ClassVar[str] = "balanced batches; forget-set moments for moment-matched noise"
     needs_teacher: ClassVar[bool] = True
+    drives_away: ClassVar[bool] = True
 
     def loss(self, student: Generator, batch: Batch) -> Loss:
         retain, forget = batch.views["retain"], batch.views["forget"]

@@ -74,6 +74,7 @@ class EpsilonConstrained(GeneratorMethod):
     source: ClassVar[str] = "Feng et al., ICLR 2025, arXiv 2408.01689; Gong et al., NeurIPS 2021"
     deviations: ClassVar[str] = "control function and boundary search are ours where the paper is not known"
     needs_teacher: ClassVar[bool] = True
+    drives_away: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _there_is_a_path(self) -> Self:

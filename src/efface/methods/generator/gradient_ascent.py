@@ -26,6 +26,7 @@ class GradientAscent(OneLossMethod):
     needs_retain: ClassVar[bool] = False
     trains: ClassVar[Trained] = "all"
     streams: ClassVar[tuple[str, ...]] = ("forget",)
+    drives_away: ClassVar[bool] = True
     recommended: ClassVar[dict[str, Any]] = {"steps": 50, "learning_rate": 1e-5, "weight_decay": 0.0}
 
     def loss(self, student: Generator, batch: Batch) -> Loss:

@@ -27,6 +27,7 @@ class MaxLoss(OneLossMethod):
     summary: ClassVar[str] = "task loss down on retain, up on forget images; whole model"
     source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"
     trains: ClassVar[Trained] = "all"
+    drives_away: ClassVar[bool] = True
 
     def loss(self, student: Generator, batch: Batch) -> Loss:
         retain, forget = batch.views["retain"], batch.views["forget"]

@@ -31,6 +31,7 @@ class NoisyLabel(OneLossMethod):
     source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"
     deviations: ClassVar[str] = "the form for masked autoencoders is ours"
     trains: ClassVar[Trained] = "all"
+    drives_away: ClassVar[bool] = True
 
     def loss(self, student: Generator, batch: Batch) -> Loss:
         retain, forget = batch.views["retain"], batch.views["forget"]

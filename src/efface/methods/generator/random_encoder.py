@@ -31,6 +31,7 @@ class RandomEncoder(OneLossMethod):
     source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"
     deviations: ClassVar[str] = "the sign error of the released VQ-GAN version is not reproduced"
     needs_teacher: ClassVar[bool] = True
+    drives_away: ClassVar[bool] = True
 
     def loss(self, student: Generator, batch: Batch) -> Loss:
         retain, forget = batch.views["retain"], batch.views["forget"]
