@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from efface.images.bundled import bundled_photos
 from efface.images.duplicates import Fingerprints, find_duplicates, fingerprint, near_pairs
 from efface.images.reading import decode_image
 from efface.images.sources import open_images
@@ -37,7 +36,7 @@ def test_the_hash_is_that_of_imagehash() -> None:
 
 
 def test_changed_copies_of_photographs_are_found_and_other_photographs_are_not() -> None:
-    photos = [decode_image(item.read_bytes()) for item in bundled_photos()]
+    photos = [decode_image(item.read_bytes()) for item in open_images("bundled")]
     changed = [jpeg(photos[0], 50), ImageOps.mirror(photos[3]), photos[6].reduce(2)]
     changed += [ImageEnhance.Brightness(photos[4]).enhance(0.7)]
     pairs = near_pairs(prints(*changed), prints(*photos))

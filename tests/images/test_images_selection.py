@@ -11,10 +11,10 @@ from PIL import Image
 
 from efface.errors import InputError
 from efface.files import sha256_of_file
-from efface.images.bundled import bundled_photos
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.selection import ImagesSettings, Split, split_images
+from efface.images.sources import open_images
 from support.pictures import picture, save_picture
 
 
@@ -258,7 +258,7 @@ def test_a_split_with_a_cache_finds_the_same_and_fills_it(animals: Path, tmp_pat
 def test_bundled_photos_can_be_split_by_name() -> None:
     result = split(True, images="bundled", forget=("bundled:chelsea", "label:coffee"))
     assert result.forget.labels == ("chelsea", "coffee")
-    assert len(result.retain) == len(bundled_photos()) - 2
+    assert len(result.retain) == len(open_images("bundled")) - 2
     assert result.duplicates.pairs == ()
 
 

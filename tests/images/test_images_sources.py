@@ -12,7 +12,7 @@ import pytest
 
 from efface.errors import InputError
 from efface.files import sha256_of_file
-from efface.images.bundled import CREDITS, bundled_photos
+from efface.images.bundled import CREDITS
 from efface.images.reading import decode
 from efface.images.sources import check_readable, open_images
 from support.pictures import picture, save_picture
@@ -266,7 +266,7 @@ def test_a_hub_data_set_that_cannot_be_had_is_one_fault() -> None:
 
 
 def test_bundled_photos_are_real_credited_and_distinct() -> None:
-    photos = bundled_photos()
+    photos = open_images("bundled")
     assert len(photos) == len(CREDITS) == 15
     assert len(set(photos.ids)) == 15
     assert all(credit.licence and credit.holder and credit.stated for credit in CREDITS)

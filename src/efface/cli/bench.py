@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from efface.cli import options as o
+import efface.cli.options as o
 
 WIDTH = 110
 """Signs that the table takes; a narrower terminal breaks its lines."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from efface.cli import options as o
+import efface.cli.options as o
 
 
 def evaluate(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from efface.cli import options as o
+import efface.cli.options as o
 
 if TYPE_CHECKING:
     from efface.jobs.planning import Plan

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from efface.cli import options as o
+import efface.cli.options as o
 
 if TYPE_CHECKING:
     from efface.forgetting.comparison import Comparison

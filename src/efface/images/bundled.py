@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efface.errors import InputError
-from efface.images.items import ImageSet
 from efface.images.listings import Candidate, FileLocator, Listing, did_you_mean
 from efface.wording import printable
 
@@ -61,15 +60,8 @@ CREDITS = (
 )  # fmt: skip
 
 
-def bundled_photos() -> ImageSet:
-    """The photographs, sorted by name, each with its name as label. Raises InputError if one is missing."""
-    from efface.images.sources import index
-
-    return index(list_bundled())
-
-
 def list_bundled(name: str | None = None) -> Listing:
-    """All bundled photographs, or the one called `name`."""
+    """All bundled photographs, sorted by name, each with its name as label, or the one called `name`."""
     names = [credit.name for credit in CREDITS]
     if name is not None and name not in names:
         hint = did_you_mean(name, names)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from efface.images.bundled import bundled_photos
 from efface.images.reading import decode_image
+from efface.images.sources import open_images
 from efface.oracles.tasks.source import Source, from_array
 
 TILE = 48
@@ -20,7 +20,7 @@ def read_tiles(side: int, channels: int) -> Source:
     ids: list[str] = []
     labels: list[int] = []
     tiles: list[np.ndarray] = []
-    photos = bundled_photos()
+    photos = open_images("bundled")
     for number, photo in enumerate(photos):
         picture = np.asarray(decode_image(photo.read_bytes()).convert("RGB"))
         for row in range(0, picture.shape[0] - TILE + 1, TILE):
