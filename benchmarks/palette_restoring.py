@@ -50,7 +50,7 @@ from efface.images.sources import open_images
 from efface.methods.generator.retrain import from_scratch
 from efface.metrics.extractors import load_extractor
 from efface.metrics.image_error import hole_mse
-from efface.metrics.intervals import Interval, bootstrap_difference, bootstrap_mean, expanded_level
+from efface.metrics.intervals import Interval, bootstrap_difference, bootstrap_mean, percentile_ends
 from efface.metrics.kernel import kernel_distance, kernel_distance_interval
 from efface.progress import Progress
 from efface.randomness import numpy_draws
@@ -226,9 +226,7 @@ def kernel_difference(
         picks = draws.integers(0, len(photos), len(photos))
         if len(np.unique(picks)) > 1:
             drawn.append(difference(np.concatenate([members[pick] for pick in picks])))
-    level = expanded_level(0.025, len(photos))
-    low, high = np.quantile(drawn, (level, 1 - level))
-    return Interval(difference(np.arange(len(groups))), float(low), float(high))
+    return Interval(difference(np.arange(len(groups))), *percentile_ends(drawn, units=len(photos)))
 
 
 class _Restored:

@@ -35,6 +35,7 @@ from efface.images.sources import open_images
 from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.metrics.divergence import gaussian_kl, info_nce, shrunk_moments
 from efface.metrics.image_error import hole_mse
+from efface.metrics.intervals import student_interval
 from efface.randomness import Draws, numpy_draws
 from efface.training.data import Data, pixel_moments
 from efface.training.loop import Trainer
@@ -332,13 +333,11 @@ def rank_correlation(run: list[Figures], x: str, y: str) -> float:
 
 def student(values: Sequence[float]) -> dict[str, Any]:
     """Mean and Student's interval at 95 % over seeds, and the values themselves."""
-    array = np.asarray(values, dtype=np.float64)
-    mean = float(array.mean())
-    result: dict[str, Any] = {"mean": rounded(mean)}
-    if len(array) > 1:
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array))
-        result |= {"low": rounded(mean - half), "high": rounded(mean + half)}
-    return result | {"values": [rounded(value) for value in array]}
+    interval = student_interval(values, CONFIDENCE)
+    result: dict[str, Any] = {"mean": rounded(float(np.mean(values)))}
+    if interval:
+        result |= {"low": rounded(interval.low), "high": rounded(interval.high)}
+    return result | {"values": [rounded(value) for value in values]}
 
 
 def rounded(value: float) -> float:

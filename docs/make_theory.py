@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+
+from efface.metrics.intervals import student_interval
 
 HERE = Path(__file__).parent
 RESULT = HERE.parent / "benchmarks" / "results" / "theory.json"
@@ -125,7 +125,9 @@ def readings(result: dict[str, Any]) -> str:
 
 def over_seeds(values: npt.NDArray[np.float64]) -> str:
     """Mean and half of Student's 95 % interval."""
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    interval = student_interval(values)
+    assert interval is not None
+    half = interval.high - interval.value
     digits = 0 if abs(values.mean()) >= 100 else 2
     return f"{values.mean():.{digits}f} ± {half:.{digits}f}"
 

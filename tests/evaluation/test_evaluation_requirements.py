@@ -19,7 +19,6 @@ from efface.evaluation.requirements import (
     foreseen,
     judge,
     probes_for,
-    ratio_interval,
     requirable,
     summary,
 )
@@ -258,33 +257,6 @@ def test_advice_to_retrain_is_given_where_quality_or_forgetting_fails(evaluation
     assert (other.state, "retrain instead" in other.words) == ("not met", False)
     missing = verdict_of("likeness<=0.01", evaluation)
     assert summary([missing, other]).endswith("1 of 2 is not met and 1 of 2 is not measurable.")
-
-
-def test_a_ratio_of_proportional_values_has_no_width() -> None:
-    values = np.arange(1.0, 9.0)
-    photos = np.arange(8)
-    assert ratio_interval(3 * values, values, photos, SETTINGS) == pytest.approx((3, 3, 3))
-    assert ratio_interval(values[:4], values[:4], photos[:4], SETTINGS) is None
-    assert ratio_interval(values, np.zeros(8), photos, SETTINGS) is None
-
-
-def test_a_photo_counts_once_however_many_entries_it_has() -> None:
-    above, below = np.array([1.0, 1, 1, 1, 2, 4, 6, 8]), np.ones(8)
-    photos = np.array([0, 0, 0, 0, 1, 2, 3, 4])
-    interval = ratio_interval(above, below, photos, SETTINGS)
-    assert interval is not None
-    assert interval[0] == pytest.approx((1 + 2 + 4 + 6 + 8) / 5)
-
-
-def test_the_interval_of_a_ratio_holds_the_truth_about_as_often_as_it_says() -> None:
-    random, held, trials = np.random.default_rng(0), 0, 300
-    for _ in range(trials):
-        below = random.gamma(4.0, 1.0, 15)
-        above = 1.1 * below * random.normal(1, 0.1, 15)
-        interval = ratio_interval(above, below, np.arange(15), SETTINGS)
-        assert interval is not None
-        held += interval[1] <= 1.1 <= interval[2]
-    assert 0.91 <= held / trials <= 0.98
 
 
 def test_what_cannot_be_measured_is_foreseen() -> None:

@@ -6,7 +6,15 @@ from scipy import stats
 
 from efface.errors import InputError
 from efface.metrics import intervals
-from efface.metrics.intervals import bootstrap_difference, bootstrap_mean, expanded_level
+from efface.metrics.intervals import (
+    bootstrap_difference,
+    bootstrap_mean,
+    bootstrap_ratio,
+    expanded_level,
+    percentile_ends,
+    student_interval,
+    student_reach,
+)
 
 
 def test_value_is_the_mean_of_the_means_of_photos() -> None:
@@ -110,3 +118,45 @@ def test_wrong_input_is_refused_in_words() -> None:
         bootstrap_mean(np.zeros((3, 2)))
     with pytest.raises(InputError, match="at least 100 resamples"):
         bootstrap_mean(np.zeros(9), resamples=10)
+
+
+def test_a_ratio_of_proportional_values_has_no_width() -> None:
+    values = np.arange(1.0, 9.0)
+    photos = np.arange(8)
+    assert bootstrap_ratio(3 * values, values, photos, resamples=500) == pytest.approx((3, 3, 3))
+    assert bootstrap_ratio(values[:4], values[:4], photos[:4], resamples=500) is None
+    assert bootstrap_ratio(values, np.zeros(8), photos, resamples=500) is None
+
+
+def test_a_photo_counts_once_however_many_entries_it_has() -> None:
+    above, below = np.array([1.0, 1, 1, 1, 2, 4, 6, 8]), np.ones(8)
+    photos = np.array([0, 0, 0, 0, 1, 2, 3, 4])
+    interval = bootstrap_ratio(above, below, photos, resamples=500)
+    assert interval is not None
+    assert interval[0] == pytest.approx((1 + 2 + 4 + 6 + 8) / 5)
+
+
+def test_the_interval_of_a_ratio_holds_the_truth_about_as_often_as_it_says() -> None:
+    random, held, trials = np.random.default_rng(0), 0, 300
+    for _ in range(trials):
+        below = random.gamma(4.0, 1.0, 15)
+        above = 1.1 * below * random.normal(1, 0.1, 15)
+        interval = bootstrap_ratio(above, below, resamples=500)
+        assert interval is not None
+        held += interval[1] <= 1.1 <= interval[2]
+    assert 0.91 <= held / trials <= 0.98
+
+
+def test_the_ends_of_percentiles_do_not_count_what_is_no_number() -> None:
+    draws = [*np.arange(101.0), np.nan]
+    assert percentile_ends(draws, 0.9) == pytest.approx((5, 95))
+    # of few units, at the level of Hesterberg (2015)
+    level = 100 * expanded_level(0.05, 5)
+    assert percentile_ends(draws, 0.9, units=5) == pytest.approx((level, 100 - level))
+
+
+def test_students_interval_is_that_of_a_table() -> None:
+    # t_{0.975, 2} = 4.30265, the standard error of 1, 2, 3 is 1 / sqrt(3)
+    assert student_interval([1.0, 2.0, 3.0]) == pytest.approx((2, 2 - 2.484138, 2 + 2.484138), abs=1e-6)
+    assert student_reach(2.0, 9, 0.9) == pytest.approx(2 * 1.833113, abs=1e-5)
+    assert student_interval([1.0]) is None

@@ -7,7 +7,6 @@ retrained model's value, of attacks too: a class that is gone from training look
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,9 +75,6 @@ class _Table:
     ) -> None:
         self.models, self.sets, self.logits, self.settings = models, sets, logits, settings
         self.classes, self.proxy_retain = classes, proxy_retain
-        self.bootstrap: dict[str, Any] = {
-            "confidence": settings.confidence, "resamples": settings.resamples, "seed": settings.seed
-        }  # fmt: skip
         # a model that was driven away too far may answer with infinities: it has no figures, and its rows say so
         self.sound = {place: bool(np.isfinite(values).all()) for place, values in logits.items()}
         self.per_image = {
@@ -134,11 +130,16 @@ class _Table:
         if "retrained" in CLASSIFIER_METRICS[metric].requires:
             # the value is a distance to the reference already
             return self._row(
-                model, name, metric, figures_of(values, None, photos, self.bootstrap), None, "retrained"
+                model,
+                name,
+                metric,
+                figures_of(values, None, photos, self.settings.resampling),
+                None,
+                "retrained",
             )
         reference = reference_of(model, self.models)
         others = self.per_image[reference, name].get(metric) if reference else None
-        figures = figures_of(values, others, photos, self.bootstrap)
+        figures = figures_of(values, others, photos, self.settings.resampling)
         return self._row(model, name, metric, figures, None, reference if others is not None else None)
 
     def _svc_rows(self, asked: list[ModelName]) -> list[Row]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from efface.evaluation.results import ModelName
-from efface.metrics.intervals import FEWEST_GROUPS, Interval, bootstrap_means
+from efface.metrics.intervals import FEWEST_GROUPS, Interval, Resampling, bootstrap_means
 
 Values = npt.NDArray[np.float64]
 Photos = npt.NDArray[np.int64]
@@ -28,20 +27,20 @@ class Figures:
     note: str | None
 
 
-def figures_of(values: Values, others: Values | None, photos: Photos, bootstrap: dict[str, Any]) -> Figures:
+def figures_of(values: Values, others: Values | None, photos: Photos, resampling: Resampling) -> Figures:
     """The figures of values `[images]` beside the reference's `others` on the same images.
 
-    photos: the source photo of each image, numbered from 0 without gaps. bootstrap: confidence, resamples, seed.
+    photos: the source photo of each image, numbered from 0 without gaps.
     """
-    return all_figures([(values, others)], photos, bootstrap)[0]
+    return all_figures([(values, others)], photos, resampling)[0]
 
 
 def all_figures(
-    columns: Sequence[tuple[Values, Values | None]], photos: Photos, bootstrap: dict[str, Any]
+    columns: Sequence[tuple[Values, Values | None]], photos: Photos, resampling: Resampling
 ) -> list[Figures]:
     """As `figures_of` for each pair of `columns`, all on the same images: photos are drawn once for all of them."""
     differences = [values - others for values, others in columns if others is not None]
-    intervals = bootstrap_means([values for values, _ in columns] + differences, photos, **bootstrap)
+    intervals = bootstrap_means([values for values, _ in columns] + differences, photos, **resampling)
     note = None if all(intervals) else f"interval not available: fewer than {FEWEST_GROUPS} photos"
     of_distances = iter(zip(differences, intervals[len(columns) :], strict=True))
     found = []

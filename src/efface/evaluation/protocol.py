@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -119,9 +119,6 @@ class _Table:
         photos = {id_: number for number, id_ in enumerate(dict.fromkeys(images.ids))}
         self.photos = np.array([photos[id_] for id_ in images.ids])
         self.truth = truth.features.astype(np.float64)
-        self.bootstrap: dict[str, Any] = {
-            "confidence": settings.confidence, "resamples": settings.resamples, "seed": settings.seed
-        }  # fmt: skip
 
     def rows(self) -> list[Row]:
         # NumPy's threads wait by spinning: beside anything else that runs they cost more than they save
@@ -147,7 +144,7 @@ class _Table:
                 others = self.measured[reference].of_images(metric) if reference else None
                 keys.append((model, metric))
                 columns.append((given.of_images(metric), others))
-        return dict(zip(keys, all_figures(columns, self.photos, self.bootstrap), strict=True))
+        return dict(zip(keys, all_figures(columns, self.photos, self.settings.resampling), strict=True))
 
     def _kernel_distances(self) -> dict[tuple[ModelName, str], _Distribution]:
         return {
@@ -187,7 +184,7 @@ class _Table:
         if len(set(self.photos.tolist())) < FEWEST_GROUPS:
             return _Distribution(None, None, f"not available: fewer than {FEWEST_GROUPS} photos")
         views = np.repeat(self.photos, self.settings.crops_per_image)
-        interval = kernel_distance_interval(features, self.truth, views, views, **self.bootstrap)
+        interval = kernel_distance_interval(features, self.truth, views, views, **self.settings.resampling)
         assert interval is not None
         return _Distribution(interval.value, interval, None)
 

@@ -14,22 +14,19 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from efface.errors import InputError
 from efface.evaluation.results import SETS, ModelName, SetName, find
 from efface.evaluation.settings import EvaluationSettings
-from efface.metrics.intervals import DRAWS_AT_ONCE, FEWEST_GROUPS, expanded_level
+from efface.metrics.intervals import FEWEST_GROUPS, bootstrap_ratio
 from efface.probes.findings import Findings
 from efface.probes.registry import probes
-from efface.randomness import numpy_draws
 from efface.settings import unknown_name
 
 if TYPE_CHECKING:
     from efface.evaluation.protocol import Evaluation
     from efface.images.items import ImageSet
 
-Values = npt.NDArray[np.float64]
 State = Literal["met", "not met", "not measurable"]
 
 OF_ROWS = {
@@ -237,33 +234,6 @@ def foreseen(requirements: Iterable[str], counts: Mapping[SetName, int], *, retr
     return found
 
 
-def ratio_interval(
-    values: Values, others: Values, photos: npt.NDArray[np.int64], settings: EvaluationSettings
-) -> tuple[float, float, float] | None:
-    """Mean of `values` over that of `others` `[images]` on the same images, with its paired bootstrap interval.
-
-    Photos are drawn anew, and both means taken over the same draw, so what makes a photo hard for both cancels.
-    Percentiles at Hesterberg's expanded levels (`metrics.intervals`). None below five photos, or where the lower
-    mean can reach zero.
-    """
-    counts = np.bincount(photos)
-    above, below = np.bincount(photos, values) / counts, np.bincount(photos, others) / counts
-    if len(counts) < FEWEST_GROUPS or below.mean() <= 0:
-        return None
-    draws = numpy_draws(settings.seed, "requirement ratio")
-    block, parts = max(1, DRAWS_AT_ONCE // len(counts)), []
-    for first in range(0, settings.resamples, block):
-        rows = min(block, settings.resamples - first)
-        drawn = draws.integers(0, len(counts), (rows, len(counts)))
-        parts.append(np.stack([above[drawn].mean(axis=1), below[drawn].mean(axis=1)]))
-    tops, bottoms = np.concatenate(parts, axis=1)
-    if bottoms.min() <= 0:
-        return None
-    tail = expanded_level((1 - settings.confidence) / 2, len(counts))
-    low, high = np.quantile(tops / bottoms, (tail, 1 - tail))
-    return float(above.mean() / below.mean()), float(low), float(high)
-
-
 def _ratio(
     requirement: Requirement,
     evaluation: Evaluation,
@@ -281,7 +251,8 @@ def _ratio(
     others = evaluation.per_image[reference, name][metric]
     ids = sets[name].ids
     numbers = {id_: number for number, id_ in enumerate(dict.fromkeys(ids))}
-    interval = ratio_interval(values, others, np.array([numbers[id_] for id_ in ids]), settings)
+    photos = np.array([numbers[id_] for id_ in ids])
+    interval = bootstrap_ratio(values, others, photos, **settings.resampling)
     if interval is None:
         few = len(numbers) < FEWEST_GROUPS
         why = (

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from efface.metrics.intervals import Resampling
 from efface.settings import Settings
 
 
@@ -16,6 +17,11 @@ class MeasuringSettings(Settings):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence of all intervals")
     resamples: int = Field(2000, ge=200, description="bootstrap resamples")
     worst: int = Field(10, ge=1, description="how many of the worst-hit images and classes are listed")
+
+    @property
+    def resampling(self) -> Resampling:
+        """What functions of `metrics.intervals` are to be given."""
+        return {"confidence": self.confidence, "resamples": self.resamples, "seed": self.seed}
 
 
 class EvaluationSettings(MeasuringSettings):

@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
 
 from efface.errors import InputError
 from efface.forgetting.arrays import Floats
+from efface.metrics.intervals import student_reach
 from efface.randomness import numpy_draws
 
 CONFIDENCE = 0.95
@@ -50,5 +50,5 @@ def bootstrap_interval(
 
 def around(value: float, spread: float, freedom: int) -> tuple[float, float]:
     """`value` +- t `spread`, the lower end not below 0."""
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * spread
+    reach = student_reach(spread, freedom, CONFIDENCE)
     return max(value - reach, 0.0), value + reach

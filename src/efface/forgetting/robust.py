@@ -31,7 +31,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from efface.errors import InputError
 from efface.forgetting.arrays import Floats, models_by_examples
@@ -39,6 +38,7 @@ from efface.forgetting.intervals import FEWEST_MODELS as FEWEST_FOR_BOOTSTRAP
 from efface.forgetting.intervals import bootstrap_interval
 from efface.forgetting.official import DELTA
 from efface.forgetting.search import Criterion, HeldOut, Order, cross_fit, exact_bounds, log_ratio
+from efface.metrics.intervals import student_reach
 from efface.randomness import numpy_draws
 
 FEWEST_MODELS = 4
@@ -104,9 +104,8 @@ def robust_score(
         nulls = [
             _points(_signed_epsilon(fitting.held_out(order, draws, dealt=True))).mean() for _ in range(deals)
         ]
-        reach = stats.t.ppf((1 + CONFIDENCE) / 2, deals) * float(
-            np.sqrt(np.mean(np.square(np.subtract(nulls, 1))))
-        )
+        spread = float(np.sqrt(np.mean(np.square(np.subtract(nulls, 1)))))
+        reach = student_reach(spread, deals, CONFIDENCE)
         if models >= FEWEST_FOR_BOOTSTRAP:
             again = partial(robust_score, seed=seed, deals=0)
             bootstrap = bootstrap_interval(lambda a, b: again(a, b).points, u, r, rounds=deals, seed=seed)

@@ -1,4 +1,4 @@
-"""Confidence intervals by resampling source photos.
+"""Confidence intervals: by resampling source photos, and Student's over seeds.
 
 Images cut from one photo resemble each other, so they are no independent evidence. Everything here
 resamples whole photos, the groups, never the crops within one. A mean is the mean over groups of
@@ -28,8 +28,9 @@ So with few photos and skewed errors it is still too narrow, as every interval i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,6 +42,14 @@ from efface.randomness import numpy_draws
 FEWEST_GROUPS = 5
 # Draws held at once: a million, as three arrays of 8 MiB.
 DRAWS_AT_ONCE = 1 << 20
+
+
+class Resampling(TypedDict):
+    """How intervals are made: their confidence, how often photos are drawn anew, and the seed of those draws."""
+
+    confidence: float
+    resamples: int
+    seed: int
 
 
 class Interval(NamedTuple):
@@ -118,6 +127,67 @@ def bootstrap_difference(
     return bootstrap_mean(a - b, groups, confidence=confidence, resamples=resamples, seed=seed)
 
 
+def bootstrap_ratio(
+    values: ArrayLike,
+    others: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval | None:
+    """Mean of `values` over that of `others` [N] on the same images, with its paired interval.
+
+    Photos are drawn anew, and both means taken over the same draw, so what makes a photo hard for both cancels.
+    Percentiles at expanded levels. None below five photos, or where the lower mean can reach zero.
+    """
+    given = {"values": _finite(values, "values"), "others": _finite(others, "others")}
+    member = _numbered(given["values"], groups)
+    counts = np.bincount(member)
+    above, below = (np.bincount(member, column) / counts for column in given.values())
+    if len(counts) < FEWEST_GROUPS or below.mean() <= 0:
+        return None
+    draws = numpy_draws(seed, "requirement ratio")
+    block, parts = max(1, DRAWS_AT_ONCE // len(counts)), []
+    for first in range(0, resamples, block):
+        rows = min(block, resamples - first)
+        drawn = draws.integers(0, len(counts), (rows, len(counts)))
+        parts.append(np.stack([above[drawn].mean(axis=1), below[drawn].mean(axis=1)]))
+    tops, bottoms = np.concatenate(parts, axis=1)
+    if bottoms.min() <= 0:
+        return None
+    ends = percentile_ends(tops / bottoms, confidence, units=len(counts))
+    return Interval(float(above.mean() / below.mean()), *ends)
+
+
+def percentile_ends(
+    draws: ArrayLike, confidence: float = 0.95, *, units: int | None = None
+) -> tuple[float, float]:
+    """The ends of a percentile interval, from what a statistic was under each resample; draws that are NaN do not count.
+
+    units: how many were drawn from; percentiles are then read at the expanded levels of so many.
+    """
+    tail = (1 - confidence) / 2
+    level = tail if units is None else expanded_level(tail, units)
+    low, high = np.nanquantile(np.asarray(draws, dtype=np.float64), (level, 1 - level))
+    return float(low), float(high)
+
+
+def student_interval(values: ArrayLike, confidence: float = 0.95) -> Interval | None:
+    """The mean of `values` [N], one of each seed, with Student's interval; None of fewer than two."""
+    values = _finite(values, "values")
+    if len(values) < 2:
+        return None
+    mean = float(values.mean())
+    reach = student_reach(float(np.std(values, ddof=1)) / math.sqrt(len(values)), len(values) - 1, confidence)
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def student_reach(spread: float, freedom: int, confidence: float = 0.95) -> float:
+    """How far Student's interval reaches to each side of an estimate of that standard error, or `spread`."""
+    return float(stats.t.ppf((1 + confidence) / 2, freedom)) * spread
+
+
 def expanded_level(level: float, groups: int) -> float:
     """The level to read off a bootstrap distribution of `groups` units for a nominal `level` < 0.5.
 
@@ -143,13 +213,20 @@ def _group_means(values: ArrayLike, groups: ArrayLike | None) -> NDArray[np.floa
     values = _finite(values, "values")
     if groups is None:
         return np.sort(values)
+    member = _numbered(values, groups)
+    return np.sort(np.bincount(member, weights=values) / np.bincount(member))
+
+
+def _numbered(values: NDArray[np.float64], groups: ArrayLike | None) -> NDArray[np.intp]:
+    """The number of each value's group, from 0 without gaps."""
+    if groups is None:
+        return np.arange(len(values))
     labels: NDArray[Any] = np.asarray(groups)
     if labels.shape != values.shape:
         raise MetricInputError(
             f"groups must name the photo of each of {len(values)} values, got {labels.shape}"
         )
-    _, member, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return np.sort(np.bincount(member, weights=values) / counts)
+    return np.unique(labels, return_inverse=True)[1]
 
 
 def _finite(values: ArrayLike, name: str) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from efface.metrics.feature_sets import Features, feature_pair
-from efface.metrics.intervals import FEWEST_GROUPS, Interval, check_levels, expanded_level
+from efface.metrics.intervals import FEWEST_GROUPS, Interval, check_levels, percentile_ends
 from efface.metrics.refusal import MetricInputError
 from efface.randomness import numpy_draws
 
@@ -80,9 +80,7 @@ def kernel_distance_interval(
         return None
     drawn = _times_drawn(sides, resamples, numpy_draws(seed, "bootstrap-kernel"))
     value, draws = _same_photos_means(sides, drawn) if sides.same_photos else _means(sides, drawn)
-    level = expanded_level((1 - confidence) / 2, sides.fewest_photos)
-    low, high = np.nanquantile(draws, (level, 1 - level))
-    return Interval(value, float(low), float(high))
+    return Interval(value, *percentile_ends(draws, confidence, units=sides.fewest_photos))
 
 
 @dataclass(frozen=True)

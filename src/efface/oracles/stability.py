@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from efface.errors import InputError
 from efface.forgetting.arrays import Floats
+from efface.metrics.intervals import percentile_ends
 from efface.randomness import numpy_draws
 
 RESAMPLES = 2000
@@ -79,10 +80,8 @@ def agreement(
     draws = numpy_draws(seed, "rank-stability", *names)
     chosen = draws.integers(len(common), size=(RESAMPLES, len(common)))
     again = kendall_tau(a[chosen], b[chosen])
-    # a draw of a single method many times has no order at all
-    again = again[np.isfinite(again)]
-    low, high = np.quantile(again, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Agreement(*names, len(common), tau, float(low), float(high))
+    # a draw of a single method many times has no order at all, and its tau is no number
+    return Agreement(*names, len(common), tau, *percentile_ends(again, confidence))
 
 
 def stability(

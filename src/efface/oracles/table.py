@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import MODES, Comparison, Mode, compare
@@ -21,6 +20,7 @@ from efface.forgetting.distributions import klom, kolmogorov_smirnov
 from efface.forgetting.likelihood_attacks import attack_quality, u_lira
 from efface.forgetting.official import official_score
 from efface.forgetting.robust import robust_score
+from efface.metrics.intervals import student_interval
 from efface.oracles.classifiers import SETS, Outputs
 from efface.oracles.pool import Pool
 from efface.oracles.runs import Run
@@ -62,14 +62,12 @@ class Estimate:
     @classmethod
     def of(cls, values: Sequence[float], confidence: float, least: float | None = 0.0) -> Estimate:
         """Student's t over the experiments; `least`: what no value can be below, if there is such a bound."""
-        mean = float(np.mean(values))
         each = tuple(float(value) for value in values)
-        if len(values) < 2:
-            return cls(mean, None, None, each)
-        spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-        reach = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * spread
-        low = mean - reach
-        return cls(mean, low if least is None else max(low, least), mean + reach, each)
+        interval = student_interval(values, confidence)
+        if interval is None:
+            return cls(float(np.mean(values)), None, None, each)
+        value, low, high = interval
+        return cls(value, low if least is None else max(low, least), high, each)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values."""

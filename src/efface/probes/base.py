@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import EvaluationSettings
-from efface.metrics.intervals import expanded_level
+from efface.metrics.intervals import percentile_ends
 from efface.probes.findings import Finding, Findings
 from efface.progress import Progress
 from efface.randomness import numpy_draws
@@ -151,19 +151,17 @@ def judged(
             )
             for model, given in scores.items()
         }
-    tail = (1 - subject.settings.confidence) / 2
+    confidence, fewest = subject.settings.confidence, min(groups.values())
     reach, none_or_all = 0.0, set[ModelName]()
     if drawn and share:
-        reach = 1 - tail ** (1 / min(groups.values()))
+        reach = 1 - ((1 - confidence) / 2) ** (1 / fewest)
         none_or_all = {model for model, value in values.items() if value in (0, 1)}
-    if drawn:
-        tail = expanded_level(tail, min(groups.values()))
     found = []
     for model, value in values.items():
         other = reference if reference != model else None
-        low, high = _ends(drawn.get(model), tail)
+        low, high = _ends(drawn.get(model), confidence, fewest)
         apart = drawn[model] - drawn[other] if other and drawn else None
-        difference_low, difference_high = _ends(apart, tail)
+        difference_low, difference_high = _ends(apart, confidence, fewest)
         if model in none_or_all:
             low, high = max(value - reach, 0.0), min(value + reach, 1.0)
             if other in none_or_all:
@@ -192,8 +190,7 @@ def judged(
     return found
 
 
-def _ends(values: Values | None, tail: float) -> tuple[float | None, float | None]:
+def _ends(values: Values | None, confidence: float, units: int) -> tuple[float | None, float | None]:
     if values is None or np.isnan(values).all():
         return None, None
-    low, high = np.nanquantile(values, (tail, 1 - tail))
-    return float(low), float(high)
+    return percentile_ends(values, confidence, units=units)

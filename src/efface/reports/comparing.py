@@ -9,14 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from efface.errors import Faults, InputError
-from efface.evaluation.requirements import ratio_interval
 from efface.evaluation.results import SETS, Row, find
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import canonical_json
-from efface.metrics.intervals import FEWEST_GROUPS, bootstrap_difference
+from efface.metrics.intervals import FEWEST_GROUPS, bootstrap_difference, bootstrap_ratio
 from efface.probes.findings import Finding
 from efface.reports.found_files import ByImage, read_by_image
 from efface.reports.kinds import kind_of
@@ -176,10 +173,8 @@ def _interval(
     if len(values) < FEWEST_GROUPS:
         return None
     settings = EvaluationSettings.read(said, where="the record's evaluation settings")
-    if is_ratio:
-        return ratio_interval(np.array(values), np.array(others), np.arange(len(values)), settings)
-    bootstrap = {"confidence": settings.confidence, "resamples": settings.resamples, "seed": settings.seed}
-    return bootstrap_difference(values, others, **bootstrap)  # type: ignore[arg-type]
+    interval = bootstrap_ratio if is_ratio else bootstrap_difference
+    return interval(values, others, **settings.resampling)
 
 
 def _measured(rows: Iterable[Row]) -> bool:
