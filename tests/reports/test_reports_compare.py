@@ -10,14 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from efface.cli.report import report as report_verb
 from efface.errors import InputError
+from efface.reports.charts import Point, plane_chart
 from efface.reports.compare_page import compare_runs
 from efface.reports.comparing import Change, change, check_comparable, differing_settings, gap, read_runs
-from efface.reports.pareto import Point, pareto_chart, pareto_front
 from efface.reports.trade_offs import trade_offs
 from support.found_runs import ORIGINAL, RETRAINED, a_requirement, some_findings, write_run
 from support.report_runs import Page, a_record
@@ -71,28 +70,12 @@ def problems(*runs: Path) -> list[str]:
     return caught.value.problems
 
 
-def test_a_point_is_on_the_front_unless_another_is_no_worse_on_both_axes_and_better_on_one() -> None:
-    points = [
-        Point(str(n), x, y)
-        for n, (x, y) in enumerate([(3, 1), (1, 3), (2, 2), (2, 2), (2, 3), (3, 2), (1, 4)])
-    ]
-    assert pareto_front(points) == [1, 2, 3, 0]
-    assert pareto_front([*points, Point("nan", math.nan, 0), Point("best", 0, 0)]) == [8]
-    assert pareto_front([]) == []
-
-
-def test_the_front_is_that_of_comparing_every_pair() -> None:
-    draws = np.random.default_rng(7).integers(0, 12, (60, 2))
-    points = [Point("", float(x), float(y)) for x, y in draws]
-    beaten = [any(o.x <= p.x and o.y <= p.y and (o.x, o.y) != (p.x, p.y) for o in points) for p in points]
-    assert sorted(pareto_front(points)) == [place for place, is_beaten in enumerate(beaten) if not is_beaten]
-
-
 def test_a_plot_tells_its_points_in_words_and_draws_no_label() -> None:
-    points = [Point("<script>", 1.0, 0.5, 0.9, 1.1, 0.4, 0.6), Point("$x$", 2.0, 0.6)]
-    chart = pareto_chart(
-        points, "p", "Weighed", "cost", "distance", {"original": Point("original", 1.0, 0.9)}
-    )
+    points = [
+        Point("<script>", 1.0, 0.5, 0.9, 1.1, 0.4, 0.6, key="1", on_front=True),
+        Point("$x$", 2.0, 0.6, key="2"),
+    ]
+    chart = plane_chart("p", "Weighed", "cost", "distance", points, [Point("original", 1.0, 0.9)])
     assert chart
     assert (
         "<script>: 1.00 (0.90 to 1.10), 0.500 (0.400 to 0.600) (on the front); $x$: 2.00, 0.600" in chart.alt
@@ -101,7 +84,7 @@ def test_a_plot_tells_its_points_in_words_and_draws_no_label() -> None:
     drawn = Page(str(chart.svg)).text.split()
     assert {"1", "2", "original", "cost", "distance"} <= set(drawn)
     assert "<script>" not in drawn
-    assert pareto_chart([Point("none", math.nan, 1.0)], "p", "t", "x", "y") is None
+    assert plane_chart("p", "t", "x", "y", [Point("none", math.nan, 1.0)]) is None
 
 
 def test_a_run_stands_beside_the_retrained_model_on_forget_and_the_original_on_other_images(

@@ -162,7 +162,9 @@ def test_figures_have_text_alternatives_and_their_own_names(report: Report) -> N
 def test_a_step_that_was_done_again_counts_once_as_done_last(report: Report) -> None:
     log = LOG + step(20, 0.7) + '{"event": "step", "pha'
     page = report(ALL_SETS, a_record(), WORST, log)
-    assert "Loss: 0.5000 at step 10, 0.7000 at step 20." in {svg["aria-label"] for svg in page.named("svg")}
+    assert "Loss, value (no unit) along step. loss: 0.5000 at 10, 0.7000 at 20." in {
+        svg["aria-label"] for svg in page.named("svg")
+    }
     assert "1 line of the log could not be read" in page.text
 
 
@@ -170,7 +172,9 @@ def test_a_loss_that_left_the_numbers_is_a_gap(report: Report) -> None:
     page = report(
         ALL_SETS, a_record(), None, LOG + step(30, float("nan")) + step(40, float("inf"), forget=float("inf"))
     )
-    assert "Loss: 0.5000 at step 10, 0.4000 at step 20." in {svg["aria-label"] for svg in page.named("svg")}
+    assert "Loss, value (no unit) along step. loss: 0.5000 at 10, 0.4000 at 20." in {
+        svg["aria-label"] for svg in page.named("svg")
+    }
 
 
 def test_a_figure_that_cannot_be_given_stands_with_its_reason(report: Report) -> None:

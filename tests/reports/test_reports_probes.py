@@ -10,10 +10,11 @@ import pytest
 
 from efface.errors import InputError
 from efface.probes.findings import Curve, Finding, Findings
-from efface.reports.curves import line_chart, model_lines
+from efface.reports.charts import line_chart
 from efface.reports.found_files import read_by_image, read_findings
 from efface.reports.page import write_report
 from efface.reports.probe_tables import MOST_IMAGES, image_table, meaning, probe_sections
+from efface.reports.run_charts import model_lines
 from support.found_runs import COUNTS, a_requirement, judged_figure, some_findings, write_images, write_run
 from support.report_runs import Page
 
@@ -130,7 +131,7 @@ def test_curves_are_drawn_for_each_model_on_a_log_axis_that_begins_at_zero(tmp_p
 
 def test_an_axis_is_logarithmic_only_beyond_a_decade() -> None:
     def axis_names(x: tuple[float, ...], y: tuple[float, ...]) -> str:
-        chart = line_chart(model_lines([Curve("p", "f", "unlearned", "x", x, y)]), "c", "t", "across", "up")
+        chart = line_chart("c", "t", "across", "up", model_lines([Curve("p", "f", "unlearned", "x", x, y)]))
         assert chart
         return Page(str(chart.svg)).text
 
@@ -138,7 +139,7 @@ def test_an_axis_is_logarithmic_only_beyond_a_decade() -> None:
     assert "across (log)" in axis_names((1.0, 5.0, 11.0), (1.0, 2.0, 3.0))
     assert "up (log)" in axis_names((1.0, 2.0, 3.0), (0.001, 0.1, 2.0))
     assert "(log)" not in axis_names((-1.0, 5.0, 100.0), (-1.0, 0.1, 30.0))
-    assert line_chart(model_lines([Curve("p", "f", "unlearned", "x", (), ())]), "c", "t", "x", "y") is None
+    assert line_chart("c", "t", "x", "y", model_lines([Curve("p", "f", "unlearned", "x", (), ())])) is None
 
 
 def test_models_are_told_apart_without_colour() -> None:
@@ -148,7 +149,7 @@ def test_models_are_told_apart_without_colour() -> None:
     ]
     lines = model_lines(curves)  # type: ignore[arg-type]
     assert [line.label for line in lines] == ["original", "unlearned", "retrained"]
-    assert len({str(line.dashes) for line in lines}) == len({line.marker for line in lines}) == 3
+    assert len({str(line.look.dashes) for line in lines}) == len({line.look.marker for line in lines}) == 3
 
 
 def test_names_from_a_probe_neither_become_markup_nor_formulas(tmp_path: Path) -> None:

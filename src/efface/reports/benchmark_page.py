@@ -18,17 +18,15 @@ from efface.reports.benchmark_tables import (
     in_every_setup,
     placed,
     remarks,
-    shown,
     value_of,
 )
-from efface.reports.charts import FAINT, MARKS, Chart, drawing, with_alt
+from efface.reports.canvas import GREY, LOOKS, Chart
+from efface.reports.charts import Dot, Guide, dot_chart
 from efface.reports.page import render
-from efface.wording import counted, duration, figure, printable
+from efface.wording import counted, duration, figure
 
 Results = Mapping[str, Any]
-LABEL = 26
-"""Signs of a method's label that fit beside a chart."""
-LINES = {"ceiling": "#009e73", "doing nothing": MARKS["original"][0], "floor": "#cc79a7"}
+LINES = {"ceiling": "#009e73", "doing nothing": LOOKS["original"].colour, "floor": "#cc79a7"}
 COSTS = {
     "published": "as published, all setups",
     "tuning": "tuning",
@@ -62,7 +60,7 @@ def page_content(results: Results) -> dict[str, Any]:
             for place, row in placed(results["rows"])
         ],
         "levels": [_level(mode, found, results) for mode, found in results["levels"].items()],
-        "charts": [_rank_chart(results, mode) for mode in ("official", "robust")],
+        "charts": [chart for mode in ("official", "robust") if (chart := _rank_chart(results, mode))],
         "measures": MEASURES,
         "each": [_each(row) for row in results["rows"]],
         "experiments": results["setups"][results["headline"]]["experiments"],
@@ -122,59 +120,37 @@ def _each(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rank_chart(results: Results, mode: str) -> Chart:
+def _rank_chart(results: Results, mode: str) -> Chart | None:
     """Every row's score with its interval; the lines are what it is read between."""
     rows = [row for row in results["rows"] if row["measures"] and row["settings"] != "reference"]
     rows = sorted(rows, key=lambda row: -row["measures"][mode]["value"])
     found = results["levels"][mode]
-    lines = {
+    levels = {
         "ceiling": found["ceiling"],
         "doing nothing": _value(results, "original", mode),
         "floor": found["floor"],
     }
-    with drawing(f"rank-{mode}", height=0.7 + 0.17 * max(len(rows), 2)) as (axes, drawn):
-        for name, value in lines.items():
-            if value is not None:
-                axes.axvline(value, color=LINES[name], linestyle=(0, (4, 3)), linewidth=0.9)
-        for height, row in enumerate(rows):
-            score, is_tuned = row["measures"][mode], row["settings"] == "tuned"
-            colour, marker = MARKS["retrained" if is_tuned else "unlearned"]
-            if score["low"] is not None:
-                ends = [score["low"], score["high"]]
-                axes.plot(ends, [height, height], color=colour, linewidth=1.6, solid_capstyle="butt")
-            axes.plot([score["value"]], [height], color=colour, marker=marker, markersize=4, linestyle="none")
-        axes.set_yticks(range(len(rows)), [_short(row) for row in rows], fontsize=6)
-        axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
-        axes.set_xlim(left=0)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x", color=FAINT, linewidth=0.6)
-        axes.set_xlabel(f"F, {mode}")
-    scores = (f"{row['label']} {row['settings']} {shown(row, mode)}" for row in rows)
-    levels = (f"{name} {figure(value)}" for name, value in lines.items() if value is not None)
-    alt = f"F, {mode}, best first: {'; '.join(scores)}. Dashed lines: {', '.join(levels)}."
-    return Chart(f"F, {mode}, with intervals over originals", with_alt(drawn[0], alt), alt)
+    guides = [Guide(name, value, LINES[name]) for name, value in levels.items() if value is not None]
+    dots = [_dot(row, mode) for row in rows]
+    title = f"F, {mode}, best first, with intervals over originals"
+    return dot_chart(f"rank-{mode}", title, f"F, {mode}", dots, guides, width=3.6)
+
+
+def _dot(row: Mapping[str, Any], mode: str) -> Dot:
+    score, is_tuned = row["measures"][mode], row["settings"] == "tuned"
+    label = row["label"] + (" (tuned)" if is_tuned else "")
+    look = LOOKS["retrained" if is_tuned else "unlearned"]
+    return Dot(label, score["value"], score["low"], score["high"], look)
 
 
 def _tau_chart(found: Sequence[Mapping[str, Any]]) -> Chart | None:
-    measured = [(place, one) for place, one in enumerate(found, 1) if one["tau"] is not None]
-    if not measured:
-        return None
-    colour, marker = MARKS["unlearned"]
-    with drawing("tau", height=0.62 + 0.2 * len(measured)) as (axes, drawn):
-        for height, (_, one) in enumerate(measured):
-            ends = [one["low"], one["high"]]
-            axes.plot(ends, [height, height], color=colour, linewidth=1.6, solid_capstyle="butt")
-            axes.plot([one["tau"]], [height], color=colour, marker=marker, markersize=4, linestyle="none")
-        axes.set_yticks(range(len(measured)), [f"row {place}" for place, _ in measured])
-        axes.set_ylim(len(measured) - 0.4, -0.6)
-        axes.set_xlim(-1.05, 1.05)
-        axes.axvline(0, color="#8a8a86", linewidth=0.6)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x", color=FAINT, linewidth=0.6)
-        axes.set_xlabel("Kendall's tau-b")
-    values = (f"row {place}: {one['tau']:.2f}" for place, one in measured)
-    alt = f"Kendall's tau-b of each pair in the table: {'; '.join(values)}."
-    return Chart("tau-b of each pair, with intervals over methods", with_alt(drawn[0], alt), alt)
+    dots = [
+        Dot(f"row {place}", one["tau"], one["low"], one["high"])
+        for place, one in enumerate(found, 1)
+        if one["tau"] is not None
+    ]
+    title = "tau-b of each pair, with intervals over methods"
+    return dot_chart("tau", title, "Kendall's tau-b", dots, [Guide("no agreement", 0, GREY)], (-1.05, 1.05))
 
 
 def _matrix(results: Results) -> list[dict[str, Any]]:
@@ -236,10 +212,3 @@ def _value(results: Results, label: str, measure: str) -> float | None:
         if row["label"] == label and row["settings"] == "reference" and row["measures"]:
             return float(row["measures"][measure]["value"])
     return None
-
-
-def _short(row: Mapping[str, Any]) -> str:
-    label = printable(row["label"])
-    label = label if len(label) <= LABEL else label[: LABEL - 1] + "…"
-    # a dollar sign would begin a formula
-    return (label + (" (tuned)" if row["settings"] == "tuned" else "")).replace("$", r"\$")

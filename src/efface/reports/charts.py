@@ -1,201 +1,254 @@
-"""Figures as small SVG pictures that stand inline in the page. matplotlib is imported when one is drawn.
-
-Nothing that comes from a user is drawn as text inside a figure: names stand in the captions, escaped. Names of what a
-probe measured are drawn through `drawn_text`.
-"""
+"""The charts of all pages: dots with intervals, lines, a plane of two costs, clouds, bars. They draw plain values only."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
 
-from markupsafe import Markup, escape
+from efface.reports.canvas import GREY, INK, LOOKS, Chart, Look, canvas, drawn_text, scale_axis
+from efface.wording import figure, interval
 
-from efface.evaluation.results import MODELS, SETS, ModelName, Row, find
-from efface.metrics.catalogue import ModelKind
-from efface.reports.kinds import WORDS, Words
-from efface.reports.run_files import Steps
-from efface.wording import figure as number
-from efface.wording import interval, name_of, printable
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-# Okabe and Ito's palette; the marker differs too, so that no colour has to be told apart
-MARKS: dict[ModelName, tuple[str, str]] = {
-    "original": ("#5c5c5c", "o"),
-    "unlearned": ("#0072b2", "s"),
-    "retrained": ("#d55e00", "D"),
-}
-INK, FAINT = "#333333", "#d9d9d6"
-WIDTH = 2.9
-FEW_POINTS = 40
-LONGEST_NAME = 40
+FEW_POINTS, FEW_DOTS, FEW_KEYS = 40, 6, 3
 
 
 @dataclass(frozen=True)
-class Chart:
-    """A figure with its heading and its text alternative."""
+class Dot:
+    """A value on a line of its own, with the ends of its interval where there is one.
 
-    title: str
-    svg: Markup
-    alt: str
+    label: what the text alternative calls it. tick: what is drawn at the axis; the label if it is empty.
+    """
 
-
-def error_charts(rows: Iterable[Row], kind: ModelKind = "generator") -> list[Chart]:
-    """One chart for each set: every model's error or accuracy with its interval, on one scale for all sets."""
-    words = WORDS[kind]
-    rows = [row for row in rows if row.metric == words.metric and row.value is not None]
-    if not rows:
-        return []
-    widest = max(max(row.value or 0.0, row.high or 0.0) for row in rows) or 1.0
-    charts = []
-    for set_name in SETS:
-        found = [row for model in MODELS if (row := find(rows, model, set_name, words.metric))]
-        if found:
-            title = f"{set_name.capitalize()} images"
-            charts.append(_error_chart(title, found, widest, f"error-{set_name}", words))
-    return charts
+    label: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    look: Look = LOOKS["unlearned"]
+    tick: str = ""
 
 
-def loss_charts(phase: Steps, place: int) -> list[Chart]:
-    """The loss of a phase, each of its parts, and the gradient norm, over its steps."""
-    curves = phase.losses | {name: phase.values[name] for name in ("gradient_norm",) if name in phase.values}
-    charts = []
-    for number_, (name, values) in enumerate(curves.items()):
-        if any(math.isfinite(value) for value in values):
-            title = {"loss": "Loss", "gradient_norm": "Gradient norm"}.get(
-                name, f"Part of the loss: {name_of(name)}"
-            )
-            charts.append(_curve(title, phase.steps, values, f"loss-{place}-{number_}"))
-    return charts
+@dataclass(frozen=True)
+class Guide:
+    """A value that the dots are read against: a dashed line through all of them."""
+
+    label: str
+    value: float
+    colour: str
 
 
-def _error_chart(title: str, rows: Sequence[Row], widest: float, name: str, words: Words) -> Chart:
-    with drawing(name, height=0.62 + 0.3 * len(rows)) as (axes, drawn):
-        yardstick = next((row for row in rows if row.model == "retrained"), rows[0])
-        axes.axvline(
-            yardstick.value or 0.0, color=MARKS[yardstick.model][0], linestyle=(0, (4, 3)), linewidth=0.9
-        )
-        for height, row in enumerate(rows):
-            colour, marker = MARKS[row.model]
-            if row.low is not None and row.high is not None:
+@dataclass(frozen=True)
+class Line:
+    """Points joined by a line, and what the key calls it."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    look: Look
+
+
+@dataclass(frozen=True)
+class Point:
+    """Something with two costs, less of each being better, and the ends of their intervals where there are any.
+
+    label: what the text alternative calls it. key: what is drawn beside the point. on_front: no other one beats it.
+    """
+
+    label: str
+    x: float
+    y: float
+    x_low: float | None = None
+    x_high: float | None = None
+    y_low: float | None = None
+    y_high: float | None = None
+    key: str = ""
+    on_front: bool = False
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Places of one group in a map, filled or hollow."""
+
+    label: str
+    places: Sequence[tuple[float, float]]
+    look: Look
+    filled: bool
+
+
+def dot_chart(
+    name: str,
+    title: str,
+    axis: str,
+    dots: Sequence[Dot],
+    guides: Sequence[Guide] = (),
+    limits: tuple[float | None, float | None] = (0, None),
+    width: float = 2.9,
+) -> Chart | None:
+    """Dots with their intervals, one below the other; None where there is none. name: unique on the page."""
+    if not dots:
+        return None
+    few = len(dots) <= FEW_DOTS
+    with canvas(name, 0.66 + (0.3 if few else 0.17) * max(len(dots), 2), width) as drawn:
+        axes = drawn.axes
+        for guide in guides:
+            axes.axvline(guide.value, color=guide.colour, linestyle=(0, (4, 3)), linewidth=0.9)
+        for height, dot in enumerate(dots):
+            colour, size = dot.look.colour, 5.5 if few else 4
+            if dot.low is not None and dot.high is not None:
+                ends = [dot.low, dot.high]
                 axes.plot(
-                    [row.low, row.high], [height, height], color=colour, linewidth=2, solid_capstyle="butt"
+                    ends, [height, height], color=colour, linewidth=2 if few else 1.6, solid_capstyle="butt"
                 )
             axes.plot(
-                [row.value or 0.0], [height], color=colour, marker=marker, markersize=5.5, linestyle="none"
+                [dot.value], [height], color=colour, marker=dot.look.marker, markersize=size, linestyle="none"
             )
-        axes.set_yticks(range(len(rows)), [row.model for row in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(0, widest * 1.06)
+        ticks = [drawn_text(dot.tick or dot.label) for dot in dots]
+        axes.set_yticks(range(len(dots)), ticks, fontsize=8 if few else 6)
+        axes.set_ylim(len(dots) - 0.45, -0.55)
+        axes.set_xlim(*limits)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.grid(axis="x", color=FAINT, linewidth=0.6)
-        axes.set_xlabel(words.axis)
-    values = (f"{row.model} {number(row.value or 0.0)}{_bounds(row)}" for row in rows)
-    what = words.heading[0].lower() + words.heading[1:]
-    alt = f"{title}, {what}: {'; '.join(values)}. The dashed line is the {yardstick.model} model."
-    return Chart(title, with_alt(drawn[0], alt), alt)
+        drawn.grid("x", axis)
+    told = "; ".join(f"{dot.label} {figure(dot.value)}{_ends(dot.low, dot.high)}" for dot in dots)
+    lines = ", ".join(f"{guide.label} {figure(guide.value)}" for guide in guides)
+    return drawn.chart(title, f"{title}, {axis}: {told}." + (f" Dashed: {lines}." if lines else ""))
 
 
-def _curve(title: str, steps: Sequence[int], values: Sequence[float], name: str) -> Chart:
-    with drawing(name, height=1.7) as (axes, drawn):
-        marker = "o" if len(steps) <= FEW_POINTS else ""
-        axes.plot(steps, values, color=MARKS["unlearned"][0], linewidth=1.1, marker=marker, markersize=2.5)
-        axes.grid(axis="y", color=FAINT, linewidth=0.6)
-        axes.set_xlabel("step")
-        axes.set_ylabel("value (no unit)")
-        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useOffset=False)
-    finite = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
-    (first, start), (last, end) = finite[0], finite[-1]
-    alt = f"{title}: {number(start)} at step {first}, {number(end)} at step {last}."
-    return Chart(title, with_alt(drawn[0], alt), alt)
-
-
-@contextmanager
-def drawing(name: str, height: float, width: float = WIDTH) -> Iterator[tuple[Axes, list[str]]]:
-    """Axes to draw on, in inches; afterwards the list holds the SVG, whose inner names begin with `name`."""
-    import matplotlib
-    from matplotlib.figure import Figure
+def line_chart(name: str, title: str, x_name: str, y_name: str, lines: Sequence[Line]) -> Chart | None:
+    """Lines on common axes, told apart by dashes and markers too; None where no point is a finite number."""
     from matplotlib.ticker import MaxNLocator
 
-    style: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        "font.size": 8,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-        "axes.edgecolor": "#8a8a86",
-        "axes.linewidth": 0.6,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.axisbelow": True,
-        "axes.unicode_minus": True,
-    }
-    drawn: list[str] = []
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.add_subplot()
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        yield axes, drawn
-        buffer = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    drawn.append(re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg))
+    kept = [(line, points) for line in lines if (points := _finite(line))]
+    if not kept:
+        return None
+    alone = len(lines) == 1
+    with canvas(name, 1.7, 2.9) if alone else canvas(name, 2.6, 3.6) as drawn:
+        axes = drawn.axes
+        for line, points in kept:
+            marker = line.look.marker if len(points) <= FEW_POINTS else ""
+            look = {"color": line.look.colour, "linestyle": line.look.dashes, "label": drawn_text(line.label)}
+            axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, linewidth=1.3, **look)  # type: ignore[arg-type]
+        x_log = scale_axis(axes, "x", (x for _, points in kept for x, _ in points))
+        y_log = scale_axis(axes, "y", (y for _, points in kept for _, y in points))
+        if not y_log:
+            axes.yaxis.set_major_locator(MaxNLocator(5))
+            axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useOffset=False)
+        drawn.grid("y", x_name + " (log)" * x_log, y_name + " (log)" * y_log)
+        if not alone:
+            drawn.key(len(kept) if len(kept) <= FEW_KEYS else (len(kept) + 1) // 2, handlelength=3.2)
+    told = (
+        f"{line.label}: {figure(points[0][1])} at {points[0][0]:g}, {figure(points[-1][1])} at {points[-1][0]:g}"
+        for line, points in kept
+    )
+    return drawn.chart(title, f"{title}, {y_name} along {x_name}. {'; '.join(told)}.")
 
 
-def with_alt(svg: str, alt: str) -> Markup:
-    """The picture for screen readers as one image with `alt`; its size is left to the page."""
-    alt = printable(alt)
-    opening, rest = svg.split(">", 1)
-    box = re.search(r'viewBox="[^"]*"', opening)
-    kept = f'{box[0] if box else ""} xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg"'
-    return Markup(f'<svg role="img" aria-label="{escape(alt)}" {kept}>{rest.strip()}')
+def plane_chart(
+    name: str,
+    title: str,
+    x_name: str,
+    y_name: str,
+    points: Sequence[Point],
+    references: Sequence[Point] = (),
+) -> Chart | None:
+    """Points between two costs, a dotted line through the front, and reference models by their labels.
 
-
-def drawn_text(text: str) -> str:
-    """A name for an axis or a key: printable, short, and never read as a formula."""
-    text = printable(text)
-    text = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
-    return text.replace("$", r"\$")
-
-
-def scale_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> bool:
-    """Make an axis logarithmic where `values` span more than a decade; returns whether it did.
-
-    Values that begin at zero, as steps of training do, get a linear stretch up to the first one above it.
+    None where no point can be drawn.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, SymmetricalLogLocator
+    points = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
+    references = [point for point in references if math.isfinite(point.x) and math.isfinite(point.y)]
+    if not points:
+        return None
+    front = sorted((point.x, point.y) for point in points if point.on_front)
+    best = LOOKS["unlearned"].colour
+    with canvas(name, 3.2, 4.6) as drawn:
+        axes = drawn.axes
+        if front:
+            axes.plot(*zip(*front, strict=True), color=best, linewidth=0.9, linestyle=(0, (1, 2)))
+        for point in points:
+            colour, marker = (best, "s") if point.on_front else (GREY, "o")
+            for xs, ys in _intervals(point):
+                axes.plot(xs, ys, color=colour, linewidth=1, alpha=0.7, solid_capstyle="butt")
+            fill = colour if point.on_front else "white"
+            axes.plot([point.x], [point.y], color=colour, marker=marker, markersize=6, markerfacecolor=fill)
+            axes.annotate(
+                drawn_text(point.key), (point.x, point.y), (5, 4), textcoords="offset points", color=INK
+            )
+        for point in references:
+            look = LOOKS[point.label]
+            axes.plot(
+                [point.x], [point.y], color=look.colour, marker=look.marker, markersize=6, linestyle="none"
+            )
+            axes.annotate(
+                point.label, (point.x, point.y), (6, -9), textcoords="offset points", color=look.colour
+            )
+        everything = [*points, *references]
+        x_log = scale_axis(axes, "x", _given(end for p in everything for end in (p.x, p.x_low, p.x_high)))
+        y_log = scale_axis(axes, "y", _given(end for p in everything for end in (p.y, p.y_low, p.y_high)))
+        axes.margins(0.12)
+        drawn.grid("both", x_name + " (log)" * x_log, y_name + " (log)" * y_log)
+    told = [f"{point.label}: {_costs(point)}{' (on the front)' * point.on_front}" for point in points]
+    told += [f"the {point.label} model: {_costs(point)}" for point in references]
+    across = f"across: {x_name}, up: {y_name}; less of both is better"
+    return drawn.chart(title, f"{title}; {across}. {'; '.join(told)}.")
 
-    finite = [value for value in values if math.isfinite(value)]
-    above = [value for value in finite if value > 0]
-    if not above or min(finite) < 0 or max(above) <= 10 * min(above):
-        return False
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    set_scale = axes.set_xscale if which == "x" else axes.set_yscale
-    subs = (1, 2, 5) if max(above) <= 200 * min(above) else (1,)
-    if min(finite) == 0:
-        set_scale("symlog", linthresh=min(above), linscale=0.5)
-        axis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=min(above), subs=subs))
-    else:
-        set_scale("log")
-        axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
-    axis.set_minor_locator(NullLocator())
-    axis.set_minor_formatter(NullFormatter())
-    return True
+
+def cloud_chart(name: str, title: str, clouds: Sequence[Cloud]) -> Chart:
+    """A map whose axes mean nothing, such as t-SNE: only what lies near to what."""
+    with canvas(name, 3.4, 3.6) as drawn:
+        axes = drawn.axes
+        for cloud in clouds:
+            look, filled = cloud.look, cloud.filled
+            across, up = zip(*cloud.places, strict=True)
+            axes.scatter(
+                across, up, s=9 if filled else 7, marker=look.marker, linewidths=0.5,
+                edgecolors=look.colour, facecolors=look.colour if filled else "none",
+                alpha=0.9 if filled else 0.55, label=drawn_text(cloud.label),
+            )  # fmt: skip
+        axes.set_xticks([])
+        axes.set_yticks([])
+        drawn.key(3, fontsize=6.5, handletextpad=0.1)
+    groups = ", ".join(f"{cloud.label} ({len(cloud.places)})" for cloud in clouds)
+    return drawn.chart(title, f"{title}. Groups: {groups}.")
 
 
-def _bounds(row: Row) -> str:
-    bounds = interval(row.low, row.high)
-    return f" ({bounds})" if bounds else ""
+def bar_chart(
+    name: str,
+    title: str,
+    x_name: str,
+    y_name: str,
+    bars: Sequence[tuple[float, float]],
+    width: float,
+    alt: str,
+) -> Chart:
+    """Bars by their left edges and heights, all of one width; those of height 0 leave a gap."""
+    with canvas(name, 1.7) as drawn:
+        edges, heights = zip(*bars, strict=True)
+        drawn.axes.bar(edges, heights, 0.92 * width, align="edge", color=LOOKS["unlearned"].colour)
+        drawn.grid("y", x_name, y_name)
+    return drawn.chart(title, alt)
+
+
+def _finite(line: Line) -> list[tuple[float, float]]:
+    points = zip(line.x, line.y, strict=False)
+    return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+
+
+def _intervals(point: Point) -> Iterable[tuple[list[float], list[float]]]:
+    if point.x_low is not None and point.x_high is not None:
+        yield [point.x_low, point.x_high], [point.y, point.y]
+    if point.y_low is not None and point.y_high is not None:
+        yield [point.x, point.x], [point.y_low, point.y_high]
+
+
+def _given(ends: Iterable[float | None]) -> list[float]:
+    return [end for end in ends if end is not None]
+
+
+def _costs(point: Point) -> str:
+    across, up = _ends(point.x_low, point.x_high), _ends(point.y_low, point.y_high)
+    return f"{figure(point.x, 3)}{across}, {figure(point.y, 3)}{up}"
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    ends = interval(low, high)
+    return f" ({ends})" if ends else ""

@@ -12,7 +12,8 @@ from efface.errors import InputError
 from efface.evaluation.results import ModelName
 from efface.files import write_text
 from efface.probes.findings import Curve
-from efface.reports.charts import MARKS, Chart
+from efface.reports.canvas import LOOKS, SERIES, Chart
+from efface.reports.charts import Line, line_chart
 from efface.reports.comparing import (
     Change,
     Run,
@@ -22,12 +23,11 @@ from efface.reports.comparing import (
     read_runs,
     yardstick_of,
 )
-from efface.reports.curves import DASHES, Line, line_chart, series_line
 from efface.reports.page import render
 from efface.reports.probe_tables import SIGNS
 from efface.reports.trade_offs import Plane, shared_references, trade_offs
 from efface.runs.folder import is_run
-from efface.wording import duration, figure, interval, signed
+from efface.wording import duration, figure, interval, name_of, signed
 
 CHANGES = {"forget": "retrained", "retain": "original", "neutral": "original"}
 """Which model the unlearned one is put beside on each set."""
@@ -166,13 +166,13 @@ def _curve_charts(runs: Sequence[Run]) -> list[Chart]:
     for number, key in enumerate(dict.fromkeys((c.probe, c.figure, c.x_name) for _, c in curves)):
         mine = [(run, curve) for run, curve in curves if (curve.probe, curve.figure, curve.x_name) == key]
         lines = [
-            series_line(f"run {run.place}", curve, run.place - 1)
+            Line(f"run {run.place}", curve.x, curve.y, SERIES[(run.place - 1) % len(SERIES)])
             for run, curve in mine
             if curve.model == "unlearned"
         ]
         lines += _reference_lines(mine)
         probe, name, along = key
-        chart = line_chart(lines, f"curve-{number}", f"{probe}: {name}", along, name)
+        chart = line_chart(f"curve-{number}", f"{probe}: {name}", name_of(along), name_of(name), lines)
         charts += [chart] if chart else []
     return charts
 
@@ -185,7 +185,7 @@ def _reference_lines(curves: Sequence[tuple[Run, Curve]]) -> list[Line]:
             label = (
                 model if len({one.weights(model) for one, _ in found}) == 1 else f"{model} of run {run.place}"
             )
-            return [Line(label, curve.x, curve.y, *MARKS[curve.model], DASHES[curve.model])]
+            return [Line(label, curve.x, curve.y, LOOKS[curve.model])]
     return []
 
 

@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from efface.evaluation.results import ModelName
-from efface.reports.benchmark_tables import figures
-from efface.reports.charts import FAINT, MARKS, Chart, drawing, drawn_text, with_alt
+from efface.evaluation.pareto import pareto_front
+from efface.reports.canvas import LOOKS, SERIES, Chart
+from efface.reports.charts import Dot, Guide, Line, Point, dot_chart, line_chart, plane_chart
 from efface.reports.comparing import Change, gap
-from efface.reports.curves import DASHES, SERIES, Line, line_chart
 from efface.reports.generator_benchmark_tables import numbered
-from efface.reports.pareto import Point, pareto_chart
-from efface.wording import figure
 
 Found = Mapping[str, Any]
-WIDTH = 4.6
-LEVELS = {"ceiling": "#009e73", "doing nothing": MARKS["original"][0], "floor": "#cc79a7"}
+LEVELS = {"ceiling": "#009e73", "doing nothing": LOOKS["original"].colour, "floor": "#cc79a7"}
 SHOWN = {
     "retain": "fine-tuned on retain images",
     "few": "fine-tuned on a few forget images, the others measured",
 }
 NO_GAP = 1e-3
 """Gaps below it are drawn as none: a logarithmic scale would give most of its length to them."""
-TRUE = ("#009e73", "^")
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """Places `[points, 2]` of one group in a map: whose pictures, and of which set."""
-
-    who: str
-    of_set: str
-    places: npt.NDArray[np.float64]
 
 
 def pareto(found: Found, corruption: str, name: str) -> Chart | None:
@@ -48,10 +33,12 @@ def pareto(found: Found, corruption: str, name: str) -> Chart | None:
         if "retain_cost" in row["measures"][corruption]
     }
     methods = [point for (_, kind), point in points.items() if kind == "method"]
-    references = {cast("ModelName", kind): point for (_, kind), point in points.items() if kind != "method"}
+    front = pareto_front([(point.x, point.y) for point in methods])
+    methods = [replace(point, on_front=place in front) for place, point in enumerate(methods)]
+    references = [replace(point, label=kind) for (_, kind), point in points.items() if kind != "method"]
     title = "Cost on retain images, and distance from the retrained model"
     across, up = "retain error / original's", "|forget gap|, log"
-    return pareto_chart(methods, name, title, across, up, references)
+    return plane_chart(name, title, across, up, methods, references)
 
 
 def rank(found: Found, name: str) -> Chart | None:
@@ -64,27 +51,19 @@ def rank(found: Found, name: str) -> Chart | None:
         level.replace("do_nothing", "doing nothing"): first[level]
         for level in ("floor", "do_nothing", "ceiling")
     }
-    with drawing(name, height=0.7 + 0.17 * max(len(rows), 2), width=WIDTH) as (axes, drawn):
-        for level, value in lines.items():
-            if value is not None:
-                axes.axvline(value, color=LEVELS[level], linestyle=(0, (4, 3)), linewidth=0.9)
-        colour, marker = MARKS["unlearned"]
-        for height, (_, row) in enumerate(rows):
-            score = row["scores"]["robust"]
-            ends = score["interval"]
-            axes.plot(ends, [height, height], color=colour, linewidth=1.6, solid_capstyle="butt")
-            axes.plot([score["score"]], [height], color=colour, marker=marker, markersize=4, linestyle="none")
-        names = [drawn_text(f"{place}  {row['label']}") for place, row in rows]
-        axes.set_yticks(range(len(rows)), names, fontsize=6)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlim(left=0)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x", color=FAINT, linewidth=0.6)
-        axes.set_xlabel("F, robust")
-    told = (f"{row['label']} {_told(row['scores']['robust'])}" for _, row in rows)
-    levels = (f"{level} {figure(value, 3)}" for level, value in lines.items() if value is not None)
-    alt = f"F, robust: {'; '.join(told)}. Dashed lines: {', '.join(levels)}."
-    return Chart("F, robust, with its interval", with_alt(drawn[0], alt), alt)
+    guides = [Guide(level, value, LEVELS[level]) for level, value in lines.items() if value is not None]
+    dots = [
+        Dot(
+            row["label"],
+            score["score"],
+            score["interval"][0],
+            score["interval"][1],
+            tick=f"{place}  {row['label']}",
+        )
+        for place, row in rows
+        if (score := row["scores"]["robust"])
+    ]
+    return dot_chart(name, "F, robust, with its interval", "F, robust", dots, guides, width=4.6)
 
 
 def relearning(found: Found, steps: Sequence[int], name: str) -> list[Chart]:
@@ -98,34 +77,12 @@ def relearning(found: Found, steps: Sequence[int], name: str) -> list[Chart]:
             if shown in row["curves"]:
                 along = np.mean(row["curves"][shown], axis=0).tolist()
                 kind = row["kind"]
-                look = SERIES[int(place) - 1] if place else (*MARKS[kind], DASHES[kind])
-                lines.append(Line(place or kind, [0, *steps], along, *look))
+                look = SERIES[int(place) - 1] if place else LOOKS[kind]
+                lines.append(Line(place or kind, [0, *steps], along, look))
         title = f"Relearning: {about}"
-        chart = line_chart(lines, f"{name}-{shown}", title, "steps", "log hole error on forget images")
+        chart = line_chart(f"{name}-{shown}", title, "steps", "log hole error on forget images", lines)
         charts += [chart] if chart else []
     return charts
-
-
-def cloud_chart(clouds: Sequence[Cloud], title: str, name: str) -> Chart:
-    """A map of embeddings: filled marks are forget images, hollow ones retain images."""
-    with drawing(name, height=3.4, width=3.6) as (axes, drawn):
-        for cloud in clouds:
-            colour, marker = TRUE if cloud.who == "true" else MARKS[cloud.who]  # type: ignore[index]
-            is_forget = cloud.of_set == "forget"
-            across, up = cloud.places.T
-            axes.scatter(
-                across, up, s=9 if is_forget else 7, marker=marker, linewidths=0.5, edgecolors=colour,
-                facecolors=colour if is_forget else "none", label=f"{cloud.who}, {cloud.of_set}",
-                alpha=0.9 if is_forget else 0.55,
-            )  # fmt: skip
-        axes.set_xticks([])
-        axes.set_yticks([])
-        figure_of = axes.get_figure()
-        assert figure_of is not None
-        figure_of.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=6.5, handletextpad=0.1)
-    groups = ", ".join(f"{cloud.who} {cloud.of_set} ({len(cloud.places)})" for cloud in clouds)
-    alt = f"{title}: a t-SNE map of the features of pictures. Groups: {groups}."
-    return Chart(title, with_alt(drawn[0], alt), alt)
 
 
 def _point(row: Mapping[str, Any], corruption: str, place: str) -> Point:
@@ -134,9 +91,3 @@ def _point(row: Mapping[str, Any], corruption: str, place: str) -> Point:
     value, low, high = (None if one is None else 0.0 if one < NO_GAP else one for one in far)
     assert value is not None
     return Point(row["label"], cost["value"], value, cost["low"], cost["high"], low, high, key=place)
-
-
-def _told(score: Mapping[str, Any]) -> str:
-    low, high = score["interval"]
-    value, ends = figures({"value": score["score"], "low": low, "high": high})
-    return f"{value} ({ends})"

@@ -19,8 +19,8 @@ from efface.files import canonical_json, write_text
 from efface.oracles.generators.settings import GeneratorTask
 from efface.oracles.runs import Run
 from efface.randomness import key
-from efface.reports.charts import Chart
-from efface.reports.generator_benchmark_charts import Cloud, cloud_chart
+from efface.reports.canvas import LOOKS, Chart
+from efface.reports.charts import Cloud, cloud_chart
 from efface.reports.generator_benchmark_tables import numbered
 from efface.reports.pictures import SMALLEST, data_url
 
@@ -84,7 +84,11 @@ def maps(
             clouds = embedded([(*group[:2], group[2][:MOST_POINTS]) for group in groups])
             if clouds:
                 title = f"{place}  {row['label']}"
-                charts.append(cloud_chart(clouds, title, f"{name}-{place}"))
+                charts.append(
+                    cloud_chart(
+                        f"{name}-{place}", f"{title}: a t-SNE map of the features of pictures", clouds
+                    )
+                )
     return charts
 
 
@@ -101,7 +105,10 @@ def embedded(groups: Sequence[tuple[str, str, npt.NDArray[Any]]]) -> list[Cloud]
     made = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(together)
     ends = np.cumsum([len(features) for _, _, features in groups])[:-1]
     places = np.split(np.asarray(made, dtype=np.float64), ends)
-    return [Cloud(who, of_set, part) for (who, of_set, _), part in zip(groups, places, strict=True)]
+    return [
+        Cloud(f"{who}, {of_set}", [(x, y) for x, y in part], LOOKS[who], filled=of_set == "forget")
+        for (who, of_set, _), part in zip(groups, places, strict=True)
+    ]
 
 
 def _true_features(

@@ -14,9 +14,9 @@ from markupsafe import Markup
 
 from efface.files import write_text
 from efface.reports.account import asked, digests, done, left, surroundings
-from efface.reports.charts import error_charts, loss_charts
 from efface.reports.kinds import WORDS, kind_of
 from efface.reports.probe_tables import image_table, probe_sections, requirement_table
+from efface.reports.run_charts import error_charts, loss_charts
 from efface.reports.run_files import RunFiles
 from efface.reports.tables import set_tables, worst_tables
 from efface.reports.verdict import Verdict, verdict_of

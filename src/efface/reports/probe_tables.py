@@ -10,12 +10,13 @@ from efface.evaluation.requirements import State, Verdict, summary
 from efface.evaluation.results import MODELS, ModelName
 from efface.probes.findings import Finding, Findings, Hit
 from efface.probes.registry import probes
-from efface.reports.charts import Chart
-from efface.reports.curves import line_chart, model_lines
+from efface.reports.canvas import Chart
+from efface.reports.charts import line_chart
 from efface.reports.found_files import BY_IMAGE, ByImage
+from efface.reports.run_charts import model_lines
 from efface.reports.tables import LISTED, SHORT, Cell, Distance
 from efface.reports.verdict import NO_DIFFERENCE
-from efface.wording import counted, figure, interval, ratio, signed
+from efface.wording import counted, figure, interval, name_of, ratio, signed
 
 SIGNS: dict[State, str] = {"met": "✓", "not met": "✗", "not measurable": "?"}
 MOST_IMAGES = 500
@@ -151,7 +152,7 @@ def _section(name: str, place: int, found: Findings, question: str | None) -> Pr
     curves = [curve for curve in found.curves if curve.probe == name]
     for number, (what, along) in enumerate(dict.fromkeys((curve.figure, curve.x_name) for curve in curves)):
         drawn = model_lines(curve for curve in curves if (curve.figure, curve.x_name) == (what, along))
-        chart = line_chart(drawn, f"probe-{place}-{number}", what, along, what)
+        chart = line_chart(f"probe-{place}-{number}", what, name_of(along), name_of(what), drawn)
         charts += [chart] if chart else []
     return ProbeSection(
         name,

@@ -16,11 +16,13 @@ from efface.errors import InputError
 from efface.files import write_text
 from efface.forgetting.comparison import Comparison, Level
 from efface.forgetting.official import BIN_WIDTH, CAP, points_of
-from efface.reports.charts import FAINT, MARKS, Chart, drawing, with_alt
+from efface.reports.canvas import LOOKS, Chart
+from efface.reports.charts import Dot, bar_chart, dot_chart
 from efface.reports.page import render
 from efface.wording import figure, interval
 
 WORST = 20
+THIS = "this unlearner"
 WORDS = {
     "official": "the rule of the NeurIPS-2023 competition, thresholds chosen and scored on the same models",
     "robust": "thresholds chosen on one half of the models and scored on the other",
@@ -88,34 +90,20 @@ def _levels(found: Comparison) -> list[tuple[str, str, Level]]:
             "retrained models against other retrained ones: what perfect unlearning gets",
             found.ceiling,
         ),
-        ("this unlearner", "the score again, at this number of models", found.score_at_equal_models),
+        (THIS, "the score again, at this number of models", found.score_at_equal_models),
         ("doing nothing", "original models against retrained ones", found.do_nothing),
         ("floor", "models that differ on every example without exception", found.floor),
     ]
     return [(name, about, level) for name, about, level in rows if level is not None]
 
 
-def _scale_chart(found: Comparison) -> Chart:
-    rows = _levels(found)
-    with drawing("score-scale", height=0.62 + 0.3 * len(rows)) as (axes, drawn):
-        for height, (name, _, level) in enumerate(rows):
-            colour, marker = MARKS["unlearned" if name == "this unlearner" else "original"]
-            axes.plot(
-                [level.low, level.high], [height, height], color=colour, linewidth=2, solid_capstyle="butt"
-            )
-            axes.plot([level.value], [height], color=colour, marker=marker, markersize=5.5, linestyle="none")
-        axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(0, max(level.high for _, _, level in rows) * 1.06 + 1e-9)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x", color=FAINT, linewidth=0.6)
-        axes.set_xlabel("score")
-    values = (f"{name} {figure(level.value)} ({interval(level.low, level.high)})" for name, _, level in rows)
-    alt = f"Scores at {found.equal_models} models a side: {'; '.join(values)}."
-    return Chart(
-        f"Between floor and ceiling ({found.equal_models} models a side)", with_alt(drawn[0], alt), alt
-    )
+def _scale_chart(found: Comparison) -> Chart | None:
+    dots = [
+        Dot(name, level.value, level.low, level.high, LOOKS["unlearned" if name == THIS else "original"])
+        for name, _, level in _levels(found)
+    ]
+    title = f"Between floor and ceiling ({found.equal_models} models a side)"
+    return dot_chart("score-scale", title, "score", dots)
 
 
 def _epsilon_chart(found: Comparison) -> Chart:
@@ -123,25 +111,9 @@ def _epsilon_chart(found: Comparison) -> Chart:
     bins = max(int(np.ceil((finite.max() if len(finite) else 1) / BIN_WIDTH)), 2) + 1
     counts = np.bincount((finite / BIN_WIDTH).astype(np.int64), minlength=bins)
     capped = len(found.epsilon) - len(finite)
-    with drawing("score-epsilon", height=1.7) as (axes, drawn):
-        axes.bar(
-            np.arange(len(counts)) * BIN_WIDTH,
-            counts,
-            BIN_WIDTH * 0.92,
-            align="edge",
-            color=MARKS["unlearned"][0],
-        )
-        if capped:
-            axes.bar(
-                [(len(counts) + 1) * BIN_WIDTH],
-                [capped],
-                BIN_WIDTH * 0.92,
-                align="edge",
-                color=MARKS["retrained"][0],
-            )
-        axes.set_xlabel("epsilon; last bar: the cap" if capped else "epsilon")
-        axes.set_ylabel("examples")
-        axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    bars = [(place * BIN_WIDTH, float(count)) for place, count in enumerate(counts)]
+    bars += [((len(counts) + 1) * BIN_WIDTH, float(capped))] if capped else []
     whole = float(np.mean(points_of(found.epsilon, found.models) == 1))
     alt = f"Epsilon of {len(found.epsilon)} examples: {100 * whole:.0f} % below {BIN_WIDTH}, {capped} told apart entirely."
-    return Chart("Epsilon of each example", with_alt(drawn[0], alt), alt)
+    axis = "epsilon; last bar: the cap" if capped else "epsilon"
+    return bar_chart("score-epsilon", "Epsilon of each example", axis, "examples", bars, BIN_WIDTH, alt)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from efface.evaluation.pareto import pareto_front
 from efface.evaluation.results import ModelName
 from efface.probes.findings import Finding
-from efface.reports.charts import Chart
+from efface.reports.canvas import Chart
+from efface.reports.charts import Point, plane_chart
 from efface.reports.comparing import Change, Run, change, gap, yardstick_of
-from efface.reports.pareto import Point, pareto_chart, pareto_front
 from efface.reports.verdict import Yardstick
 
 DETECTABILITY = "detectability"
@@ -30,12 +31,16 @@ class Plane:
     def front(self) -> list[int]:
         """Numbers of the runs that no other one beats."""
         places = list(self.points)
-        return [places[place] for place in pareto_front(list(self.points.values()))]
+        return [
+            places[place] for place in pareto_front([(point.x, point.y) for point in self.points.values()])
+        ]
 
     def chart(self) -> Chart | None:
         """The plot; None where no point can be drawn."""
-        points = list(self.points.values())
-        return pareto_chart(points, self.name, self.title, self.x_name, self.y_name, self.references)
+        front = self.front
+        points = [replace(point, on_front=place in front) for place, point in self.points.items()]
+        references = list(self.references.values())
+        return plane_chart(self.name, self.title, self.x_name, self.y_name, points, references)
 
 
 def trade_offs(runs: Sequence[Run]) -> list[Plane]:
