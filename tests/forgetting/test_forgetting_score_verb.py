@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from efface.cli.score import score
 from efface.errors import InputError
 from efface.forgetting.comparison import compare
+from efface.forgetting.facts import facts_of
 from efface.reports.score_page import write_score_page
 
 app = typer.Typer()
@@ -51,7 +52,7 @@ def test_json_is_what_the_library_finds(files: dict[str, Path], mode: str) -> No
     names = ("unlearned", "retrained", "original")
     text = run(*options(files, *names), "--retain-accuracy", 0.9, 0.95, "--mode", mode, "--json")
     found = compare(*(np.load(files[name]) for name in names), retain_accuracy=(0.9, 0.95), mode=mode)
-    assert json.loads(text) == found.as_dict()
+    assert json.loads(text) == facts_of(found).as_dict()
 
 
 def test_people_read_the_score_beside_its_ceiling(files: dict[str, Path]) -> None:
@@ -75,22 +76,26 @@ def test_the_page_stands_alone_and_names_the_worst_example(files: dict[str, Path
     assert worst[0] == ("&lt;photo 7&gt;", "cap (50)")
     for words in ("Ceiling", "Floor", "Power"):
         assert words in page
-    assert json.loads((out / "score.json").read_text())["epsilon"][7] == 50
+    written = json.loads((out / "score.json").read_text())
+    assert written["epsilon"][7] == 50
+    assert (written["worst"][0]["name"], written["named"]) == ("<photo 7>", True)
+    assert sum(bar["count"] for bar in written["bars"]) + written["capped"] == written["examples"] == 30
+    assert written["median_epsilon"] == np.median(written["epsilon"])
 
 
 def test_the_page_says_when_nothing_can_be_shown(tmp_path: Path) -> None:
     u, r = (np.random.default_rng(seed).normal(0, 1.5, (8, 1)) for seed in (0, 1))
     found = compare(u, r, mode="robust")
-    page = write_score_page(found, tmp_path).read_text(encoding="utf-8")
+    page = write_score_page(facts_of(found), tmp_path).read_text(encoding="utf-8")
     assert "ot measurable at this N" in page
     assert "cannot show anything" in page
 
 
-def test_names_must_fit_the_examples(tmp_path: Path) -> None:
+def test_names_must_fit_the_examples() -> None:
     random = np.random.default_rng(1)
     found = compare(random.normal(size=(8, 3)), random.normal(size=(8, 3)))
     with pytest.raises(InputError, match="2 names for 3 examples"):
-        write_score_page(found, tmp_path, ["a", "b"])
+        facts_of(found, ["a", "b"])
 
 
 def test_all_unreadable_files_are_named(files: dict[str, Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 import efface.cli.options as o
 
 if TYPE_CHECKING:
-    from efface.forgetting.comparison import Comparison
+    from efface.forgetting.facts import ScoreFacts
 
 
 class Mode(StrEnum):
@@ -62,6 +62,7 @@ def score(
     """
     from efface.errors import Faults
     from efface.forgetting.comparison import compare
+    from efface.forgetting.facts import facts_of
 
     paths = {"--unlearned": unlearned, "--retrained": retrained} | (
         {"--original": original} if original else {}
@@ -72,24 +73,25 @@ def score(
         first = arrays["--unlearned"]
         if names is not None and getattr(first, "ndim", 0) == 2 and len(names) != first.shape[1]:
             faults.add(f"--ids {ids}: {len(names)} names for {first.shape[1]} examples")
-    found = compare(
+    comparison = compare(
         *arrays.values(),
         retain_accuracy=retain_accuracy,
         test_accuracy=test_accuracy,
         mode=mode.value,
         seed=seed,
     )
+    facts = facts_of(comparison, names)
     page = None
     if out:
-        from efface.files import write_json
         from efface.reports.score_page import write_score_page
+        from efface.runs.score import write_score
 
-        write_json(out / "score.json", found.as_dict())
-        page = write_score_page(found, out, names)
+        write_score(facts, out)
+        page = write_score_page(facts, out)
     if json_:
-        o.show(found.as_dict())
+        o.show(facts.as_dict())
         return
-    _tell(found)
+    _tell(facts)
     if page:
         typer.echo(page)
 
@@ -115,20 +117,20 @@ def _names(path: Path, faults: Any) -> list[str] | None:
         return None
 
 
-def _tell(found: Comparison) -> None:
-    low, high = found.interval
+def _tell(facts: ScoreFacts) -> None:
+    low, high = facts.interval
     rows = [
         (
-            f"score ({found.mode})",
-            f"{found.score:.4f}",
-            f"{low:.4f} to {high:.4f}, {found.models} models a side",
+            f"score ({facts.mode})",
+            f"{facts.score:.4f}",
+            f"{low:.4f} to {high:.4f}, {facts.models} models a side",
         ),
     ]
     levels = {
-        "the same, fewer models": found.score_at_equal_models if found.equal_models != found.models else None,
-        "ceiling": found.ceiling,
-        "doing nothing": found.do_nothing,
-        "floor": found.floor,
+        "the same, fewer models": facts.score_at_equal_models if facts.equal_models != facts.models else None,
+        "ceiling": facts.ceiling,
+        "doing nothing": facts.do_nothing,
+        "floor": facts.floor,
     }
     for name, level in levels.items():
         if level:
@@ -136,10 +138,10 @@ def _tell(found: Comparison) -> None:
                 (
                     name,
                     f"{level.value:.4f}",
-                    f"{level.low:.4f} to {level.high:.4f}, {found.equal_models} models a side",
+                    f"{level.low:.4f} to {level.high:.4f}, {facts.equal_models} models a side",
                 )
             )
-    final = found.final
+    final = facts.final
     ratios = [
         f"{name} ratio {ratio:.4f}"
         for name, ratio in (("retain", final.retain_ratio), ("test", final.test_ratio))
@@ -155,8 +157,8 @@ def _tell(found: Comparison) -> None:
         )
     for name, value, rest in rows:
         typer.echo(f"{name:<22}  {value:>7}  {rest}")
-    typer.echo(found.verdict)
-    if found.unresolved:
+    typer.echo(facts.verdict)
+    if facts.unresolved:
         typer.echo(
-            f"{len(found.unresolved)} examples are too narrow for the official grid; use --mode robust"
+            f"{len(facts.unresolved)} examples are too narrow for the official grid; use --mode robust"
         )
