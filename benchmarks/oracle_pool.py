@@ -20,10 +20,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from efface.benchmark.engines import Engine, InLineEngine, ProcessEngine
 from efface.oracles.classifiers import CLASSIFIERS
-from efface.oracles.engines import Engine
-from efface.oracles.engines.in_line import InLineEngine
-from efface.oracles.engines.processes import ProcessEngine
 from efface.oracles.pool import Pool
 from efface.oracles.runs import Run
 from efface.oracles.tasks import TaskSettings, task_named

@@ -14,12 +14,12 @@ import yaml
 from pydantic import Field
 
 import efface
+from efface.benchmark.engines import InLineEngine, Outcome, engine_named
 from efface.errors import InputError, RunRefused, Stopped
 from efface.jobs.benchmark import BenchResult, bench, estimate, idle_gpu
 from efface.methods import CLASSIFIER_METHODS, ClassifierMethod
 from efface.oracles.benchmark import BenchConfig
 from efface.oracles.costing import time_steps
-from efface.oracles.engines import InLineEngine, Outcome, engine_named
 from efface.oracles.tasks import TaskSettings
 from efface.training.passes import Edit, Facts, Passes
 
@@ -215,8 +215,8 @@ class Slower(InLineEngine):
 
 
 class Losing(InLineEngine):
-    def run(self, function, tasks):  # type: ignore[no-untyped-def, override]
-        yield from (Outcome(task, None) for task in tasks)
+    def _run_once(self, function, tasks, done, deaths):  # type: ignore[no-untyped-def, override]
+        yield from (Outcome(task) for task in tasks)
 
 
 def test_a_gpu_that_lies_idle_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:

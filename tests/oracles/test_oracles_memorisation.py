@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from efface.benchmark.engines import InLineEngine
 from efface.errors import InputError, Stopped
 from efface.oracles import memorisation as module
-from efface.oracles.engines import InLineEngine
 from efface.oracles.memorisation import estimate, memorisation
 from efface.oracles.tasks import TaskSettings, open_task, task_named
 from efface.oracles.tasks.digits import read_digits

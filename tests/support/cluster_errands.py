@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from efface.oracles.engines.base import worker_device
-from efface.oracles.engines.slurm import SlurmEngine
-from support.errands import Errand, begun
+from efface.benchmark.engines import Engine, Outcome, worker_device
+from efface.benchmark.engines.slurm import SlurmEngine
+from support.errands import Errand, begun, result, wait_for
 
 
 def do(errand: Errand) -> None:
@@ -22,14 +23,16 @@ def do(errand: Errand) -> None:
         raise ArithmeticError("no number\nfits")
     if errand.what == "die" or (errand.what == "die once" and not before):
         os.kill(os.getpid(), signal.SIGKILL)
+    if errand.what == "die once after a is told" and not before:
+        wait_for((errand.folder / "told").exists)
+        os.kill(os.getpid(), signal.SIGKILL)
     if errand.what == "sleep":
         time.sleep(600)
     (errand.folder / f"{errand.name}.result").write_text(f"{os.environ['OMP_NUM_THREADS']} {worker_device()}")
 
 
-def drive(folder: Path) -> None:
-    """The driver of a test that kills it."""
-    list(local_slurm(folder / "jobs").run(do, [Errand(folder, name, "sleep") for name in "ab"]))
+def run(engine: Engine, errands: list[Errand]) -> Generator[Outcome[Errand], None, None]:
+    return engine.run(do, errands, lambda errand: result(errand.folder, errand.name) is not None)
 
 
 def local_slurm(folder: Path, **options: Any) -> SlurmEngine:

@@ -6,13 +6,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from efface.benchmark.engines import Engine, Outcome, ProcessEngine, worker_device
 from efface.errors import Stopped
-from efface.oracles.engines import ProcessEngine, worker_device
 
 SECONDS = 30.0
 """How long anything is waited for before a test fails."""
@@ -35,12 +35,18 @@ def do(errand: Errand) -> None:
         raise ArithmeticError("no number\nfits")
     if errand.what == "exit":
         sys.exit(7)
+    if errand.what == "leave":
+        os._exit(0)
     if errand.what == "stop":
         raise Stopped("the caller asked to stop")
-    if errand.what == "die" or (errand.what == "die once" and not before):
+    if len(before) < {"die": 9, "die once": 1, "die twice": 2}.get(errand.what, 0):
         os.kill(os.getpid(), signal.SIGKILL)
     if errand.what == "sleep":
         time.sleep(600)
+    if errand.what == "fail with a path":
+        open("/home/ann/cats/7.png").close()
+    if errand.what == "no result":
+        return
     if errand.what.startswith("after "):
         wait_for(lambda: result(errand.folder, errand.what.removeprefix("after ")) is not None)
     if errand.what == "device":
@@ -59,11 +65,15 @@ def look_at_threads(folder: Path) -> None:
 def drive(folder: Path) -> None:
     """The driver of a test that ends it: two workers that would never end."""
     signal.signal(signal.SIGTERM, stop)
-    list(ProcessEngine(2).run(do, [Errand(folder, name, "sleep") for name in "abc"]))
+    list(run(ProcessEngine(2), [Errand(folder, name, "sleep") for name in "abc"]))
 
 
 def stop(number: int, frame: object) -> None:
     raise Stopped("stopped by a signal")
+
+
+def run(engine: Engine, errands: list[Errand]) -> Generator[Outcome[Errand], None, None]:
+    return engine.run(do, errands, lambda errand: result(errand.folder, errand.name) is not None)
 
 
 def begun(folder: Path, name: str = "*") -> list[int]:

@@ -158,10 +158,10 @@ def generators(
     method; the table shows how near each comes to retraining, and at what price. The same command continues what was
     interrupted, and with more methods or models adds to what is there.
     """
+    from efface.benchmark.engines import engine_named
     from efface.errors import InputError
     from efface.jobs.generator_benchmark import bench_generators, in_words
     from efface.jobs.generator_benchmark import estimate as price
-    from efface.oracles.engines import engine_named
     from efface.oracles.generators.benchmark import generator_bench_config
     from efface.progress import Progress
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from efface.benchmark.engines import Engine, engine_named
 from efface.errors import InputError, RunRefused, Stopped
 from efface.files import write_json, write_text
 from efface.jobs.benchmark_results import Measured
@@ -32,7 +33,6 @@ from efface.oracles.benchmark import (
 )
 from efface.oracles.budget import cost_before, costs_of, published_runs, timing_of, tuning_runs
 from efface.oracles.classifiers import CLASSIFIERS, Outputs
-from efface.oracles.engines import Engine, engine_named
 from efface.oracles.pool import Pool
 from efface.oracles.runs import Run
 from efface.oracles.tuning import Tried, best, judge, trials

@@ -15,12 +15,12 @@ from typing import Any
 
 import yaml
 
+from efface.benchmark.engines import Engine, engine_named
 from efface.errors import EffaceError, InputError, Stopped
 from efface.evaluation.fills import CLEARLY
 from efface.files import canonical_json, sha256_of_json, write_json, write_text
 from efface.jobs.benchmark import BenchResult, spent_before
 from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
-from efface.oracles.engines import Engine, engine_named
 from efface.oracles.generators.benchmark import (
     Entry,
     GeneratorBenchConfig,
@@ -125,7 +125,7 @@ def in_words(cost: Cost, engine: Engine) -> str:
     """The cost of a benchmark in a sentence."""
     from efface.wording import duration
 
-    workers = getattr(engine, "workers", 1)
+    workers = engine.workers
     return (
         f"{cost.originals} originals, {cost.retrained} retrained and {cost.unlearned} unlearned models: about "
         f"{duration(cost.seconds)} of one worker"

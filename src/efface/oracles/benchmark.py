@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from efface.benchmark.engines import EngineText
 from efface.errors import Faults, InputError
 from efface.methods.classifier.base import ClassifierMethod
 from efface.methods.registry import CLASSIFIER_METHODS, read_classifier_method
-from efface.oracles.engines.setting import EngineText
 from efface.oracles.runs import Run
 from efface.oracles.setups import Experiment, Setup, experiments
 from efface.oracles.tasks import TaskSettings, task_named

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from efface.benchmark.engines import Engine, engine_named
 from efface.oracles.benchmark import (
     HEADLINE,
     BenchConfig,
@@ -16,7 +17,6 @@ from efface.oracles.benchmark import (
     unlearned_runs,
 )
 from efface.oracles.costing import Timing, time_steps
-from efface.oracles.engines import Engine, engine_named
 from efface.oracles.runs import Run
 from efface.oracles.setups import Cost, cost_of_runs
 from efface.oracles.tuning import trials
@@ -47,7 +47,7 @@ def cost_before(config: BenchConfig, chosen: Sequence[Entry], timing: Timing) ->
     }
     costs = costs_of(parts, seconds)
     costs["total_at_most"] = costs.pop("total")
-    workers = int(getattr(engine_named(config.engine), "workers", 1))
+    workers = engine_named(config.engine).workers
     alone = {
         setup: cost_of_runs(
             [

@@ -153,7 +153,7 @@ def _measured(model: Classifier, images: LabelledImages, name: str) -> dict[str,
 
 
 def _to_own_device(model: Classifier) -> None:
-    from efface.oracles.engines.processes import worker_device
+    from efface.benchmark.engines import worker_device
 
     model.to(worker_device())
 

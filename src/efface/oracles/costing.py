@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from efface.benchmark.engines import Engine
 from efface.errors import EffaceError, Stopped
 from efface.files import canonical_json, sha256_of_json, write_json
 from efface.methods.registry import read_classifier_method
-from efface.oracles.engines import Engine
 from efface.oracles.runs import Run
 from efface.oracles.tasks import TaskSettings
 from efface.training.passes import Cost, Facts, Pass, cost_of, training_pass
@@ -83,7 +83,7 @@ def time_steps(
 ) -> Timing:
     """Time a few steps with the workers of `engine`, all at once, and count those of all methods; kept in `folder`.
 
-    Raises `Stopped` where the worker fails, or where its file does not arrive here.
+    Raises `Stopped` where a worker fails, or where its file does not arrive here.
     """
     texts = tuple(canonical_json(dict(section)) for section in sections)
     # workers write their parts from wherever they stand
@@ -92,18 +92,12 @@ def time_steps(
     file = folder / f"timing-{digest[:10]}.json"
     if not file.exists():
         # workers slow each other down, so they are timed together
-        parts = [file.with_suffix(f".{place}") for place in range(getattr(engine, "workers", 1))]
+        parts = [file.with_suffix(f".{place}") for place in range(engine.workers)]
         task_text = canonical_json(task.with_whole_path().as_dict())
         jobs = [TimingJob(str(part), task_text, texts) for part in parts]
-        for outcome in engine.run(carry_out_timing, jobs):
+        for outcome in engine.run(carry_out_timing, jobs, lambda job: Path(job.file).exists()):
             if outcome.error:
                 raise Stopped(f"the steps of this task cannot be timed: {outcome.error}")
-        for part in parts:
-            if not part.exists():
-                raise Stopped(
-                    f"a worker timed the steps of this task, but its file {part} is not there: does it write to the same "
-                    "folder as this process reads (on a cluster: a shared one)?"
-                )
         each = [json.loads(part.read_text(encoding="utf-8")) for part in parts]
         means = {name: fmean(one[name] for one in each) for name in ("step_seconds", "run_seconds")}
         write_json(file, each[0] | means)
@@ -166,8 +160,8 @@ def _timed(
     """Seconds of a step, and of measuring a model on all sets that are kept of a run."""
     from time import perf_counter
 
+    from efface.benchmark.engines import worker_device
     from efface.classifiers.measuring import logits_of
-    from efface.oracles.engines import worker_device
     from efface.training.classification import run_passes
 
     model.to(worker_device())

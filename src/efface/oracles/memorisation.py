@@ -22,8 +22,8 @@ from efface.files import replacing
 from efface.randomness import key, numpy_draws
 
 if TYPE_CHECKING:
+    from efface.benchmark.engines import Engine, Outcome
     from efface.images.labelled import LabelledImages
-    from efface.oracles.engines import Engine, Outcome
     from efface.oracles.tasks import TaskData, TaskSettings
 
 SCORES = "scores.npz"
@@ -120,7 +120,7 @@ def estimate(
     jobs = [Job(place, whole, number, share, seed, _digest(train)) for number in range(models)]
     waiting = [job for job in jobs if _read(job) is None]
     failed = []
-    for outcome in engine.run(carry_out, waiting):
+    for outcome in engine.run(carry_out, waiting, lambda job: job.place.exists()):
         if outcome.error:
             failed.append(outcome.error)
         if each:
@@ -130,9 +130,9 @@ def estimate(
             f"{len(failed)} of {models} models could not be trained, the first for: {failed[0]}. The others are kept in "
             f"{folder}, and the same command goes on"
         )
-    found = [_needed(job) for job in jobs]
+    kept = [model for job in jobs if (model := _read(job))]
     result = memorisation(
-        np.stack([one["correct"] for one in found]), np.stack([one["member"] for one in found])
+        np.stack([model["correct"] for model in kept]), np.stack([model["member"] for model in kept])
     )
     _write(Path(folder) / SCORES, {"ids": np.array(train.ids), **vars(result)})
     return result
@@ -140,8 +140,8 @@ def estimate(
 
 def carry_out(job: Job) -> None:
     """Train one model on its share, and write on which images it is right."""
+    from efface.benchmark.engines import worker_device
     from efface.classifiers.measuring import logits_of
-    from efface.oracles.engines import worker_device
     from efface.oracles.tasks import new_classifier
     from efface.training.classification import run_passes
     from efface.training.passes import Facts, training_pass
@@ -220,15 +220,6 @@ def _read(job: Job) -> dict[str, Any] | None:
     if str(kept["made_by"]) != _made_by(job):
         raise InputError(
             f"{job.place} belongs to an estimate of another task, share or seed; choose another folder"
-        )
-    return kept
-
-
-def _needed(job: Job) -> dict[str, Any]:
-    kept = _read(job)
-    if kept is None:
-        raise Stopped(
-            f"{job.place} was not written, although its training ended; the same command tries it again"
         )
     return kept
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,15 +12,14 @@ from typing import Generic, Literal
 import numpy as np
 import numpy.typing as npt
 
+from efface.benchmark.engines import Engine
+from efface.benchmark.engines.base import without_folders
 from efface.errors import InputError, RunRefused
 from efface.files import canonical_json, write_json
-from efface.oracles.engines import Engine
 from efface.oracles.runs import Job, Kept, PoolTask, Run, Spent, Trade, read_spent
 from efface.progress import Progress
 
 TASK_FILE = "task.json"
-WHOLE_PATH = re.compile(r"(?<![\w:/.])(?:/[^\s/:'\",;()]+)+/([^\s/:'\",;()]+)")
-"""A path from the root within a text, but not an address; the group is its last part."""
 KEPT = 512
 """Outputs that a pool keeps in memory: the retrained models and some methods' runs."""
 
@@ -37,7 +35,7 @@ class Failure:
     @property
     def told(self) -> str:
         """The error as results show it: of a path only its last part."""
-        return WHOLE_PATH.sub(r"\1", self.error)
+        return without_folders(self.error)
 
 
 class Pool(Generic[Kept]):
@@ -115,22 +113,15 @@ class Pool(Generic[Kept]):
                 continue
             task_text = canonical_json(self.task.with_whole_path().as_dict())
             jobs = [Job(str(self.folder), task_text, run, limit, keep_weights) for run in wanted]
-            told, ended = set[Run](), set[Run]()
             with progress.task(name, len(jobs), 0) as task:
-                for outcome in engine.run(self.trade.carry_out, jobs):
+                for outcome in engine.run(self.trade.carry_out, jobs, self._ended):
                     if outcome.error:
-                        told.add(outcome.task.run)
                         failures.append(Failure(outcome.task.run, outcome.error, lasting=False))
                         progress.log("failed", run=outcome.task.run.name, error=outcome.error)
                     task.advance(1)
-                    ended.add(outcome.task.run)
-            # asked last: a shared folder may show a file late
             for run in wanted:
                 self._read.pop(run, None)
                 self._spent.pop(run, None)
-                if run in ended - told and not self.has(run) and self.failure(run) is None:
-                    failures.append(Failure(run, self._nowhere(run), lasting=False))
-                    progress.log("failed", run=run.name, error=failures[-1].error)
         failures += [failure for run in runs if (failure := self.failure(run))]
         return failures
 
@@ -160,6 +151,10 @@ class Pool(Generic[Kept]):
         times = [self.spent(run).seconds for run in runs]
         return float(np.mean(times)) if times else float("nan")
 
+    def _ended(self, job: Job) -> bool:
+        """Whether a run left its outputs, or why it would fail again."""
+        return self.has(job.run) or self.failure(job.run) is not None
+
     def _place(self, run: Run) -> Path:
         return self.folder / run.name
 
@@ -171,9 +166,3 @@ class Pool(Generic[Kept]):
         if not path.exists():
             raise InputError(f"the pool in {self.folder} does not hold the run {run.name}; fill it first")
         return path
-
-    def _nowhere(self, run: Run) -> str:
-        return (
-            f"the run ended without an error, but {self._place(run).with_suffix('.npz')} is not there: does the worker "
-            "write to the same folder as this process reads (on a cluster: a shared one)?"
-        )

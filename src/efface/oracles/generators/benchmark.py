@@ -14,9 +14,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
+from efface.benchmark.engines import EngineText
 from efface.errors import Faults, InputError
 from efface.forgetting.comparison import FEWEST_MODELS as FEWEST_FOR_SCORE
-from efface.oracles.engines.setting import EngineText
 from efface.oracles.generators.runs import BESIDE_METHOD, section_parts
 from efface.oracles.generators.settings import GeneratorTask
 from efface.oracles.runs import Run

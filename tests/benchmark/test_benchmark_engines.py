@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from efface.benchmark.engines import Engine, InLineEngine, Outcome, ProcessEngine, engine_named, worker_device
+from efface.benchmark.engines.base import NO_RESULT, RETRIES
+from efface.benchmark.engines.processes import ending
 from efface.errors import InputError, Stopped
-from efface.oracles.engines import Engine, InLineEngine, Outcome, ProcessEngine, engine_named, worker_device
-from efface.oracles.engines.base import RETRIES
-from efface.oracles.engines.crew import ending
-from efface.oracles.engines.tries import Tries
-from support.errands import SECONDS, Errand, alive, begun, do, look_at_threads, result, wait_for
+from support.errands import SECONDS, Errand, alive, begun, do, look_at_threads, result, run, wait_for
 
 
 def errors(outcomes: Iterator[Outcome[Errand]]) -> dict[str, str | None]:
@@ -37,7 +36,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 def test_every_task_is_done_once_and_one_that_raises_stops_no_other(engine: Engine, tmp_path: Path) -> None:
     whats = ["nothing", "raise", "nothing", "exit", "nothing"]
     errands = [Errand(tmp_path, f"t{number}", what) for number, what in enumerate(whats)]
-    outcomes = {outcome.task: outcome for outcome in engine.run(do, errands)}
+    outcomes = {outcome.task: outcome for outcome in run(engine, errands)}
     said = [outcomes[errand].error for errand in errands]
     assert said == [None, "ArithmeticError: no number fits", None, "SystemExit: 7", None]
     assert "raise ArithmeticError" in str(outcomes[errands[1]].trace)
@@ -48,18 +47,18 @@ def test_every_task_is_done_once_and_one_that_raises_stops_no_other(engine: Engi
 
 
 def test_no_tasks_give_no_outcomes(engine: Engine) -> None:
-    assert list(engine.run(do, [])) == []
+    assert list(run(engine, [])) == []
 
 
 def test_in_line_runs_a_task_when_its_outcome_is_asked_for(tmp_path: Path) -> None:
-    outcomes = InLineEngine().run(do, [Errand(tmp_path, name) for name in "ab"])
+    outcomes = run(InLineEngine(), [Errand(tmp_path, name) for name in "ab"])
     assert begun(tmp_path) == []
     assert next(outcomes).task.name == "a"
     assert begun(tmp_path) == [os.getpid()]
 
 
 def test_in_line_hands_on_a_stop_that_reaches_it_inside_a_task(tmp_path: Path) -> None:
-    outcomes = InLineEngine().run(do, [Errand(tmp_path, "a", "stop"), Errand(tmp_path, "b")])
+    outcomes = run(InLineEngine(), [Errand(tmp_path, "a", "stop"), Errand(tmp_path, "b")])
     with pytest.raises(Stopped, match="asked to stop"):
         next(outcomes)
     assert result(tmp_path, "b") is None
@@ -67,13 +66,13 @@ def test_in_line_hands_on_a_stop_that_reaches_it_inside_a_task(tmp_path: Path) -
 
 def test_outcomes_come_in_the_order_in_which_tasks_end(tmp_path: Path) -> None:
     errands = [Errand(tmp_path, "first", "after second"), Errand(tmp_path, "second", "after third")]
-    outcomes = ProcessEngine(3).run(do, [*errands, Errand(tmp_path, "third")])
+    outcomes = run(ProcessEngine(3), [*errands, Errand(tmp_path, "third")])
     assert [outcome.task.name for outcome in outcomes] == ["third", "second", "first"]
 
 
 def test_a_task_that_kills_its_worker_is_tried_again_and_takes_no_other_with_it(tmp_path: Path) -> None:
     whats = {"a": "die", "b": "nothing", "c": "die once", "d": "nothing", "e": "raise"}
-    found = errors(ProcessEngine(2).run(do, [Errand(tmp_path, name, what) for name, what in whats.items()]))
+    found = errors(run(ProcessEngine(2), [Errand(tmp_path, name, what) for name, what in whats.items()]))
     assert found == {
         "a": f"the worker died {RETRIES + 1} times (killed by signal 9: out of memory?)",
         **dict.fromkeys("bcd"),
@@ -84,7 +83,7 @@ def test_a_task_that_kills_its_worker_is_tried_again_and_takes_no_other_with_it(
 
 
 def test_workers_live_as_long_as_there_are_tasks(tmp_path: Path) -> None:
-    assert errors(ProcessEngine(2).run(do, [Errand(tmp_path, f"t{i}") for i in range(9)])) == {
+    assert errors(run(ProcessEngine(2), [Errand(tmp_path, f"t{i}") for i in range(9)])) == {
         f"t{i}": None for i in range(9)
     }
     assert len(begun(tmp_path)) == 9
@@ -93,7 +92,7 @@ def test_workers_live_as_long_as_there_are_tasks(tmp_path: Path) -> None:
 
 
 def test_an_idle_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
-    outcomes = ProcessEngine(1).run(do, [Errand(tmp_path, name) for name in "abc"])
+    outcomes = run(ProcessEngine(1), [Errand(tmp_path, name) for name in "abc"])
     next(outcomes)
     os.kill(begun(tmp_path, "a")[0], signal.SIGKILL)
     assert errors(outcomes) == {"b": None, "c": None}
@@ -101,11 +100,11 @@ def test_an_idle_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
 
 def test_closing_the_iterator_leaves_no_process(tmp_path: Path) -> None:
     errands = [Errand(tmp_path, "quick"), *(Errand(tmp_path, name, "sleep") for name in "abc")]
-    outcomes = ProcessEngine(2).run(do, errands)
+    outcomes = run(ProcessEngine(2), errands)
     assert next(outcomes).task.name == "quick"
     wait_for(lambda: begun(tmp_path, "a"))
     started = time.monotonic()
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
     assert time.monotonic() - started < 5
     assert multiprocessing.active_children() == []
     assert not any(alive(process) for process in begun(tmp_path))
@@ -140,7 +139,7 @@ def test_a_driver_that_is_ended_leaves_no_workers(number: signal.Signals, tmp_pa
 
 def test_a_worker_has_the_threads_that_were_asked_for_before_it_imports_torch(tmp_path: Path) -> None:
     before = dict(os.environ)
-    (outcome,) = ProcessEngine(1, threads=2).run(look_at_threads, [tmp_path])
+    (outcome,) = ProcessEngine(1, threads=2).run(look_at_threads, [tmp_path], Path.exists)
     assert outcome.error is None
     assert (tmp_path / "threads").read_text() == "False 2 2"
     assert dict(os.environ) == before
@@ -148,7 +147,7 @@ def test_a_worker_has_the_threads_that_were_asked_for_before_it_imports_torch(tm
 
 def test_devices_are_dealt_out_in_turn(tmp_path: Path) -> None:
     errands = [Errand(tmp_path, name, "device") for name in "abc"]
-    assert errors(ProcessEngine(3, devices=["cuda:0", "cuda:1"]).run(do, errands)) == dict.fromkeys("abc")
+    assert errors(run(ProcessEngine(3, devices=["cuda:0", "cuda:1"]), errands)) == dict.fromkeys("abc")
     assert sorted(str(result(tmp_path, name)) for name in "abc") == ["cuda:0", "cuda:0", "cuda:1"]
     assert worker_device() == "cpu"
 
@@ -156,8 +155,8 @@ def test_devices_are_dealt_out_in_turn(tmp_path: Path) -> None:
 def test_workers_that_cannot_start_stop_the_run_with_a_reason(tmp_path: Path) -> None:
     script = tmp_path / "unguarded.py"
     script.write_text(
-        "import os\nfrom efface.oracles.engines import ProcessEngine\n"
-        "list(ProcessEngine(1).run(os.chdir, ['/']))\n"
+        "import os\nfrom efface.benchmark.engines import ProcessEngine\n"
+        "list(ProcessEngine(1).run(os.chdir, ['/'], bool))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -169,33 +168,54 @@ def test_workers_that_cannot_start_stop_the_run_with_a_reason(tmp_path: Path) ->
 
 def test_what_cannot_be_sent_to_a_worker_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="define it with `def` at the top of a module"):
-        ProcessEngine(1).run(lambda task: None, [1])
+        list(ProcessEngine(1).run(lambda task: None, [1], bool))
     with pytest.raises(InputError, match="task 1 cannot be sent to another process"):
-        ProcessEngine(1).run(print, [1, (lambda: None)])
+        list(ProcessEngine(1).run(print, [1, (lambda: None)], bool))
     assert multiprocessing.active_children() == []
 
 
-def test_the_last_try_of_a_task_is_made_alone() -> None:
-    tries = Tries(3)
-    assert [tries.next() for _ in range(4)] == [0, 1, 2, None]
-    assert tries.died(0)
-    assert tries.next() == 0
-    assert tries.died(0)
-    assert tries.next() is None
-    tries.ended(1)
-    assert tries.next() is None
-    tries.ended(2)
-    assert [tries.next(), tries.next()] == [0, None]
-    assert not tries.died(0)
-    assert not tries
+@pytest.mark.parametrize("engine", [InLineEngine(), ProcessEngine(1)], ids=lambda engine: engine.name)
+def test_reasons_tell_no_folder_and_the_trace_tells_all(engine: Engine, tmp_path: Path) -> None:
+    (outcome,) = run(engine, [Errand(tmp_path, "a", "fail with a path")])
+    assert outcome.error == "FileNotFoundError: [Errno 2] No such file or directory: '7.png'"
+    assert "'/home/ann/cats/7.png'" in str(outcome.trace)
 
 
-def test_fresh_tasks_come_before_suspects_and_one_that_never_began_is_none() -> None:
-    tries = Tries(3)
-    assert [tries.next(), tries.next()] == [0, 1]
-    assert tries.died(0)
-    tries.never_began(1)
-    assert [tries.next() for _ in range(3)] == [1, 2, 0]
+def test_a_task_that_leaves_no_result_has_failed(tmp_path: Path) -> None:
+    seen = errors(run(InLineEngine(), [Errand(tmp_path, "a", "no result"), Errand(tmp_path, "b")]))
+    assert seen == {"a": NO_RESULT, "b": None}
+
+
+def test_a_result_that_is_seen_late_counts(tmp_path: Path) -> None:
+    checks = dict.fromkeys("ab", 0)
+
+    def late(errand: Errand) -> bool:
+        checks[errand.name] += 1
+        return errand.name == "b" or checks["a"] > 1
+
+    outcomes = InLineEngine().run(do, [Errand(tmp_path, name) for name in "ab"], late)
+    assert [(outcome.task.name, outcome.error) for outcome in outcomes] == [("b", None), ("a", None)]
+
+
+def test_a_task_whose_worker_died_after_it_wrote_its_result_is_done(tmp_path: Path) -> None:
+    outcomes = ProcessEngine(1).run(do, [Errand(tmp_path, "a", "die")], lambda errand: True)
+    assert errors(outcomes) == {"a": None}
+    assert len(begun(tmp_path)) == 1
+
+
+def test_a_worker_that_leaves_without_a_word_has_died(tmp_path: Path) -> None:
+    found = errors(run(ProcessEngine(2), [Errand(tmp_path, "a", "leave"), Errand(tmp_path, "b")]))
+    assert found == {"a": f"the worker died {RETRIES + 1} times (exit code 0)", "b": None}
+
+
+def test_tasks_whose_workers_died_run_after_the_others_and_at_last_alone(tmp_path: Path) -> None:
+    whats = {"a": "die once", "b": "nothing", "c": "die twice", "d": "die twice", "e": "nothing"}
+    outcomes = list(run(ProcessEngine(2), [Errand(tmp_path, name, what) for name, what in whats.items()]))
+    assert [outcome.error for outcome in outcomes] == [None] * 5
+    names = [outcome.task.name for outcome in outcomes]
+    assert (set(names[:2]), names[2], set(names[3:])) == ({"b", "e"}, "a", {"c", "d"})
+    # one worker for all that are left
+    assert begun(tmp_path, "c")[2] == begun(tmp_path, "d")[2]
 
 
 @pytest.mark.parametrize(
@@ -268,6 +288,6 @@ def test_all_faults_of_an_engine_are_named_at_once() -> None:
 
 
 def test_engines_import_neither_torch_nor_what_clusters_need() -> None:
-    code = "import sys, efface.oracles.engines as e; e.engine_named('slurm'); e.engine_named('ray'); "
+    code = "import sys, efface.benchmark.engines as e; e.engine_named('slurm'); e.engine_named('ray'); "
     code += "sys.exit(any(name in sys.modules for name in ('torch', 'ray', 'submitit', 'cloudpickle')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,21 +6,17 @@ import builtins
 import os
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from efface.benchmark.engines import Engine, Outcome
+from efface.benchmark.engines import slurm as slurm_module
+from efface.benchmark.engines.ray import RayEngine
+from efface.benchmark.engines.slurm import SlurmEngine
 from efface.errors import InputError
-from efface.oracles.engines import Engine, Outcome
-from efface.oracles.engines import slurm as slurm_module
-from efface.oracles.engines.base import Report, packed
-from efface.oracles.engines.ray import RayEngine
-from efface.oracles.engines.slurm import SlurmEngine
-from support.cluster_errands import do, local_slurm
+from support.cluster_errands import local_slurm, run
 from support.errands import Errand, alive, begun, wait_for
 
 
@@ -34,13 +30,13 @@ WHATS = {"a": "nothing", "b": "raise", "c": "die once", "d": "nothing", "e": "no
 
 def errors_of_mixed_tasks(engine: Engine, folder: Path) -> dict[str, str | None]:
     """Runs good, raising and dying tasks; checks what holds on every engine, and returns the errors by name."""
-    outcomes = list(engine.run(do, [Errand(folder, name, what) for name, what in WHATS.items()]))
+    outcomes = list(run(engine, [Errand(folder, name, what) for name, what in WHATS.items()]))
     errors = {outcome.task.name: outcome.error for outcome in outcomes}
     assert len(outcomes) == len(errors) == len(WHATS)
     assert {name for name, error in errors.items() if error is None} == set("acde")
     assert errors["b"] == "ArithmeticError: no number fits"
     assert {file.stem for file in folder.glob("*.result")} == set("acde")
-    assert [len(begun(folder, name)) for name in WHATS] == [1, 1, 2, 1, 1, 3]
+    assert [len(begun(folder, name)) for name in "acdef"] == [1, 2, 1, 1, 3]
     return errors
 
 
@@ -51,43 +47,26 @@ def test_a_lost_slurm_job_costs_only_tries_and_the_rest_of_its_tasks_are_done(tm
     log = Path(str(errors["f"]).rpartition("its log is ")[2].removesuffix(")"))
     assert log.is_file()
     assert (tmp_path / "a.result").read_text() == "2 cpu"
-    assert list((tmp_path / "jobs").glob("notes-*")) == []
+    # it left no result, and what was known of it went with the job
+    assert len(begun(tmp_path, "b")) == 2
 
 
 def test_closing_the_iterator_ends_slurm_jobs_of_this_machine(tmp_path: Path) -> None:
     engine = local_slurm(tmp_path / "jobs", tasks_per_job=2)
-    outcomes: Iterator[Outcome[Errand]] = engine.run(
-        do, [Errand(tmp_path, "a"), Errand(tmp_path, "b", "sleep")]
-    )
+    outcomes = run(engine, [Errand(tmp_path, "a"), Errand(tmp_path, "b", "sleep")])
     assert next(outcomes).task.name == "a"
     wait_for(lambda: begun(tmp_path, "b") not in ([], [0]))
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
     assert not any(alive(process) for process in begun(tmp_path))
-    assert list((tmp_path / "jobs").glob("notes-*")) == []
 
 
-def test_a_killed_driver_leaves_no_slurm_job_on_this_machine(tmp_path: Path) -> None:
-    pytest.importorskip("submitit", reason="needs efface[cluster]: submitit")
-    code = "import pathlib, sys; from support.cluster_errands import drive; drive(pathlib.Path(sys.argv[1]))"
-    driver = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
-    )
-    wait_for(lambda: begun(tmp_path) not in ([], [0]))
-    driver.kill()
-    driver.wait()
-    wait_for(lambda: not any(alive(process) for process in begun(tmp_path)))
-
-
-def test_a_requeued_slurm_job_leaves_out_what_it_has_done(tmp_path: Path) -> None:
-    pytest.importorskip("submitit", reason="needs efface[cluster]: submitit")
-    notes = tmp_path / "notes"
-    notes.mkdir()
-    (notes / "3.json").write_text("[null, null, 1.5]")
-    work = [(number, packed(do, Errand(tmp_path, name))) for number, name in ((3, "a"), (4, "b"))]
-    reports: list[tuple[int, Report]] = slurm_module.work_through(work, notes, {"OMP_NUM_THREADS": "1"}, None)
-    assert [index for index, _ in reports] == [4]
-    assert begun(tmp_path, "a") == []
-    assert sorted(note.name for note in notes.iterdir()) == ["3.json", "4.json"]
+def test_a_slurm_task_is_told_done_while_its_job_goes_on_and_is_not_lost_with_it(tmp_path: Path) -> None:
+    errands = [Errand(tmp_path, "a"), Errand(tmp_path, "b", "die once after a is told")]
+    outcomes = run(local_slurm(tmp_path / "jobs", tasks_per_job=2), errands)
+    assert next(outcomes) == Outcome(errands[0])
+    (tmp_path / "told").touch()
+    assert list(outcomes) == [Outcome(errands[1])]
+    assert [len(begun(tmp_path, name)) for name in "ab"] == [1, 2]
 
 
 def test_without_slurm_the_message_says_where_to_start(
@@ -96,7 +75,7 @@ def test_without_slurm_the_message_says_where_to_start(
     pytest.importorskip("submitit", reason="needs efface[cluster]: submitit")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match=r"srun was not found\. Start from a login node"):
-        SlurmEngine(tmp_path).run(do, [])
+        list(run(SlurmEngine(tmp_path), [Errand(tmp_path, "a")]))
 
 
 @pytest.fixture
@@ -122,7 +101,7 @@ def test_slurm_gets_what_was_asked_for_and_jobs_are_cancelled_on_the_way_out(
     commands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = SlurmEngine(tmp_path / "jobs", "gpu", 90, cpus_per_task=4, gpus_per_task=1)
-    outcomes: Iterator[Outcome[Errand]] = engine.run(do, [Errand(tmp_path, "a")])
+    outcomes = run(engine, [Errand(tmp_path, "a")])
     monkeypatch.setattr(slurm_module.time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         next(outcomes)
@@ -135,7 +114,7 @@ def test_slurm_gets_what_was_asked_for_and_jobs_are_cancelled_on_the_way_out(
 
 def test_what_slurm_says_when_it_takes_no_job_reaches_the_caller(commands: Path, tmp_path: Path) -> None:
     (commands / "sbatch").write_text("#!/bin/sh\necho invalid partition specified: gqu >&2\nexit 1\n")
-    outcomes = SlurmEngine(tmp_path / "jobs", "gqu").run(do, [Errand(tmp_path, "a")])
+    outcomes = run(SlurmEngine(tmp_path / "jobs", "gqu"), [Errand(tmp_path, "a")])
     with pytest.raises(InputError, match=r"Slurm does not take the job: .*invalid partition specified: gqu"):
         next(outcomes)
 
@@ -153,6 +132,7 @@ def test_ray_tries_lost_tasks_again_and_gives_the_callers_signals_back(tmp_path:
     errors = errors_of_mixed_tasks(engine, tmp_path)
     assert str(errors["f"]).startswith("the worker died 3 times (WorkerCrashedError: ")
     assert (tmp_path / "a.result").read_text() == "1 cpu"
+    assert len(begun(tmp_path, "b")) == 1
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert not ray.is_initialized()
 
@@ -160,14 +140,14 @@ def test_ray_tries_lost_tasks_again_and_gives_the_callers_signals_back(tmp_path:
 @pytest.mark.slow
 def test_a_task_larger_than_the_machine_is_refused_by_ray() -> None:
     with pytest.raises(InputError, match="a task asks for 4096 CPU, which this machine does not have"):
-        next(ray_engine(cpus_per_task=4096).run(print, [1]))
+        next(ray_engine(cpus_per_task=4096).run(print, [1], bool))
 
 
 def test_an_address_where_no_ray_answers_is_refused_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(InputError, match=f"no Ray answers at 127.0.0.1:{port} .ConnectionRefusedError"):
-        next(ray_engine(address=f"127.0.0.1:{port}").run(print, [1]))
+        next(ray_engine(address=f"127.0.0.1:{port}").run(print, [1], bool))
 
 
 @pytest.mark.slow
@@ -179,12 +159,10 @@ def test_closing_the_iterator_cancels_in_a_ray_that_runs_already_and_leaves_that
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, configure_logging=False)
     try:
-        outcomes: Iterator[Outcome[Errand]] = engine.run(
-            do, [Errand(tmp_path, "a"), Errand(tmp_path, "b", "sleep")]
-        )
+        outcomes = run(engine, [Errand(tmp_path, "a"), Errand(tmp_path, "b", "sleep")])
         assert next(outcomes).task.name == "a"
         wait_for(lambda: begun(tmp_path, "b") not in ([], [0]))
-        outcomes.close()  # type: ignore[attr-defined]
+        outcomes.close()
         assert ray.is_initialized()
         wait_for(lambda: not any(alive(process) for process in begun(tmp_path, "b")))
     finally:
@@ -206,7 +184,7 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(InputError, match=rf"needs the package {package}: pip install 'efface\[cluster\]'"):
-        engine.run(print, [1])
+        next(engine.run(print, [1], bool))
 
 
 def test_all_faults_of_a_slurm_engine_are_named_at_once() -> None:

@@ -19,13 +19,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import AfterValidator
+
+from efface.benchmark.engines.base import Engine, InLineEngine, Outcome, worker_device
+from efface.benchmark.engines.processes import ProcessEngine
+from efface.benchmark.engines.ray import RayEngine
+from efface.benchmark.engines.slurm import SlurmEngine
 from efface.errors import InputError
-from efface.oracles.engines.base import Engine, Outcome, worker_device
-from efface.oracles.engines.in_line import InLineEngine
-from efface.oracles.engines.processes import ProcessEngine
-from efface.oracles.engines.ray import RayEngine
-from efface.oracles.engines.slurm import SlurmEngine
 from efface.settings import unknown_name
 
 JOBS = Path("runs/jobs")
@@ -64,6 +66,18 @@ def engine_named(text: str, folder: Path = JOBS) -> Engine:
     return InLineEngine()
 
 
+def _known(text: str) -> str:
+    try:
+        engine_named(text)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+EngineText = Annotated[str, AfterValidator(_known)]
+"""An engine as a setting: its text, as `engine_named` reads it."""
+
+
 def _gpus_apart(text: str) -> tuple[str, float]:
     """`ray:auto@gpu=0.25` as `ray:auto` and 0.25; 0 GPUs where nothing is said of them."""
     where, at, count = text.rpartition("@gpu=")
@@ -84,4 +98,12 @@ def _example(name: str) -> str:
     return examples.get(name, name)
 
 
-__all__ = ["Engine", "InLineEngine", "Outcome", "ProcessEngine", "engine_named", "worker_device"]
+__all__ = [
+    "Engine",
+    "EngineText",
+    "InLineEngine",
+    "Outcome",
+    "ProcessEngine",
+    "engine_named",
+    "worker_device",
+]

@@ -6,16 +6,16 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, ClassVar
 
-from efface.errors import Faults, InputError
-from efface.oracles.engines.base import (
+from efface.benchmark.engines.base import (
     DEVICE,
     RETRIES,
     Engine,
+    Fact,
     Outcome,
     Report,
     T,
@@ -27,7 +27,8 @@ from efface.oracles.engines.base import (
     packed,
     thread_variables,
 )
-from efface.oracles.engines.processes import usable_cores
+from efface.benchmark.engines.processes import usable_cores
+from efface.errors import Faults, InputError
 
 IN_FLIGHT = 256
 """How many tasks are handed to Ray at once: enough to show a cluster that grows on demand what is wanted."""
@@ -67,19 +68,17 @@ class RayEngine(Engine):
     def uses_gpu(self) -> bool:
         return self.gpus_per_task > 0
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Fact]:
         names = ("address", "cpus_per_task", "gpus_per_task")
         return {**super().facts(), **{name: getattr(self, name) for name in names}}
 
-    def run(self, function: Callable[[T], None], tasks: Sequence[T]) -> Iterator[Outcome[T]]:
-        """As the contract says; raises `InputError` if Ray is missing or cannot be reached."""
+    def _run_once(
+        self, function: Callable[[T], None], tasks: Sequence[T], done: Callable[[T], bool], deaths: int
+    ) -> Generator[Outcome[T], None, None]:
         ray = _ray()
-        check_picklable(function, tasks)
-        return self._outcomes(ray, function, tasks)
-
-    def _outcomes(self, ray: Any, function: Callable[[T], None], tasks: Sequence[T]) -> Iterator[Outcome[T]]:
         import cloudpickle
 
+        check_picklable(function, tasks)
         own = not ray.is_initialized()
         if own:
             self._connect(ray)

@@ -1,0 +1,1 @@
+"""What benchmarks of unlearning stand on: engines that carry out many runs."""
