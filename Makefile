@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow lint bench clean
+.PHONY: demo test slow lint hooks bench clean
 
 # GENERATOR=mage and GENERATOR=palette show the other families
 GENERATOR ?= mae
@@ -24,6 +24,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# from now on git runs the checks of `make lint` before every commit
+hooks: $(INSTALLED)
+	$(BIN)/pip install --quiet --constraint constraints.txt pre-commit
+	$(BIN)/pre-commit install
 
 # the figures that README and docs quote; about an hour on two cores
 bench: $(INSTALLED)
