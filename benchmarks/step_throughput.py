@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from efface.generators.registry import family_named
+from efface.generators import registry
 from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.training.phases import Training
 from efface.training.settings import TrainingSettings
@@ -80,7 +80,7 @@ def measured(
     peaks: dict[torch.dtype, float],
 ) -> dict[str, Any]:
     """Speed, matrix operations and memory of one family's step."""
-    family = family_named(name)
+    family = registry.FAMILIES.named(name)
     generator = family.new(family.architecture.read(family.sizes[options.size]), 0)
     (phase,) = EncoderNoise().phases()
     assert isinstance(phase, Training)

@@ -10,17 +10,19 @@ import pickle
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from efface.errors import Faults, InputError
+from efface.model_files import NO_FOLDER
 from efface.wording import several
 
 SHOWN_TENSORS = 5
@@ -30,9 +32,12 @@ UNREADABLE = (
     TypeError,
     RuntimeError,
     EOFError,
+    ArithmeticError,
     SafetensorError,
+    StrictDataclassError,
     pickle.UnpicklingError,
 )
+"""What the libraries raise for files that are damaged or not what they claim to be."""
 WRAPPERS = ("model", "state_dict")
 """Entries under which training scripts keep a state dict among other things."""
 
@@ -149,3 +154,38 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}|".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Open the model at `path` with a library inside the block: quietly, and with its errors as one `InputError`.
+
+    The global random state is left as it was.
+    """
+    try:
+        with quiet(), torch.random.fork_rng(devices=[]):
+            yield
+    except UNREADABLE as error:
+        lead = "" if Path(path).exists() else NO_FOLDER
+        raise InputError(f"the model at {path} cannot be read: {lead}{why_unreadable(error)}") from None
+
+
+def pretrained(
+    kind: Any, path: str, revision: str | None, fit: Callable[..., None] = check_fit, **options: Any
+) -> Any:
+    """A network of transformers or diffusers from a folder or hub id, with its stored weights.
+
+    kind: the library's class; options: what its `from_pretrained` takes besides; fit: what refuses weights that do not
+    fit. Raises `InputError`.
+    """
+    with reading(path):
+        network, report = kind.from_pretrained(
+            path,
+            revision=revision or "main",
+            local_files_only=Path(path).is_dir(),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+    fit(path, *(list(report[f"{fault}_keys"]) for fault in ("missing", "unexpected", "mismatched")))
+    return network

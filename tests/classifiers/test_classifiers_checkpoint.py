@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from efface.classifiers import ClassifierSettings, is_classifier, load_classifier
+from efface.classifiers import ClassifierSettings, is_classifier, load_classifier, save_classifier
 from efface.classifiers.architecture import NetworkSettings
 from efface.classifiers.classifier import Classifier, Normalisation
 from efface.classifiers.committee import Committee
@@ -41,7 +41,7 @@ def narrow(resnet: nn.Module) -> dict[str, Tensor]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    small().save_pretrained(tmp_path / "model")
+    save_classifier(small(), tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -76,7 +76,7 @@ def with_config(folder: Path, **changes: Any) -> Path:
 )
 def test_a_saved_classifier_opens_as_the_very_same(changes: dict[str, Any], tmp_path: Path) -> None:
     before = small(**changes)
-    before.save_pretrained(tmp_path / "model")
+    save_classifier(before, tmp_path / "model")
     after = load_classifier(tmp_path / "model")
     assert after.weights_digest() == before.weights_digest()
     assert torch.equal(logits(after), logits(before))
@@ -103,7 +103,7 @@ def test_a_committee_made_of_trained_parts_is_saved_whole(tmp_path: Path) -> Non
     one, other = small(seed=1), small(seed=2)
     committee = Committee([one.network, other.network])
     before = Classifier(committee, classes=CLASSES, image_size=16, normalisation=NORMALISATION)
-    before.eval().save_pretrained(tmp_path)
+    save_classifier(before.eval(), tmp_path)
     after = load_classifier(tmp_path)
     assert torch.equal(logits(after), logits(before))
     mean = (logits(one).softmax(1) + logits(other).softmax(1)) / 2
@@ -115,7 +115,7 @@ def test_weights_that_two_members_share_are_written_under_both_names(tmp_path: P
     twice = Classifier(
         Committee([one.network, one.network]), classes=CLASSES, image_size=16, normalisation=NORMALISATION
     )
-    twice.eval().save_pretrained(tmp_path)
+    save_classifier(twice.eval(), tmp_path)
     assert torch.allclose(logits(load_classifier(tmp_path)).exp(), logits(one).softmax(1), atol=1e-6)
 
 
@@ -123,7 +123,7 @@ def test_weights_in_another_memory_layout_are_saved_alike(tmp_path: Path) -> Non
     before = small()
     digest = before.weights_digest()
     before.to(memory_format=torch.channels_last)
-    before.save_pretrained(tmp_path)
+    save_classifier(before, tmp_path)
     assert load_classifier(tmp_path).weights_digest() == digest
 
 
@@ -133,7 +133,7 @@ def test_what_the_user_says_takes_the_place_of_what_the_folder_says(folder: Path
     )
     assert (found.classes, found.image_size) == (("a", "b", "c", "d"), 24)
     assert found.normalisation == Normalisation(1.0, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
-    found.save_pretrained(tmp_path / "again")
+    save_classifier(found, tmp_path / "again")
     again = load_classifier(tmp_path / "again")
     assert (again.classes, again.image_size, again.normalisation) == (found.classes, 24, found.normalisation)
     assert torch.equal(logits(again), logits(found))
@@ -142,7 +142,7 @@ def test_what_the_user_says_takes_the_place_of_what_the_folder_says(folder: Path
 def test_opening_and_saving_leaves_the_global_random_state_alone(folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(4)
     before = torch.get_rng_state()
-    load_classifier(folder).save_pretrained(tmp_path / "again")
+    save_classifier(load_classifier(folder), tmp_path / "again")
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -198,7 +198,7 @@ def test_stem_channels_and_classes_are_read_off_the_tensors(tmp_path: Path) -> N
     assert isinstance(found.network, ResNet18)
     assert (found.network.stem, found.channels, len(found.classes)) == ("cifar", 1, 7)
     assert found.normalisation == Normalisation(1.0)
-    found.save_pretrained(tmp_path / "folder")
+    save_classifier(found, tmp_path / "folder")
     again = load_classifier(tmp_path / "folder")
     assert again.weights_digest() == found.weights_digest()
     assert torch.equal(logits(again), logits(found))
@@ -291,9 +291,9 @@ def test_what_is_no_classifier_is_told_and_what_is_known_is_listed(tmp_path: Pat
     (tmp_path / "generator" / "config.json").write_text(json.dumps(config))
     for name, words in (
         ("other.pth", "holds the tensors weight, ..., which is no classifier that is known"),
-        ("generator", "holds a ViTMAEForPreTraining, which is no classifier"),
-        ("bare", "holds a config that names no architecture, which is no classifier"),
-        ("nothing", "is not a classifier's folder: it has no config.json"),
+        ("generator", "holds a 'vit_mae' model, which is no classifier"),
+        ("bare", "holds a config that names neither model_type nor architecture, which is no classifier"),
+        ("nothing", "is not a model folder: it has no config.json"),
         ("missing", "neither a folder, a file nor a hub id (owner/name)"),
     ):
         assert not is_classifier(str(tmp_path / name))
@@ -350,7 +350,7 @@ def test_a_folder_with_broken_files_is_refused(folder: Path) -> None:
 
 
 def test_pictures_of_a_size_that_the_network_cannot_take_are_refused(tmp_path: Path) -> None:
-    small(network="mlp", width=6).save_pretrained(tmp_path)
+    save_classifier(small(network="mlp", width=6), tmp_path)
     message = refusal(tmp_path, image_size=9)
     assert "cannot be shown a picture of 9 px" in message
     assert "give --set model.image_size=N" in message
@@ -360,4 +360,4 @@ def test_a_network_of_unknown_make_cannot_be_saved(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     classifier = Classifier(network, classes=("a", "b"), image_size=2)
     with pytest.raises(InputError, match="a Sequential cannot be saved as a folder that can be opened again"):
-        classifier.save_pretrained(tmp_path)
+        save_classifier(classifier, tmp_path)

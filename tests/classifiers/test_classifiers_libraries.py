@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForImageClassification, ResNetConfig, ResNetForImageClassification
 
-from efface.classifiers import ClassifierSettings, is_classifier, load_classifier
+from efface.classifiers import ClassifierSettings, is_classifier, load_classifier, save_classifier
 from efface.classifiers.classifier import Classifier, Normalisation
-from efface.classifiers.libraries import preparation
+from efface.classifiers.transformers_folder import preparation
 from efface.errors import InputError
 from support.classifier_models import CLASSES, pictures, stirred
 
@@ -114,7 +114,7 @@ def test_a_saved_folder_opens_with_plain_transformers_and_again(folder: Path, tm
     with torch.no_grad():
         found.head.weight.mul_(2)
     shutil.rmtree(folder)
-    found.save_pretrained(tmp_path / "again")
+    save_classifier(found, tmp_path / "again")
     again = load_classifier(tmp_path / "again")
     assert again.weights_digest() == found.weights_digest()
     assert torch.equal(logits(again), logits(found))
@@ -135,7 +135,7 @@ def test_what_the_user_says_is_written_into_the_folder(folder: Path, tmp_path: P
         "std": (2.0,),
     }
     found = load_classifier(ClassifierSettings(path=str(folder), **settings))
-    found.save_pretrained(tmp_path / "again")
+    save_classifier(found, tmp_path / "again")
     again = load_classifier(tmp_path / "again")
     assert (again.classes, again.image_size) == (settings["classes"], 24)
     assert again.normalisation == Normalisation(1.0, (9.0,) * 3, (2.0,) * 3)
@@ -150,7 +150,7 @@ def test_a_folder_without_an_image_processor_asks_and_is_saved_with_one(folder: 
     assert "give --set model.image_size=N" in message
     assert "does not say how pictures are normalised" in message
     found = load_classifier(ClassifierSettings(path=str(folder), image_size=16, mean=(0.5,), std=(0.25,)))
-    found.save_pretrained(tmp_path / "again")
+    save_classifier(found, tmp_path / "again")
     again = load_classifier(tmp_path / "again")
     assert (again.image_size, again.normalisation) == (16, Normalisation(255.0, (0.5,) * 3, (0.25,) * 3))
     assert torch.equal(logits(again), logits(found))
@@ -251,7 +251,7 @@ def test_a_folder_of_timm_opens_and_is_written_back(
     assert timm == [{"name": "tiny_conv", "pretrained": False, "width": 6}]
     assert (found.classes, found.image_size) == (("0", "1", "2", "3"), 16)
     assert found.normalisation == Normalisation(255.0, (0.5,) * 3, (0.25,) * 3)
-    found.save_pretrained(tmp_path / "again")
+    save_classifier(found, tmp_path / "again")
     again = load_classifier(tmp_path / "again")
     assert again.weights_digest() == found.weights_digest()
     assert torch.equal(logits(again), logits(found))
@@ -267,7 +267,7 @@ def test_another_scale_is_written_as_timm_would_apply_it(
             path=str(timm_folder), classes=CLASSES, scale=51.0, mean=(1.0, 2.0, 3.0), std=(0.5,)
         )
     )
-    found.save_pretrained(tmp_path / "again")
+    save_classifier(found, tmp_path / "again")
     again = load_classifier(tmp_path / "again")
     # (x / 51 - 1) / 0.5 = (x / 255 - 0.2) / 0.1
     assert again.normalisation.scale == 255.0

@@ -150,5 +150,5 @@ def test_a_method_of_classifiers_on_no_model_at_all_names_the_model(cli: Command
         "unlearn", tmp_path / "nowhere", "--forget", "x", "--method", "scrub", "--out", tmp_path / "r"
     )
     assert outcome.code == 2
-    assert "the method scrub is for classifiers, but no classifier at" in outcome.err
+    assert "the method scrub is for classifiers, but no model at" in outcome.err
     assert "unknown method" not in outcome.err

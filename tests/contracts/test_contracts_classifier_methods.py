@@ -12,8 +12,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from efface.classifiers import load_classifier, save_classifier
 from efface.classifiers.architecture import ClassifierSettings, NetworkSettings
-from efface.classifiers.checkpoint import load_classifier
 from efface.classifiers.classifier import Classifier
 from efface.classifiers.networks import build
 from efface.errors import InputError
@@ -139,7 +139,7 @@ def test_what_it_made_can_be_saved_and_opened(
     kind: type[ClassifierMethod], original: Classifier, tmp_path: Path
 ) -> None:
     model, _ = run(original, kind)
-    model.save_pretrained(tmp_path / "model")
+    save_classifier(model, tmp_path / "model")
     opened = load_classifier(ClassifierSettings(path=str(tmp_path / "model")))
     images = torch.from_numpy(SETS["validation"].pixels)
     with torch.no_grad():

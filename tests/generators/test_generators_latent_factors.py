@@ -17,12 +17,12 @@ from torch import Tensor
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
 from efface.generators.base import Moments
-from efface.generators.families import Contents
 from efface.generators.latent.architecture import LatentArchitecture
 from efface.generators.latent.checkpoint import load, new
 from efface.generators.latent.family import FAMILY
 from efface.generators.latent.generator import LatentGenerator, LatentView
 from efface.methods import read_method
+from efface.model_files import Contents
 from efface.training.phases import Batch, Training
 from support.latent_pipelines import Model, saved
 from support.tiny_models import changed, draws, pictures, weights_of

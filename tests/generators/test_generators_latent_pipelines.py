@@ -15,11 +15,11 @@ from torch import Tensor
 
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
-from efface.generators.families import Contents
 from efface.generators.latent.checkpoint import load
 from efface.generators.latent.family import FAMILY
 from efface.generators.latent.folder import patterns
 from efface.generators.latent.generator import LatentGenerator, LatentView
+from efface.model_files import Contents
 from support.latent_pipelines import (
     GRID,
     SCHEDULE,

@@ -271,7 +271,7 @@ def test_folders_that_hold_no_model(folder: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text("{")
     assert "config.json cannot be read" in refusal(folder)
     (folder / "config.json").write_text("{}")
-    assert "names no model_type" in refusal(folder)
+    assert "names neither model_type nor architecture" in refusal(folder)
 
 
 @pytest.mark.parametrize("path", ["./missing", "missing", "/missing/model", "a/b/c"])

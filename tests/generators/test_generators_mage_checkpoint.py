@@ -9,12 +9,12 @@ import torch
 
 from efface.errors import InputError
 from efface.files import sha256_of_file
-from efface.generators.families import Contents
 from efface.generators.mage.architecture import SIZES, MageArchitecture
 from efface.generators.mage.checkpoint import new
 from efface.generators.mage.family import FAMILY
 from efface.generators.mage.generator import MageGenerator
 from efface.generators.mage.network import MageModel
+from efface.model_files import Contents
 from support.mage_models import (
     CODES,
     HEADS,

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from efface.corruptions import Corrupted
 from efface.errors import InputError
-from efface.generators.families import Contents
 from efface.generators.palette.family import FAMILY, recognises
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
 from efface.generators.palette.network import Attention, PaletteUNet, level_waves
 from efface.generators.palette.schedule import NoiseSchedule
 from efface.generators.registry import risks_of
+from efface.model_files import Contents
 from efface.randomness import Draws
 from support.palette_models import SIDE, opened, palette, released, save_released
 from support.tiny_models import pictures, view

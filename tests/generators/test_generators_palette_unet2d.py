@@ -12,11 +12,11 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from efface.errors import InputError
 from efface.generators.base import Moments
-from efface.generators.families import Contents
 from efface.generators.palette.checkpoint import load
 from efface.generators.palette.family import recognises
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
 from efface.generators.registry import risks_of
+from efface.model_files import Contents
 from support.palette_models import SIDE, opened, settings, unet2d
 from support.tiny_models import pictures, view
 

@@ -11,7 +11,7 @@ import torch
 from efface.corruptions import CORRUPTIONS, Corruption, parse_corruption
 from efface.errors import InputError
 from efface.generators.base import Generator
-from efface.generators.registry import family_named
+from efface.generators.registry import FAMILIES
 from support.tiny_models import SIZE, tiny
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -29,7 +29,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 def untrained(family: str, **changes: Any) -> Generator:
     """A tiny model with larger random weights than fresh ones, which give nearly the same whatever is seen."""
-    known = family_named(family)
+    known = FAMILIES.named(family)
     generator = known.new(known.architecture.read({**SHAPES[family], **changes}), 0).eval()
     rng = torch.Generator().manual_seed(3)
     with torch.no_grad():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from efface.generators import registry
 from efface.generators.base import Generator
-from efface.generators.registry import family_named
 from efface.methods import read_method
 from efface.methods.generator.retrain import from_scratch
 from efface.training.phases import Phase
@@ -20,7 +20,7 @@ def fresh(family: str, **changes: Any) -> Generator:
     """An untrained model of 32 px; without dropout unless it is asked for."""
     if family == "mae":
         return tiny(**changes)
-    known = family_named(family)
+    known = registry.FAMILIES.named(family)
     plain = {"dropout": 0.0} if "dropout" in known.architecture.model_fields else {}
     return known.new(known.architecture.read({**SHAPES[family], **plain, **changes}), 0).eval()
 

@@ -6,9 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from efface.classifiers.layouts import MODEL_TYPE
 from efface.settings import Settings
 
+MODEL_TYPE: Literal["efface-classifier"] = "efface-classifier"
+"""The `model_type` in the `config.json` of efface's own folders."""
 NetworkName = Literal["resnet18", "small-conv", "mlp"]
 VoteKind = Literal["mean", "argmax"]
 

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -31,7 +30,7 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Origin:
-    """How a classifier is written back: `save(classifier, folder)`, and what the record says of it."""
+    """The layout that a classifier was read from, by name, and what the record says of it."""
 
     kind: str = "module"
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -155,12 +154,6 @@ class Classifier(nn.Module):
             },
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
         }
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Write a folder that `load_classifier` opens, in the layout that it came from where there is one."""
-        from efface.classifiers.checkpoint import save_classifier
-
-        save_classifier(self, folder)
 
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         n = self.normalisation

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -14,9 +16,10 @@ from efface.classifiers.classifier import Classifier, Normalisation, Origin
 from efface.classifiers.networks import blocks_of
 from efface.errors import Faults, InputError
 from efface.files import replacing
+from efface.model_files import beside
 from efface.weights import UNREADABLE, check_fit, why_unreadable
 
-WEIGHTS = "model.safetensors"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 NORMALISATIONS = {
     "CIFAR-10, as in the starting kit of the unlearning challenge": "--set 'model.mean=[0.4914, 0.4822, 0.4465]' "
     "--set 'model.std=[0.2023, 0.1994, 0.2010]'",
@@ -30,7 +33,7 @@ COUNTERS = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
-class Found:
+class Stored:
     """A network with its weights, and what its file says of it; None where it does not say."""
 
     network: nn.Module
@@ -42,18 +45,18 @@ class Found:
     normalisation: Normalisation | None = None
 
 
-def assembled(found: Found, settings: ClassifierSettings) -> Classifier:
+def assembled(stored: Stored, settings: ClassifierSettings) -> Classifier:
     """The classifier in evaluation mode, with the user's settings in place of what its file says.
 
     Raises `InputError` naming everything that neither says, and if it cannot be shown a picture of its size.
     """
-    classes = settings.classes or found.classes or tuple(str(number) for number in range(found.outputs))
-    image_size = settings.image_size or found.image_size
-    normalisation = _normalisation(found, settings)
+    classes = settings.classes or stored.classes or tuple(str(number) for number in range(stored.outputs))
+    image_size = settings.image_size or stored.image_size
+    normalisation = _normalisation(stored, settings)
     with Faults(f"the classifier at {settings.path} cannot be used") as faults:
-        if len(classes) != found.outputs:
+        if len(classes) != stored.outputs:
             faults.add(
-                f"model.classes has {len(classes)} names, and the network gives {found.outputs} logits"
+                f"model.classes has {len(classes)} names, and the network gives {stored.outputs} logits"
             )
         if image_size is None:
             faults.add("its file does not say the size of its pictures: give --set model.image_size=N")
@@ -64,36 +67,22 @@ def assembled(found: Found, settings: ClassifierSettings) -> Classifier:
             )
     assert image_size is not None
     classifier = Classifier(
-        found.network.eval(),
+        stored.network.eval(),
         classes=classes,
         image_size=image_size,
-        channels=found.channels,
+        channels=stored.channels,
         normalisation=normalisation,
-        blocks=blocks_of(found.network),
-        origin=found.origin,
+        blocks=blocks_of(stored.network),
+        origin=stored.origin,
     ).eval()
     _check_by_trying(classifier, settings.path)
     return classifier
 
 
-def beside(settings: ClassifierSettings, name: str) -> Path | None:
-    """A file of the model's folder or hub repository, if it is there."""
-    if Path(settings.path).is_dir():
-        path = Path(settings.path) / name
-        return path if path.is_file() else None
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(settings.path, name, revision=settings.revision))
-    except (OSError, ValueError):
-        return None
-
-
 def needed(settings: ClassifierSettings, *names: str) -> Path:
     """The first of these files that is there; raises `InputError` if none is."""
-    for name in names:
-        if path := beside(settings, name):
-            return path
+    if path := beside(settings.path, settings.revision, *names):
+        return path
     raise InputError(f"{settings.path} has no weights: no {' or '.join(names)} is there")
 
 
@@ -122,13 +111,13 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     network.load_state_dict(tensors, strict=False)
 
 
-def _normalisation(found: Found, settings: ClassifierSettings) -> Normalisation | None:
+def _normalisation(stored: Stored, settings: ClassifierSettings) -> Normalisation | None:
     given = {
         name: getattr(settings, name)
         for name in ("scale", "mean", "std")
         if getattr(settings, name) is not None
     }
-    return replace(found.normalisation or Normalisation(), **given) if given else found.normalisation
+    return replace(stored.normalisation or Normalisation(), **given) if given else stored.normalisation
 
 
 def _check_by_trying(classifier: Classifier, where: str) -> None:
@@ -145,3 +134,25 @@ def _check_by_trying(classifier: Classifier, where: str) -> None:
         raise InputError(
             f"the classifier at {where} gives {list(shape)} for one picture; [1, {len(classifier.classes)}] is wanted"
         )
+
+
+def side_of(size: Any) -> int | None:
+    """The side of a square, however it is written; None if nothing is. Raises `ValueError` for other shapes."""
+    if isinstance(size, Mapping):
+        size = [size[key] for key in ("height", "width", "shortest_edge") if size.get(key) is not None]
+    lengths = {size} if isinstance(size, int) else set(size or ())
+    if len(lengths) > 1:
+        raise ValueError(f"its pictures are {' x '.join(map(str, size))}: only square ones are supported")
+    return int(lengths.pop()) if lengths else None
+
+
+def numbers(values: Any) -> tuple[float, ...]:
+    """One number or several as a library writes them; none for None."""
+    if values is None:
+        return ()
+    return tuple(float(value) for value in (values if isinstance(values, list | tuple) else [values]))
+
+
+def spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """A value for each channel, where one may stand for all."""
+    return values * (channels // len(values))

@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 from efface.corruptions.base import Corrupted, Corruption, Hole, touched_patches
-from efface.corruptions.blur import Blur
-from efface.corruptions.box import Box, BoxBrush
-from efface.corruptions.brush import Brush
-from efface.corruptions.centre import Centre
-from efface.corruptions.colour import Colour
 from efface.corruptions.degradation import Degradation
-from efface.corruptions.downsample import Downsample
-from efface.corruptions.extension import ExtendDown, ExtendLeft, ExtendRight, ExtendUp
-from efface.corruptions.jpeg import Jpeg
-from efface.corruptions.mask_rates import MaskRates
-from efface.corruptions.outpainting import Outpainting
-from efface.corruptions.paired import Paired
-from efface.corruptions.random_patches import RandomPatches
-from efface.corruptions.rectangle import Rectangle
-from efface.corruptions.sketch import Sketch
-from efface.errors import InputError
-from efface.settings import unknown_name
+from efface.plugins import Registry
 
-HOLES = (
-    *(Centre, Rectangle, ExtendUp, ExtendDown, ExtendLeft, ExtendRight, Outpainting),
-    *(RandomPatches, MaskRates, Box, Brush, BoxBrush),
+CORRUPTIONS: Registry[type[Corruption]] = Registry(
+    "corruption",
+    "efface.corruptions",
+    Corruption,
+    (
+        "efface.corruptions.centre:Centre",
+        "efface.corruptions.rectangle:Rectangle",
+        "efface.corruptions.extension:ExtendUp",
+        "efface.corruptions.extension:ExtendDown",
+        "efface.corruptions.extension:ExtendLeft",
+        "efface.corruptions.extension:ExtendRight",
+        "efface.corruptions.outpainting:Outpainting",
+        "efface.corruptions.random_patches:RandomPatches",
+        "efface.corruptions.mask_rates:MaskRates",
+        "efface.corruptions.box:Box",
+        "efface.corruptions.brush:Brush",
+        "efface.corruptions.box:BoxBrush",
+        "efface.corruptions.colour:Colour",
+        "efface.corruptions.jpeg:Jpeg",
+        "efface.corruptions.downsample:Downsample",
+        "efface.corruptions.blur:Blur",
+        "efface.corruptions.sketch:Sketch",
+        "efface.corruptions.paired:Paired",
+    ),
 )
-CONDITIONS = (Colour, Jpeg, Downsample, Blur, Sketch, Paired)
-CORRUPTIONS: dict[str, type[Corruption]] = {kind.name: kind for kind in (*HOLES, *CONDITIONS)}
 
 
 def parse_corruption(text: str) -> Corruption:
     """Read `name` or `name:arguments`; raises `InputError` for an unknown name or wrong arguments."""
     name, _, arguments = text.strip().partition(":")
-    if name not in CORRUPTIONS:
-        raise InputError(unknown_name("corruption", name, CORRUPTIONS))
-    return CORRUPTIONS[name].parse(arguments)
+    return CORRUPTIONS.named(name).parse(arguments)
 
 
 __all__ = [

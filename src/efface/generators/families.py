@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from efface.corruptions import Corruption, parse_corruption
 from efface.errors import InputError
 from efface.generators.settings import Architecture, ModelSettings
+from efface.model_files import Contents
 from efface.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,20 +22,6 @@ if TYPE_CHECKING:
 
 TRAINING_NOTE = "efface_training.json"
 """A file beside a model that efface trained: with which corruption, where it is not the family's usual one."""
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What lies at a model's path, as far as telling families apart needs it.
-
-    config: `config.json` or `model_index.json` of a folder or hub repository, else empty.
-    files: names of the files and folders beside it.
-    tensors: names of the tensors in a single file.
-    """
-
-    config: Mapping[str, Any] = field(default_factory=dict)
-    files: frozenset[str] = frozenset()
-    tensors: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

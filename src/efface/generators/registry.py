@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efface.errors import InputError
-from efface.generators.families import Contents, Family
-from efface.generators.latent.family import FAMILY as LATENT
-from efface.generators.mae.family import FAMILY as MAE
-from efface.generators.mage.family import FAMILY as MAGE
-from efface.generators.palette.family import FAMILY as PALETTE
+from efface.generators.families import Family
 from efface.generators.settings import ModelSettings
-from efface.settings import read_json, unknown_name
+from efface.model_files import contents_of
+from efface.plugins import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from efface.generators.base import Generator
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (MAE, MAGE, PALETTE, LATENT)}
-CONFIGS = ("model_index.json", "config.json")
-
-
-def family_named(name: str) -> Family:
-    """The family of this name; raises `InputError` naming those that there are."""
-    if name not in FAMILIES:
-        raise InputError(unknown_name("generator", name, FAMILIES))
-    return FAMILIES[name]
+FAMILIES: Registry[Family] = Registry(
+    "generator",
+    "efface.generators",
+    Family,
+    tuple(f"efface.generators.{name}.family:FAMILY" for name in ("mae", "mage", "palette", "latent")),
+)
 
 
 def risks_of(generator: Generator, images: Tensor) -> list[str]:
     """What looks wrong when `generator` is shown these real images, `[B, 3, H, W]`, one sentence each."""
-    return family_named(generator.family).risks(generator, images)
+    return FAMILIES.named(generator.family).risks(generator, images)
 
 
 def family_of(settings: ModelSettings) -> Family:
     """The family of the model that `settings` names; raises `InputError` if it is of none, or plainly of another."""
-    named = family_named(settings.family) if settings.family is not None else None
-    contents = contents_of(settings)
+    named = FAMILIES.named(settings.family) if settings.family is not None else None
+    contents = contents_of(settings.path, settings.revision)
     found = [family for family in FAMILIES.values() if family.recognises(contents)]
     if named and found and named not in found:
         raise InputError(
@@ -48,7 +41,7 @@ def family_of(settings: ModelSettings) -> Family:
         return named or found[0]
     known = "\n".join(f"  - {family.name}: {family.summary}" for family in FAMILIES.values())
     raise InputError(
-        f"{settings.path} holds {_in_words(contents)}, which is no model that efface knows. Known are\n{known}"
+        f"{settings.path} holds {contents}, which is no model that efface knows. Known are\n{known}"
     )
 
 
@@ -61,50 +54,3 @@ def foreign_options(settings: ModelSettings, family: Family) -> list[str]:
         for name, value in settings
         if name not in read and value is not None
     ]
-
-
-def contents_of(settings: ModelSettings) -> Contents:
-    """What lies at `settings.path`; raises `InputError` if nothing readable does."""
-    path = Path(settings.path)
-    if path.is_file():
-        from efface.weights import tensor_names
-
-        return Contents(tensors=tensor_names(path))
-    if path.is_dir():
-        return _folder(path)
-    if path.is_absolute() or settings.path.count("/") != 1 or settings.path.startswith("."):
-        raise InputError(f"no model at {settings.path}: neither a folder, a file nor a hub id (owner/name)")
-    return _hub(settings)
-
-
-def _folder(folder: Path) -> Contents:
-    files = frozenset(entry.name for entry in folder.iterdir())
-    for name in CONFIGS:
-        if name in files:
-            return Contents(read_json(folder / name), files)
-    raise InputError(f"{folder} is not a model folder: it has no {' or '.join(reversed(CONFIGS))}")
-
-
-def _hub(settings: ModelSettings) -> Contents:
-    from huggingface_hub import hf_hub_download
-
-    reasons = []
-    for name in CONFIGS:
-        try:
-            found = hf_hub_download(settings.path, name, revision=settings.revision)
-            return Contents(read_json(Path(found)), frozenset({name}))
-        except (OSError, ValueError) as error:
-            reasons.append((str(error).strip().splitlines() or [type(error).__name__])[0])
-    raise InputError(
-        f"the model at {settings.path} cannot be read: no folder of that name is here, and as a hub id: {reasons[-1]}"
-    )
-
-
-def _in_words(contents: Contents) -> str:
-    for name in ("model_type", "_class_name"):
-        if name in contents.config:
-            return f"a '{contents.config[name]}' model"
-    if contents.files:
-        return "a config that names no model_type"
-    some = ", ".join(sorted(contents.tensors)[:3])
-    return f"the tensors {some}, ..." if some else "no tensors by name"

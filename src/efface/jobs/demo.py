@@ -13,7 +13,7 @@ from typing import Any
 
 from efface.errors import InputError
 from efface.generators.families import Demo
-from efface.generators.registry import FAMILIES, family_named
+from efface.generators.registry import FAMILIES
 from efface.jobs.training import train
 from efface.jobs.unlearning import UnlearnResult, unlearn
 from efface.progress import Progress
@@ -43,7 +43,7 @@ def demo(
     """
     progress = progress or Progress()
     how = demo_of(generator)
-    family = family_named(generator)
+    family = FAMILIES.named(generator)
     architecture = {**family.sizes["tiny"], **how.architecture}
     side = round(family.architecture.read(architecture).image_size * MARGIN)
     common: dict[str, Any] = {
@@ -81,7 +81,7 @@ def demo(
 
 def demo_of(generator: str) -> Demo:
     """How the family is shown; raises `InputError` for one that is not."""
-    how = family_named(generator).demo
+    how = FAMILIES.named(generator).demo
     if how is None:
         shown = ", ".join(name for name, family in FAMILIES.items() if family.demo)
         raise InputError(f"there is no demo of {generator}, only of {shown}")

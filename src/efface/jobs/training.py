@@ -17,7 +17,7 @@ from efface.errors import Faults, InputError
 from efface.evaluation.results import SetName
 from efface.generators import load_generator
 from efface.generators.base import Generator, Moments
-from efface.generators.registry import family_named
+from efface.generators.registry import FAMILIES
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.selection import Split
@@ -159,7 +159,7 @@ def _training_corruption(config: TrainConfig, generator: Generator) -> Corruptio
 def new_generator(config: TrainConfig) -> Generator:
     """Fresh weights in the shape that `config` asks for."""
     if config.like is None:
-        return family_named(config.generator).new(config.architecture, config.seed)
+        return FAMILIES.named(config.generator).new(config.architecture, config.seed)
     generator = load_generator(config.like)
     if generator.family != config.generator:
         raise InputError(

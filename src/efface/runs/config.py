@@ -23,7 +23,7 @@ from efface.evaluation.requirements import Requirement, contradictions, probes_f
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import sha256_of_json
 from efface.generators.families import Family
-from efface.generators.registry import family_named, family_of
+from efface.generators.registry import FAMILIES, family_of
 from efface.generators.settings import Architecture, ModelSettings
 from efface.images.duplicates import DEFAULT_DISTANCE
 from efface.images.selection import ImagesSettings
@@ -407,10 +407,10 @@ def _family(values: Mapping[str, Any], faults: Faults) -> Family:
     try:
         if name is None and isinstance(values.get("like"), Mapping):
             return family_of(ModelSettings.read(values["like"], where="like"))
-        return family_named("mae" if name is None else str(name))
+        return FAMILIES.named("mae" if name is None else str(name))
     except InputError as error:
         faults.problems += error.problems
-    return family_named("mae")
+    return FAMILIES.named("mae")
 
 
 def _architecture(family: Family, section: Any, faults: Faults) -> Architecture:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from efface.classifiers import is_classifier
-from efface.classifiers.layouts import layout_at
+from efface.classifiers.registry import layout_at
 from efface.errors import Faults, InputError
 from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
 from efface.runs.classifier_config import (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from efface.generators.families import Contents, Family
+from efface.generators.families import Family
 from efface.generators.latent.architecture import SIZES, LatentArchitecture
 from efface.generators.latent.options import LatentOptions
+from efface.model_files import Contents
 
 NAME = "latent-inpainting"
 

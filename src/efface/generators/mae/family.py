@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from efface.generators.families import Contents, Demo, Family
+from efface.generators.families import Demo, Family
 from efface.generators.mae.architecture import SIZES, MaeArchitecture
 from efface.generators.mae.options import MaeOptions
+from efface.model_files import Contents
 
 SMALL = {"crop_scale": [0.5, 1.0], "precision": "fp32"}
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from efface.generators.families import Contents, Demo, Family
+from efface.generators.families import Demo, Family
 from efface.generators.palette.architecture import SIZES, PaletteArchitecture
 from efface.generators.palette.options import PaletteOptions
+from efface.model_files import Contents
 
 RELEASED = ("input_blocks.0.0.weight", "cond_embed.0.weight")
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from efface.classifiers import load_classifier
+from efface.classifiers import load_classifier, save_classifier
 from efface.classifiers.architecture import ClassifierSettings
 from efface.classifiers.classifier import Classifier
 from efface.classifiers.measuring import logits_of
@@ -180,7 +180,7 @@ def changed_tensors(before: Classifier, after: Classifier) -> int:
 
 def save_with_recipe(classifier: Classifier, recipe: Recipe | None, folder: Path) -> None:
     """The model's folder, with a note of how models like it are trained from scratch, where that is known."""
-    classifier.save_pretrained(folder)
+    save_classifier(classifier, folder)
     if recipe is not None:
         write_json(folder / TRAINING_NOTE, {"recipe": recipe.as_dict()})
 

@@ -170,9 +170,9 @@ def timed_step(task: GeneratorTask, data: GeneratorData, steps: int) -> tuple[fl
 def new_generator(task: GeneratorTask, seed: int = 0) -> Generator:
     """An untrained model of the task, which knows with what it will be trained."""
     from efface.corruptions import parse_corruption
-    from efface.generators.registry import family_named
+    from efface.generators.registry import FAMILIES
 
-    generator = family_named(task.generator).new(task.architecture, seed)
+    generator = FAMILIES.named(task.generator).new(task.architecture, seed)
     if task.training.corruption:
         generator.trained_with = parse_corruption(task.training.corruption)
     return generator

@@ -11,7 +11,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from efface.corruptions import parse_corruption
 from efface.errors import Faults, InputError
 from efface.evaluation.settings import EvaluationSettings
-from efface.generators.registry import family_named
+from efface.generators.registry import FAMILIES
 from efface.generators.settings import Architecture
 from efface.methods.generator.retrain import Retrain
 from efface.oracles.tasks.settings import DataSettings
@@ -71,10 +71,10 @@ class GeneratorTask(Settings):
         values = dict(values)
         with Faults("this task cannot be used") as faults:
             try:
-                family = family_named(str(values.get("generator", "mae")))
+                family = FAMILIES.named(str(values.get("generator", "mae")))
             except InputError as error:
                 faults.problems += error.problems
-                family = family_named("mae")
+                family = FAMILIES.named("mae")
             shape = dict(values.get("architecture") or {})
             size = shape.pop("size", "tiny")
             if size not in family.sizes:

@@ -1,0 +1,93 @@
+"""What lies at a model's path: a folder, a single file of weights, or a repository of the hub.
+
+Families and layouts of models are told apart by this alone, before anything is opened. Imports no torch, except to
+look into a single file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from efface.errors import InputError
+from efface.settings import read_json
+
+CONFIGS = ("model_index.json", "config.json")
+NO_FOLDER = "no folder of that name is here, and as a hub id: "
+"""Before the reason why a model cannot be read whose path is no folder."""
+
+
+class NothingThere(InputError):
+    """At this path lies nothing that could be a model."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What lies at a model's path, as far as telling models apart needs it.
+
+    config: `model_index.json` or else `config.json` of a folder or hub repository; tensors: names of the tensors in a
+    single file, where `is_file`. The other of the two is empty.
+    """
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    tensors: frozenset[str] = frozenset()
+    is_file: bool = False
+
+    def __str__(self) -> str:
+        for name in ("model_type", "_class_name", "architecture"):
+            if name in self.config:
+                return f"a '{self.config[name]}' model"
+        if not self.is_file:
+            return "a config that names neither model_type nor architecture"
+        some = ", ".join(sorted(self.tensors)[:3])
+        return f"the tensors {some}, ..." if some else "no tensors by name"
+
+
+def contents_of(path: str, revision: str | None = None) -> Contents:
+    """What lies at `path`; raises `NothingThere` if nothing does, and `InputError` if it cannot be read."""
+    place = Path(path)
+    if place.is_file():
+        from efface.weights import tensor_names
+
+        return Contents(tensors=tensor_names(place), is_file=True)
+    if place.is_dir():
+        if config := beside(path, revision, *CONFIGS):
+            return Contents(read_json(config))
+        raise NothingThere(f"{path} is not a model folder: it has no {' or '.join(reversed(CONFIGS))}")
+    check_hub_id(path)
+    from huggingface_hub import hf_hub_download
+
+    reason = ""
+    for name in CONFIGS:
+        try:
+            return Contents(read_json(Path(hf_hub_download(path, name, revision=revision))))
+        except (OSError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    raise NothingThere(f"the model at {path} cannot be read: {NO_FOLDER}{reason}")
+
+
+def check_hub_id(path: str) -> None:
+    """Raise `NothingThere` unless `path`, at which nothing lies, could be the name of a hub repository."""
+    if Path(path).is_absolute() or path.count("/") != 1 or path.startswith("."):
+        raise NothingThere(f"no model at {path}: neither a folder, a file nor a hub id (owner/name)")
+
+
+def beside(path: str, revision: str | None, *names: str) -> Path | None:
+    """The first of these files that is in the model's folder or hub repository, if any is."""
+    if Path(path).is_dir():
+        return next((Path(path) / name for name in names if (Path(path) / name).is_file()), None)
+    from huggingface_hub import hf_hub_download
+
+    for name in names:
+        try:
+            return Path(hf_hub_download(path, name, revision=revision))
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def hub_facts(path: str, commit: str | None) -> dict[str, str | None]:
+    """Where a model of the hub is from, for the record; nothing for one that lies here, whose path is private."""
+    return {} if Path(path).is_dir() else {"hub": path, "revision": commit}
