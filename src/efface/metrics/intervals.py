@@ -34,7 +34,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from efface.metrics.refusal import MetricInputError
 from efface.randomness import numpy_draws
@@ -185,7 +185,7 @@ def student_interval(values: ArrayLike, confidence: float = 0.95) -> Interval | 
 
 def student_reach(spread: float, freedom: int, confidence: float = 0.95) -> float:
     """How far Student's interval reaches to each side of an estimate of that standard error, or `spread`."""
-    return float(stats.t.ppf((1 + confidence) / 2, freedom)) * spread
+    return float(special.stdtrit(freedom, (1 + confidence) / 2)) * spread
 
 
 def expanded_level(level: float, groups: int) -> float:
@@ -196,8 +196,8 @@ def expanded_level(level: float, groups: int) -> float:
     >>> round(expanded_level(0.025, 10), 4), round(expanded_level(0.025, 1000), 4)
     (0.0086, 0.0248)
     """
-    quantile = np.sqrt(groups / (groups - 1)) * stats.t.ppf(level, groups - 1)
-    return float(stats.norm.cdf(quantile))
+    quantile = np.sqrt(groups / (groups - 1)) * special.stdtrit(groups - 1, level)
+    return float(special.ndtr(quantile))
 
 
 def check_levels(confidence: float, resamples: int) -> None:
@@ -268,13 +268,13 @@ def _bca_levels(
     acceleration = float((deviation**3).sum()) / (6 * spread**1.5)
     # Ties count half, else few distinct means would look like bias.
     below = (np.mean(draws < means.mean()) + np.mean(draws <= means.mean())) / 2
-    bias = stats.norm.ppf(np.clip(below, 1 / len(draws), 1 - 1 / len(draws)))
-    tail = stats.norm.ppf(expanded_level((1 - confidence) / 2, len(means)))
+    bias = special.ndtri(np.clip(below, 1 / len(draws), 1 - 1 / len(draws)))
+    tail = special.ndtri(expanded_level((1 - confidence) / 2, len(means)))
 
     def level(quantile: float) -> float:
         shifted = bias + quantile
         # A vanishing denominator means that the correction runs off to the end of the distribution.
         stretched = bias + shifted / max(1 - acceleration * shifted, 1e-6)
-        return float(stats.norm.cdf(stretched))
+        return float(special.ndtr(stretched))
 
     return level(tail), level(-tail)
