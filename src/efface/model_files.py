@@ -15,8 +15,6 @@ from efface.errors import InputError
 from efface.settings import read_json
 
 CONFIGS = ("model_index.json", "config.json")
-NO_FOLDER = "no folder of that name is here, and as a hub id: "
-"""Before the reason why a model cannot be read whose path is no folder."""
 
 
 class NothingThere(InputError):
@@ -65,7 +63,9 @@ def contents_of(path: str, revision: str | None = None) -> Contents:
             return Contents(read_json(Path(hf_hub_download(path, name, revision=revision))))
         except (OSError, ValueError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    raise NothingThere(f"the model at {path} cannot be read: {NO_FOLDER}{reason}")
+    raise NothingThere(
+        f"the model at {path} cannot be read: no folder of that name is here, and as a hub id: {reason}"
+    )
 
 
 def check_hub_id(path: str) -> None:
@@ -86,6 +86,12 @@ def beside(path: str, revision: str | None, *names: str) -> Path | None:
         except (OSError, ValueError):
             continue
     return None
+
+
+def commit_of(file: Path | None) -> str | None:
+    """The commit of a hub repository's file, which the library's cache has in its path."""
+    parts = file.parts if file else ()
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
 
 
 def hub_facts(path: str, commit: str | None) -> dict[str, str | None]:

@@ -22,7 +22,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from efface.errors import Faults, InputError
-from efface.model_files import NO_FOLDER
 from efface.wording import several
 
 SHOWN_TENSORS = 5
@@ -99,6 +98,26 @@ def check_fit(
             faults.add(f"{name}: stored as {tuple(stored)}, the config asks for {tuple(wanted)}")
 
 
+def check_tensors(
+    where: str, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], optional: str | None = None
+) -> None:
+    """`check_fit` of tensors by name, on those of the network; names that end in `optional` may be missing."""
+    check_fit(
+        where,
+        [
+            name
+            for name in wanted
+            if name not in given and not (optional is not None and name.endswith(optional))
+        ],
+        [name for name in given if name not in wanted],
+        [
+            (name, given[name].shape, wanted[name].shape)
+            for name in wanted
+            if name in given and given[name].shape != wanted[name].shape
+        ],
+    )
+
+
 def why_unreadable(error: BaseException) -> str:
     """Why a file of weights cannot be read, in one line. torch's advice to unpickle it anyway is left out."""
     if found := re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error)):
@@ -166,8 +185,7 @@ def reading(path: str) -> Iterator[None]:
         with quiet(), torch.random.fork_rng(devices=[]):
             yield
     except UNREADABLE as error:
-        lead = "" if Path(path).exists() else NO_FOLDER
-        raise InputError(f"the model at {path} cannot be read: {lead}{why_unreadable(error)}") from None
+        raise InputError(f"the model at {path} cannot be read: {why_unreadable(error)}") from None
 
 
 def pretrained(

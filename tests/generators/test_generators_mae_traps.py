@@ -309,10 +309,18 @@ def test_channel_statistics_come_from_the_folder(said: dict, mean: list, std: li
     assert own["origin"]["image_statistics"] == "settings"
 
 
-@pytest.mark.parametrize("text", ["{", '{"image_mean": [0.5, 0.5]}', '{"image_std": "wide"}', "[1]"])
-def test_channel_statistics_that_cannot_be_read_are_named(text: str, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{", "cannot be read"),
+        ('{"image_mean": [0.5, 0.5]}', "is not usable"),
+        ('{"image_std": "wide"}', "is not usable"),
+        ("[1]", "holds no settings"),
+    ],
+)
+def test_channel_statistics_that_cannot_be_read_are_named(text: str, fault: str, folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text(text)
-    assert f"{folder / 'preprocessor_config.json'} is not usable" in refusal(folder)
+    assert f"{folder / 'preprocessor_config.json'} {fault}" in refusal(folder)
 
 
 def test_a_deviation_of_zero_is_refused() -> None:

@@ -17,7 +17,7 @@ from efface.classifiers.networks import blocks_of
 from efface.errors import Faults, InputError
 from efface.files import replacing
 from efface.model_files import beside
-from efface.weights import UNREADABLE, check_fit, why_unreadable
+from efface.weights import UNREADABLE, check_tensors, why_unreadable
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 NORMALISATIONS = {
@@ -97,17 +97,7 @@ def write_tensors(path: Path, network: nn.Module) -> None:
 
 def fill(network: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     """Put stored weights into `network`; raises `InputError` naming those that are missing, foreign or misshapen."""
-    wanted = network.state_dict()
-    check_fit(
-        where,
-        [name for name in wanted if name not in tensors and not name.endswith(COUNTERS)],
-        [name for name in tensors if name not in wanted],
-        [
-            (name, tensors[name].shape, wanted[name].shape)
-            for name in wanted
-            if name in tensors and tensors[name].shape != wanted[name].shape
-        ],
-    )
+    check_tensors(where, tensors, network.state_dict(), optional=COUNTERS)
     network.load_state_dict(tensors, strict=False)
 
 

@@ -6,12 +6,11 @@ names of the release were read off facebookresearch/mae checkpoints; no code of 
 
 from __future__ import annotations
 
-import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
@@ -21,7 +20,9 @@ from efface.generators.mae.architecture import MaeArchitecture
 from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
 from efface.generators.mae.risks import risks
 from efface.generators.settings import Architecture, ModelSettings
-from efface.weights import SHOWN_TENSORS, UNREADABLE, check_fit, quiet, read_pickle, why_unreadable
+from efface.model_files import beside, hub_facts
+from efface.settings import read_json
+from efface.weights import SHOWN_TENSORS, check_fit, pretrained, quiet, read_pickle, reading
 
 __all__ = ["load", "new", "risks"]
 
@@ -141,32 +142,24 @@ def _load_released(path: Path, settings: ModelSettings) -> tuple[ViTMAEForPreTra
 
 
 def _load_transformers(settings: ModelSettings) -> tuple[ViTMAEForPreTraining, dict[str, Any]]:
-    local = Path(settings.path).is_dir()
-    where: dict[str, Any] = {"revision": settings.revision or "main", "local_files_only": local}
-    try:
-        with quiet():
-            config = ViTMAEConfig.from_pretrained(settings.path, **where)
-            _check_architecture(config)
-            network, report = _from_pretrained(
-                settings.path,
-                config=config,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                dtype=torch.float32,
-                **where,
-            )
-    except (*UNREADABLE, StrictDataclassError) as error:
-        lead = "" if local else "no folder of that name is here, and as a hub id: "
-        raise InputError(
-            f"the model at {settings.path} cannot be read: {lead}{why_unreadable(error)}"
-        ) from None
-    _check_complete(report, settings.path)
+    with reading(settings.path):
+        config = ViTMAEConfig.from_pretrained(settings.path, revision=settings.revision or "main")
+        _check_architecture(config)
+    network = pretrained(
+        ViTMAEForPreTraining,
+        settings.path,
+        settings.revision,
+        fit=_check_complete,
+        config=config,
+        dtype=torch.float32,
+    )
     if settings.norm_pix_loss is not None:
         network.config.norm_pix_loss = settings.norm_pix_loss
-    origin: dict[str, Any] = {"kind": "transformers"}
-    if not local:
-        origin |= {"hub": settings.path, "revision": getattr(network.config, "_commit_hash", None)}
-    origin["norm_pix_loss"] = "settings" if settings.norm_pix_loss is not None else "file"
+    origin = {
+        "kind": "transformers",
+        **hub_facts(settings.path, getattr(network.config, "_commit_hash", None)),
+        "norm_pix_loss": "settings" if settings.norm_pix_loss is not None else "file",
+    }
     return network, origin
 
 
@@ -212,29 +205,24 @@ def _renamed_in_block(part: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
 
 
 def _filled(config: ViTMAEConfig, weights: dict[str, Tensor], where: str) -> ViTMAEForPreTraining:
+    # with output_loading_info the library returns a pair, which its annotations do not say
+    library: Any = ViTMAEForPreTraining
     with quiet():
-        network, report = _from_pretrained(
+        network, report = library.from_pretrained(
             None, config=config, state_dict=weights, output_loading_info=True, ignore_mismatched_sizes=True
         )
-    _check_complete(report, where)
-    return network
+    _check_complete(where, report["missing_keys"], report["unexpected_keys"], report["mismatched_keys"])
+    filled: ViTMAEForPreTraining = network
+    return filled
 
 
-def _from_pretrained(place: str | None, **options: Any) -> tuple[ViTMAEForPreTraining, dict[str, Any]]:
-    # with output_loading_info the library returns a pair, which its annotations do not say
-    loaded: Any = ViTMAEForPreTraining.from_pretrained(place, **options)
-    network, report = loaded
-    return network, report
-
-
-def _check_complete(report: dict[str, Any], where: str) -> None:
-    missing = sorted(report["missing_keys"])
-    if missing and all(name.startswith("decoder.") for name in missing) and len(missing) > SHOWN_TENSORS:
+def _check_complete(where: str, missing: Collection[str], *others: Any) -> None:
+    if len(missing) > SHOWN_TENSORS and all(name.startswith("decoder.") for name in missing):
         raise InputError(
             f"{where} holds an encoder without its decoder: nothing can be restored with it; the full "
             "pre-training checkpoint is needed"
         )
-    check_fit(where, missing, report["unexpected_keys"], report["mismatched_keys"])
+    check_fit(where, list(missing), *others)
 
 
 def _check_architecture(config: ViTMAEConfig) -> None:
@@ -255,24 +243,17 @@ def _check_architecture(config: ViTMAEConfig) -> None:
 
 
 def _preprocessor(settings: ModelSettings) -> dict[str, Any]:
-    name = "preprocessor_config.json"
-    path = Path(settings.path) / name
-    if not Path(settings.path).is_dir():
-        from huggingface_hub import try_to_load_from_cache
-
-        cached = try_to_load_from_cache(settings.path, name, revision=settings.revision or "main")
-        if not isinstance(cached, str):
-            return {}
-        path = Path(cached)
-    if not path.is_file():
+    path = beside(settings.path, settings.revision, "preprocessor_config.json")
+    if path is None:
         return {}
+    values = read_json(path)
+    if values.get("do_normalize") is False:
+        return {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values.get("do_normalize") is False:
-            return {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
-        said = {key: values[key] for key in ("image_mean", "image_std") if values.get(key) is not None}
-        return {key: _three(value) for key, value in said.items()}
-    except (ValueError, TypeError, AttributeError):
+        return {
+            key: _three(values[key]) for key in ("image_mean", "image_std") if values.get(key) is not None
+        }
+    except (ValueError, TypeError):
         raise InputError(
             f"{path} is not usable: image_mean and image_std must be one number or three each"
         ) from None

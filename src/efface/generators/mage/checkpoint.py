@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 
 from efface.errors import Faults, InputError
@@ -31,7 +30,8 @@ from efface.generators.mage.released import (
 )
 from efface.generators.mage.risks import risks
 from efface.generators.settings import Architecture, ModelSettings
-from efface.weights import UNREADABLE, check_fit, quiet, read_tensors, why_unreadable
+from efface.model_files import hub_facts
+from efface.weights import check_tensors, pretrained, read_tensors
 
 __all__ = ["load", "new", "risks"]
 
@@ -111,34 +111,13 @@ def _load_released(path: Path, settings: ModelSettings) -> tuple[MageModel, dict
 
 
 def _load_folder(settings: ModelSettings) -> tuple[MageModel, dict[str, Any]]:
-    local = Path(settings.path).is_dir()
-    where: dict[str, Any] = {"revision": settings.revision or "main", "local_files_only": local}
-    try:
-        with quiet():
-            config = MageConfig.from_pretrained(settings.path, **where)
-            loaded: Any = MageModel.from_pretrained(
-                settings.path,
-                config=config,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                dtype=torch.float32,
-                **where,
-            )
-    except (*UNREADABLE, StrictDataclassError, ZeroDivisionError) as error:
-        lead = "" if local else "no folder of that name is here, and as a hub id: "
-        raise InputError(
-            f"the model at {settings.path} cannot be read: {lead}{why_unreadable(error)}"
-        ) from None
-    network, report = loaded
-    check_fit(settings.path, report["missing_keys"], report["unexpected_keys"], report["mismatched_keys"])
+    network: MageModel = pretrained(MageModel, settings.path, settings.revision, dtype=torch.float32)
     if settings.tied is True:
         network.share_output_table()
     elif settings.tied is False:
         network.give_output_table()
-    origin: dict[str, Any] = {"kind": "transformers"}
-    if not local:
-        origin |= {"hub": settings.path, "revision": getattr(network.config, "_commit_hash", None)}
-    return network, origin
+    commit = getattr(network.config, "_commit_hash", None)
+    return network, {"kind": "transformers", **hub_facts(settings.path, commit)}
 
 
 def _replace_tokenizer(network: MageModel, path: Path) -> dict[str, Any]:
@@ -147,7 +126,7 @@ def _replace_tokenizer(network: MageModel, path: Path) -> dict[str, Any]:
     _check_tokenizer(tensors, str(path), "")
     wanted = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("tokenizer.")}
     given = converted_tokenizer(tensors)
-    _check_tensors(f"{path}, as the tokenizer of this model,", given, wanted)
+    check_tensors(f"{path}, as the tokenizer of this model,", given, wanted)
     network.load_state_dict({**network.state_dict(), **given})
     return origin
 
@@ -174,21 +153,7 @@ def _check_tokenizer(tensors: Mapping[str, Tensor], where: str, advice: str) -> 
 def _filled(config: MageConfig, weights: dict[str, Tensor], where: str) -> MageModel:
     with torch.device("meta"):
         network = MageModel(config)
-    _check_tensors(where, weights, network.state_dict())
+    check_tensors(where, weights, network.state_dict())
     network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     network.train(False)
     return network
-
-
-def _check_tensors(where: str, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    both = sorted(given.keys() & wanted.keys())
-    check_fit(
-        where,
-        sorted(wanted.keys() - given.keys()),
-        sorted(given.keys() - wanted.keys()),
-        [
-            (name, given[name].shape, wanted[name].shape)
-            for name in both
-            if given[name].shape != wanted[name].shape
-        ],
-    )

@@ -6,7 +6,6 @@ A saved folder holds the network as diffusers saves it, and its noise schedules 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,9 @@ from efface.generators.palette.risks import risks
 from efface.generators.palette.schedule import SCHEDULE, SCHEDULER, Schedules, of_scheduler
 from efface.generators.palette.split import check_unet2d
 from efface.generators.settings import Architecture, ModelSettings
-from efface.weights import UNREADABLE, check_fit, quiet, why_unreadable
+from efface.model_files import beside, commit_of, hub_facts
+from efface.settings import read_json
+from efface.weights import pretrained
 
 __all__ = ["load", "new", "risks"]
 
@@ -49,32 +50,24 @@ def new(architecture: Architecture, seed: int) -> PaletteGenerator:
 
 
 def _load_folder(settings: ModelSettings) -> PaletteGenerator:
-    local = Path(settings.path).is_dir()
-    subfolder = "unet" if _beside(settings, "model_index.json") else ""
-    kind = _class_name(settings, subfolder)
+    subfolder = "unet/" if _beside(settings, "model_index.json") else ""
+    config = _beside(settings, f"{subfolder}config.json")
+    kind = _class_named(settings, config)
     origin: dict[str, Any] = {"kind": "diffusers" if kind is UNet2DModel else "efface"}
-    if not local:
-        origin["hub"] = settings.path
-        origin["revision"] = _commit(
-            _beside(settings, "config.json" if not subfolder else "unet/config.json")
-        )
-    changes = {"sample_size": settings.palette_image_size, "dropout": settings.unet_dropout}
+    origin |= hub_facts(settings.path, commit_of(config))
+    given = {"sample_size": settings.palette_image_size, "dropout": settings.unet_dropout}
     if kind is PaletteUNet:
-        changes["channels_per_head"] = settings.channels_per_head
-    options: Any = {key: value for key, value in changes.items() if value is not None}
-    try:
-        with quiet():
-            network, report = _from_pretrained(
-                kind,
-                settings.path,
-                subfolder=subfolder or None,
-                revision=settings.revision,
-                local_files_only=local,
-                **options,
-            )
-    except UNREADABLE as error:
-        raise InputError(f"the model at {settings.path} cannot be read: {why_unreadable(error)}") from None
-    check_fit(settings.path, report["missing_keys"], report["unexpected_keys"], report["mismatched_keys"])
+        given["channels_per_head"] = settings.channels_per_head
+    changes: Any = {name: value for name, value in given.items() if value is not None}
+    network = pretrained(
+        kind,
+        settings.path,
+        settings.revision,
+        subfolder=subfolder.rstrip("/") or None,
+        low_cpu_mem_usage=False,
+        torch_dtype=torch.float32,
+        **changes,
+    )
     if kind is UNet2DModel:
         check_unet2d(network, settings.path)
     _check_size(network, settings.path)
@@ -92,9 +85,9 @@ def _schedules(settings: ModelSettings, discrete: bool) -> tuple[Schedules, str]
     """The schedules beside the network with the settings in their place, and where they are from."""
     source = "file"
     if path := _beside(settings, SCHEDULE):
-        schedules = Schedules.read(_json(path), where=str(path))
-    elif path := _beside(settings, SCHEDULER) or _beside(settings, f"scheduler/{SCHEDULER}"):
-        schedules = of_scheduler(_json(path))
+        schedules = Schedules.read(read_json(path), where=str(path))
+    elif path := _beside(settings, SCHEDULER, f"scheduler/{SCHEDULER}"):
+        schedules = of_scheduler(read_json(path))
     else:
         schedules, source = (of_scheduler({}) if discrete else Schedules()), "assumed"
     changed = schedules.changed(settings)
@@ -107,30 +100,17 @@ def _schedules(settings: ModelSettings, discrete: bool) -> tuple[Schedules, str]
     return changed, "settings" if changed != schedules else source
 
 
-def _class_name(settings: ModelSettings, subfolder: str) -> type[PaletteUNet] | type[UNet2DModel]:
-    path = _beside(settings, f"{subfolder}/config.json" if subfolder else "config.json")
-    if path is None:
+def _class_named(settings: ModelSettings, config: Path | None) -> Any:
+    if config is None:
         raise InputError(f"{settings.path} is not a model folder: it has no config.json")
-    name = _json(path).get("_class_name")
-    kinds: dict[Any, Any] = {"PaletteUNet": PaletteUNet, "UNet2DModel": UNet2DModel}
-    if name not in kinds:
-        raise InputError(
-            f"{settings.path} holds a '{name}'; a pixel diffusion model is one of: {', '.join(kinds)}"
-        )
-    chosen: type[PaletteUNet] | type[UNet2DModel] = kinds[name]
-    return chosen
-
-
-def _from_pretrained(kind: Any, path: str, **options: Any) -> tuple[Any, dict[str, Any]]:
-    network, report = kind.from_pretrained(
-        path,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        low_cpu_mem_usage=False,
-        torch_dtype=torch.float32,
-        **options,
+    name = read_json(config).get("_class_name")
+    if name == "PaletteUNet":
+        return PaletteUNet
+    if name == "UNet2DModel":
+        return UNet2DModel
+    raise InputError(
+        f"{settings.path} holds a '{name}'; a pixel diffusion model is one of: PaletteUNet, UNet2DModel"
     )
-    return network, report
 
 
 def _check_size(network: Any, where: str) -> None:
@@ -149,30 +129,5 @@ def _check_size(network: Any, where: str) -> None:
             )
 
 
-def _beside(settings: ModelSettings, name: str) -> Path | None:
-    """A file of the model's folder or hub repository, if it is there."""
-    if Path(settings.path).is_dir():
-        path = Path(settings.path) / name
-        return path if path.is_file() else None
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(settings.path, name, revision=settings.revision))
-    except (OSError, ValueError):
-        return None
-
-
-def _commit(path: Path | None) -> str | None:
-    """The commit of a hub repository's file, which the library's cache has in its path."""
-    parts = path.parts if path else ()
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no settings")
-    return values
+def _beside(settings: ModelSettings, *names: str) -> Path | None:
+    return beside(settings.path, settings.revision, *names)

@@ -20,7 +20,7 @@ from efface.files import sha256_of_file
 from efface.generators.palette.network import PaletteUNet
 from efface.generators.palette.schedule import Schedules
 from efface.generators.settings import ModelSettings
-from efface.weights import check_fit, read_tensors
+from efface.weights import check_tensors, read_tensors
 
 NETWORK = "denoise_fn."
 SCHEDULE = "gammas"
@@ -52,18 +52,7 @@ def load_released(
     if missing := [name for name in SIZES_READ_OFF if name not in tensors]:
         raise InputError(f"{path} is no complete Palette network: no tensor {', '.join(missing)}")
     network = PaletteUNet(**configuration(tensors, settings))
-    wanted = network.state_dict()
-    mismatched = [
-        (name, tuple(tensors[name].shape), tuple(wanted[name].shape))
-        for name in wanted.keys() & tensors.keys()
-        if tensors[name].shape != wanted[name].shape
-    ]
-    check_fit(
-        str(path),
-        sorted(wanted.keys() - tensors.keys()),
-        sorted(tensors.keys() - wanted.keys()),
-        mismatched,
-    )
+    check_tensors(str(path), tensors, network.state_dict())
     network.load_state_dict(tensors)
     origin: dict[str, Any] = {"kind": "released", "sha256": sha256_of_file(path), "weights": "plain"}
     if averaged:
