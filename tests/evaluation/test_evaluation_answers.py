@@ -14,11 +14,11 @@ from torch import Tensor
 
 from efface.corruptions import parse_corruption
 from efface.errors import Faults, InputError
-from efface.evaluation import protocol
 from efface.evaluation.answers import Answers, Truth, Wanted, answers_of
 from efface.evaluation.results import Row, find
 from efface.evaluation.settings import EvaluationSettings
 from efface.jobs.preparation import open_similarity
+from efface.metrics import kernel
 from efface.metrics.hole_statistics import HOLE_STATISTICS
 from efface.metrics.inception_score import inception_score
 from support.known_models import SIZE, KnownModel, MeanColour, Pixels, cache_of, image_set, measured
@@ -298,13 +298,13 @@ def test_a_run_finds_the_fault_of_the_second_extractor_with_all_others(tmp_path:
 
 def test_the_kernel_distance_of_a_set_is_made_once_for_each_model(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    interval = protocol.kernel_distance_interval
+    interval = kernel.kernel_distance_interval
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         made.append(1)
         return interval(*args, **kwargs)
 
-    monkeypatch.setattr(protocol, "kernel_distance_interval", counted)
+    monkeypatch.setattr(kernel, "kernel_distance_interval", counted)
     models = {"original": KnownModel(0.1), "unlearned": KnownModel(0.3), "retrained": KnownModel(0.2)}
     rows = measured(models, {"forget": image_set("abcdef")}).rows
     assert len(made) == 3

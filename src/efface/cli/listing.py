@@ -99,19 +99,19 @@ def _classifiers() -> list[dict[str, Any]]:
 
 
 def _metrics() -> list[dict[str, Any]]:
-    from efface.metrics.catalogue import ALL_METRICS
+    from efface.metrics.catalogue import METRICS
 
     return [
         {
             "name": name,
-            "kind": info.of,
-            "summary": info.summary,
-            "unit": f"[{info.unit}]",
-            "better": f"[{info.better}]"
-            if "retrained" in info.requires
-            else f"[{info.better}; on forget images: as retrained]",
+            "kind": metric.of,
+            "summary": metric.summary,
+            "unit": f"[{metric.unit}]",
+            "better": f"[{metric.better}]"
+            if "retrained" in metric.requires
+            else f"[{metric.better}; on forget images: as retrained]",
         }
-        for name, info in ALL_METRICS.items()
+        for name, metric in METRICS.items()
     ]
 
 

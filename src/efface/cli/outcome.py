@@ -16,7 +16,7 @@ from efface.cli.options import show
 from efface.errors import RequirementsNotMet
 from efface.evaluation.requirements import Verdict, summary
 from efface.evaluation.results import MODELS, SETS, Row, find
-from efface.metrics.catalogue import ALL_METRICS
+from efface.metrics.catalogue import METRICS
 from efface.probes.findings import Finding, Findings
 
 WIDTH_OF_FILES = 120
@@ -77,7 +77,7 @@ def _table_of_rows(rows: Sequence[Row]) -> Table:
     for name in (*models, "better"):
         table.add_column(name, justify="right")
     for set_name in SETS:
-        for metric in ALL_METRICS:
+        for metric in METRICS:
             found = [find(rows, model, set_name, metric) for model in models]
             if any(found):
                 first = next(row for row in found if row)

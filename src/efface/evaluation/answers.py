@@ -28,9 +28,10 @@ from efface.generators.base import Generator, View
 from efface.images.cache import PixelSource
 from efface.images.crops import evaluation_crops, fitted
 from efface.images.items import ImageSet
+from efface.metrics.base import Restored
+from efface.metrics.catalogue import image_metrics
 from efface.metrics.extractors import FeatureExtractor, load_extractor
 from efface.metrics.hole_statistics import hole_statistics
-from efface.metrics.image_error import feature_cosine, hole_mse, psnr_of, ssim
 from efface.progress import Progress
 from efface.randomness import Draws, numpy_draws
 from efface.training.data import Crops
@@ -193,7 +194,7 @@ def answers_of(
                     true_features = onlooker.features(view.images)
                     truth[0].append(true_features[0])
                     truth[1].append(view.images[shown].cpu())
-                _collect(found[model_name], view, restored, true_features[1], onlooker, loss)
+                _collect(found[model_name], view, restored, true_features, onlooker, loss)
                 found[model_name].pictures.append(restored[shown].cpu())
             place += len(batch.images)
             task.advance(len(batch.images))
@@ -241,17 +242,19 @@ def _collect(
     found: _Collected,
     view: View,
     restored: Tensor,
-    true_likeness: Tensor,
+    true_features: tuple[Tensor, Tensor],
     onlooker: _Onlooker,
     loss: Tensor | None,
 ) -> None:
     region = view.corrupted.region
-    features, likeness, probabilities = onlooker.looks_at(restored)
-    values = {"ssim": ssim(restored, view.images), "feature_cosine": feature_cosine(likeness, true_likeness)}
+    features, similarity, probabilities = onlooker.looks_at(restored)
+    batch = Restored(restored, view.images, region, features, true_features[0], similarity, true_features[1])
     hides = bool(region.any())
-    if hides:
-        values["hole_mse"] = hole_mse(restored, view.images, region)
-        values["hole_psnr"] = psnr_of(values["hole_mse"])
+    values = {
+        metric.name: batch.of(metric)
+        for metric in image_metrics()
+        if hides or "region" not in metric.requires
+    }
     if loss is not None:
         values["task_loss"] = loss
     for metric, value in values.items():

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, softmax
 
 from efface.classifiers.classifier import Classifier
 from efface.classifiers.measuring import logits_of
@@ -18,11 +17,11 @@ from efface.evaluation.figures import Figures, Values, figures_of, reference_of
 from efface.evaluation.protocol import Evaluation
 from efface.evaluation.results import SETS, ModelName, Row, SetName, Worst
 from efface.evaluation.settings import ClassifierEvaluationSettings
-from efface.forgetting.confidence import logit_scaled_confidence
-from efface.forgetting.likelihood_attacks import population_attack
-from efface.forgetting.membership import svc_attack
+from efface.forgetting.confidence import Confidence
+from efface.forgetting.outputs import Accuracy
 from efface.images.labelled import LabelledImages
-from efface.metrics.catalogue import CLASSIFIER_METRICS
+from efface.metrics.base import AttackMetric, Classified, Metric
+from efface.metrics.catalogue import classifier_metrics, metrics_of
 from efface.progress import Progress
 from efface.randomness import key, numpy_draws
 
@@ -32,7 +31,6 @@ FEWEST_ATTACKED = 20
 """Retain and neutral images from which on an attack is trained."""
 MOST_ATTACKED = 2000
 """Retain and neutral images on which an attack is trained at most: its cost grows with their square."""
-ATTACKS = ("membership_auc", "svc_membership")
 
 
 def evaluate_classifiers(
@@ -85,7 +83,10 @@ class _Table:
 
     def evaluation(self) -> Evaluation:
         rows = [
-            row for name in self.sets for metric in CLASSIFIER_METRICS for row in self._rows(name, metric)
+            row
+            for name in self.sets
+            for metric in metrics_of("classifier").values()
+            for row in self._rows(name, metric)
         ]
         worst = [entry for name in self.sets if name != "forget" for entry in self._worst(name)]
         return Evaluation(rows, worst, self.per_image)
@@ -93,41 +94,42 @@ class _Table:
     def _values(self, model: ModelName, name: SetName) -> dict[str, Values]:
         """Values `[images]` by metric of one model on one set."""
         logits, labels = self.logits[model, name], self.sets[name].labels
-        values: dict[str, Values] = {
-            "accuracy": (logits.argmax(1) == labels).astype(np.float64),
-            "cross_entropy": logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels],
-            "confidence": logit_scaled_confidence(logits, labels),
-        }
+        retrained = neutral = None
         if name == "forget" and self.settings.attacks and self._sound(model, "neutral"):
-            never_seen = logit_scaled_confidence(self.logits[model, "neutral"], self.sets["neutral"].labels)
-            # the mean of the shares that each image beats is the area under the curve
-            values["membership_auc"] = population_attack(values["confidence"], never_seen)
+            neutral = self.logits[model, "neutral"], self.sets["neutral"].labels
         if model != "retrained" and self._sound("retrained", name):
-            other = self.logits["retrained", name]
-            distances = np.linalg.norm(softmax(logits, axis=1) - softmax(other, axis=1), axis=1)
-            values["activation_distance"] = distances
-            values["prediction_agreement"] = (logits.argmax(1) == other.argmax(1)).astype(np.float64)
-        return values
+            retrained = self.logits["retrained", name]
+        answers = Classified(logits, labels, retrained, neutral)
+        there = {
+            "labels",
+            *(["neutral"] if neutral else []),
+            *(["retrained"] if retrained is not None else []),
+        }
+        return {
+            metric.name: metric().compute(answers)
+            for metric in classifier_metrics()
+            if there.issuperset(metric.requires)
+        }
 
     def _sound(self, model: ModelName, name: SetName) -> bool:
         return self.sound.get((model, name), False)
 
-    def _rows(self, name: SetName, metric: str) -> list[Row]:
-        if metric in ATTACKS and (name != "forget" or not self.settings.attacks):
+    def _rows(self, name: SetName, metric: type[Metric]) -> list[Row]:
+        if "neutral" in metric.requires and (name != "forget" or not self.settings.attacks):
             return []
         asked = self.models
-        if "retrained" in CLASSIFIER_METRICS[metric].requires:
+        if "retrained" in metric.requires:
             asked = [model for model in asked if model != "retrained" and "retrained" in self.models]
-        if metric == "svc_membership":
-            return self._svc_rows(asked)
+        if issubclass(metric, AttackMetric):
+            return self._attack_rows(metric, asked)
         return [self._per_image_row(model, name, metric) for model in asked]
 
-    def _per_image_row(self, model: ModelName, name: SetName, metric: str) -> Row:
-        values = self.per_image[model, name].get(metric)
+    def _per_image_row(self, model: ModelName, name: SetName, metric: type[Metric]) -> Row:
+        values = self.per_image[model, name].get(metric.name)
         if values is None:
             return self._row(model, name, metric, None, self._why_absent(model, name, metric))
         photos = np.arange(len(values))
-        if "retrained" in CLASSIFIER_METRICS[metric].requires:
+        if "retrained" in metric.requires:
             # the value is a distance to the reference already
             return self._row(
                 model,
@@ -138,55 +140,54 @@ class _Table:
                 "retrained",
             )
         reference = reference_of(model, self.models)
-        others = self.per_image[reference, name].get(metric) if reference else None
+        others = self.per_image[reference, name].get(metric.name) if reference else None
         figures = figures_of(values, others, photos, self.settings.resampling)
         return self._row(model, name, metric, figures, None, reference if others is not None else None)
 
-    def _svc_rows(self, asked: list[ModelName]) -> list[Row]:
-        refusal = self._svc_refusal()
-        shares = {model: self._svc(model) for model in asked if not refusal and self._svc_sound(model)}
+    def _attack_rows(self, metric: type[AttackMetric], asked: list[ModelName]) -> list[Row]:
+        refusal = self._attack_refusal()
+        shares = {
+            model: self._attack(metric, model)
+            for model in asked
+            if not refusal and all(self._sound(model, name) for name in self.sets)
+        }
         rows = []
         for model in asked:
             if model not in shares:
-                why = refusal or self._why_absent(model, "forget", "svc_membership")
-                rows.append(self._row(model, "forget", "svc_membership", None, why))
+                why = refusal or self._why_absent(model, "forget", metric)
+                rows.append(self._row(model, "forget", metric, None, why))
                 continue
             reference = reference_of(model, list(shares))
             beside = shares[reference] if reference else None
             distance = shares[model] - beside if beside is not None else None
             figures = Figures(shares[model], None, beside, distance, None, None)
             note = "a point value: the attack is trained once"
-            rows.append(self._row(model, "forget", "svc_membership", figures, note, reference))
+            rows.append(self._row(model, "forget", metric, figures, note, reference))
         return rows
 
-    def _svc_sound(self, model: ModelName) -> bool:
-        return all(self._sound(model, name) for name in self.sets)
-
-    def _svc_refusal(self) -> str | None:
+    def _attack_refusal(self) -> str | None:
         if self.proxy_retain:
             return "not available: proxy images stand in for the retain images, and no member of the training is known"
         counts = {name: len(self.sets[name]) if name in self.sets else 0 for name in ("retain", "neutral")}
         few = [f"{count} {name}" for name, count in counts.items() if count < FEWEST_ATTACKED]
         return f"not available: {' and '.join(few)} images, and {FEWEST_ATTACKED} are needed" if few else None
 
-    def _svc(self, model: ModelName) -> float:
+    def _attack(self, metric: type[AttackMetric], model: ModelName) -> float:
         def answers(name: SetName) -> tuple[Values, NDArray[np.int64]]:
-            probabilities = softmax(self.logits[model, name], axis=1)
-            places = np.arange(len(probabilities))
+            places = np.arange(len(self.sets[name]))
             if name != "forget" and len(places) > MOST_ATTACKED:
                 draws = numpy_draws(self.settings.seed, "svc attack", name)
                 places = np.sort(draws.permutation(len(places))[:MOST_ATTACKED])
-            return probabilities[places], self.sets[name].labels[places]
+            return self.logits[model, name][places], self.sets[name].labels[places]
 
-        seed = key(self.settings.seed, "svc attack")
-        return svc_attack(
-            answers("retain"), answers("neutral"), answers("forget"), feature="modified_entropy", seed=seed
-        )
+        sets: tuple[SetName, ...] = ("retain", "neutral", "forget")
+        return metric().attack({name: answers(name) for name in sets}, key(self.settings.seed, "svc attack"))
 
-    def _why_absent(self, model: ModelName, name: SetName, metric: str) -> str:
-        if metric in ATTACKS and "neutral" not in self.sets:
+    def _why_absent(self, model: ModelName, name: SetName, metric: type[Metric]) -> str:
+        attack = "neutral" in metric.requires
+        if attack and "neutral" not in self.sets:
             return "not available: no neutral images, so there is nothing to tell forget images from"
-        if not self.sound[model, name] or metric in ATTACKS:
+        if not self.sound[model, name] or attack:
             return "not available: the model answers with infinite or undefined values"
         return "not available: the retrained model answers with infinite or undefined values"
 
@@ -194,27 +195,26 @@ class _Table:
         self,
         model: ModelName,
         name: SetName,
-        metric: str,
+        metric: type[Metric],
         figures: Figures | None,
         note: str | None,
         reference: ModelName | None = None,
     ) -> Row:
-        info = CLASSIFIER_METRICS[metric]
         f = figures or Figures(np.nan, None, None, None, None, None)
         return Row(
             model=model,
             set=name,
-            metric=metric,
+            metric=metric.name,
             value=f.value if figures else None,
             low=f.interval.low if f.interval else None,
             high=f.interval.high if f.interval else None,
-            direction=info.direction(name),
+            direction=metric.direction(name),
             reference=reference,
             reference_value=f.reference_value,
             distance=f.distance,
             distance_low=f.distance_interval.low if f.distance_interval else None,
             distance_high=f.distance_interval.high if f.distance_interval else None,
-            unit=info.unit,
+            unit=metric.unit,
             n=len(self.sets[name]),
             crops=1,
             corruption="none",
@@ -230,23 +230,23 @@ class _Table:
         if not before or not after:
             return []
         count, labels = self.settings.worst, self.sets[name].labels
-        falls = before["confidence"] - after["confidence"]
+        falls = before[Confidence.name] - after[Confidence.name]
         images = [
             Worst(
                 name,
                 "image",
                 self.sets[name].ids[int(place)],
-                float(before["confidence"][place]),
-                float(after["confidence"][place]),
+                float(before[Confidence.name][place]),
+                float(after[Confidence.name][place]),
                 None,
-                "confidence",
+                Confidence.name,
             )
             for place in np.argsort(-falls, kind="stable")[:count]
             if falls[place] > 0
         ]
         classes = []
         for label in np.unique(labels):
-            errors = [1 - float(side["accuracy"][labels == label].mean()) for side in (before, after)]
+            errors = [1 - float(side[Accuracy.name][labels == label].mean()) for side in (before, after)]
             if errors[1] > errors[0]:
                 class_ = self.classes[int(label)]
                 classes.append(Worst(name, "class", class_, errors[0], errors[1], None, "error_rate"))

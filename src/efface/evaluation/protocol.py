@@ -11,26 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from efface.corruptions import Corruption
-from efface.evaluation.answers import Answers, Features, Truth, Wanted, answers_of, similarity_of
+from efface.evaluation.answers import Answers, Truth, Wanted, answers_of, similarity_of
 from efface.evaluation.figures import Figures, Values, all_figures, reference_of
 from efface.evaluation.results import SETS, ModelName, Row, SetName, Worst
 from efface.evaluation.settings import EvaluationSettings
 from efface.generators.base import Generator
 from efface.images.cache import PixelSource
 from efface.images.items import ImageSet
-from efface.metrics.catalogue import METRICS, PROBABILITY_METRICS, MetricInfo
+from efface.metrics.base import ImageMetric, Measured, Metric, RestoredSet, SetMetric
+from efface.metrics.catalogue import HOLE_ERROR, image_metrics, metrics_of, set_metrics
 from efface.metrics.extractors import FeatureExtractor
-from efface.metrics.frechet import frechet_distance, frechet_refusal
-from efface.metrics.inception_score import SPLITS, inception_score, inception_score_refusal
-from efface.metrics.intervals import FEWEST_GROUPS, Interval
-from efface.metrics.kernel import kernel_distance_interval
 from efface.progress import Progress
 
 
@@ -89,14 +84,6 @@ def evaluate(
     return found
 
 
-class _Distribution(NamedTuple):
-    """A figure of a whole set, or why there is none."""
-
-    value: float | None
-    interval: Interval | None
-    note: str | None
-
-
 class _Table:
     """The rows of one set."""
 
@@ -123,16 +110,15 @@ class _Table:
     def rows(self) -> list[Row]:
         # NumPy's threads wait by spinning: beside anything else that runs they cost more than they save
         with threadpool_limits(1, user_api="blas"):
-            per_image, kernel_distances = self._per_image(), self._kernel_distances()
-        distributions = kernel_distances | self._other_distributions()
+            per_image = self._per_image()
+            of_set = {metric.name: self._of_set(metric) for metric in set_metrics()}
         rows = []
-        for info in (METRICS | PROBABILITY_METRICS).values():
+        for metric in metrics_of("generator").values():
             for model in self.measured:
-                if (found := per_image.get((model, info.name))) is not None:
-                    reference = reference_of(model, self.measured)
-                    rows.append(self._row(model, info, found, reference))
-                elif (model, info.name) in distributions:
-                    rows.append(self._distribution_row(model, info, distributions))
+                if (figures := per_image.get((model, metric.name))) is not None:
+                    rows.append(self._row(model, metric, figures, reference_of(model, self.measured)))
+                elif model in of_set.get(metric.name, {}):
+                    rows.append(self._set_row(model, metric, of_set[metric.name]))
         return rows
 
     def _per_image(self) -> dict[tuple[ModelName, str], Figures]:
@@ -140,85 +126,65 @@ class _Table:
         keys, columns = [], []
         for model, given in self.measured.items():
             reference = reference_of(model, self.measured)
-            for metric in [name for name in METRICS if name in given.values]:
-                others = self.measured[reference].of_images(metric) if reference else None
-                keys.append((model, metric))
-                columns.append((given.of_images(metric), others))
+            for metric in image_metrics():
+                if metric.name in given.values:
+                    others = self.measured[reference].of_images(metric.name) if reference else None
+                    keys.append((model, metric.name))
+                    columns.append((given.of_images(metric.name), others))
         return dict(zip(keys, all_figures(columns, self.photos, self.settings.resampling), strict=True))
 
-    def _kernel_distances(self) -> dict[tuple[ModelName, str], _Distribution]:
+    def _of_set(self, metric: type[SetMetric]) -> dict[ModelName, Measured]:
+        """A metric of the whole set, of each model that has what it reads."""
+        views = np.repeat(self.photos, self.settings.crops_per_image)
         return {
-            (model, "kernel_distance"): self._kernel_distance(given.features.astype(np.float64))
+            model: metric().distance(
+                RestoredSet(
+                    given.features.astype(np.float64),
+                    self.truth,
+                    views,
+                    len(self.images),
+                    given.probabilities,
+                    self.settings.seed,
+                    self.settings.resampling,
+                )
+            )
             for model, given in self.measured.items()
+            if given.probabilities is not None or "probabilities" not in metric.requires
         }
 
-    def _other_distributions(self) -> dict[tuple[ModelName, str], _Distribution]:
-        found = {}
-        for model, given in self.measured.items():
-            found[model, "frechet_distance"] = self._frechet_distance(given.features.astype(np.float64))
-            if given.probabilities is not None:
-                found[model, "inception_score"] = self._inception_score(given.probabilities)
-        return found
-
-    def _distribution_row(
-        self,
-        model: ModelName,
-        info: MetricInfo,
-        distributions: Mapping[tuple[ModelName, str], _Distribution],
-    ) -> Row:
-        value, interval, note = distributions[model, info.name]
+    def _set_row(self, model: ModelName, metric: type[Metric], measured: Mapping[ModelName, Measured]) -> Row:
+        value, interval, note = measured[model]
         reference = reference_of(model, self.measured) if value is not None else None
-        reference_value = distributions[reference, info.name].value if reference else None
+        reference_value = measured[reference].value if reference else None
         distance = value - reference_value if value is not None and reference_value is not None else None
         figures = Figures(value, interval, reference_value, distance, None, note)
-        return self._row(model, info, figures, reference)
+        return self._row(model, metric, figures, reference)
 
-    def _frechet_distance(self, features: npt.NDArray[np.float64]) -> _Distribution:
-        refused = frechet_refusal(len(self.images), self.extractor.dimension)
-        if refused:
-            return _Distribution(None, None, refused)
-        note = "a point value; the kernel distance carries the interval"
-        return _Distribution(frechet_distance(features, self.truth), None, note)
-
-    def _kernel_distance(self, features: npt.NDArray[np.float64]) -> _Distribution:
-        if len(set(self.photos.tolist())) < FEWEST_GROUPS:
-            return _Distribution(None, None, f"not available: fewer than {FEWEST_GROUPS} photos")
-        views = np.repeat(self.photos, self.settings.crops_per_image)
-        interval = kernel_distance_interval(features, self.truth, views, views, **self.settings.resampling)
-        assert interval is not None
-        return _Distribution(interval.value, interval, None)
-
-    def _inception_score(self, probabilities: Features) -> _Distribution:
-        # crops of one image are no further evidence
-        refused = inception_score_refusal(len(self.images))
-        if refused:
-            return _Distribution(None, None, refused)
-        score = inception_score(probabilities, order_seed=self.settings.seed)
-        note = f"mean over {SPLITS} parts of the images, whose standard deviation is {score.std:.3g}; no interval"
-        return _Distribution(score.mean, None, note)
-
-    def _row(self, model: ModelName, info: MetricInfo, found: Figures, reference: ModelName | None) -> Row:
+    def _row(
+        self, model: ModelName, metric: type[Metric], found: Figures, reference: ModelName | None
+    ) -> Row:
         interval, of_distance = found.interval, found.distance_interval
-        seen_by = self.similarity if info.name == "feature_cosine" else self.extractor
+        by_similarity = issubclass(metric, ImageMetric) and metric.by_similarity
+        seen_by = self.similarity if by_similarity else self.extractor
         return Row(
             model=model,
             set=self.set_name,
-            metric=info.name,
+            metric=metric.name,
             value=found.value,
             low=interval.low if interval else None,
             high=interval.high if interval else None,
-            direction=info.direction(self.set_name),
+            direction=metric.direction(self.set_name),
             reference=reference,
             reference_value=found.reference_value,
             distance=found.distance,
             distance_low=of_distance.low if of_distance else None,
             distance_high=of_distance.high if of_distance else None,
-            unit=info.unit,
+            unit=metric.unit,
             n=len(self.images),
             crops=self.settings.crops_per_image,
             corruption=self.corruption.label,
             sampler=self.sampler,
-            extractor=seen_by.name if "features" in info.requires else None,
+            extractor=seen_by.name if "features" in metric.requires else None,
             seed=self.settings.seed,
             note=found.note,
         )
@@ -230,8 +196,8 @@ def _worst_hit(
     per_image: Mapping[tuple[ModelName, SetName], Mapping[str, Values]],
     count: int,
 ) -> list[Worst]:
-    original = per_image.get(("original", set_name), {}).get("hole_mse")
-    unlearned = per_image.get(("unlearned", set_name), {}).get("hole_mse")
+    original = per_image.get(("original", set_name), {}).get(HOLE_ERROR)
+    unlearned = per_image.get(("unlearned", set_name), {}).get(HOLE_ERROR)
     if original is None or unlearned is None:
         return []
     floor = np.finfo(np.float64).tiny

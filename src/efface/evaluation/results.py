@@ -16,6 +16,7 @@ from typing import Literal
 
 from efface.errors import InputError
 from efface.files import write_json, write_text
+from efface.metrics.catalogue import HOLE_ERROR
 
 ModelName = Literal["original", "unlearned", "retrained"]
 SetName = Literal["forget", "retain", "neutral"]
@@ -68,7 +69,7 @@ class Worst:
     original: float
     unlearned: float
     ratio: float | None
-    metric: str = "hole_mse"
+    metric: str = HOLE_ERROR
 
 
 def write_results(folder: Path, rows: Iterable[Row]) -> None:

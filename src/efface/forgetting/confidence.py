@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from efface.errors import Faults
 from efface.forgetting.arrays import Floats, Integers, labels_of, numbers
+from efface.metrics.base import Better, Classified, ClassifierMetric, Need
 
 # The competition's floor below both probabilities; it bounds the confidence at about 103.6.
 TINY = 1e-45
+
+
+class Confidence(ClassifierMetric):
+    """Log-odds of the true class."""
+
+    name: ClassVar[str] = "confidence"
+    short: ClassVar[str] = "confidence"
+    title: ClassVar[str] = "Logit-scaled confidence"
+    label: ClassVar[str] = "confidence"
+    phrase: ClassVar[str] = "confidence (log-odds of the true class)"
+    summary: ClassVar[str] = "Log-odds of the true class against all others."
+    unit: ClassVar[str] = "log-odds"
+    better: ClassVar[Better] = "up"
+    requires: ClassVar[tuple[Need, ...]] = ("labels",)
+    by_image: ClassVar[bool] = True
+    comparison: ClassVar[tuple[str, str] | None] = ("is more sure", "is less sure")
+
+    def compute(self, answers: Classified) -> Floats:
+        return logit_scaled_confidence(answers.logits, answers.labels)
 
 
 def logit_scaled_confidence(logits: ArrayLike, labels: ArrayLike) -> Floats:

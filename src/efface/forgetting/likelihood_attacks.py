@@ -7,6 +7,7 @@ closer the attack comes to a coin (AUC 0.5), and the goal is the retrained model
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +15,33 @@ from scipy import stats
 
 from efface.errors import Faults, InputError
 from efface.forgetting.arrays import Floats, models_by_examples, numbers
+from efface.forgetting.confidence import logit_scaled_confidence
+from efface.metrics.base import KNOWS, Better, Classified, ClassifierMetric, Need
 
 FLOOR_SD = 1e-6
+
+
+class MembershipAuc(ClassifierMetric):
+    """Share of neutral images that the model is less sure of."""
+
+    name: ClassVar[str] = "membership_auc"
+    short: ClassVar[str] = "membership"
+    title: ClassVar[str] = "Membership attack by a threshold (AUC)"
+    label: ClassVar[str] = "membership AUC"
+    phrase: ClassVar[str] = "area under the curve of a threshold attack"
+    summary: ClassVar[str] = "Chance that the model is surer of a forget image than of a neutral one."
+    unit: ClassVar[str] = "0 to 1; 0.5 is a coin"
+    least: ClassVar[float] = 0.0
+    most: ClassVar[float] = 1.0
+    better: ClassVar[Better] = "up"
+    requires: ClassVar[tuple[Need, ...]] = ("labels", "neutral")
+    comparison: ClassVar[tuple[str, str] | None] = KNOWS
+
+    def compute(self, answers: Classified) -> Floats:
+        assert answers.neutral is not None
+        confidences = logit_scaled_confidence(answers.logits, answers.labels)
+        # the mean of the shares that each image beats is the area under the curve
+        return population_attack(confidences, logit_scaled_confidence(*answers.neutral))
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import xlogy
+from scipy.special import softmax, xlogy
 
 from efface.errors import Faults
 from efface.forgetting.arrays import Floats, Integers, labels_of, numbers
+from efface.metrics.base import KNOWS, AttackMetric, Better, Need
 from efface.settings import unknown_name
 
 Feature = Literal["correctness", "confidence", "entropy", "modified_entropy", "probabilities"]
@@ -17,6 +19,33 @@ FEATURES: tuple[Feature, ...] = ("correctness", "confidence", "entropy", "modifi
 # Below this a logarithm is cut, as everywhere in the attack's literature.
 TINY = 1e-30
 SVC_COST = 3.0
+
+
+class SvcMembership(AttackMetric):
+    """Share of forget images that a trained attack takes for unseen ones."""
+
+    name: ClassVar[str] = "svc_membership"
+    short: ClassVar[str] = "svc-membership"
+    title: ClassVar[str] = "Membership attack by a trained classifier"
+    label: ClassVar[str] = "trained membership attack"
+    phrase: ClassVar[str] = "share that a trained attack calls unseen"
+    summary: ClassVar[str] = (
+        "Share of forget images that look unseen to an attack trained on retain and neutral images."
+    )
+    unit: ClassVar[str] = "share called non-members, 0 to 1"
+    least: ClassVar[float] = 0.0
+    most: ClassVar[float] = 1.0
+    better: ClassVar[Better] = "down"
+    requires: ClassVar[tuple[Need, ...]] = ("labels", "neutral")
+    has_interval: ClassVar[bool] = False
+    comparison: ClassVar[tuple[str, str] | None] = KNOWS
+
+    def attack(self, answers: Mapping[str, tuple[Floats, Integers]], seed: int) -> float:
+        members, others, forgotten = (
+            (softmax(logits, axis=1), labels)
+            for logits, labels in (answers[name] for name in ("retain", "neutral", "forget"))
+        )
+        return svc_attack(members, others, forgotten, feature="modified_entropy", seed=seed)
 
 
 def entropy(probabilities: ArrayLike) -> Floats:

@@ -2,12 +2,105 @@
 
 from __future__ import annotations
 
+from math import sqrt
+from typing import ClassVar
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import rel_entr
+from numpy.typing import ArrayLike
+from scipy.special import logsumexp, rel_entr, softmax
 
 from efface.errors import Faults
 from efface.forgetting.arrays import Floats, numbers
+from efface.metrics.base import Better, Classified, ClassifierMetric, Need, Yardstick
+
+SQRT_2 = sqrt(2)
+
+
+class Accuracy(ClassifierMetric):
+    """Whether the label is the most likely class."""
+
+    name: ClassVar[str] = "accuracy"
+    short: ClassVar[str] = "accuracy"
+    title: ClassVar[str] = "Accuracy"
+    label: ClassVar[str] = "accuracy"
+    phrase: ClassVar[str] = "accuracy"
+    summary: ClassVar[str] = "Share of images whose label is the most likely class."
+    unit: ClassVar[str] = "share of images, 0 to 1"
+    least: ClassVar[float] = 0.0
+    most: ClassVar[float] = 1.0
+    better: ClassVar[Better] = "up"
+    requires: ClassVar[tuple[Need, ...]] = ("labels",)
+    ratio: ClassVar[bool] = True
+    yardstick: ClassVar[Yardstick | None] = Yardstick(
+        "A lower accuracy",
+        caution="Accuracy only counts which class comes first. How sure the models are, and whether an attack tells "
+        "forgotten images from unseen ones, stands in the tables below.",
+    )
+
+    def compute(self, answers: Classified) -> Floats:
+        right: Floats = (answers.logits.argmax(1) == answers.labels).astype(np.float64)
+        return right
+
+
+class CrossEntropy(ClassifierMetric):
+    """Minus the log probability of the true class."""
+
+    name: ClassVar[str] = "cross_entropy"
+    short: ClassVar[str] = "cross-entropy"
+    title: ClassVar[str] = "Cross-entropy"
+    label: ClassVar[str] = "cross-entropy"
+    phrase: ClassVar[str] = "cross-entropy"
+    summary: ClassVar[str] = "How unlikely the true class was thought to be."
+    unit: ClassVar[str] = "nats, from 0"
+    least: ClassVar[float] = 0.0
+    better: ClassVar[Better] = "down"
+    requires: ClassVar[tuple[Need, ...]] = ("labels",)
+    ratio: ClassVar[bool] = True
+
+    def compute(self, answers: Classified) -> Floats:
+        logits = answers.logits
+        losses: Floats = logsumexp(logits, axis=1) - logits[np.arange(len(logits)), answers.labels]
+        return losses
+
+
+class ActivationDistance(ClassifierMetric):
+    """Distance of two models' class probabilities."""
+
+    name: ClassVar[str] = "activation_distance"
+    short: ClassVar[str] = "activation-distance"
+    title: ClassVar[str] = "Distance of the probabilities from the retrained model's"
+    label: ClassVar[str] = "activation distance"
+    phrase: ClassVar[str] = "distance of the probabilities from the retrained model's"
+    summary: ClassVar[str] = "Euclidean distance of two models' class probabilities."
+    unit: ClassVar[str] = "0 to 1.41"
+    least: ClassVar[float] = 0.0
+    most: ClassVar[float] = SQRT_2
+    better: ClassVar[Better] = "down"
+    requires: ClassVar[tuple[Need, ...]] = ("retrained",)
+
+    def compute(self, answers: Classified) -> Floats:
+        assert answers.retrained is not None
+        return activation_distance(softmax(answers.logits, axis=1), softmax(answers.retrained, axis=1))
+
+
+class PredictionAgreement(ClassifierMetric):
+    """Whether two models answer with one class."""
+
+    name: ClassVar[str] = "prediction_agreement"
+    short: ClassVar[str] = "agreement"
+    title: ClassVar[str] = "Agreement with the retrained model"
+    label: ClassVar[str] = "agreement"
+    phrase: ClassVar[str] = "agreement with the retrained model"
+    summary: ClassVar[str] = "Share of images on which both models answer with one class."
+    unit: ClassVar[str] = "share of images, 0 to 1"
+    least: ClassVar[float] = 0.0
+    most: ClassVar[float] = 1.0
+    better: ClassVar[Better] = "up"
+    requires: ClassVar[tuple[Need, ...]] = ("retrained",)
+
+    def compute(self, answers: Classified) -> Floats:
+        assert answers.retrained is not None
+        return prediction_agreement(answers.logits, answers.retrained)
 
 
 def tug_of_war(unlearned: tuple[float, float, float], retrained: tuple[float, float, float]) -> float:
@@ -26,14 +119,15 @@ def tug_of_war(unlearned: tuple[float, float, float], retrained: tuple[float, fl
     return float(np.prod(1 - np.abs(u - r)))
 
 
-def activation_distance(unlearned: ArrayLike, retrained: ArrayLike) -> float:
-    """Mean Euclidean distance of two models' probabilities on the same examples: 0 to sqrt 2, down.
+def activation_distance(unlearned: ArrayLike, retrained: ArrayLike) -> Floats:
+    """Euclidean distance of two models' probabilities on each example: `[examples]`, 0 to sqrt 2, down.
 
-    Both `[examples, classes]`. Raises `InputError`. Source: Golatkar et al. (2021), arXiv:2012.13431; Chundawat et al.
-    (2023), arXiv:2205.08096. (SUPREME takes the root of the mean square instead.)
+    Both `[examples, classes]`; the statistic is the mean. Raises `InputError`. Source: Golatkar et al. (2021),
+    arXiv:2012.13431; Chundawat et al. (2023), arXiv:2205.08096. (SUPREME takes the root of the mean square instead.)
     """
     u, r = _two(unlearned, retrained)
-    return float(np.linalg.norm(u - r, axis=1).mean())
+    distances: Floats = np.linalg.norm(u - r, axis=1)
+    return distances
 
 
 def zero_retrain_forgetting(unlearned: ArrayLike, random: ArrayLike, *, as_published: bool = False) -> float:
@@ -55,17 +149,17 @@ def zero_retrain_forgetting(unlearned: ArrayLike, random: ArrayLike, *, as_publi
     return float(1 - divergence.mean())
 
 
-def prediction_agreement(unlearned: ArrayLike, retrained: ArrayLike) -> float:
-    """Share of examples on which both models give one class: 0 to 1, up.
+def prediction_agreement(unlearned: ArrayLike, retrained: ArrayLike) -> Floats:
+    """Whether both models give one class to each example: `[examples]`, 0 or 1, up.
 
-    Both `[examples, classes]`, probabilities or logits; the first of equal classes counts. Also known by its
-    opposite, churn. Raises `InputError`. Source: Milani Fard et al. (2016), "Launch and iterate", NeurIPS.
+    Both `[examples, classes]`, probabilities or logits; the first of equal classes counts. The statistic is the mean, also
+    known by its opposite, churn. Raises `InputError`. Source: Milani Fard et al. (2016), "Launch and iterate", NeurIPS.
     """
     with Faults("these answers cannot be compared") as faults:
         u, r = numbers(unlearned, "unlearned", faults, 2), numbers(retrained, "retrained", faults, 2)
         _same_shape(u, r, faults)
-    same: NDArray[np.bool_] = u.argmax(axis=1) == r.argmax(axis=1)
-    return float(same.mean())
+    same: Floats = (u.argmax(axis=1) == r.argmax(axis=1)).astype(np.float64)
+    return same
 
 
 def _two(one: ArrayLike, other: ArrayLike) -> tuple[Floats, Floats]:

@@ -1,13 +1,13 @@
 """How good a restored image is, and how far two sets of images are apart.
 
-| module | what it holds | imports torch |
-|---|---|---|
-| `catalogue` | the names, units and directions of all metrics | no |
-| `intervals` | bootstrap intervals over source photos | no |
-| `frechet`, `kernel` | distances between two sets of feature vectors, on NumPy arrays | no |
-| `image_error` | errors and similarities of one image against another, on tensors | yes |
-| `streaming` | the same, fed batch by batch and merged across processes | yes |
-| `extractors` | what turns images into feature vectors | yes |
+| module | what it holds |
+|---|---|
+| `base` | what a metric is: its traits, and how it is computed |
+| `catalogue` | all metrics by name |
+| `intervals` | intervals by resampling source photos, and Student's |
+| `frechet`, `kernel`, `inception_score` | figures of whole sets, on NumPy arrays |
+| `image_error` | errors and similarities of one image against another, on tensors |
+| `extractors` | what turns images into feature vectors |
 
-This package imports nothing here, so that `efface --help` stays fast.
+Metrics of classifiers lie in `forgetting`. Nothing here imports torch before something is computed.
 """

@@ -10,14 +10,40 @@ What is published under the name FID is this d^2, and so is what is returned her
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from efface.metrics.base import Better, Measured, Need, RestoredSet, SetMetric
 from efface.metrics.feature_sets import Features, feature_pair
 from efface.metrics.refusal import MetricInputError
 
 IMAGES_PER_DIMENSION = 2
+
+
+class FrechetDistance(SetMetric):
+    """Fréchet distance of the restored pictures from the true ones."""
+
+    name: ClassVar[str] = "frechet_distance"
+    short: ClassVar[str] = "frechet"
+    title: ClassVar[str] = "Fréchet distance"
+    label: ClassVar[str] = "Fréchet distance"
+    phrase: ClassVar[str] = "Fréchet distance"
+    summary: ClassVar[str] = "Distance between two sets of images, each taken as one Gaussian of features."
+    unit: ClassVar[str] = "squared feature units"
+    least: ClassVar[float] = 0.0
+    better: ClassVar[Better] = "down"
+    requires: ClassVar[tuple[Need, ...]] = ("truth", "features")
+    has_interval: ClassVar[bool] = False
+    published: ClassVar[str | None] = "FID"
+
+    def distance(self, restored: RestoredSet) -> Measured:
+        refused = frechet_refusal(restored.images, restored.features.shape[1])
+        if refused:
+            return Measured(None, None, refused)
+        value = frechet_distance(restored.features, restored.truth)
+        return Measured(value, None, "a point value; the kernel distance carries the interval")
 
 
 def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:

@@ -1,11 +1,13 @@
-"""What every metric on pictures asks of them, and how they are resized."""
+"""What every metric on pictures asks of them, and how they are resized. Imports no torch."""
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.nn import functional
+from typing import TYPE_CHECKING
 
 from efface.metrics.refusal import MetricInputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Room for rounding in a model's last layer; anything further out was not clipped.
 RANGE_TOLERANCE = 1e-3
@@ -45,6 +47,8 @@ def resized(images: Tensor, height: int, width: int, mode: str) -> Tensor:
     """
     if images.shape[-2:] == (height, width):
         return images
+    from torch.nn import functional
+
     smooth = functional.interpolate(
         images, size=(height, width), mode=mode, antialias=True, align_corners=False
     )

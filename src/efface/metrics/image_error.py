@@ -2,24 +2,117 @@
 
 Images are floating-point RGB tensors [B, 3, H, W] in [0, 1]; the region that was hidden is a boolean
 tensor [B, 1, H, W], true where the model had to fill in. All results are float32 or wider [B] and
-finite. All functions raise `MetricInputError` for shapes, types or values outside of this.
+finite. All functions raise `MetricInputError` for shapes, types or values outside of this. Importing this module does
+not import torch.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
+from efface.metrics.base import Better, ImageMetric, Need, Restored, Yardstick
 from efface.metrics.image_batches import check_pair
 from efface.metrics.refusal import MetricInputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 PSNR_CEILING = 100.0
 SSIM_RADIUS = 5
 C1, C2 = 0.01**2, 0.03**2
+
+
+class HoleMse(ImageMetric):
+    """Mean squared error in the hidden region."""
+
+    name: ClassVar[str] = "hole_mse"
+    short: ClassVar[str] = "error"
+    title: ClassVar[str] = "Mean squared error in the hidden region"
+    label: ClassVar[str] = "hole error"
+    phrase: ClassVar[str] = "error in the hidden region"
+    summary: ClassVar[str] = "How far the filled-in pixels are from the true ones."
+    unit: ClassVar[str] = "squared intensity, 0 to 1"
+    least: ClassVar[float] = 0.0
+    most: ClassVar[float] = 1.0
+    better: ClassVar[Better] = "down"
+    requires: ClassVar[tuple[Need, ...]] = ("truth", "region")
+    ratio: ClassVar[bool] = True
+    by_image: ClassVar[bool] = True
+    yardstick: ClassVar[Yardstick | None] = Yardstick("A higher error", as_ratio=True)
+
+    def compute(self, restored: Restored) -> Tensor:
+        return hole_mse(restored.pictures, restored.truth, restored.region)
+
+
+class HolePsnr(ImageMetric):
+    """Peak signal-to-noise ratio in the hidden region."""
+
+    name: ClassVar[str] = "hole_psnr"
+    short: ClassVar[str] = "psnr"
+    title: ClassVar[str] = "PSNR in the hidden region"
+    label: ClassVar[str] = "hole PSNR"
+    phrase: ClassVar[str] = "PSNR in the hidden region"
+    summary: ClassVar[str] = "The error in the hidden region on a logarithmic scale."
+    unit: ClassVar[str] = "dB"
+    least: ClassVar[float] = 0.0
+    most: ClassVar[float] = PSNR_CEILING
+    better: ClassVar[Better] = "up"
+    requires: ClassVar[tuple[Need, ...]] = ("truth", "region")
+
+    def compute(self, restored: Restored) -> Tensor:
+        return psnr_of(restored.of(HoleMse))
+
+
+class Ssim(ImageMetric):
+    """Structural similarity over the whole picture."""
+
+    name: ClassVar[str] = "ssim"
+    short: ClassVar[str] = "similarity"
+    title: ClassVar[str] = "Structural similarity"
+    label: ClassVar[str] = "SSIM"
+    phrase: ClassVar[str] = "structural similarity"
+    summary: ClassVar[str] = "Likeness of local brightness, contrast and structure over the whole picture."
+    unit: ClassVar[str] = "-1 to 1"
+    least: ClassVar[float] = -1.0
+    most: ClassVar[float] = 1.0
+    better: ClassVar[Better] = "up"
+    requires: ClassVar[tuple[Need, ...]] = ("truth",)
+    ratio: ClassVar[bool] = True
+    by_image: ClassVar[bool] = True
+    yardstick: ClassVar[Yardstick | None] = Yardstick(
+        "A lower similarity",
+        caution="No error in a hidden region was measured; the verdict rests on structural similarity.",
+    )
+
+    def compute(self, restored: Restored) -> Tensor:
+        return ssim(restored.pictures, restored.truth)
+
+
+class FeatureCosine(ImageMetric):
+    """Cosine of the feature vectors of a picture and its truth."""
+
+    name: ClassVar[str] = "feature_cosine"
+    short: ClassVar[str] = "cosine"
+    title: ClassVar[str] = "Cosine of feature vectors"
+    label: ClassVar[str] = "feature cosine"
+    phrase: ClassVar[str] = "cosine of the feature vectors"
+    summary: ClassVar[str] = (
+        "Likeness of content as a feature extractor sees it; with CLIP, the papers' CLIP distance."
+    )
+    unit: ClassVar[str] = "-1 to 1"
+    least: ClassVar[float] = -1.0
+    most: ClassVar[float] = 1.0
+    better: ClassVar[Better] = "up"
+    requires: ClassVar[tuple[Need, ...]] = ("truth", "features")
+    ratio: ClassVar[bool] = True
+    by_similarity: ClassVar[bool] = True
+
+    def compute(self, restored: Restored) -> Tensor:
+        return feature_cosine(restored.similarity, restored.true_similarity)
 
 
 def hole_mse(restored: Tensor, truth: Tensor, region: Tensor) -> Tensor:
@@ -30,7 +123,7 @@ def hole_mse(restored: Tensor, truth: Tensor, region: Tensor) -> Tensor:
     check_pair(restored, truth)
     _check_region(region, restored)
     hidden = region.flatten(1).sum(dim=1)
-    empty = torch.nonzero(hidden == 0).flatten().tolist()
+    empty = (hidden == 0).nonzero().flatten().tolist()
     if empty:
         raise MetricInputError(
             f"the region is empty for image {', '.join(map(str, empty[:10]))} of the batch; an error in "
@@ -51,7 +144,7 @@ def hole_psnr(restored: Tensor, truth: Tensor, region: Tensor) -> Tensor:
 def psnr_of(errors: Tensor) -> Tensor:
     """`hole_psnr` of mean squared errors that are known already, in dB."""
     floor = 10 ** (-PSNR_CEILING / 10)
-    return -10 * torch.log10(errors.clamp(min=floor))
+    return -10 * errors.clamp(min=floor).log10()
 
 
 def ssim(restored: Tensor, truth: Tensor) -> Tensor:
@@ -63,6 +156,8 @@ def ssim(restored: Tensor, truth: Tensor) -> Tensor:
     largest odd window that fits, with sigma in proportion; such values are comparable only with each
     other. A side below 3 pixels is refused.
     """
+    import torch
+
     check_pair(restored, truth)
     side = min(restored.shape[-2:])
     radius = min(SSIM_RADIUS, (side - 1) // 2)
@@ -90,6 +185,8 @@ def feature_cosine(features_a: Tensor, features_b: Tensor) -> Tensor:
 
     A vector of length 0 has no direction: the cosine is 0 against anything.
     """
+    from torch.nn import functional
+
     if features_a.shape != features_b.shape or features_a.ndim != 2:
         raise MetricInputError(
             "feature vectors must be [images, dimensions] of the same images, got "
@@ -126,6 +223,8 @@ def _windowed(images: Tensor, places: tuple[tuple[int, int], tuple[int, int]], r
 @lru_cache(maxsize=8)
 def _window(side: int, radius: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """[side, side]: row i holds the weights of all pixels of a line for the window around pixel i."""
+    import torch
+
     reach = np.arange(-radius, radius + 1)
     weights = np.exp(-((reach / (1.5 * radius / SSIM_RADIUS)) ** 2) / 2)
     weights /= weights.sum()
@@ -142,6 +241,8 @@ def _window(side: int, radius: int, dtype: torch.dtype, device: torch.device) ->
 
 
 def _check_region(region: Tensor, images: Tensor) -> None:
+    import torch
+
     expected = [images.shape[0], 1, *images.shape[2:]]
     if list(region.shape) != expected or region.dtype != torch.bool:
         raise MetricInputError(
@@ -151,4 +252,6 @@ def _check_region(region: Tensor, images: Tensor) -> None:
 
 def _wide(values: Tensor) -> Tensor:
     """At least float32: sums over pixels in half precision lose the error that is measured."""
+    import torch
+
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -8,12 +8,13 @@ mutual information between picture and predicted class. It looks at outputs alon
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import rel_entr
 
+from efface.metrics.base import Better, Measured, Need, RestoredSet, SetMetric
 from efface.metrics.refusal import MetricInputError
 from efface.randomness import numpy_draws
 
@@ -23,7 +24,36 @@ IMAGES_PER_SPLIT = 10
 SUM_TOLERANCE = 1e-2
 
 
-class InceptionScore(NamedTuple):
+class InceptionScore(SetMetric):
+    """Inception score of the restored pictures, where the extractor classifies."""
+
+    name: ClassVar[str] = "inception_score"
+    short: ClassVar[str] = "inception"
+    title: ClassVar[str] = "Inception score"
+    label: ClassVar[str] = "Inception score"
+    phrase: ClassVar[str] = "Inception score"
+    summary: ClassVar[str] = (
+        "Are outputs taken for one class each, and for many together? Never compared with the true images."
+    )
+    unit: ClassVar[str] = "1 to the number of classes"
+    least: ClassVar[float] = 1.0
+    better: ClassVar[Better] = "up"
+    requires: ClassVar[tuple[Need, ...]] = ("features", "probabilities")
+    has_interval: ClassVar[bool] = False
+    published: ClassVar[str | None] = "Inception score"
+
+    def distance(self, restored: RestoredSet) -> Measured:
+        assert restored.probabilities is not None
+        # crops of one image are no further evidence
+        refused = inception_score_refusal(restored.images)
+        if refused:
+            return Measured(None, None, refused)
+        score = inception_score(restored.probabilities, order_seed=restored.seed)
+        note = f"mean over {SPLITS} parts of the images, whose standard deviation is {score.std:.3g}; no interval"
+        return Measured(score.mean, None, note)
+
+
+class MeanOfParts(NamedTuple):
     """The mean over splits and their standard deviation (divisor splits - 1; None with one split)."""
 
     mean: float
@@ -32,7 +62,7 @@ class InceptionScore(NamedTuple):
 
 def inception_score(
     probabilities: ArrayLike, splits: int = SPLITS, *, order_seed: int | None = 0
-) -> InceptionScore:
+) -> MeanOfParts:
     """The score of `probabilities` [N, classes], each row what a classifier thinks of one picture; from 1 to classes.
 
     The images are dealt into `splits` parts in an order drawn with `order_seed`, so that a folder sorted by class
@@ -50,7 +80,7 @@ def inception_score(
     if order_seed is not None:
         rows = rows[numpy_draws(order_seed, "inception score").permutation(len(rows))]
     scores = np.array([_of_one_part(part) for part in np.array_split(rows, splits)])
-    return InceptionScore(float(scores.mean()), float(scores.std(ddof=1)) if len(scores) > 1 else None)
+    return MeanOfParts(float(scores.mean()), float(scores.std(ddof=1)) if len(scores) > 1 else None)
 
 
 def inception_score_refusal(n: int, splits: int = SPLITS) -> str | None:

@@ -19,10 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from efface.metrics.base import Better, Measured, Need, RestoredSet, SetMetric
 from efface.metrics.feature_sets import Features, feature_pair
 from efface.metrics.intervals import FEWEST_GROUPS, Interval, check_levels, percentile_ends
 from efface.metrics.refusal import MetricInputError
@@ -33,6 +35,31 @@ TILE = 256
 RESAMPLES_AT_ONCE = 256
 Counts = NDArray[np.uint16]
 Integers = NDArray[np.int64]
+
+
+class KernelDistance(SetMetric):
+    """Kernel distance of the restored pictures from the true ones."""
+
+    name: ClassVar[str] = "kernel_distance"
+    short: ClassVar[str] = "kernel"
+    title: ClassVar[str] = "Kernel distance"
+    label: ClassVar[str] = "kernel distance"
+    phrase: ClassVar[str] = "kernel distance"
+    summary: ClassVar[str] = "Unbiased distance between two sets of images; usable from few images on."
+    unit: ClassVar[str] = "squared kernel units"
+    better: ClassVar[Better] = "down"
+    requires: ClassVar[tuple[Need, ...]] = ("truth", "features")
+    published: ClassVar[str | None] = "KID"
+
+    def distance(self, restored: RestoredSet) -> Measured:
+        sides, photos = (restored.features, restored.truth), restored.photos
+        if restored.resampling is None:
+            return Measured(kernel_distance(*sides, photos, photos))
+        if len(np.unique(photos)) < FEWEST_GROUPS:
+            return Measured(None, None, f"not available: fewer than {FEWEST_GROUPS} photos")
+        interval = kernel_distance_interval(*sides, photos, photos, **restored.resampling)
+        assert interval is not None
+        return Measured(interval.value, interval)
 
 
 def kernel_distance(

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from efface.evaluation.results import Row
-from efface.metrics.catalogue import CLASSIFIER_METRICS, ModelKind
+from efface.metrics.base import ModelKind
+from efface.metrics.catalogue import metrics_of
 
 
 @dataclass(frozen=True)
@@ -57,4 +58,5 @@ WORDS: dict[ModelKind, Words] = {
 
 def kind_of(rows: Iterable[Row]) -> ModelKind:
     """The kind of the models that were measured."""
-    return "classifier" if any(row.metric in CLASSIFIER_METRICS for row in rows) else "generator"
+    of_classifiers = metrics_of("classifier")
+    return "classifier" if any(row.metric in of_classifiers for row in rows) else "generator"

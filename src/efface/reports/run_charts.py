@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from efface.evaluation.results import MODELS, SETS, Row, find
-from efface.metrics.catalogue import ModelKind
+from efface.metrics.base import ModelKind
 from efface.probes.findings import Curve
 from efface.reports.canvas import LOOKS, Chart
 from efface.reports.charts import Dot, Guide, Line, dot_chart, line_chart

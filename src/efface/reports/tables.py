@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from efface.evaluation.results import MODELS, SETS, ModelName, Row, SetName, Worst
-from efface.metrics.catalogue import ALL_METRICS, MetricInfo, ModelKind, distance_title
+from efface.metrics.base import ImageMetric, Metric, ModelKind
+from efface.metrics.catalogue import METRICS, distance_title
 from efface.reports.kinds import WORDS, kind_of
 from efface.reports.verdict import NO_DIFFERENCE, includes_zero
 from efface.wording import counted, figure, interval, ratio, signed
@@ -113,7 +114,7 @@ def _set_table(set_name: SetName, rows: list[Row], extractor_digest: str) -> Set
     models = [model for model in MODELS if any(row.model == model for row in rows)]
     reference = next((row.reference for row in rows if row.model == "unlearned" and row.reference), None)
     reference = reference or next((row.reference for row in rows if row.reference), None)
-    known = {name: place for place, name in enumerate(ALL_METRICS)}
+    known = {name: place for place, name in enumerate(METRICS)}
     keys = sorted(
         dict.fromkeys((r.metric, r.extractor or "") for r in rows), key=lambda k: known.get(k[0], len(known))
     )
@@ -140,17 +141,17 @@ def _conditions(row: Row, kind: ModelKind) -> list[str]:
 def _line(
     metric: str, extractor: str, digest: str, rows: Mapping[ModelName, Row], models: list[ModelName]
 ) -> Line:
-    info = ALL_METRICS.get(metric)
-    title = info.title if info else metric
-    if extractor and info:
-        named = info.kind == "distribution"
-        title = distance_title(metric, extractor, digest) if named else f"{title} ({extractor})"
+    known = METRICS.get(metric)
+    title = known.title if known else metric
+    if extractor and known:
+        single = issubclass(known, ImageMetric)
+        title = f"{title} ({extractor})" if single else distance_title(metric, extractor, digest)
     first = next(iter(rows.values()))
     notes = {row.note for row in rows.values()}
     shared = notes.pop() if len(notes) == 1 else None
     return Line(
         title,
-        info.summary if info else "",
+        known.summary if known else "",
         first.unit,
         DIRECTIONS.get(first.direction, first.direction),
         shared,
@@ -177,22 +178,19 @@ def _meaning(row: Row, bounds: str | None) -> str:
         return "no interval: it may be chance"
     if includes_zero(row):
         return NO_DIFFERENCE
-    info = ALL_METRICS.get(row.metric)
-    if info is None or not row.distance:
+    metric = METRICS.get(row.metric)
+    if metric is None or not row.distance:
         return f"differs from the {row.reference} model"
-    worse = (row.distance > 0) == (info.better == "down")
-    how = _how(info, worse)
+    worse = (row.distance > 0) == (metric.better == "down")
+    how = _how(metric, worse)
     if row.set == "forget" and row.reference == "retrained" and row.model == "unlearned":
         return f"{how} than the retrained model: {'overshoot' if worse else 'undershoot'}"
     return f"{how} than the {row.reference} model"
 
 
-def _how(info: MetricInfo, worse: bool) -> str:
-    if "neutral" in info.requires:
-        return f"knows the images {'less' if worse else 'more'} surely"
-    if info.name == "confidence":
-        return f"is {'less' if worse else 'more'} sure"
-    return f"{WORDS[info.of].well} {'worse' if worse else 'better'}"
+def _how(metric: type[Metric], worse: bool) -> str:
+    does = WORDS[metric.of].well
+    return (metric.comparison or (f"{does} better", f"{does} worse"))[worse]
 
 
 def _worst_entry(entry: Worst) -> dict[str, str]:

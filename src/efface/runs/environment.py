@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("efface", "torch", "transformers", "accelerate", "safetensors", "numpy", "pillow", "torchmetrics")
+PACKAGES = ("efface", "torch", "transformers", "accelerate", "safetensors", "numpy", "pillow")
 
 
 def environment() -> dict[str, Any]:
