@@ -1,0 +1,143 @@
+"""What a golden run left behind, as facts `{place: value}` that can be held against those of another tree.
+
+A place names a file of the run and where in it: `results.json:unlearned,forget,hole_mse.value`. Rows of a list go by what
+identifies them, not by their number, so that their order and what is wrapped around them may change.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+Value = str | int | float | bool | None
+Facts = dict[str, Value]
+
+IDENTITY = (
+    *(
+        "probe",
+        "figure",
+        "requirement",
+        "model",
+        "set",
+        "kind",
+        "name",
+        "metric",
+        "corruption",
+        "label",
+        "settings",
+    ),
+    *("image", "setup", "first", "second", "run", "id"),
+)
+"""Fields that say which row of a list one is, as far as a list has them."""
+
+LEFT_OUT = {
+    "times": r"(^|[._])(seconds|started|finished|purged|durations|date|created)\b|seconds|time_share",
+    "the machine": r"\b(environment|machine|cores|threads)\b|_bytes$|memory",
+    "what things cost, in time": r"(^|\.)cost\b",
+    "digests over the run's random key, over times or over files whose content is compared itself": (
+        r"^record\.json:(digest|config\.sha256|results\.files|model\.\w+\.files|model\.path\..*files|sets\.\w+\.sha256)"
+    ),
+}
+"""Places of which no two runs have the same, by reason."""
+LEFT_OUT_PATTERN = re.compile("|".join(f"(?:{pattern})" for pattern in LEFT_OUT.values()))
+LEFT_OUT_FILES = ("state.json", "cost.json", "log.jsonl", "run.key")
+"""Of the machinery of going on; they say nothing of the result."""
+
+
+def facts_of(folder: Path, name: str) -> Facts:
+    """The facts of one run: its exit code, what it printed as JSON, its models' weights and all its tables."""
+    outputs, run = folder / "outputs", folder / "runs" / name
+    found: Facts = {"exit code": int((outputs / f"{name}.code").read_text(encoding="ascii"))}
+    names = keyed_names(folder, run)
+    printed = (outputs / f"{name}.out").read_text(encoding="utf-8")
+    if printed.startswith(("{", "[")):
+        found |= of_values("printed", json.loads(readable(printed, names)))
+    for file in sorted(run.rglob("*")):
+        place = str(file.relative_to(run))
+        if file.suffix == ".safetensors":
+            found |= of_weights(place, file)
+        elif file.suffix in READERS and file.name not in LEFT_OUT_FILES and not place.startswith("pool"):
+            text = readable(file.read_text(encoding="utf-8"), names)
+            found |= of_values(place, READERS[file.suffix](text))
+    return {place: value for place, value in found.items() if not LEFT_OUT_PATTERN.search(place)}
+
+
+def keyed_names(folder: Path, run: Path) -> dict[str, str]:
+    """The inputs' names by the keyed id that this run gives them: HMAC-SHA256, under `run.key`, of a file's sha256."""
+    if not (run / "run.key").is_file():
+        return {}
+    key = bytes.fromhex((run / "run.key").read_text(encoding="ascii").strip())
+    return {
+        hmac.digest(key, hashlib.sha256(file.read_bytes()).hexdigest().encode(), hashlib.sha256).hex(): file.name
+        for file in sorted((folder / "inputs").rglob("*.png"))
+    }  # fmt: skip
+
+
+def readable(text: str, names: Mapping[str, str]) -> str:
+    return re.sub(r"\b[0-9a-f]{64}\b", lambda match: names.get(match[0], match[0]), text)
+
+
+def of_weights(place: str, file: Path) -> Facts:
+    """A digest over all tensors in name order, and their summed magnitude, which says how far apart two are."""
+    from safetensors.numpy import load_file
+
+    digest, total = hashlib.sha256(), 0.0
+    for name, tensor in sorted(load_file(file).items()):
+        digest.update(f"{name}|{tensor.shape}|{tensor.dtype}|".encode() + tensor.tobytes())
+        total += float(np.abs(tensor.astype(np.float64)).sum())
+    return {f"{place}:weights": digest.hexdigest(), f"{place}:magnitude": total}
+
+
+def of_values(place: str, values: object) -> Facts:
+    return {f"{place}:{where}": value for where, value in leaves(values)}
+
+
+def leaves(values: object, where: str = "") -> Iterator[tuple[str, Value]]:
+    """All single values of nested ones, each with its place."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from leaves(value, f"{where}.{name}" if where else str(name))
+    elif isinstance(values, list | tuple):
+        for name, value in zip(names_of(values), values, strict=True):
+            yield from leaves(value, f"{where}[{name}]")
+    elif values is None or isinstance(values, str | int | float):
+        yield where, values
+    else:
+        yield where, str(values)
+
+
+def names_of(rows: list[object] | tuple[object, ...]) -> list[str]:
+    """What tells the rows of a list apart: the fields of `IDENTITY` that all have, else their numbers."""
+    if rows and all(isinstance(row, Mapping) for row in rows):
+        fields = [f for f in IDENTITY if all(isinstance(row.get(f), str | int) for row in rows)]  # type: ignore[attr-defined]
+        names = [",".join(str(row[f]) for f in fields) for row in rows]  # type: ignore[index]
+        if len(set(names)) == len(names):
+            return names
+    return [str(number) for number in range(len(rows))]
+
+
+def of_json(text: str) -> object:
+    return json.loads(text)
+
+
+def of_yaml(text: str) -> object:
+    return yaml.safe_load(text)
+
+
+def of_lines(text: str) -> object:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def of_csv(text: str) -> object:
+    return list(csv.DictReader(text.splitlines()))
+
+
+READERS = {".json": of_json, ".yaml": of_yaml, ".jsonl": of_lines, ".csv": of_csv}
