@@ -17,9 +17,8 @@ from pathlib import Path
 
 def main(runs: Path, source: Path) -> None:
     spec = importlib.util.find_spec("efface")
-    assert spec and spec.origin and Path(spec.origin).is_relative_to(source), (
-        f"not the tree's own efface: {spec}"
-    )
+    if not (spec and spec.origin and Path(spec.origin).is_relative_to(source)):
+        raise SystemExit(f"this would not run the efface of {source}, but {spec}")
     load_libraries()
     for run in json.loads(runs.read_text(encoding="utf-8")):
         began = time.monotonic()

@@ -27,6 +27,7 @@ BENCH_GENERATORS = {
         "corruptions": ["centre:0.5", "extend-left:0.25"],
         "measured": 10,
         "pictures": 2,
+        "evaluation": {"resamples": 200},
         "relearning": {"steps": [1, 2]},
     },
     "engine": "in-line",

@@ -22,28 +22,28 @@ Facts = dict[str, Value]
 
 IDENTITY = (
     *(
+        "task",
         "probe",
         "figure",
         "requirement",
         "model",
-        "set",
-        "kind",
-        "name",
-        "metric",
-        "corruption",
+        "method",
         "label",
         "settings",
+        "row",
+        "measure",
+        "set",
     ),
-    *("image", "setup", "first", "second", "run", "id"),
+    *("kind", "name", "metric", "corruption", "sampler", "image", "setup", "run", "id"),
 )
 """Fields that say which row of a list one is, as far as a list has them."""
 
 LEFT_OUT = {
-    "times": r"(^|[._])(seconds|started|finished|purged|durations|date|created)\b|seconds|time_share",
-    "the machine": r"\b(environment|machine|cores|threads)\b|_bytes$|memory",
-    "what things cost, in time": r"(^|\.)cost\b",
-    "digests over the run's random key, over times or over files whose content is compared itself": (
-        r"^record\.json:(digest|config\.sha256|results\.files|model\.\w+\.files|model\.path\..*files|sets\.\w+\.sha256)"
+    "times": r"seconds|hours|time_share|[:.](started|finished|durations|purged)\b",
+    "what runs cost, in time": r"[:.]cost\.",
+    "the machine": r"[:.](environment|machine|threads)\b|_bytes$",
+    "digests over the run's random key or over times, and over files whose content is compared itself": (
+        r"^record\.json:(digest|config\.sha256|results\.files|model\..*\bfiles|sets\.\w+\.sha256)"
     ),
 }
 """Places of which no two runs have the same, by reason."""

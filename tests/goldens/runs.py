@@ -20,12 +20,11 @@ class Run:
     needs: tuple[str, ...] = ()
 
 
-def run(name: str, command: str, *rest: str) -> Run:
-    """A run from a command in one text, `OUT` for its folder, `@NAME` for the folder of another run."""
-    words = [word for text in (command, *rest) for word in text.split()]
+def run(name: str, *command: str) -> Run:
+    """A run from a command's words, `OUT` for its folder and `@NAME` for the folder of another run."""
+    words = " ".join(command).replace("OUT", f"runs/{name}").split()
     needs = [word[1:].partition("/")[0] for word in words if word.startswith("@")]
-    places = {"OUT": f"runs/{name}"}
-    written = [places.get(word, f"runs/{word[1:]}" if word.startswith("@") else word) for word in words]
+    written = [f"runs/{word[1:]}" if word.startswith("@") else word for word in words]
     return Run(name, tuple(written), tuple(dict.fromkeys(needs)))
 
 
@@ -52,7 +51,7 @@ SHAPES = {
     "mage": settings(
         "architecture", image_size=32, codebook_size=16, code_dimension=4, tokenizer_patch=1, tokenizer_channels=8,
         tokenizer_multipliers="[1,1,2,2]", tokenizer_groups=4, hidden_size=32, layers=2, heads=2,
-        decoder_hidden_size=32, decoder_layers=1, decoder_heads=2,
+        decoder_hidden_size=32, decoder_layers=1, decoder_heads=2, dropout=0,
     ),
     "palette": settings("architecture", image_size=32, channel_multipliers="[1,1]", attention_levels="[]"),
     "latent-inpainting": settings(
@@ -104,8 +103,8 @@ GENERATOR_RUNS = [
     run("second", f"unlearn @mae-unlearned/model {PHOTOS} --forget inputs/photos/dogs/dogs-1.png {HARD} {RESAMPLES}",
         "--out OUT --json"),
     run("lineage", "lineage @second --json"),
-    run("verify", "verify @mae-unlearned"),
-    run("verify-path", "verify @epsilon"),
+    run("verify", "verify @mae-unlearned --json"),
+    run("verify-path", "verify @epsilon --json"),
     run("plan", f"plan @mae-original/model {CATS} {HARD} {MODELS} --probe cheap --json"),
     run("plan-faults", "plan @mae-original/model --images inputs/photos --forget label:horses --json"),
     run("refused", f"unlearn {MAE} --set training.stepz=3 --method nosuch"),
@@ -124,12 +123,13 @@ CLASSIFIER_RUNS = [
     ),
     # a bound that is never reached, so that time decides nothing
     run("classifier-bounded", f"unlearn {CLASSIFIER} {THREES} --method kookmin --budget 1000000% {REFERENCE}"),
-    run("classifier-evaluated", f"evaluate --original {CLASSIFIER} --unlearned @classifier-sisa/model {THREES} {REFERENCE}"),
-    run("classifier-verify", "verify @classifier-sisa"),
+    run("classifier-evaluated", f"evaluate --original {CLASSIFIER} {THREES} {REFERENCE}",
+        "--unlearned @classifier-sisa/model"),
+    run("classifier-verify", "verify @classifier-sisa --json"),
     run("classifier-plan", f"plan {CLASSIFIER} {THREES} --method fine-tune --json"),
 ]  # fmt: skip
 OTHER_RUNS = [
-    run("compared", "report --compare @mae-unlearned @epsilon @evaluated --out OUT/page.html"),
+    run("compared", "report --compare @probes @epsilon @retrain --out OUT/page.html"),
     run("score", "score --unlearned inputs/scores/unlearned.npy --retrained inputs/scores/retrained.npy",
         "--original inputs/scores/original.npy --out OUT --json"),
     run("score-robust", "score --unlearned inputs/scores/unlearned.npy --retrained inputs/scores/retrained.npy",
