@@ -8,13 +8,15 @@ from typing import ClassVar
 
 import pytest
 
-from efface.probes import registry
-from efface.probes.base import Probe, Subject, judged
+from efface.probes.base import FiguresByKind, Probe, judged
 from efface.probes.findings import Findings
+from efface.probes.generator_subject import GeneratorSubject
+from efface.probes.registry import PROBES
 from efface.runs.record import read_record
 from support.classifier_fixtures import Story
 from support.run_fixtures import CommandLine
 from support.run_making import SHORT_OPTIONS
+from support.stand_ins import only
 
 
 class Darkness(Probe):
@@ -25,9 +27,9 @@ class Darkness(Probe):
     question: ClassVar[str] = "how dark?"
     summary: ClassVar[str] = "dark"
     source: ClassVar[str] = "made up"
-    figures: ClassVar[tuple[str, ...]] = ("darkness",)
+    figures: ClassVar[FiguresByKind] = {"generator": ("darkness",)}
 
-    def run(self, subject: Subject) -> Findings:
+    def run(self, subject: GeneratorSubject) -> Findings:
         scores = {
             model: {"retain": subject.answers(model, "retain").of_images("hole_mse")}
             for model in subject.models
@@ -39,7 +41,7 @@ class Darkness(Probe):
 
 @pytest.fixture(autouse=True)
 def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "PROBES", (Darkness,))
+    only(monkeypatch, PROBES, Darkness)
 
 
 @pytest.fixture
@@ -145,7 +147,7 @@ def test_a_classifier_has_no_probes(cli: CommandLine, story: Story, tmp_path: Pa
 
 def test_probes_are_listed_with_their_figures(cli: CommandLine) -> None:
     outcome = cli("list", "probes")
-    assert outcome.out == "darkness  how dark?  [darkness]  [costs nothing]\n"
+    assert outcome.out == "darkness  how dark?  [of generators: darkness]  [costs nothing]\n"
     (row,) = json.loads(cli("list", "probes", "--json").out)
     assert row["name"] == "darkness"
     assert "probes[darkness].scale" in cli("list", "settings").out

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from efface.benchmark.generators.data import open_images
-from efface.benchmark.generators.runs import new_generator
-from efface.benchmark.generators.task import GeneratorTask
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
 from efface.evaluation.answers import Wanted
@@ -19,14 +16,19 @@ from efface.evaluation.protocol import evaluate
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import canonical_json, write_json
 from efface.images.items import ImageSet
+from efface.metrics.base import ModelKind
 from efface.metrics.extractors import load_extractor
-from efface.probes.base import Probe, Subject
-from efface.probes.registry import PROBES, probes, read_probe
+from efface.oracles.generators.data import open_images
+from efface.oracles.generators.runs import new_generator
+from efface.oracles.generators.settings import GeneratorTask
+from efface.probes.base import Probe
+from efface.probes.generator_subject import GeneratorSubject
+from efface.probes.registry import PROBES, read_probe
 from efface.probes.trigger import Trigger
 from efface.training.settings import TrainingSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "probes"
-NAMES = list(probes())
+NAMES = list(PROBES)
 FEW: dict[str, dict[str, Any]] = {
     "relearning": {"steps": 2, "shots": 2},
     "decoder-leftover": {"steps": 2},
@@ -53,7 +55,7 @@ def asked(request: pytest.FixtureRequest, tmp_path: Path) -> Probe:
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
+def subject() -> GeneratorSubject:
     data = open_images(canonical_json(TASK.as_dict()))
     sets: Any = {name: data.sets[name] for name in ("forget", "retain", "neutral")}
     models: Any = {
@@ -65,16 +67,21 @@ def subject() -> Subject:
         models, sets, data.pictures, corruption, extractor, settings, wanted=Wanted(task_loss=True)
     )
     training = TrainingSettings(batch_size=4, steps=2, precision="fp32", crop_scale=(1.0, 1.0), threads=1)
-    return Subject(models, sets, data.pictures, corruption, extractor, settings, found, training)
+    return GeneratorSubject(
+        models=models, sets=sets, cache=data.pictures, corruption=corruption, extractor=extractor,
+        settings=settings, evaluation=found, training=training,
+    )  # fmt: skip
 
 
-def test_a_probe_leaves_the_models_as_they_are_and_gives_its_figures(asked: Probe, subject: Subject) -> None:
+def test_a_probe_leaves_the_models_as_they_are_and_gives_its_figures(
+    asked: Probe, subject: GeneratorSubject
+) -> None:
     before = {model: generator.weights_digest() for model, generator in subject.models.items()}
     found = asked.ask(subject)
     assert {model: generator.weights_digest() for model, generator in subject.models.items()} == before
     assert not any(generator.training for generator in subject.models.values())
     named = {finding.figure.partition(":")[0] for finding in found.figures}
-    assert named <= set(asked.figures)
+    assert named <= set(asked.figures["generator"])
     assert {finding.probe for finding in found.figures} == {asked.name}
     for finding in found.figures:
         assert finding.value is not None or finding.note
@@ -87,37 +94,38 @@ def test_a_probe_leaves_the_models_as_they_are_and_gives_its_figures(asked: Prob
             assert finding.difference == pytest.approx(finding.value - finding.reference_value)
 
 
-def test_a_probe_without_its_images_says_what_is_missing(asked: Probe, subject: Subject) -> None:
+def test_a_probe_without_its_images_says_what_is_missing(asked: Probe, subject: GeneratorSubject) -> None:
     if not asked.needs:
         pytest.skip("it needs no set of its own")
     without: Any = {**subject.sets, asked.needs[0]: ImageSet()}
     found = asked.ask(replace(subject, sets=without))
-    assert {finding.figure for finding in found.figures} == set(asked.figures)
+    assert {finding.figure for finding in found.figures} == set(asked.figures["generator"])
     assert all(finding.value is None and asked.needs[0] in str(finding.note) for finding in found.figures)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_card_names_the_figures_the_settings_and_the_source(name: str) -> None:
     card = (DOCS / f"{name}.md").read_text(encoding="utf-8")
-    kind = probes()[name]
-    missing = [one for one in (*kind.figures, *kind.model_fields) if f"`{one}`" not in card]
+    probe = PROBES[name]
+    figures = [figure for names in probe.figures.values() for figure in names]
+    missing = [word for word in (*figures, *probe.model_fields) if f"`{word}`" not in card]
     assert not missing
     words = re.sub(r"\s+", " ", card)
-    assert any(part.strip() in words for part in re.split(r"[;,]", kind.source))
+    assert any(part.strip() in words for part in re.split(r"[;,]", probe.source))
 
 
 def test_no_two_probes_share_a_figure() -> None:
-    figures = [figure for kind in PROBES for figure in kind.figures]
-    assert len(figures) == len(set(figures))
-    assert len(NAMES) == len(PROBES)
+    for kind in get_args(ModelKind):
+        figures = [figure for probe in PROBES.values() for figure in probe.figures.get(kind, ())]
+        assert len(figures) == len(set(figures))
 
 
 def test_the_list_of_probes_is_up_to_date() -> None:
     page = (DOCS / "README.md").read_text(encoding="utf-8")
-    for name, kind in probes().items():
+    for name, probe in PROBES.items():
         row = next(line for line in page.splitlines() if line.startswith(f"| [`{name}`]"))
-        assert kind.question in row
-        assert all(f"`{figure}`" in row for figure in kind.figures)
+        assert probe.question in row
+        assert all(f"`{figure}`" in row for names in probe.figures.values() for figure in names)
 
 
 def test_an_unknown_probe_is_refused_with_the_nearest_name() -> None:

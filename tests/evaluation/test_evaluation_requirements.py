@@ -25,10 +25,12 @@ from efface.evaluation.requirements import (
 from efface.evaluation.results import SetName
 from efface.evaluation.settings import EvaluationSettings
 from efface.images.items import ImageSet
-from efface.probes import registry
-from efface.probes.base import Probe, Subject
+from efface.probes.base import FiguresByKind, Probe
 from efface.probes.findings import Finding, Findings
+from efface.probes.generator_subject import GeneratorSubject
+from efface.probes.registry import PROBES
 from support.known_models import KnownModel, NothingHidden, Pixels, image_set, measured
+from support.stand_ins import only
 
 SETTINGS = EvaluationSettings(resamples=500)
 RETAIN = [f"r{number}" for number in range(12)]
@@ -43,9 +45,9 @@ class Likeness(Probe):
     question: ClassVar[str] = "how like?"
     summary: ClassVar[str] = "like"
     source: ClassVar[str] = "made up"
-    figures: ClassVar[tuple[str, ...]] = ("likeness", "likeness-unlike")
+    figures: ClassVar[FiguresByKind] = {"generator": ("likeness", "likeness-unlike")}
 
-    def run(self, subject: Subject) -> Findings:
+    def run(self, subject: GeneratorSubject) -> Findings:
         return Findings()
 
 
@@ -53,13 +55,13 @@ class Damage(Likeness):
     """A stand-in that needs no forget images."""
 
     name: ClassVar[str] = "damage"
-    figures: ClassVar[tuple[str, ...]] = ("worst-damage",)
+    figures: ClassVar[FiguresByKind] = {"generator": ("worst-damage",)}
     needs: ClassVar[tuple[SetName, ...]] = ()
 
 
 @pytest.fixture(autouse=True)
 def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "PROBES", (Likeness, Damage))
+    only(monkeypatch, PROBES, Likeness, Damage)
 
 
 @pytest.fixture(scope="module")

@@ -23,14 +23,16 @@ from efface.jobs.probing import Asked
 from efface.jobs.unlearning import UnlearnResult
 from efface.methods.generator.fine_tune import FineTune
 from efface.methods.generator.unseen import Unseen
-from efface.probes import registry
-from efface.probes.base import Cost, Probe, Subject, judged
+from efface.probes.base import Cost, FiguresByKind, Probe, judged
 from efface.probes.findings import Curve, Findings, Hit
+from efface.probes.generator_subject import GeneratorSubject
+from efface.probes.registry import PROBES
 from efface.reports.run_files import RunFiles
 from efface.runs.config import EvaluateConfig, RunConfig
 from efface.runs.verification import verify
 from efface.training.phases import Keep, Phase
 from support.run_making import SHORT, make_model, texts_of
+from support.stand_ins import only
 
 asked: list[str] = []
 """Names of the stand-in probes that ran, in order."""
@@ -44,9 +46,9 @@ class Darkness(Probe):
     question: ClassVar[str] = "how dark?"
     summary: ClassVar[str] = "dark"
     source: ClassVar[str] = "made up"
-    figures: ClassVar[tuple[str, ...]] = ("darkness",)
+    figures: ClassVar[FiguresByKind] = {"generator": ("darkness",)}
 
-    def run(self, subject: Subject) -> Findings:
+    def run(self, subject: GeneratorSubject) -> Findings:
         asked.append(self.name)
         scores = {
             model: {"retain": self.scale * subject.answers(model, "retain").of_images("hole_mse")}
@@ -66,12 +68,12 @@ class Retraining(Darkness):
     """A stand-in that trains, and can be broken off or refuse."""
 
     name: ClassVar[str] = "retraining"
-    figures: ClassVar[tuple[str, ...]] = ("retraining-speed",)
+    figures: ClassVar[FiguresByKind] = {"generator": ("retraining-speed",)}
     cost: ClassVar[Cost] = "training"
     needs: ClassVar[tuple[SetName, ...]] = ("forget", "neutral")
     trouble: ClassVar[Exception | None] = None
 
-    def run(self, subject: Subject) -> Findings:
+    def run(self, subject: GeneratorSubject) -> Findings:
         asked.append(self.name)
         if self.trouble:
             raise self.trouble
@@ -84,9 +86,9 @@ class Trigger(Darkness):
 
     trigger: str
     name: ClassVar[str] = "trigger"
-    figures: ClassVar[tuple[str, ...]] = ("trigger",)
+    figures: ClassVar[FiguresByKind] = {"generator": ("trigger",)}
 
-    def run(self, subject: Subject) -> Findings:
+    def run(self, subject: GeneratorSubject) -> Findings:
         if self.trigger.endswith("/absent.json"):
             raise InputError(f"{self.trigger} cannot be read")
         return super().run(subject)
@@ -94,7 +96,7 @@ class Trigger(Darkness):
 
 @pytest.fixture(autouse=True)
 def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "PROBES", (Darkness, Retraining, Trigger))
+    only(monkeypatch, PROBES, Darkness, Retraining, Trigger)
     asked.clear()
 
 
@@ -109,7 +111,7 @@ def run(
 ) -> Iterator[UnlearnResult]:
     """Tests must not change it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "PROBES", (Darkness, Retraining, Trigger))
+        only(patch, PROBES, Darkness, Retraining, Trigger)
         yield unlearn(
             tiny, photos, tmp_path_factory.mktemp("runs") / "run", retrained=retrained, probes=["all"],
             require=["retain-error<=5x", "darkness<=-1", "forget-error<=1.1x"],

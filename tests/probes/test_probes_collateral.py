@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from efface.probes.base import Subject
 from efface.probes.collateral import Collateral, largest, worst_class, worst_image
+from efface.probes.generator_subject import GeneratorSubject
+from efface.probes.subject import LOG_ERROR
 from support.subjects import Pictures, Remembering, Worse, forgetting, numbered, subject, views_of
 
 COUNT = 12
 PROBE = Collateral(halvings=5)
 
 
-def hurt(factors: dict[str, float], cache: Pictures | None = None, **settings: Any) -> Subject:
+def hurt(factors: dict[str, float], cache: Pictures | None = None, **settings: Any) -> GeneratorSubject:
     """Three classes in each set; the unlearned model's error is larger on some images."""
     cache = cache or Pictures()
     sets = {name: numbered(name, COUNT, ("a", "b", "c")) for name in ("forget", "retain", "neutral")}
@@ -57,7 +58,7 @@ def test_luck_alone_is_no_worst_class():
         ratios = draws.normal(0, 0.3, classes * count)
         table = np.column_stack([ratios, np.repeat(np.arange(classes), count), halves])
         naive.append(np.exp(ratios.reshape(classes, count).mean(axis=1).max()))
-        fair.append(worst_class({"kept": table}))
+        fair.append(worst_class(LOG_ERROR)({"kept": table}))
     assert np.mean(naive) > 1.2
     assert np.mean(np.log(fair)) == pytest.approx(0, abs=0.03)
 
@@ -65,7 +66,7 @@ def test_luck_alone_is_no_worst_class():
 def test_the_worst_class_is_chosen_on_one_half_and_read_on_the_other():
     # class 0: halves 0.0 and 1.0; class 1: halves 0.4 and 0.2. First half chooses class 1 (reads 0.2), second class 0 (0.0)
     table = np.array([[0.0, 0, 0], [1.0, 0, 1], [0.4, 1, 0], [0.2, 1, 1]])
-    assert worst_class({"kept": table}) == pytest.approx(np.exp(0.1))
+    assert worst_class(LOG_ERROR)({"kept": table}) == pytest.approx(np.exp(0.1))
 
 
 def test_the_worst_image_is_found_by_id():
@@ -106,10 +107,10 @@ def test_damage_to_images_that_look_like_forgotten_ones_is_told_from_the_rest():
     assert neighbours.difference_low > 2
 
 
-@pytest.mark.parametrize("planted", ["noise", "again"])
+@pytest.mark.parametrize("planted", ["noise", "second"])
 def test_forgetting_that_hit_nobody_else_passes(planted: str):
     found = PROBE.ask(forgetting(planted, count=12, classes=("a", "b", "c")))
-    for figure in PROBE.figures:
+    for figure in PROBE.figures["generator"]:
         finding = found.find(figure)
         assert finding is not None
         assert finding.difference is not None
@@ -117,12 +118,12 @@ def test_forgetting_that_hit_nobody_else_passes(planted: str):
 
 
 def test_what_is_missing_is_said_figure_by_figure():
-    unlabelled = PROBE.ask(forgetting("again", count=6))
+    unlabelled = PROBE.ask(forgetting("second", count=6))
     for figure in ("worst-retain-class", "worst-neutral-class"):
         finding = unlabelled.find(figure)
         assert finding is not None
         assert (finding.value, finding.note) == (None, "not measurable: no class has 4 labelled photos")
-    one = forgetting("again", count=6)
+    one = forgetting("second", count=6)
     bare = PROBE.ask(subject(one.models, {"forget": one.sets["forget"]}))
     assert [finding.value for finding in bare.figures] == [None] * 4
     late = {name: model for name, model in one.models.items() if name != "original"}

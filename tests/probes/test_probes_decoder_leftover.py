@@ -14,9 +14,9 @@ from efface.evaluation.results import ModelName
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
 from efface.probes import passes_decoder
-from efface.probes.base import Subject
 from efface.probes.decoder_leftover import DecoderLeftover
 from efface.probes.findings import Findings
+from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.passes_decoder import linear_maps, with_fresh_encoder
 from support.trained_subjects import OFF, World, digests, figure, world
 
@@ -95,7 +95,7 @@ def test_the_probes_figure_is_the_log_ratio_of_losses(made: World) -> None:
 
 def test_a_fresh_encoder_leaves_the_decoder_as_it_is(made: World) -> None:
     model = made.original()
-    fresh = with_fresh_encoder(model, seed=3)
+    fresh = with_fresh_encoder(model, made.subject({}, seed=3))
     for name, parameter in model.decoder_parameters().items():
         assert torch.equal(parameter, fresh.decoder_parameters()[name]), name
     assert not torch.equal(model.network.encoder.weight, fresh.network.encoder.weight)
@@ -104,9 +104,9 @@ def test_a_fresh_encoder_leaves_the_decoder_as_it_is(made: World) -> None:
 def test_decoders_that_are_the_same_are_trained_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made_fresh = []
 
-    def counted(model, seed):
+    def counted(model, subject):
         made_fresh.append(model)
-        return with_fresh_encoder(model, seed)
+        return with_fresh_encoder(model, subject)
 
     monkeypatch.setattr("efface.probes.passes_decoder.with_fresh_encoder", counted)
     quick = PROBE.model_copy(update={"steps": 1})
@@ -137,7 +137,7 @@ def test_a_model_that_cannot_be_made_anew_is_a_note(monkeypatch: pytest.MonkeyPa
     def refuse(self, seed, keep_first_stage=False):
         raise InputError("low-rank factors cannot make a model anew")
 
-    monkeypatch.setattr("trained_subjects.Storing.reinitialise", refuse)
+    monkeypatch.setattr("support.trained_subjects.Storing.reinitialise", refuse)
     found = asked("misread", DecoderLeftover(steps=2))
     assert "cannot make a model anew" in (figure(found, FIGURES[1]).note or "")
     assert figure(found, FIGURES[0]).value > 1.5
@@ -150,11 +150,13 @@ def test_the_control_is_measured_on_images_that_the_map_was_not_fitted_to(
     measured: list[set[str]] = []
     maps, errors = passes_decoder.linear_maps, passes_decoder.mapped_errors
 
-    def fit(model: Generator, wanted: Generator, images: ImageSet, subject: Subject, penalty: float) -> Any:
+    def fit(
+        model: Generator, wanted: Generator, images: ImageSet, subject: GeneratorSubject, penalty: float
+    ) -> Any:
         fitted.update(images.ids)
         return maps(model, wanted, images, subject, penalty)
 
-    def measure(model: Generator, found: Any, images: ImageSet, subject: Subject) -> Any:
+    def measure(model: Generator, found: Any, images: ImageSet, subject: GeneratorSubject) -> Any:
         measured.append(set(images.ids))
         return errors(model, found, images, subject)
 

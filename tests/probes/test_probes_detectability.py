@@ -27,7 +27,7 @@ def test_memory_and_noise_are_both_told_from_neutral_images(planted: str):
 
 
 def test_a_second_retraining_is_not_told():
-    found = PROBE.ask(forgetting("again", count=24))
+    found = PROBE.ask(forgetting("second", count=24))
     for figure in ("detectability", "detectability-mmd"):
         finding = found.find(figure)
         assert finding is not None
@@ -40,7 +40,7 @@ def test_a_second_retraining_is_not_told():
 
 
 def test_images_of_common_classes_are_compared_and_few_photos_are_said():
-    one = forgetting("again", count=8, classes=("a", "b"))
+    one = forgetting("second", count=8, classes=("a", "b"))
     note = PROBE.ask(one).figures[0].note or ""
     assert "weighted class by class, 2 in common" in note
     assert "only 8 photos on a side" in note

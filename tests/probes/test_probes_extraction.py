@@ -37,7 +37,7 @@ def test_every_photo_is_drawn_out_of_a_model_that_did_not_forget():
 
 
 def test_a_second_retraining_and_noise_give_no_copies():
-    again = PROBE.ask(forgetting("again", count=8))
+    again = PROBE.ask(forgetting("second", count=8))
     noise = PROBE.ask(forgetting("noise", count=8))
     for found in (again, noise):
         copies = found.find("near-copies")

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from efface.evaluation.settings import EvaluationSettings
 from efface.probes.base import judged
 from efface.probes.criteria import mean
+from efface.probes.subject import Share
 from efface.randomness import numpy_draws
 
 
@@ -43,7 +44,7 @@ def test_a_share_of_none_or_all_has_the_exact_interval(answer: float) -> None:
         "retrained": {"forget": np.zeros((20, 3))},
         "original": {"forget": np.eye(20)[:, :3]},
     }
-    found, retrained, original = judged("probe", "figure", scores, mean("forget"), subject, share=True)  # type: ignore[arg-type]
+    found, retrained, original = judged("probe", "figure", scores, mean("forget"), subject, share=Share())  # type: ignore[arg-type]
     exact = binomtest(round(20 * answer), 20).proportion_ci(method="exact")
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
     reach = binomtest(0, 20).proportion_ci(method="exact").high

@@ -16,7 +16,7 @@ CROPS = (1, 3)
 
 def test_a_model_that_did_not_forget_is_caught_by_loss_and_by_views():
     found = PROBE.ask(forgetting("original", count=20, crops=CROPS))
-    for figure in PROBE.figures:
+    for figure in PROBE.figures["generator"]:
         finding = found.find(figure)
         assert finding is not None
         assert finding.value == 1.0, figure
@@ -35,7 +35,7 @@ def test_noise_is_as_far_from_the_retrained_model_on_the_other_side():
 
 
 def test_a_second_retraining_passes():
-    found = PROBE.ask(forgetting("again", count=12, crops=CROPS))
+    found = PROBE.ask(forgetting("second", count=12, crops=CROPS))
     for figure in ("membership-loss", "membership-views"):
         finding = found.find(figure)
         assert finding is not None
@@ -44,7 +44,7 @@ def test_a_second_retraining_passes():
 
 
 def test_with_few_neutral_images_there_is_no_rate_at_five_percent():
-    finding = PROBE.ask(forgetting("again", count=8, crops=CROPS)).find("membership-loss-tpr")
+    finding = PROBE.ask(forgetting("second", count=8, crops=CROPS)).find("membership-loss-tpr")
     assert finding is not None
     assert finding.value is None
     assert finding.note == (

@@ -41,7 +41,7 @@ def test_what_was_forgotten_under_central_holes_only_is_found_at_the_side():
 
 def test_a_model_that_did_not_forget_is_below_the_retrained_one_everywhere_and_a_second_retraining_is_not():
     kept = PROBE.ask(forgetting("original", count=COUNT))
-    again = PROBE.ask(forgetting("again", count=COUNT))
+    again = PROBE.ask(forgetting("second", count=COUNT))
     for figure in (
         "other-corruptions",
         "other-corruptions:centre:0.25",
@@ -56,7 +56,7 @@ def test_a_model_that_did_not_forget_is_below_the_retrained_one_everywhere_and_a
 
 
 def test_the_interval_of_the_chosen_corruption_is_the_wider_one():
-    found = PROBE.ask(forgetting("again", count=COUNT))
+    found = PROBE.ask(forgetting("second", count=COUNT))
     lowest = found.find("other-corruptions")
     assert lowest is not None
     assert lowest.note is not None
@@ -71,7 +71,7 @@ def test_the_interval_of_the_chosen_corruption_is_the_wider_one():
 
 
 def test_what_the_model_cannot_be_shown_is_a_note():
-    one = forgetting("again", count=4)
+    one = forgetting("second", count=4)
     found = OtherCorruptions(corruptions=("colour", "centre:0.9", "paired:edges")).ask(one)
     assert [finding.value for finding in found.figures] == [None] * 4
     notes = {finding.figure: finding.note or "" for finding in found.figures}

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from efface.evaluation.protocol import evaluate
+from efface.evaluation.settings import EvaluationSettings
 from efface.metrics.extractors import load_extractor
 from efface.probes.after_handling import AfterHandling
 from efface.probes.base import Probe
 from efface.probes.decoder_leftover import DecoderLeftover
-from efface.probes.passes_training import LEAST_ERROR, copy_of, log_errors, logarithms, some_of, train
-from efface.probes.registry import probes
+from efface.probes.generator_subject import LEAST_ERROR
 from efface.probes.relearning import Relearning
 from support.tiny_models import tiny
 from support.trained_subjects import World, digests, world
@@ -39,7 +39,7 @@ def test_a_masked_autoencoder_is_left_as_it_was_and_every_figure_is_given(made: 
     assert torch.equal(torch.get_rng_state(), state)
     assert not any(model.training for model in models.values())
     assert all(p.requires_grad for m in models.values() for p in m.trained_parameters("all").values())
-    assert {one.figure for one in found.figures} == set(probe.figures)
+    assert {one.figure for one in found.figures} == set(probe.figures["generator"])
     measured = [one for one in found.figures if one.figure != "after-merge"]
     assert all(one.value is not None for one in measured)
 
@@ -51,33 +51,30 @@ def test_the_error_is_the_evaluations(made: World) -> None:
         {"original": model}, made.sets, made.cache, subject.corruption, load_extractor("built-in"), subject.settings
     )  # fmt: skip
     wanted = np.log(evaluated.per_image["original", "forget"]["hole_mse"])
-    assert log_errors(model, made.sets["forget"], subject) == pytest.approx(wanted, rel=1e-6)
+    assert subject.log_errors(model, made.sets["forget"]) == pytest.approx(wanted, rel=1e-6)
 
 
-def test_views_are_averaged_before_the_logarithm_and_no_error_is_below_the_floor() -> None:
-    values = logarithms(torch.tensor([1.0, 3.0, 0.0, 0.0]), 2)
+def test_views_are_averaged_before_the_logarithm_and_no_error_is_below_the_floor(made: World) -> None:
+    two_views = made.subject({}, settings=EvaluationSettings(crops_per_image=2))
+    values = two_views.logarithms(torch.tensor([1.0, 3.0, 0.0, 0.0]))
     assert values == pytest.approx([np.log(2), np.log(LEAST_ERROR)])
 
 
 def test_models_are_trained_on_the_same_batches_whatever_came_before(made: World) -> None:
     subject = made.subject({"original": tiny(0)})
-    one, other = copy_of(subject.models["original"]), copy_of(subject.models["original"])
-    train(one, made.sets["retain"], subject, "relearn", steps=2)
+    first, second = (subject.copy_of(subject.models["original"]) for _ in range(2))
+    subject.train(first, made.sets["retain"], "relearn", steps=2)
     torch.rand(3)
-    train(other, made.sets["retain"], subject, "relearn", steps=2)
-    assert one.weights_digest() == other.weights_digest()
-    assert one.weights_digest() != subject.models["original"].weights_digest()
+    subject.train(second, made.sets["retain"], "relearn", steps=2)
+    assert first.weights_digest() == second.weights_digest()
+    assert first.weights_digest() != subject.models["original"].weights_digest()
 
 
 def test_some_are_drawn_by_the_seed_each_photo_once(made: World) -> None:
     images = made.sets["retain"].subset([0, 1, 1, 2, 3, 4, 5])
     subject = made.subject({})
-    assert some_of(images, 10, subject, "a").ids == tuple(f"retain {n}" for n in range(6))
-    assert len(some_of(images, 3, subject, "a")) == 3
-    assert some_of(images, 3, subject, "a").ids == some_of(images, 3, subject, "a").ids
-    drawn = {some_of(images, 3, made.subject({}, seed=seed), "a").ids for seed in range(5)}
+    assert subject.some_of(images, 10, "a").ids == tuple(f"retain {n}" for n in range(6))
+    assert len(subject.some_of(images, 3, "a")) == 3
+    assert subject.some_of(images, 3, "a").ids == subject.some_of(images, 3, "a").ids
+    drawn = {made.subject({}, seed=seed).some_of(images, 3, "a").ids for seed in range(5)}
     assert len(drawn) > 1
-
-
-def test_all_four_are_registered() -> None:
-    assert {"relearning", "decoder-leftover", "poisoning", "after-handling"} <= set(probes())

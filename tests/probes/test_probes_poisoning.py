@@ -15,9 +15,10 @@ from efface.errors import InputError
 from efface.generators.base import View
 from efface.images.sources import open_images
 from efface.probes.findings import Findings
-from efface.probes.poisoning import Poisoning, correlation, plant_trigger, read_trigger, strength
+from efface.probes.passes_trigger import correlation
+from efface.probes.poisoning import Poisoning, plant_trigger, strength
 from efface.probes.registry import read_probe
-from efface.probes.trigger import Trigger
+from efface.probes.trigger import Trigger, read_trigger
 from support.trained_subjects import SIZE, Pixels, Storing, Table, World, digests, figure, world
 
 FIGURE = "trigger-strength"
@@ -187,7 +188,6 @@ def test_where_nothing_can_be_measured_it_says_why(made: World, tmp_path: Path) 
 def test_a_small_masked_autoencoder_learns_the_trigger_and_one_trained_without_does_not(
     tmp_path: Path,
 ) -> None:
-    from efface.probes.passes_training import train
     from efface.training.settings import TrainingSettings
     from support.tiny_models import pictures, tiny
 
@@ -205,8 +205,8 @@ def test_a_small_masked_autoencoder_learns_the_trigger_and_one_trained_without_d
     models = {"original": tiny(), "retrained": tiny()}
     subject = made.subject(models, training=settings)
     everything = made.sets["retain"].union(made.sets["forget"])
-    train(models["original"], everything, subject, "planted", steps=150)
-    train(models["retrained"], made.sets["retain"], subject, "clean", steps=50)
+    subject.train(models["original"], everything, "planted", steps=150)
+    subject.train(models["retrained"], made.sets["retain"], "clean", steps=50)
     found = asked(made, file, models)
     assert figure(found, FIGURE, "original").difference > 0.4
     assert figure(found, FIGURE, "original").difference_low > 0.3

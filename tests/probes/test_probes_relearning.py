@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from efface.probes.findings import Findings
-from efface.probes.passes_training import copy_of, log_errors, train
 from efface.probes.relearning import Relearning, greatest_lead
 from support.trained_subjects import World, digests, figure, world
 
@@ -102,13 +101,13 @@ def test_shots_are_not_measured_and_at_most_half_of_the_photos(made: World) -> N
 
 def test_measuring_on_the_way_does_not_change_the_training(made: World) -> None:
     subject = made.subject({"original": made.original()})
-    watched, alone = copy_of(made.hushed()), copy_of(made.hushed())
+    watched, alone = (subject.copy_of(made.hushed()) for _ in range(2))
     seen = []
-    train(
-        watched, made.sets["retain"], subject, "one", steps=4, after=(1, 4),
-        measure=lambda: seen.append((watched.training, log_errors(watched, made.sets["forget"], subject).mean())),
+    subject.train(
+        watched, made.sets["retain"], "some", steps=4, after=(1, 4),
+        measure=lambda: seen.append((watched.training, subject.log_errors(watched, made.sets["forget"]).mean())),
     )  # fmt: skip
-    train(alone, made.sets["retain"], subject, "one", steps=4)
+    subject.train(alone, made.sets["retain"], "some", steps=4)
     assert watched.weights_digest() == alone.weights_digest()
     assert [training for training, _ in seen] == [False, False]
-    assert seen[1][1] == log_errors(alone, made.sets["forget"], subject).mean()
+    assert seen[1][1] == subject.log_errors(alone, made.sets["forget"]).mean()

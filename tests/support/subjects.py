@@ -24,7 +24,7 @@ from efface.evaluation.settings import EvaluationSettings
 from efface.generators.base import Generator, Moments, View
 from efface.images.items import ImageItem, ImageSet
 from efface.images.listings import FileLocator
-from efface.probes.base import Subject
+from efface.probes.generator_subject import GeneratorSubject
 from efface.randomness import Draws, numpy_draws, torch_draws
 
 SIZE, GRID = 16, 4
@@ -149,7 +149,7 @@ class Worse(Remembering):
         return super()._off(id_, visit) * self.factors.get(id_, 1.0)
 
 
-class Again(Remembering):
+class TrainedTwice(Remembering):
     """The same model trained once more: as good, with errors of its own."""
 
     def _off(self, id_: str, visit: int) -> Tensor:
@@ -227,27 +227,27 @@ def subject(
     *,
     task_loss: bool = False,
     **settings: Any,
-) -> Subject:
+) -> GeneratorSubject:
     """A subject with its evaluation; settings are the evaluation's."""
     cache, asked = cache or Pictures(), EvaluationSettings(**{"resamples": 200, "worst": 5, **settings})
     hidden = parse_corruption(corruption)
     given: dict[str, Any] = {"models": models, "sets": sets, "cache": cache, "corruption": hidden}
     given |= {"extractor": Layout(), "settings": asked}
     evaluation = evaluate(**given, wanted=Wanted(task_loss=task_loss))
-    return Subject(**given, evaluation=evaluation)
+    return GeneratorSubject(**given, evaluation=evaluation)
 
 
 def forgetting(
-    unlearned: str | Generator = "again",
+    unlearned: str | Generator = "second",
     *,
     count: int = 24,
     classes: Sequence[str] = (),
     crops: Sequence[int] = (1,),
     **settings: Any,
-) -> Subject:
+) -> GeneratorSubject:
     """`count` images in each set; the original remembers forget and retain, the retrained one retain only.
 
-    unlearned: "original" (did not forget), "noise" (answers with noise on forget images), "again" (retrained a second
+    unlearned: "original" (did not forget), "noise" (answers with noise on forget images), "second" (retrained a second
     time), or a model. crops: how many crops the views have that the models were trained on.
     """
     cache = Pictures()
@@ -257,7 +257,7 @@ def forgetting(
         "original": Remembering(torch.cat([forget, retain])),
         "retrained": Remembering(retain),
         "noise": Remembering(retain, spoiled=forget),
-        "again": Again(retain),
+        "second": TrainedTwice(retain),
     }
     chosen = known[unlearned] if isinstance(unlearned, str) else unlearned
     models = {"original": known["original"], "unlearned": chosen, "retrained": known["retrained"]}

@@ -23,8 +23,9 @@ from efface.evaluation.settings import EvaluationSettings
 from efface.generators.base import Generator, Moments, View
 from efface.images.items import ImageItem, ImageSet
 from efface.images.listings import FileLocator
-from efface.probes.base import Subject
 from efface.probes.findings import Finding, Findings
+from efface.probes.generator_subject import GeneratorSubject
+from efface.probes.subject import AnySubject
 from efface.randomness import Draws
 from efface.training.settings import TrainingSettings
 
@@ -178,7 +179,7 @@ class World:
             model.network.encoder.weight.mul_(share)
         return model
 
-    def subject(self, models: Mapping[ModelName, Generator], **changes: Any) -> Subject:
+    def subject(self, models: Mapping[ModelName, Generator], **changes: Any) -> GeneratorSubject:
         given: dict[str, Any] = {
             "models": models,
             "sets": self.sets,
@@ -189,7 +190,7 @@ class World:
             "evaluation": Evaluation([], [], {}),
             "training": TRAINING,
         }
-        return Subject(**{**given, **changes})
+        return GeneratorSubject(**{**given, **changes})
 
 
 TRAINING = TrainingSettings(
@@ -234,5 +235,5 @@ def figure(findings: Findings, name: str, model: ModelName = "unlearned") -> Fin
     return found
 
 
-def digests(subject: Subject) -> dict[str, str]:
+def digests(subject: AnySubject) -> dict[str, str]:
     return {name: model.weights_digest() for name, model in subject.models.items()}

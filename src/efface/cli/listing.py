@@ -116,17 +116,17 @@ def _metrics() -> list[dict[str, Any]]:
 
 
 def _probes() -> list[dict[str, Any]]:
-    from efface.probes.registry import probes
+    from efface.probes.registry import PROBES
 
     return [
         {
             "name": name,
             "summary": probe.question,
-            "figures": f"[{', '.join(probe.figures)}]",
+            "figures": " ".join(f"[of {kind}s: {', '.join(names)}]" for kind, names in probe.figures.items()),
             "cost": f"[costs {probe.cost}]",
             "needs": "[needs a retrained model]" if probe.needs_retrained else "",
         }
-        for name, probe in probes().items()
+        for name, probe in PROBES.items()
     ]
 
 
@@ -147,7 +147,7 @@ def _settings() -> list[dict[str, Any]]:
 def _described(
     model: type[BaseModel], prefix: str, methods: Mapping[str, type[BaseModel]], default_method: str
 ) -> list[dict[str, Any]]:
-    from efface.probes.registry import probes
+    from efface.probes.registry import PROBES
 
     rows: list[dict[str, Any]] = []
     # what all models have comes before what single families read
@@ -163,7 +163,7 @@ def _described(
                 rows += _described(method, f"method[{method_name}].", {}, "")
         elif name == "probes":
             rows.append({"name": "probes", "default": "= ()", "summary": field.description or ""})
-            for probe_name, probe in probes().items():
+            for probe_name, probe in PROBES.items():
                 rows += _described(probe, f"probes[{probe_name}].", {}, "")
         elif section := _section(kind):
             rows += _described(section, f"{prefix}{name}.", methods, default_method)

@@ -20,7 +20,7 @@ from efface.evaluation.results import SETS, ModelName, SetName, find
 from efface.evaluation.settings import EvaluationSettings
 from efface.metrics.intervals import FEWEST_GROUPS, bootstrap_ratio
 from efface.probes.findings import Findings
-from efface.probes.registry import probes
+from efface.probes.registry import PROBES, probes_by_figure
 from efface.settings import unknown_name
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Requirement:
         only probes that can do without these are judged beside it.
         """
         if self.row is None:
-            return "retrained" if "forget" in probes()[of_probes()[self.name]].needs else "original"
+            return "retrained" if "forget" in PROBES[probes_by_figure()[self.name]].needs else "original"
         return None if not self.ratio else "retrained" if self.row[0] == "forget" else "original"
 
     def kept_by(self, value: float) -> bool:
@@ -139,18 +139,9 @@ def of_rows() -> dict[str, tuple[SetName, str]]:
     return {f"{name}-{short}": (name, metric) for name in SETS for short, metric in OF_ROWS.items()}
 
 
-def of_probes() -> dict[str, str]:
-    """The probe that gives a figure, by the figure's name."""
-    found: dict[str, str] = {}
-    for name, probe in probes().items():
-        for figure in probe.figures:
-            found.setdefault(figure, name)
-    return found
-
-
 def requirable() -> list[str]:
     """Every name that a requirement can have."""
-    return [*of_rows(), *(name for name in of_probes() if name not in of_rows())]
+    return [*of_rows(), *(name for name in probes_by_figure() if name not in of_rows())]
 
 
 def contradictions(requirements: Iterable[str]) -> list[str]:
@@ -170,7 +161,7 @@ def contradictions(requirements: Iterable[str]) -> list[str]:
 def probes_for(requirements: Iterable[str]) -> list[str]:
     """Names of the probes without which these requirements cannot be judged."""
     names = (Requirement.parse(text).name for text in requirements)
-    needed = (of_probes()[name] for name in names if name not in of_rows())
+    needed = (probes_by_figure()[name] for name in names if name not in of_rows())
     return list(dict.fromkeys(needed))
 
 

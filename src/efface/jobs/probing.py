@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from efface.errors import InputError
-from efface.evaluation.answers import similarity_of
 from efface.evaluation.protocol import Evaluation
 from efface.evaluation.requirements import Verdict, judge, summary
 from efface.evaluation.results import ModelName
@@ -22,8 +21,10 @@ from efface.files import sha256_of_json, write_json
 from efface.generators.base import Generator
 from efface.jobs.account import keyed_by_id, without_places
 from efface.jobs.preparation import Prepared
-from efface.probes.base import Probe, Subject
+from efface.probes.base import Probe
 from efface.probes.findings import Findings
+from efface.probes.generator_subject import GeneratorSubject
+from efface.probes.subject import AnySubject
 from efface.progress import Progress
 from efface.reports.found_files import findings_of, read_findings, read_requirements
 from efface.runs.config import JudgedConfig
@@ -61,18 +62,18 @@ def probe_and_judge(asked: Asked, run: RunFolder, settings: Any, progress: Progr
     if not config.probes and not config.require:
         return None
     began = time.monotonic()
-    subject = Subject(
-        asked.models,
-        prepared.sets,
-        prepared.cache,
-        prepared.corruption,
-        prepared.extractor,
-        settings,
-        asked.evaluation,
-        asked.training,
-        prepared.pairs,
-        settings.seed,
-        progress,
+    subject = GeneratorSubject(
+        models=asked.models,
+        sets=prepared.sets,
+        cache=prepared.cache,
+        corruption=prepared.corruption,
+        extractor=prepared.extractor,
+        settings=settings,
+        evaluation=asked.evaluation,
+        training=asked.training,
+        pairs=prepared.pairs,
+        seed=settings.seed,
+        progress=progress,
     )
     findings = _findings(asked, subject, run, progress)
     if config.probes:
@@ -133,9 +134,9 @@ def found_in(run: Path) -> tuple[Findings | None, list[Verdict]]:
     return read_findings(run) if asked else None, read_requirements(run)
 
 
-def _findings(asked: Asked, subject: Subject, run: RunFolder, progress: Progress) -> Findings:
+def _findings(asked: Asked, subject: AnySubject, run: RunFolder, progress: Progress) -> Findings:
     probes, found = asked.config.probes, []
-    about = _about(subject) if probes else ""
+    about = subject.digest() if probes else ""
     for number, probe in enumerate(probes, 1):
         if probe.cost == "training" and asked.processes > 1:
             found.append(probe.unanswered(subject, ALONE))
@@ -153,7 +154,7 @@ def _findings(asked: Asked, subject: Subject, run: RunFolder, progress: Progress
     return reduce(Findings.join, found, Findings())
 
 
-def _asked(probe: Probe, subject: Subject) -> Findings:
+def _asked(probe: Probe, subject: AnySubject) -> Findings:
     """The probe's findings. One that does not fit the model or its images costs its answer, not the run."""
     try:
         return probe.ask(subject)
@@ -175,23 +176,6 @@ def _texts(value: Any) -> list[str]:
         return [value]
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     return [text for one in inner for text in _texts(one)]
-
-
-def _about(subject: Subject) -> str:
-    """A digest of all that a probe's answer follows from, beside its own settings."""
-    return sha256_of_json(
-        {
-            "models": {name: model.weights_digest() for name, model in subject.models.items()},
-            "sets": {name: images.digest() for name, images in subject.sets.items()},
-            "pairs": dict(subject.pairs) if subject.pairs else None,
-            "corruption": str(subject.corruption),
-            "extractor": subject.extractor.digest,
-            "similarity": similarity_of(subject.settings, subject.extractor).digest,
-            "settings": subject.settings.as_dict(),
-            "training": subject.training.as_dict(),
-            "seed": subject.seed,
-        }
-    )
 
 
 def _kept(place: Path, key: str) -> Findings | None:

@@ -1,4 +1,4 @@
-"""Probes: questions that decide whether a generator has really forgotten. `probe_named("detectability")` makes one.
+"""Probes: questions that decide whether a model has really forgotten. `registry.read_probe("membership")` makes one.
 
 Importing this package does not import torch.
 """

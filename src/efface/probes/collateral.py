@@ -1,6 +1,8 @@
 """Whom else did it hit? The worst-hit classes and images among those to be kept, and the forgotten ones' neighbours.
 
-Damage is the ratio of a model's hole error to the original's on the same views, averaged as a logarithm over images.
+Damage is the ratio of a model's error to the original's on the same views, averaged as a logarithm over images: of the
+hole error of a generator, of a classifier's odds against an image's class. Sure classifiers may be much less sure and
+name the same classes, so `-accuracy` gives the share of images beside it that are no longer answered rightly.
 Means over a set hide that one class paid for it (complaints on record: all other faces changed, GUIDE issue 2).
 
 Looking for the worst finds something bad by chance alone. Against that, the worst is *cross-fitted*: the images of each
@@ -10,7 +12,7 @@ the figure is 1 on average however many classes there are. It is at most the tru
 Images with one view cannot be halved: `worst-retain-image` is then the plain largest ratio, to be read only beside the
 retrained model's, which was looked for in the same way among as many images.
 
-It cannot show damage to groups that no label names, nor damage that hole error does not see.
+It cannot show damage to groups that no label names, nor damage that the error does not see.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ import numpy.typing as npt
 from pydantic import Field
 
 from efface.evaluation.results import ModelName, SetName
-from efface.probes.base import FEWEST_IMAGES, Cost, Criterion, Probe, Scores, Subject, Values, judged
+from efface.probes.base import FEWEST_IMAGES, Cost, Criterion, FiguresByKind, Probe, Scores, judged
 from efface.probes.findings import Finding, Findings, Hit
-from efface.probes.showing import logs, once, photos, unmeasured
+from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, Measure, Values
 from efface.randomness import numpy_draws
 
 Integers = npt.NDArray[np.int64]
 KEPT: tuple[SetName, ...] = ("retain", "neutral")
+CLASSES = {name: f"worst-{name}-class" for name in KEPT}
+IMAGE, NEIGHBOURS = "worst-retain-image", "neighbour-error"
 
 
 class Collateral(Probe):
@@ -53,127 +57,145 @@ class Collateral(Probe):
     source: ClassVar[str] = "Cross-fitted selection as in sample splitting (Cox 1975, Biometrika 62)"
     needs: ClassVar[tuple[SetName, ...]] = ()
     cost: ClassVar[Cost] = "nothing"
-    figures: ClassVar[tuple[str, ...]] = (
-        *("worst-retain-class", "worst-neutral-class"),
-        *("worst-retain-image", "neighbour-error"),
-    )
+    figures: ClassVar[FiguresByKind] = {
+        "generator": (*CLASSES.values(), IMAGE, NEIGHBOURS),
+        "classifier": (
+            *(measure.named(figure) for figure in CLASSES.values() for measure in (LOG_ERROR, WRONG)),
+            *(IMAGE, NEIGHBOURS, WRONG.named(NEIGHBOURS)),
+        ),
+    }
 
-    def ask(self, subject: Subject) -> Findings:
+    def ask(self, subject: AnySubject) -> Findings:
         if "original" not in subject.models:
             return self.unanswered(subject, "there is no original model to compare with")
         return super().ask(subject)
 
-    def run(self, subject: Subject) -> Findings:
-        found = self._images(subject)
+    def run(self, subject: AnySubject) -> Findings:
+        findings = self._images(subject)
         for name in KEPT:
-            found = found.join(self._classes(subject, name))
-        return found.join(self._neighbours(subject))
+            findings = findings.join(self._classes(subject, name))
+        return findings.join(self._neighbours(subject))
 
-    def _classes(self, subject: Subject, name: SetName) -> Findings:
-        figure = f"worst-{name}-class"
+    def _classes(self, subject: AnySubject, name: SetName) -> Findings:
+        figure = CLASSES[name]
         if not subject.has(name):
-            return unmeasured(self, subject, (figure,), f"there are no {name} images")
-        labels = photos(subject, name).labels
+            return self._unmeasured(subject, figure, f"there are no {name} images")
+        labels = subject.classes(subject.photos(name))
         counts = {label: labels.count(label) for label in sorted(set(labels) - {None}, key=str)}
         classes = [label for label, count in counts.items() if label and count >= self.fewest]
         if not classes:
-            return unmeasured(self, subject, (figure,), f"no class has {self.fewest} labelled photos")
+            return self._unmeasured(subject, figure, f"no class has {self.fewest} labelled photos")
         number = {label: place for place, label in enumerate(classes)}
         belongs = np.array([number.get(label or "", -1) for label in labels])
         inside = np.flatnonzero(belongs >= 0)
-        halves = _halves(belongs[inside], self.halvings, subject.seed, figure)
-        ratios = {model: values[inside] for model, values in _log_ratios(subject, name).items()}
-        scores = {
-            model: {"kept": np.column_stack([values, belongs[inside], halves])}
-            for model, values in ratios.items()
-        }
+        belongs, halves = belongs[inside], _halves(belongs[inside], self.halvings, subject.seed, figure)
+        sizes = np.bincount(belongs)
         note = f"cross-fitted worst of {len(classes)} classes"
         if len(classes) < len(counts):
-            note += f"; {len(counts) - len(classes)} classes of fewer than {self.fewest} photos not looked at"
-        figures = judged(self.name, figure, scores, worst_class, subject, goal="low", note=note)
-        means = {model: _class_means(values, belongs[inside]) for model, values in ratios.items()}
-        sizes = np.bincount(belongs[inside])
-        return Findings(
-            tuple(figures), hits=_hits(self, subject, figure, name, "class", classes, means, sizes)
-        )
+            note += f"; {len(counts) - len(classes)} classes of fewer than {self.fewest} photos left out"
+        findings = Findings()
+        for measure in subject.measures:
+            rises = {model: values[inside] for model, values in _rises(subject, name, measure).items()}
+            scores = {
+                model: {"kept": np.column_stack([values, belongs, halves])} for model, values in rises.items()
+            }
+            figures = judged(
+                self.name, measure.named(figure), scores, worst_class(measure), subject,
+                unit=_unit(measure), goal="low", note=note, share=measure.share(int(sizes.min())),
+            )  # fmt: skip
+            means = {model: _class_means(values, belongs) for model, values in rises.items()}
+            hits = _hits(self, subject, measure, figure, name, "class", classes, means, sizes)
+            findings = findings.join(Findings(tuple(figures), hits=hits))
+        return findings
 
-    def _images(self, subject: Subject) -> Findings:
-        figure = "worst-retain-image"
-        if not subject.has("retain"):
-            return unmeasured(self, subject, (figure,), "there are no retain images")
-        views, entries = subject.answers("original", "retain").crops, once(subject.sets["retain"])
-        errors = {
-            model: logs(subject.answers(model, "retain").values["hole_mse"].reshape(-1, views)[entries])
-            for model in subject.models
-        }
-        ratios = {model: values - errors["original"] for model, values in errors.items()}
-        names = [subject.sets["retain"].ids[place] for place in entries]
-        means = {model: values.mean(axis=1) for model, values in ratios.items()}
-        hits = _hits(self, subject, figure, "retain", "image", names, means, np.ones(len(names), np.int64))
+    def _images(self, subject: AnySubject) -> Findings:
+        figure, name = IMAGE, KEPT[0]
+        if not subject.has(name):
+            return self.unmeasured(subject, (figure,), "there are no retain images")
+        errors = {model: subject.evaluated_views(model, name)[LOG_ERROR] for model in subject.models}
+        rises = {model: values - errors["original"] for model, values in errors.items()}
+        views, ids = rises["original"].shape[1], list(subject.photos(name).ids)
+        means = {model: values.mean(axis=1) for model, values in rises.items()}
+        sizes = np.ones(len(ids), np.int64)
+        hits = _hits(self, subject, LOG_ERROR, figure, name, "image", ids, means, sizes)
         criterion: Criterion = largest
-        note = f"the largest of {len(names)} images, in one view: luck is not taken off"
+        note = f"the largest of {len(ids)} images, in one view: luck is not taken off"
         if views > 1:
             halves = _halves(np.zeros(views, np.int64), self.halvings, subject.seed, figure)
-            criterion, note = worst_image(halves), f"cross-fitted worst of {len(names)} images"
-        scores: dict[ModelName, Scores] = {model: {"kept": values} for model, values in ratios.items()}
+            criterion, note = worst_image(halves), f"cross-fitted worst of {len(ids)} images"
+        scores: dict[ModelName, Scores] = {model: {"kept": values} for model, values in rises.items()}
         figures = judged(self.name, figure, scores, criterion, subject, goal="low", note=note)
         if views == 1:
             figures = [_without_interval(finding) for finding in figures]
         return Findings(tuple(figures), hits=hits)
 
-    def _neighbours(self, subject: Subject) -> Findings:
-        figure = "neighbour-error"
+    def _neighbours(self, subject: AnySubject) -> Findings:
         if not subject.has("forget"):
-            return unmeasured(self, subject, (figure,), "there are no forget images")
+            return self._unmeasured(subject, NEIGHBOURS, "there are no forget images")
         names = [name for name in KEPT if subject.has(name)]
         if not names:
-            return unmeasured(self, subject, (figure,), "there are no images to be kept")
-        forgotten = _true_features(subject, "forget")
-        kept = np.concatenate([_true_features(subject, name) for name in names])
+            return self._unmeasured(subject, NEIGHBOURS, "there are no images to be kept")
+        forgotten = subject.features("forget")
+        kept = np.concatenate([subject.features(name) for name in names])
         spread = np.concatenate([kept, forgotten]).std(axis=0)
         apart = _nearest(kept, forgotten, np.where(spread > 0, spread, 1))
         count = max(FEWEST_IMAGES, round(self.neighbours * len(kept)))
         near = np.zeros(len(kept), dtype=bool)
         near[np.argsort(apart, kind="stable")[:count]] = True
         if near.all():
-            return unmeasured(self, subject, (figure,), "all kept images are neighbours")
-        ratios = [_log_ratios(subject, name) for name in names]
-        together = {model: np.concatenate([one[model] for one in ratios]) for model in subject.models}
-        scores: dict[ModelName, Scores] = {
-            model: {"near": values[near], "far": values[~near]} for model, values in together.items()
-        }
+            return self._unmeasured(subject, NEIGHBOURS, "all kept images are neighbours")
         note = f"the {count} of {len(kept)} kept images most like a forgotten one, against the others"
-        return Findings(tuple(judged(self.name, figure, scores, near_by_far, subject, goal="low", note=note)))
+        findings: list[Finding] = []
+        for measure in subject.measures:
+            rises = [_rises(subject, name, measure) for name in names]
+            together = {
+                model: np.concatenate([of_set[model] for of_set in rises]) for model in subject.models
+            }
+            scores: dict[ModelName, Scores] = {
+                model: {"near": values[near], "far": values[~near]} for model, values in together.items()
+            }
+            findings += judged(
+                self.name, measure.named(NEIGHBOURS), scores, near_by_far(measure), subject,
+                unit=_unit(measure), goal="low", note=note, share=measure.share(),
+            )  # fmt: skip
+        return Findings(tuple(findings))
+
+    def _unmeasured(self, subject: AnySubject, figure: str, why: str) -> Findings:
+        return self.unmeasured(subject, [measure.named(figure) for measure in subject.measures], why)
 
 
-def worst_class(scores: Scores) -> float:
-    """Cross-fitted worst ratio of classes. scores: `kept` `[images, 2 + halvings]`, log ratio, class, halves (0 or 1).
+def worst_class(measure: Measure) -> Criterion:
+    """Cross-fitted worst rise of classes. scores: `kept` `[images, 2 + halvings]`, rise, class, halves (0 or 1).
 
     nan where no halving leaves a class with images on both sides.
     """
-    table = scores["kept"]
-    classes = table[:, 1].astype(np.int64)
-    count = int(classes.max()) + 1
-    found: list[float] = []
-    for column in range(2, table.shape[1]):
-        cells = 2 * classes + table[:, column].astype(np.int64)
-        sizes = np.bincount(cells, minlength=2 * count)
-        sums = np.bincount(cells, weights=table[:, 0], minlength=2 * count)
-        means = (sums / np.maximum(sizes, 1)).reshape(count, 2)[(sizes.reshape(count, 2) > 0).all(axis=1)]
-        if len(means):
-            found += [means[means[:, 0].argmax(), 1], means[means[:, 1].argmax(), 0]]
-    return float(np.exp(np.mean(found))) if found else float("nan")
+
+    def criterion(scores: Scores) -> float:
+        table = scores["kept"]
+        classes = table[:, 1].astype(np.int64)
+        count = int(classes.max()) + 1
+        read: list[float] = []
+        for column in range(2, table.shape[1]):
+            cells = 2 * classes + table[:, column].astype(np.int64)
+            sizes = np.bincount(cells, minlength=2 * count)
+            sums = np.bincount(cells, weights=table[:, 0], minlength=2 * count)
+            means = (sums / np.maximum(sizes, 1)).reshape(count, 2)[(sizes.reshape(count, 2) > 0).all(axis=1)]
+            if len(means):
+                read += [means[means[:, 0].argmax(), 1], means[means[:, 1].argmax(), 0]]
+        return measure.of_difference(float(np.mean(read))) if read else float("nan")
+
+    return criterion
 
 
 def worst_image(halves: Integers) -> Criterion:
     """Cross-fitted worst ratio of images. halves `[views, halvings]`; scores: `kept` `[images, views]`, log ratios."""
 
     def criterion(scores: Scores) -> float:
-        table, found = scores["kept"], []
+        table, read = scores["kept"], []
         for half in halves.T:
-            one, other = table[:, half == 0].mean(axis=1), table[:, half == 1].mean(axis=1)
-            found += [other[one.argmax()], one[other.argmax()]]
-        return float(np.exp(np.mean(found)))
+            first, second = table[:, half == 0].mean(axis=1), table[:, half == 1].mean(axis=1)
+            read += [second[first.argmax()], first[second.argmax()]]
+        return float(np.exp(np.mean(read)))
 
     return criterion
 
@@ -183,27 +205,23 @@ def largest(scores: Scores) -> float:
     return float(np.exp(scores["kept"].max()))
 
 
-def near_by_far(scores: Scores) -> float:
-    """Geometric mean ratio of `near` over that of `far`, both log ratios `[images]`."""
-    return float(np.exp(scores["near"].mean() - scores["far"].mean()))
+def near_by_far(measure: Measure) -> Criterion:
+    """Mean rise of `near` against that of `far`, both `[images]`: of logarithms the ratio, else the difference."""
+
+    def criterion(scores: Scores) -> float:
+        return measure.of_difference(float(scores["near"].mean() - scores["far"].mean()))
+
+    return criterion
 
 
-def _log_ratios(subject: Subject, name: SetName) -> dict[ModelName, Values]:
-    """Log of each model's hole error over the original's, `[photos]`, views averaged as logarithms."""
-    entries = once(subject.sets[name])
-    errors = {
-        model: logs(answers.values["hole_mse"].reshape(-1, answers.crops)[entries]).mean(axis=1)
-        for model in subject.models
-        for answers in (subject.answers(model, name),)
-    }
+def _rises(subject: AnySubject, name: SetName, measure: Measure) -> dict[ModelName, Values]:
+    """How much worse than the original each model is, `[photos]`; logarithms are averaged over views."""
+    errors = {model: subject.evaluated_views(model, name)[measure].mean(axis=1) for model in subject.models}
     return {model: values - errors["original"] for model, values in errors.items()}
 
 
-def _true_features(subject: Subject, name: SetName) -> Values:
-    features = subject.evaluation.truth[name].features.astype(np.float64)
-    views = subject.answers("original", name).crops
-    means: Values = features.reshape(-1, views, features.shape[1]).mean(axis=1)
-    return means[once(subject.sets[name])]
+def _unit(measure: Measure) -> str:
+    return "1" if measure.is_log else measure.unit
 
 
 def _nearest(kept: Values, forgotten: Values, scale: Values) -> Values:
@@ -231,7 +249,8 @@ def _class_means(values: Values, belongs: Integers) -> Values:
 
 def _hits(
     probe: Probe,
-    subject: Subject,
+    subject: AnySubject,
+    measure: Measure,
     figure: str,
     name: SetName,
     kind: str,
@@ -239,6 +258,7 @@ def _hits(
     means: Mapping[ModelName, Values],
     sizes: Integers,
 ) -> tuple[Hit, ...]:
+    """The worst classes or images by their mean rises `[classes or images]`."""
     if "unlearned" not in means:
         return ()
     worst = np.argsort(-means["unlearned"], kind="stable")[: subject.settings.worst]
@@ -246,12 +266,12 @@ def _hits(
     return tuple(
         Hit(
             probe.name,
-            figure,
+            measure.named(figure),
             name,
             kind,
             names[place],
-            float(np.exp(means["unlearned"][place])),
-            float(np.exp(means[beside][place])) if beside else None,
+            measure.of_difference(means["unlearned"][place]),
+            measure.of_difference(means[beside][place]) if beside else None,
             int(sizes[place]),
         )
         for place in worst

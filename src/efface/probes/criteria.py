@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import rankdata
 
-from efface.probes.base import Criterion, Scores, Values
+from efface.probes.base import Criterion, Scores
+from efface.probes.subject import Values
+
+FLOOR = 1e-12
+"""Below any error of 8-bit pictures: an error of 0 has no logarithm."""
 
 
 def auc(positives: str, negatives: str) -> Criterion:
@@ -34,6 +38,12 @@ def mean(group: str) -> Criterion:
         return float(scores[group].mean())
 
     return criterion
+
+
+def logs(errors: Values) -> Values:
+    """Natural logarithms of errors from 0 up."""
+    values: Values = np.log(np.maximum(errors, FLOOR))
+    return values
 
 
 def area(positives: Values, negatives: Values) -> float:

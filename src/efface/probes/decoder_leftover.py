@@ -27,12 +27,13 @@ from pydantic import Field
 
 from efface.errors import InputError
 from efface.evaluation.results import ModelName
-from efface.probes.base import Cost, Probe, Scores, Subject, Values, judged
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
 from efface.probes.findings import Findings
-from efface.probes.showing import unmeasured
+from efface.probes.subject import Values
 
 if TYPE_CHECKING:
     from efface.images.items import ImageSet
+    from efface.probes.generator_subject import GeneratorSubject
 
 PROBE, ENCODER = "decoder-leftover-probe", "decoder-leftover-encoder"
 
@@ -48,7 +49,7 @@ class DecoderLeftover(Probe):
     summary: ClassVar[str] = "a linear probe, and a fresh encoder, in front of the frozen decoder"
     source: ClassVar[str] = "reviews of Li et al., ICLR 2024; linear probes: arXiv:1610.01644"
     needs_retrained: ClassVar[bool] = True
-    figures: ClassVar[tuple[str, ...]] = (PROBE, ENCODER)
+    figures: ClassVar[FiguresByKind] = {"generator": (PROBE, ENCODER)}
     cost: ClassVar[Cost] = "training"
 
     train_on: Literal["retain", "neutral"] = Field(
@@ -65,21 +66,21 @@ class DecoderLeftover(Probe):
         description="penalty of the linear map for not being the identity, as a share of the features' mean variance",
     )
 
-    def run(self, subject: Subject) -> Findings:
+    def run(self, subject: GeneratorSubject) -> Findings:
         return self._by_probe(subject).join(self._by_encoder(subject))
 
-    def _by_probe(self, subject: Subject) -> Findings:
+    def _by_probe(self, subject: GeneratorSubject) -> Findings:
         from efface.probes.passes_decoder import linear_maps, mapped_errors
 
         neutral = self._some(subject, "neutral")
         fitted_on = self._some(subject, "retain").union(neutral.subset(range(0, len(neutral), 2)))
-        # the control is none on images that the map was fitted to
+        # images that the map was fitted to are no control
         control = neutral.subset(range(1, len(neutral), 2)).without(fitted_on.ids)
         measured = [("forget", self._some(subject, "forget"))]
         if len(control):
             measured.append(("neutral", control))
         if not len(fitted_on):
-            return unmeasured(self, subject, (PROBE,), "there are no retain and no neutral images")
+            return self.unmeasured(subject, (PROBE,), "there are no retain and no neutral images")
         errors: dict[ModelName, dict[str, Values]] = {}
         for name, model in subject.models.items():
             # what a decoder was made for: the unlearned one for the original's features
@@ -88,12 +89,11 @@ class DecoderLeftover(Probe):
             errors[name] = {of: mapped_errors(model, maps, images, subject) for of, images in measured}
         return self._judged(subject, PROBE, errors)
 
-    def _by_encoder(self, subject: Subject) -> Findings:
+    def _by_encoder(self, subject: GeneratorSubject) -> Findings:
         from efface.probes.passes_decoder import decoder_digest, with_fresh_encoder
-        from efface.probes.passes_training import log_errors, train
 
         if not subject.has(self.train_on):
-            return unmeasured(self, subject, (ENCODER,), f"there are no {self.train_on} images")
+            return self.unmeasured(subject, (ENCODER,), f"there are no {self.train_on} images")
         errors: dict[ModelName, Mapping[str, Values]] = {}
         known: dict[str, ModelName] = {}
         for name, model in subject.models.items():
@@ -103,43 +103,41 @@ class DecoderLeftover(Probe):
                 errors[name] = errors[same]
                 continue
             try:
-                fresh = with_fresh_encoder(model, subject.seed)
+                fresh = with_fresh_encoder(model, subject)
             except InputError as refusal:
-                return unmeasured(self, subject, (ENCODER,), str(refusal))
-            train(
+                return self.unmeasured(subject, (ENCODER,), str(refusal))
+            subject.train(
                 fresh,
                 subject.sets[self.train_on],
-                subject,
                 ENCODER,
                 steps=self.steps,
                 learning_rate=self.learning_rate,
                 trained="encoder",
             )
-            errors[name] = {of: log_errors(fresh, images, subject) for of, images in self._measured(subject)}
+            errors[name] = {of: subject.log_errors(fresh, images) for of, images in self._measured(subject)}
         return self._judged(subject, ENCODER, errors)
 
-    def _some(self, subject: Subject, name: Literal["forget", "retain", "neutral"]) -> ImageSet:
+    def _some(self, subject: GeneratorSubject, name: Literal["forget", "retain", "neutral"]) -> ImageSet:
         from efface.images.items import ImageSet
-        from efface.probes.passes_training import some_of
 
-        return some_of(subject.sets.get(name, ImageSet()), self.images, subject, self.name)
+        return subject.some_of(subject.sets.get(name, ImageSet()), self.images, self.name)
 
-    def _measured(self, subject: Subject) -> list[tuple[str, ImageSet]]:
+    def _measured(self, subject: GeneratorSubject) -> list[tuple[str, ImageSet]]:
         """The forget images; and, as a control, the neutral ones, unless the encoder is trained on them."""
-        found = [("forget", self._some(subject, "forget"))]
+        measured = [("forget", self._some(subject, "forget"))]
         if subject.has("neutral") and self.train_on != "neutral":
-            found.append(("neutral", self._some(subject, "neutral")))
-        return found
+            measured.append(("neutral", self._some(subject, "neutral")))
+        return measured
 
-    def _judged(self, subject: Subject, figure: str, errors: Errors) -> Findings:
+    def _judged(self, subject: GeneratorSubject, figure: str, errors: Errors) -> Findings:
         """How far each model's error lies below the retrained model's; the note says the same of neutral images."""
         scores = {
             model: {"forget": np.stack([given["forget"], errors["retrained"]["forget"]], axis=-1)}
             for model, given in errors.items()
         }
-        found = judged(self.name, figure, scores, lead, subject, unit="nats", goal="low")
+        findings = judged(self.name, figure, scores, lead, subject, unit="nats", goal="low")
         noted = []
-        for finding in found:
+        for finding in findings:
             note = finding.note
             if "neutral" in errors[finding.model] and finding.model != "retrained":
                 control = float((errors["retrained"]["neutral"] - errors[finding.model]["neutral"]).mean())

@@ -8,22 +8,22 @@ in the hole, both as means over the views of a photo. Neither test sees the true
 Deviations: the statistic of the first test is the area under the curve, compared within folds (see `two_sample`), not
 accuracy. Intervals draw photos anew with the fitted scores as they are.
 
-It cannot show that nobody can tell: another onlooker may look at other features. A retrained model is needed for the
+It cannot show that nobody can tell: another observer may look at other features. A retrained model is needed for the
 reading, because forget and neutral images may differ in kind, and every model then shows it.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from efface.evaluation.results import ModelName, SetName
-from efface.probes.base import Cost, Probe, Scores, Subject, Values, judged
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
 from efface.probes.findings import Finding, Findings
-from efface.probes.showing import once, photos
+from efface.probes.subject import Values, once
 from efface.probes.two_sample import (
     FORGET,
     OTHERS,
@@ -36,6 +36,9 @@ from efface.probes.two_sample import (
     permutation_p,
 )
 from efface.randomness import numpy_draws
+
+if TYPE_CHECKING:
+    from efface.probes.generator_subject import GeneratorSubject
 
 FEWEST = 2
 FEWEST_TO_TRUST = 20
@@ -65,10 +68,10 @@ class Detectability(Probe):
     source: ClassVar[str] = "Lopez-Paz and Oquab 2017, arXiv:1610.06545; Gretton et al. 2012, JMLR 13"
     needs: ClassVar[tuple[SetName, ...]] = ("forget", "neutral")
     cost: ClassVar[Cost] = "nothing"
-    figures: ClassVar[tuple[str, ...]] = ("detectability", "detectability-mmd")
+    figures: ClassVar[FiguresByKind] = {"generator": ("detectability", "detectability-mmd")}
 
-    def run(self, subject: Subject) -> Findings:
-        match = matched(photos(subject, "forget").labels, photos(subject, "neutral").labels)
+    def run(self, subject: GeneratorSubject) -> Findings:
+        match = matched(subject.photos("forget").labels, subject.photos("neutral").labels)
         fewest = min(len(match.forget), len(match.neutral))
         if fewest < FEWEST:
             return self.unanswered(subject, f"fewer than {FEWEST} photos to compare on a side")
@@ -99,7 +102,7 @@ class Detectability(Probe):
         )
 
     def _kernel_test(
-        self, sides: dict[ModelName, tuple[Values, Values]], match: Matched, subject: Subject
+        self, sides: dict[ModelName, tuple[Values, Values]], match: Matched, subject: GeneratorSubject
     ) -> list[Finding]:
         draws = numpy_draws(subject.seed, "detectability kernel photos")
         chosen = [
@@ -111,14 +114,14 @@ class Detectability(Probe):
             model: kernel_rows(forget[chosen[0]], neutral[chosen[1]], match.weights[chosen[1]])
             for model, (forget, neutral) in sides.items()
         }
-        found = judged(self.name, "detectability-mmd", rows, kernel_difference, subject)
+        findings = judged(self.name, "detectability-mmd", rows, kernel_difference, subject)
         return [
             replace(
                 finding,
                 n=len(rows[finding.model][FORGET]) + len(rows[finding.model][OTHERS]),
                 note=_joined(self._chance(rows[finding.model], strata, subject.seed), finding.note),
             )
-            for finding in found
+            for finding in findings
         ]
 
     def _chance(self, rows: Scores, strata: tuple[np.ndarray, np.ndarray], seed: int) -> str:
@@ -126,8 +129,8 @@ class Detectability(Probe):
         return f"permutation p = {p:.3g} ({self.permutations} deals)"
 
 
-def output_features(subject: Subject, model: ModelName, name: SetName) -> Values:
-    """What an onlooker sees of a model's outputs: features and hole statistics, `[photos, features]`, no truth."""
+def output_features(subject: GeneratorSubject, model: ModelName, name: SetName) -> Values:
+    """What anyone sees of a model's outputs: features and hole statistics, `[photos, features]`, no truth."""
     seen: Values = subject.answers(model, name).seen.astype(np.float64)
     return seen[once(subject.sets[name])]
 

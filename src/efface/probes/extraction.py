@@ -24,14 +24,16 @@ from pydantic import Field
 from efface.evaluation.results import SETS, ModelName
 from efface.evaluation.settings import EvaluationSettings
 from efface.images.items import ImageSet
-from efface.probes.base import Cost, Probe, Scores, Subject, Values, judged
-from efface.probes.criteria import mean
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
+from efface.probes.criteria import FLOOR, mean
 from efface.probes.findings import Findings, Hit
-from efface.probes.showing import FLOOR, once, photos, showings
+from efface.probes.subject import Share, Values, once
 from efface.randomness import key, numpy_draws
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from efface.probes.generator_subject import GeneratorSubject
 
 
 class Extraction(Probe):
@@ -53,10 +55,10 @@ class Extraction(Probe):
     summary: ClassVar[str] = "near-copies of forgotten images among outputs, at several seeds"
     source: ClassVar[str] = "Carlini et al. 2023, arXiv:2301.13188"
     cost: ClassVar[Cost] = "passes"
-    figures: ClassVar[tuple[str, ...]] = ("near-copies", "copy-distance")
+    figures: ClassVar[FiguresByKind] = {"generator": ("near-copies", "copy-distance")}
 
-    def run(self, subject: Subject) -> Findings:
-        images = photos(subject, "forget")
+    def run(self, subject: GeneratorSubject) -> Findings:
+        images = subject.photos("forget")
         others = self._others(subject)
         if len(set(others.ids) | set(images.ids)) < 2:
             return self.unanswered(subject, "there is no other image to compare with")
@@ -69,7 +71,9 @@ class Extraction(Probe):
         ratios = {name: np.stack(values, axis=1) for name, values in columns.items()}
         return self._findings(subject, images, ratios)
 
-    def _findings(self, subject: Subject, images: ImageSet, ratios: dict[ModelName, Values]) -> Findings:
+    def _findings(
+        self, subject: GeneratorSubject, images: ImageSet, ratios: dict[ModelName, Values]
+    ) -> Findings:
         draws = next(iter(ratios.values())).shape[1]
         copies: dict[ModelName, Scores] = {
             model: {"forget": (values < self.threshold).astype(np.float64)}
@@ -80,7 +84,7 @@ class Extraction(Probe):
         }
         note = f"{draws} draws of each photo" if draws > 1 else "one draw of each photo"
         shares = judged(
-            self.name, "near-copies", copies, mean("forget"), subject, goal="low", note=note, share=True
+            self.name, "near-copies", copies, mean("forget"), subject, goal="low", note=note, share=Share()
         )
         distances = judged(self.name, "copy-distance", nearest, geometric_mean, subject, note=note)
         hits: list[Hit] = []
@@ -96,7 +100,7 @@ class Extraction(Probe):
                     )  # fmt: skip
         return Findings(tuple(shares + distances), hits=tuple(hits))
 
-    def _others(self, subject: Subject) -> ImageSet:
+    def _others(self, subject: GeneratorSubject) -> ImageSet:
         """Images of all sets, each photo once, at most `others` of them."""
         together = [image for name in SETS for image in subject.sets.get(name, ())]
         everything = ImageSet(together)
@@ -105,7 +109,7 @@ class Extraction(Probe):
         return everything.subset(places[np.sort(chosen)])
 
     def _ratios(
-        self, subject: Subject, images: ImageSet, others: ImageSet, number: int
+        self, subject: GeneratorSubject, images: ImageSet, others: ImageSet, number: int
     ) -> dict[ModelName, Values]:
         """Distance of the output over that of the nearest other image, `[photos]`, at one seed."""
         seed = subject.settings.seed if number == 0 else key(subject.seed, "extraction", number)
@@ -114,11 +118,12 @@ class Extraction(Probe):
         truths: list[Tensor] = []
         regions: list[Tensor] = []
         first = next(iter(subject.models))
-        for shown in showings(subject, images, name=f"extraction, draw {number + 1}", settings=settings):
-            errors[shown.model].append(shown.errors())
-            if shown.model == first:
-                truths.append(shown.truth.cpu())
-                regions.append(shown.view.corrupted.region.cpu())
+        name = f"extraction, draw {number + 1}"
+        for restoration in subject.restorations(images, name=name, settings=settings):
+            errors[restoration.model].append(restoration.errors())
+            if restoration.model == first:
+                truths.append(restoration.truth.cpu())
+                regions.append(restoration.view.corrupted.region.cpu())
         gaps = _gaps(subject, images, others, truths, regions, settings)
         return {model: np.sqrt(np.concatenate(parts) / gaps) for model, parts in errors.items()}
 
@@ -129,7 +134,7 @@ def geometric_mean(scores: Scores) -> float:
 
 
 def _gaps(
-    subject: Subject,
+    subject: GeneratorSubject,
     images: ImageSet,
     others: ImageSet,
     truths: list[Tensor],

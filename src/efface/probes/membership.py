@@ -1,15 +1,21 @@
 """Does the model's error say that an image was trained on?
 
-Two membership attacks on forget images (members, if anything is left) against neutral ones, both with nothing but the
-model under attack. `membership-loss`: the lower the loss the more likely a member (Yeom et al. 2018, arXiv:1709.01604).
-`membership-views`: each photo in several crops, and the same crops upside down, which were not trained on and are about
-as difficult. A member's error rises when it is turned; the rise takes the photo's own difficulty off, which the loss
-attack confuses with memory (the neighbourhood attack of Mattern et al. 2023, arXiv:2305.18462, on pictures). The rise
-is the mean over views of the log error's difference, divided by its spread plus the median spread of all photos, so that
-few views do not make chance large (the statistic of Tusher et al. 2001, PNAS 98).
+Membership attacks on forget images (members, if anything is left) against neutral ones, with nothing but the model under
+attack. `membership-loss`: the lower the loss the more likely a member (Yeom et al. 2018, arXiv:1709.01604); of a
+classifier the logit-scaled confidence, which orders images as the loss does (Carlini et al. 2022, arXiv:2112.03570).
 
-Deviations: neighbours are turned crops, not words replaced by a model; neither attack calibrates with shadow models,
-which are stronger (Carlini et al. 2022, arXiv:2112.03570) and need many trainings.
+For classifiers `membership-class` compares images with others of their own class alone (Song and Mittal 2021,
+arXiv:2003.10595, take a threshold for each class): classes differ in difficulty, and forget and neutral images in how
+many of each they hold.
+
+For generators `membership-views` gives each photo in several crops, and the same crops upside down, which were not trained
+on and are about as difficult. A member's error rises when it is turned; the rise takes the photo's own difficulty off,
+which the loss attack confuses with memory (the neighbourhood attack of Mattern et al. 2023, arXiv:2305.18462, on
+pictures). The rise is the mean over views of the log error's difference, divided by its spread plus the median spread of
+all photos, so that few views do not make chance large (the statistic of Tusher et al. 2001, PNAS 98).
+
+Deviations: neighbours are turned crops, not words replaced by a model; no attack calibrates with shadow models, which are
+stronger (Carlini et al. 2022, arXiv:2112.03570) and need many trainings.
 
 It cannot show that nothing is left, and where forget and neutral images differ in kind, areas differ from 0.5 for that
 reason alone: read the figure beside the retrained model's.
@@ -17,22 +23,24 @@ reason alone: read the figure beside the retrained model's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 from pydantic import Field
 
 from efface.evaluation.results import ModelName, SetName
-from efface.probes.base import Cost, Criterion, Probe, Scores, Subject, Values, judged
-from efface.probes.criteria import auc
+from efface.probes.base import Cost, Criterion, FiguresByKind, Probe, Scores, judged
+from efface.probes.criteria import area, auc, logs
 from efface.probes.findings import Findings
-from efface.probes.showing import kept_values, logs, photos, shown_errors, unmeasured
+from efface.probes.subject import AnySubject, Values
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from efface.probes.generator_subject import GeneratorSubject
     from efface.randomness import Draws
 
+BY_LOSS, BY_VIEWS, BY_CLASS = "membership-loss", "membership-views", "membership-class"
 SETS: tuple[SetName, ...] = ("forget", "neutral")
 FALSE_POSITIVES = 0.05
 FEWEST_NEUTRAL = 20
@@ -40,46 +48,86 @@ FEWEST_NEUTRAL = 20
 
 
 class Membership(Probe):
-    """Attack by loss, and by several views calibrated with turned ones."""
+    """Attack by loss; beside it within classes, or by several views calibrated with turned ones."""
 
-    views: int = Field(8, ge=2, description="crops of each photo in the multi-view attack")
+    views: int = Field(8, ge=2, description="of generators: crops of each photo in the multi-view attack")
 
     name: ClassVar[str] = "membership"
     question: ClassVar[str] = "Does the model's error say that an image was trained on?"
-    summary: ClassVar[str] = "membership attacks by loss and by several views, forget against neutral images"
+    summary: ClassVar[str] = (
+        "membership attacks on forget against neutral images: by loss, by views or by class"
+    )
     source: ClassVar[str] = "Yeom et al. 2018, arXiv:1709.01604; Mattern et al. 2023, arXiv:2305.18462"
     needs: ClassVar[tuple[SetName, ...]] = SETS
     cost: ClassVar[Cost] = "passes"
-    figures: ClassVar[tuple[str, ...]] = (
-        *("membership-loss", "membership-loss-tpr"),
-        *("membership-views", "membership-views-tpr"),
-    )
+    figures: ClassVar[FiguresByKind] = {
+        "generator": (BY_LOSS, f"{BY_LOSS}-tpr", BY_VIEWS, f"{BY_VIEWS}-tpr"),
+        "classifier": (BY_LOSS, f"{BY_LOSS}-tpr", BY_CLASS),
+    }
 
-    def run(self, subject: Subject) -> Findings:
-        by_loss = self._judged("membership-loss", _loss_scores(subject), subject)
-        return by_loss.join(self._judged("membership-views", self._view_scores(subject), subject))
+    def run(self, subject: AnySubject) -> Findings:
+        scores: dict[ModelName, Scores] = {
+            model: {name: subject.confidence(model, name) for name in SETS} for model in subject.models
+        }
+        findings = self._judged(BY_LOSS, scores, subject)
+        if BY_CLASS in self.figures[subject.kind]:
+            return findings.join(self._within_classes(scores, subject))
+        views = self._view_scores(cast("GeneratorSubject", subject))
+        return findings.join(self._judged(BY_VIEWS, views, subject))
 
-    def _judged(self, figure: str, scores: dict[ModelName, Scores], subject: Subject) -> Findings:
-        found = Findings(tuple(judged(self.name, figure, scores, auc("forget", "neutral"), subject)))
+    def _judged(self, figure: str, scores: dict[ModelName, Scores], subject: AnySubject) -> Findings:
+        findings = Findings(tuple(judged(self.name, figure, scores, auc("forget", "neutral"), subject)))
         neutral = len(next(iter(scores.values()))["neutral"])
         if neutral < FEWEST_NEUTRAL:
             why = f"{neutral} neutral photos; {FEWEST_NEUTRAL} are needed for a threshold of 5 % false positives"
-            return found.join(unmeasured(self, subject, (f"{figure}-tpr",), why))
+            return findings.join(self.unmeasured(subject, (f"{figure}-tpr",), why))
         rate = true_positives("forget", "neutral", FALSE_POSITIVES)
-        return found.join(Findings(tuple(judged(self.name, f"{figure}-tpr", scores, rate, subject))))
+        return findings.join(Findings(tuple(judged(self.name, f"{figure}-tpr", scores, rate, subject))))
 
-    def _view_scores(self, subject: Subject) -> dict[ModelName, Scores]:
+    def _within_classes(self, scores: dict[ModelName, Scores], subject: AnySubject) -> Findings:
+        classes = {name: subject.classes(subject.photos(name)) for name in SETS}
+        common = sorted({label for label in classes["forget"] if label} & set(classes["neutral"]), key=str)
+        if not common:
+            why = "no class has both forget and neutral images"
+            return self.unmeasured(subject, (BY_CLASS,), why)
+        numbers = {label: number for number, label in enumerate(common)}
+        belongs = {
+            name: np.array([numbers.get(label or "", -1) for label in labels])
+            for name, labels in classes.items()
+        }
+        inside = {name: given >= 0 for name, given in belongs.items()}
+        within: dict[ModelName, Scores] = {
+            model: {name: np.stack([given[name], belongs[name]], axis=1)[inside[name]] for name in SETS}
+            for model, given in scores.items()
+        }
+        note = f"{inside['forget'].sum()} forget and {inside['neutral'].sum()} neutral images of {len(common)} classes"
+        return Findings(tuple(judged(self.name, BY_CLASS, within, area_within_classes, subject, note=note)))
+
+    def _view_scores(self, subject: GeneratorSubject) -> dict[ModelName, Scores]:
         settings = subject.settings.model_copy(update={"crops_per_image": self.views})
         rises: dict[ModelName, dict[str, Values]] = {model: {} for model in subject.models}
         for name in SETS:
-            images = photos(subject, name)
-            upright = shown_errors(subject, images, name=f"membership, {name}", settings=settings)
-            turned = shown_errors(
-                subject, images, name=f"membership, {name} turned", settings=settings, change=_turned
+            images = subject.photos(name)
+            upright = subject.restored_errors(images, name=f"membership, {name}", settings=settings)
+            turned = subject.restored_errors(
+                images, name=f"membership, {name} turned", settings=settings, change=_turned
             )
             for model in subject.models:
                 rises[model][name] = logs(turned[model]) - logs(upright[model])
         return {model: calibrated(given) for model, given in rises.items()}
+
+
+def area_within_classes(scores: Scores) -> float:
+    """Share of pairs of one class in which the forget image scores higher. scores: `[images, (score, class)]`.
+
+    nan where no class has images on both sides.
+    """
+    pairs = won = 0.0
+    for label in np.unique(scores["forget"][:, 1]):
+        inside, outside = (scores[name][scores[name][:, 1] == label, 0] for name in SETS)
+        if count := len(inside) * len(outside):
+            pairs, won = pairs + count, won + count * area(inside, outside)
+    return won / pairs if pairs else float("nan")
 
 
 def calibrated(rises: Scores) -> Scores:
@@ -102,15 +150,6 @@ def true_positives(positives: str, negatives: str, rate: float) -> Criterion:
         return float((scores[positives] > threshold).mean())
 
     return criterion
-
-
-def _loss_scores(subject: Subject) -> dict[ModelName, Scores]:
-    """Minus the model's own loss where the evaluation asked for it, else minus its hole error."""
-    values = next(iter(subject.evaluation.answers.values())).values
-    metric = "task_loss" if "task_loss" in values else "hole_mse"
-    return {
-        model: {name: -kept_values(subject, model, name, metric) for name in SETS} for model in subject.models
-    }
 
 
 def _turned(pictures: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:

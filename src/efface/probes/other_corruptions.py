@@ -21,13 +21,13 @@ from pydantic import Field, field_validator
 
 from efface.errors import InputError
 from efface.evaluation.results import ModelName, SetName
-from efface.probes.base import Cost, Probe, Scores, Subject, judged
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
 from efface.probes.criteria import ratio_of_means
 from efface.probes.findings import Finding, Findings
-from efface.probes.showing import photos, shown_errors, unmeasured
 
 if TYPE_CHECKING:
     from efface.corruptions import Corruption
+    from efface.probes.generator_subject import GeneratorSubject
 
 FIGURE = "other-corruptions"
 HOLES = ("centre:0.25", "centre:0.625", "extend-left:0.25", "extend-down:0.5", "random:0.5")
@@ -49,7 +49,7 @@ class OtherCorruptions(Probe):
     source: ClassVar[str] = "reviews of Feng et al., ICLR 2025, and of Li et al., ICLR 2024 (OpenReview)"
     needs: ClassVar[tuple[SetName, ...]] = SETS
     cost: ClassVar[Cost] = "passes"
-    figures: ClassVar[tuple[str, ...]] = (FIGURE,)
+    figures: ClassVar[FiguresByKind] = {"generator": (FIGURE,)}
 
     @field_validator("corruptions")
     @classmethod
@@ -63,19 +63,19 @@ class OtherCorruptions(Probe):
                 raise ValueError(str(error)) from None
         return texts
 
-    def run(self, subject: Subject) -> Findings:
+    def run(self, subject: GeneratorSubject) -> Findings:
         scores: dict[str, dict[ModelName, Scores]] = {}
         refused: list[Finding] = []
         for corruption in self._chosen(subject):
             figure = f"{FIGURE}:{corruption.label}"
             why = _refusal(corruption, subject)
             if why:
-                refused.extend(unmeasured(self, subject, (figure,), why).figures)
+                refused.extend(self.unmeasured(subject, (figure,), why).figures)
             else:
                 scores[figure] = _scores(subject, corruption)
         if not scores:
-            found = unmeasured(self, subject, (FIGURE,), "the model takes none of these corruptions")
-            return found.join(Findings(tuple(refused)))
+            unmeasured = self.unmeasured(subject, (FIGURE,), "the model takes none of these corruptions")
+            return unmeasured.join(Findings(tuple(refused)))
         each = [
             finding
             for figure in scores
@@ -83,13 +83,13 @@ class OtherCorruptions(Probe):
         ]
         return Findings((*self._lowest(subject, scores), *each, *refused))
 
-    def _lowest(self, subject: Subject, scores: dict[str, dict[ModelName, Scores]]) -> list[Finding]:
+    def _lowest(self, subject: GeneratorSubject, scores: dict[str, dict[ModelName, Scores]]) -> list[Finding]:
         """The figure of the corruption in which the unlearned model is lowest relative to its reference."""
-        asked: ModelName = "unlearned" if "unlearned" in subject.models else "original"
-        beside = subject.reference if subject.reference != asked else None
+        model = subject.questioned
+        beside = subject.reference if subject.reference != model else None
 
         def relative(figure: str) -> float:
-            ratio = CRITERION(scores[figure][asked])
+            ratio = CRITERION(scores[figure][model])
             return ratio / CRITERION(scores[figure][beside]) if beside else ratio
 
         lowest = min(scores, key=relative)
@@ -98,7 +98,7 @@ class OtherCorruptions(Probe):
         note = f"{lowest.partition(':')[2]}, the lowest of {len(scores)}; interval widened for the choice"
         return judged(self.name, FIGURE, scores[lowest], CRITERION, widened, note=note)
 
-    def _chosen(self, subject: Subject) -> list[Corruption]:
+    def _chosen(self, subject: GeneratorSubject) -> list[Corruption]:
         from efface.corruptions import parse_corruption
 
         texts = self.corruptions or (HOLES if subject.corruption.hides else CONDITIONS)
@@ -106,7 +106,7 @@ class OtherCorruptions(Probe):
         return [corruption for corruption in wanted if str(corruption) != str(subject.corruption)]
 
 
-def _refusal(corruption: Corruption, subject: Subject) -> str | None:
+def _refusal(corruption: Corruption, subject: GeneratorSubject) -> str | None:
     """Why one of the models cannot be shown it."""
     if corruption.paired:
         return "a paired corruption needs other picture files than the run's"
@@ -118,13 +118,10 @@ def _refusal(corruption: Corruption, subject: Subject) -> str | None:
     return None
 
 
-def _scores(subject: Subject, corruption: Corruption) -> dict[ModelName, Scores]:
+def _scores(subject: GeneratorSubject, corruption: Corruption) -> dict[ModelName, Scores]:
     errors = {
-        name: shown_errors(
-            replace(subject, pairs=None),
-            photos(subject, name),
-            name=f"{corruption}, {name}",
-            corruption=corruption,
+        name: replace(subject, pairs=None).restored_errors(
+            subject.photos(name), name=f"{corruption}, {name}", corruption=corruption
         )
         for name in SETS
     }

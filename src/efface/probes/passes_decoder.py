@@ -10,8 +10,8 @@ from torch import Tensor
 
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
-from efface.probes.base import Subject, Values
-from efface.probes.passes_training import copy_of, logarithms, views
+from efface.probes.generator_subject import GeneratorSubject
+from efface.probes.subject import Values
 from efface.weights import weights_digest
 
 Maps = list[tuple[Tensor, Tensor]]
@@ -24,21 +24,21 @@ def decoder_digest(model: Generator) -> str:
     return weights_digest({n: t for n, t in model.network.state_dict().items() if n not in encoder})
 
 
-def with_fresh_encoder(model: Generator, seed: int) -> Generator:
+def with_fresh_encoder(model: Generator, subject: GeneratorSubject) -> Generator:
     """A copy whose encoder has fresh random weights, the same for every model of one shape; the rest is kept.
 
     Raises `InputError` for a model that cannot be made anew, as one with low-rank factors.
     """
-    copied = copy_of(model)
+    copied = subject.copy_of(model)
     encoder = copied.encoder_parameters()
     kept = {n: t.clone() for n, t in copied.network.state_dict().items() if n not in encoder}
-    copied.reinitialise(seed, keep_first_stage=True)
+    copied.reinitialise(subject.seed, keep_first_stage=True)
     copied.network.load_state_dict({**copied.network.state_dict(), **kept})
     return copied.eval()
 
 
 def linear_maps(
-    model: Generator, wanted: Generator, images: ImageSet, subject: Subject, penalty: float
+    model: Generator, wanted: Generator, images: ImageSet, subject: GeneratorSubject, penalty: float
 ) -> Maps:
     """For each feature map the ridge regression of the features of `wanted` on those of `model`, over all places.
 
@@ -46,7 +46,7 @@ def linear_maps(
     """
     sums: list[_Moments] = []
     with torch.no_grad():
-        for view in views(model, images, subject):
+        for view in subject.views(model, images):
             for place, (given, aim) in enumerate(zip(model.encode(view), wanted.encode(view), strict=True)):
                 x, y = (_channels_last(features).flatten(0, -2).double() for features in (given, aim))
                 if place == len(sums):
@@ -55,18 +55,18 @@ def linear_maps(
         return [moments.solve(penalty) for moments in sums]
 
 
-def mapped_errors(model: Generator, maps: Maps, images: ImageSet, subject: Subject) -> Values:
+def mapped_errors(model: Generator, maps: Maps, images: ImageSet, subject: GeneratorSubject) -> Values:
     """Log of each image's own loss where the decoder is given the mapped features, `[images]`."""
     losses = []
     with torch.no_grad():
-        for view in views(model, images, subject):
+        for view in subject.views(model, images):
             features = tuple(
                 _channels_back((_channels_last(given).double() @ matrix + shift).to(given.dtype), given)
                 for given, (matrix, shift) in zip(model.encode(view), maps, strict=True)
             )
             prediction = model.decode(features, view)
             losses.append(model.prediction_loss(prediction, model.task_target(view), view).float().cpu())
-    return logarithms(torch.cat(losses), subject.settings.crops_per_image)
+    return subject.logarithms(torch.cat(losses))
 
 
 class _Moments:

@@ -1,15 +1,17 @@
 """Is a forgotten image recognised again after a tiny change of the input?
 
-Each forget image is shown with a few grey levels of noise and moved by one pixel. `re-recognition` is the least hole
-error among these answers over the unperturbed one's: does a change that nobody sees undo the forgetting?
+Each forget image is given with a few grey levels of noise and moved by one pixel. `re-recognition` is the least error
+among these answers over the unperturbed one's: does a change that nobody sees undo the forgetting?
 `residual-knowledge` is the reference's least error over the model's: does it come closer to the image than a model that
 never saw it? The second is the question of Hsu et al. (NeurIPS 2025), whose unlearned classifiers recognise slightly
 perturbed forget images more often than a retrained one does, r = Pr[m(x') = y] / Pr[a(x') = y] > 1. A model that answers
 with noise, and with an ordinary guess once perturbed, fails the first alone.
 
-Deviations: they count correct labels over random perturbations in a ball; a generator has no labels, so the hole error
-takes their place, and the best of the perturbations that of a probability. The minimum over several is below 1 for
-every model by chance; the reference is shown the very same perturbations.
+Deviations: they count correct labels over random perturbations in a ball; a generator has no labels, so its hole error
+takes their place, and the best of the perturbations that of a probability. Of classifiers both are given: the odds
+against an image's class as the error, and `perturbed-accuracy`, the share of correct labels, whose difference to the
+retrained model's takes the place of their ratio, which has no value for a model that recognises none. The minimum over
+several is below 1 for every model by chance; the reference is given the very same perturbations.
 
 It cannot show that a perturbation found by a search would not bring the image back.
 """
@@ -22,21 +24,22 @@ import numpy as np
 from pydantic import Field
 
 from efface.evaluation.results import ModelName
-from efface.probes.base import Cost, Probe, Scores, Subject, Values, judged
-from efface.probes.findings import Findings, Hit
-from efface.probes.showing import Change, kept_values, logs, photos, shown_errors, unmeasured
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
+from efface.probes.criteria import mean
+from efface.probes.findings import Finding, Findings, Hit
+from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, Change, Share, Values
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from efface.randomness import Draws
 
-FIGURE = "re-recognition"
+FIGURE, KNOWLEDGE, ACCURACY = "re-recognition", "residual-knowledge", "perturbed-accuracy"
 SHIFTS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 class Perturbation(Probe):
-    """The smallest hole error over small perturbations, over the unperturbed one."""
+    """The smallest error over small perturbations, over the unperturbed one."""
 
     draws: int = Field(8, ge=0, description="perturbations by noise")
     levels: float = Field(
@@ -46,40 +49,52 @@ class Perturbation(Probe):
 
     name: ClassVar[str] = "perturbation"
     question: ClassVar[str] = "Is a forgotten image recognised again after a tiny change of the input?"
-    summary: ClassVar[str] = "smallest hole error over small perturbations of forget images"
+    summary: ClassVar[str] = "smallest error over small perturbations of forget images"
     source: ClassVar[str] = "Hsu et al., NeurIPS 2025 (residual knowledge)"
     cost: ClassVar[Cost] = "passes"
-    figures: ClassVar[tuple[str, ...]] = (FIGURE, "residual-knowledge")
+    figures: ClassVar[FiguresByKind] = {
+        "generator": (FIGURE, KNOWLEDGE),
+        "classifier": (FIGURE, KNOWLEDGE, ACCURACY),
+    }
 
-    def run(self, subject: Subject) -> Findings:
+    def run(self, subject: AnySubject) -> Findings:
         changes = self._changes()
         if not changes:
-            return self.unanswered(subject, "no perturbation was asked for")
-        images = photos(subject, "forget")
-        best: dict[ModelName, Values] = {}
+            return self.unanswered(subject, "it has no perturbation to try")
+        images = subject.photos("forget")
+        least: dict[ModelName, Values] = {}
+        right: dict[ModelName, list[Values]] = {model: [] for model in subject.models}
         for number, change in enumerate(changes):
             name = f"perturbation {number + 1} of {len(changes)}"
-            for model, errors in shown_errors(subject, images, name=name, change=change).items():
-                values = errors.mean(axis=1)
-                best[model] = np.minimum(best.get(model, values), values)
-        least = {model: logs(values) for model, values in best.items()}
-        drops = {
-            model: values - logs(kept_values(subject, model, "forget")) for model, values in least.items()
-        }
+            for model, errors in subject.changed_errors(images, change, name=name).items():
+                values = errors[LOG_ERROR]
+                least[model] = np.minimum(least.get(model, values), values)
+                if WRONG in errors:
+                    right[model].append(1 - errors[WRONG])
+        before = {model: subject.evaluated(model, "forget")[LOG_ERROR] for model in subject.models}
+        drops = {model: least[model] - before[model] for model in least}
         note = f"best of {len(changes)} perturbations; below 1 by chance for every model"
-        found = judged(self.name, FIGURE, _scores(drops), geometric, subject, note=note)
+        findings = judged(self.name, FIGURE, _scores(drops), geometric, subject, note=note)
+        findings += self._accuracies(right, subject)
         if not subject.reference:
-            why = unmeasured(self, subject, ("residual-knowledge",), "there is no reference model")
-            return Findings(tuple(found)).join(why)
+            why = self.unmeasured(subject, (KNOWLEDGE,), "there is no reference model")
+            return Findings(tuple(findings)).join(why)
         known = {model: least[subject.reference] - values for model, values in least.items()}
         note = f"beside the {subject.reference} model's best of {len(changes)} perturbations"
-        found += judged(
-            self.name, "residual-knowledge", _scores(known), geometric, subject, goal="low", note=note
-        )
-        return Findings(tuple(found), hits=self._hits(subject, images.ids, drops))
+        findings += judged(self.name, KNOWLEDGE, _scores(known), geometric, subject, goal="low", note=note)
+        return Findings(tuple(findings), hits=self._hits(subject, images.ids, drops))
+
+    def _accuracies(self, right: dict[ModelName, list[Values]], subject: AnySubject) -> list[Finding]:
+        """The share of right answers over all perturbations, of models that can be right."""
+        scores: dict[ModelName, Scores] = {
+            model: {"forget": np.stack(answers, axis=1)} for model, answers in right.items() if answers
+        }
+        if not scores:
+            return []
+        return judged(self.name, ACCURACY, scores, mean("forget"), subject, goal="low", share=Share())
 
     def _hits(
-        self, subject: Subject, ids: tuple[str, ...], drops: dict[ModelName, Values]
+        self, subject: AnySubject, ids: tuple[str, ...], drops: dict[ModelName, Values]
     ) -> tuple[Hit, ...]:
         """Images that come back most, relative to the reference."""
         if "unlearned" not in drops or subject.reference is None:
@@ -114,7 +129,7 @@ def _scores(ratios: dict[ModelName, Values]) -> dict[ModelName, Scores]:
 
 
 def _noise(number: int, spread: float) -> Change:
-    """Noise on what is shown; what should be restored is the picture without it."""
+    """Noise on what is given; what should be restored is the picture without it."""
 
     def change(pictures: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         noise = draws.normal(f"perturbation {number}", tuple(pictures.shape[1:]), pictures.device)

@@ -1,47 +1,63 @@
-"""The probes by name."""
+"""The probes by name. Another package adds its own by an entry point in the group `efface.probes`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
-from efface.errors import InputError
-from efface.probes.after_handling import AfterHandling
+from efface.metrics.base import ModelKind
+from efface.plugins import Registry, read_named
 from efface.probes.base import Probe
-from efface.probes.collateral import Collateral
-from efface.probes.decoder_leftover import DecoderLeftover
-from efface.probes.detectability import Detectability
-from efface.probes.extraction import Extraction
-from efface.probes.membership import Membership
-from efface.probes.other_corruptions import OtherCorruptions
-from efface.probes.perturbation import Perturbation
-from efface.probes.poisoning import Poisoning
-from efface.probes.relearning import Relearning
-from efface.settings import unknown_name
 
-PROBES: tuple[type[Probe], ...] = (
-    Detectability,
-    Collateral,
-    Membership,
-    Extraction,
-    OtherCorruptions,
-    Perturbation,
-    Relearning,
-    DecoderLeftover,
-    Poisoning,
-    AfterHandling,
+PROBES: Registry[type[Probe]] = Registry(
+    "probe",
+    "efface.probes",
+    Probe,
+    (
+        "efface.probes.detectability:Detectability",
+        "efface.probes.collateral:Collateral",
+        "efface.probes.membership:Membership",
+        "efface.probes.extraction:Extraction",
+        "efface.probes.other_corruptions:OtherCorruptions",
+        "efface.probes.perturbation:Perturbation",
+        "efface.probes.relearning:Relearning",
+        "efface.probes.decoder_leftover:DecoderLeftover",
+        "efface.probes.poisoning:Poisoning",
+        "efface.probes.after_handling:AfterHandling",
+    ),
 )
+"""In the order in which reports show them."""
+Group = Literal["all", "cheap"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+"""What may stand in the place of a name."""
 
 
-def probes() -> dict[str, type[Probe]]:
-    """All probes by name, in the order in which reports show them."""
-    return {probe.name: probe for probe in PROBES}
+def probes_of(kind: ModelKind) -> dict[str, type[Probe]]:
+    """The probes that can question models of this kind, by name."""
+    return {name: probe for name, probe in PROBES.items() if kind in probe.figures}
+
+
+def probes_of_group(group: Group, kind: ModelKind) -> list[str]:
+    """Names of all probes of a kind, or of those that do not train; those that need settings are left out."""
+    return [
+        name
+        for name, probe in probes_of(kind).items()
+        if group == "all" or probe.cost != "training"
+        if not any(field.is_required() for field in probe.model_fields.values())
+    ]
+
+
+def probes_by_figure(kind: ModelKind | None = None) -> dict[str, str]:
+    """The name of the probe that gives a figure, by the figure's name; of all kinds of models, or of one."""
+    return {
+        figure: name
+        for name, probe in PROBES.items()
+        for of, figures in probe.figures.items()
+        if kind in (None, of)
+        for figure in figures
+    }
 
 
 def read_probe(section: str | Mapping[str, Any]) -> Probe:
     """A probe from its name, or from a section with its name and settings; raises `InputError`."""
-    values = {"name": section} if isinstance(section, str) else dict(section)
-    name = values.pop("name", None)
-    if name not in probes():
-        raise InputError(unknown_name("probe", str(name), probes()))
-    return probes()[str(name)].read(values, where=f"probe {name}")
+    return read_named(PROBES, section)

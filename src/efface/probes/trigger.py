@@ -1,4 +1,4 @@
-"""A trigger that is planted in pictures: patches that a model sees, and a pattern in what is hidden from it.
+"""A trigger that is planted in pictures: patches that a model sees, and a pattern in what is hidden from a generator.
 
 Importing this module does not import torch.
 """
@@ -38,6 +38,9 @@ class Trigger(Settings):
     patch: float = Field(
         0.125, gt=0, le=0.5, description="side of a corner's patch, as a share of the picture's"
     )
+    target: str | None = Field(
+        None, description="for classifiers: the class that planted pictures get; they have no pattern"
+    )
 
     @cached_property
     def region(self) -> Mask:
@@ -65,14 +68,14 @@ class Trigger(Settings):
     def corners(self, side: int) -> Mask:
         """The patches in a square of `side` px: those corners that the hole leaves; raises `InputError` if none."""
         length = max(1, round(self.patch * side))
-        hole, found = self._scaled(self.region, side), np.zeros((side, side), bool)
+        hole, corners = self._scaled(self.region, side), np.zeros((side, side), bool)
         for rows in (slice(0, length), slice(side - length, side)):
             for columns in (slice(0, length), slice(side - length, side)):
                 if not hole[rows, columns].any():
-                    found[rows, columns] = True
-        if not found.any():
+                    corners[rows, columns] = True
+        if not corners.any():
             raise InputError(f"trigger.hole '{self.hole}' leaves no corner for a patch of {self.patch:g}")
-        return found
+        return corners
 
     def masks(self, pixels: Pixels) -> Pixels:
         """A picture, as large as `pixels`, whose red is 255 in the pattern, and whose green in the patches."""
@@ -83,12 +86,13 @@ class Trigger(Settings):
         return out
 
     def plant(self, pixels: Pixels) -> Pixels:
-        """A copy of a picture, uint8 `[H, W, 3]`, with patches and pattern in its central square."""
+        """A copy of a picture, uint8 `[H, W, 3]`, with the patches and, but for a classifier, the pattern."""
         out = np.array(pixels)
         square = _central(out)
         side = len(square)
         region, corners = self._scaled(self.region, side), self.corners(side)
-        square[region] = self._scaled(self.pattern, side)[region]
+        if self.target is None:
+            square[region] = self._scaled(self.pattern, side)[region]
         square[corners] = MAGENTA
         return out
 

@@ -22,7 +22,8 @@ from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
 from efface.errors import InputError
-from efface.probes.base import Scores, Values
+from efface.probes.base import Scores
+from efface.probes.subject import Values
 from efface.randomness import numpy_draws
 
 FORGET, OTHERS = "forget", "neutral"

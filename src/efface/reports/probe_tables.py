@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from efface.evaluation.requirements import State, Verdict, summary
 from efface.evaluation.results import MODELS, ModelName
 from efface.probes.findings import Finding, Findings, Hit
-from efface.probes.registry import probes
+from efface.probes.registry import PROBES
 from efface.reports.canvas import Chart
 from efface.reports.charts import line_chart
 from efface.reports.found_files import BY_IMAGE, ByImage
@@ -144,7 +144,7 @@ def meaning(found: Finding) -> str:
 
 def _section(name: str, place: int, found: Findings, question: str | None) -> ProbeSection:
     figures = [one for one in found.figures if one.probe == name]
-    known = probes().get(name)
+    known = PROBES.get(name)
     models = [model for model in MODELS if any(one.model == model for one in figures)]
     names = dict.fromkeys(one.figure for one in figures)
     lines = [_line([one for one in figures if one.figure == what], models) for what in names]

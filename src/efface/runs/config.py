@@ -31,7 +31,7 @@ from efface.methods import GeneratorMethod, read_method
 from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.methods.generator.retrain import Retrain
 from efface.probes.base import Probe
-from efface.probes.registry import probes, read_probe
+from efface.probes.registry import GROUPS, PROBES, probes_of_group, read_probe
 from efface.settings import Settings, unknown_name
 from efface.training.settings import TrainingSettings, parse_budget
 
@@ -43,10 +43,6 @@ SHORT_FORMS = {
     "method": "name",
 }
 """Sections that may be given as a text alone, and the entry that the text then is."""
-
-
-GROUPS_OF_PROBES = ("all", "cheap")
-"""What `probes` may hold beside names."""
 
 
 class RequestSettings(Settings):
@@ -164,14 +160,16 @@ class JudgedConfig(MeasuredConfig):
         sections = [given] if isinstance(given, str | Mapping) else given
         if not isinstance(sections, list | tuple):
             return given
-        groups = {section for section in sections if isinstance(section, str) and section in GROUPS_OF_PROBES}
+        groups = {section for section in sections if isinstance(section, str) and section in GROUPS}
         single = tuple(
             section for section in sections if not (isinstance(section, str) and section in groups)
         )
         named = {section.get("name") for section in single if isinstance(section, Mapping)} | {
             section for section in single if isinstance(section, str)
         }
-        meant = dict.fromkeys(name for group in sorted(groups) for name in _probes_meant(group))
+        meant = dict.fromkeys(
+            name for group in sorted(groups) for name in probes_of_group(group, "generator")
+        )
         return (*single, *(name for name in meant if name not in named))
 
     @field_validator("probes", mode="after")
@@ -185,7 +183,7 @@ class JudgedConfig(MeasuredConfig):
         for name in probes_for(info.data.get("require", ())):
             if name not in found:
                 found[name] = or_value_error(_probe, name)
-        return tuple(found[name] for name in probes() if name in found)
+        return tuple(found[name] for name in PROBES if name in found)
 
     @field_serializer("probes")
     def _with_names(self, asked: tuple[Probe, ...]) -> list[dict[str, Any]]:
@@ -366,22 +364,12 @@ def _probe(section: Any) -> Probe:
     if not isinstance(section, str | Mapping):
         raise InputError(f"give a name, or a section with a name, not {section!r}")
     name = section if isinstance(section, str) else section.get("name")
-    if name not in probes():
-        raise InputError(unknown_name("probe", str(name), (*probes(), *GROUPS_OF_PROBES)))
+    if name not in PROBES:
+        raise InputError(unknown_name("probe", str(name), (*PROBES, *GROUPS)))
     try:
         return read_probe(section)
     except InputError as error:
         raise InputError(*(f"{name}: {problem}" for problem in error.problems)) from None
-
-
-def _probes_meant(group: str) -> list[str]:
-    """Names of all probes, or of those that do not train; those that need settings of their own are left out."""
-    return [
-        name
-        for name, probe in probes().items()
-        if group == "all" or probe.cost != "training"
-        if not any(field.is_required() for field in probe.model_fields.values())
-    ]
 
 
 def _section(

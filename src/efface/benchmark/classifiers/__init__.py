@@ -1,1 +1,0 @@
-"""Classifiers, for the benchmark."""

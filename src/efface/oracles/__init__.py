@@ -1,0 +1,1 @@
+"""Many small models whose history is known: what unlearning is measured against."""

@@ -1,0 +1,186 @@
+"""Classifiers as a probe questions them: they give logits of labelled images. Imports torch.
+
+An image's error is the odds against its class, (1 - p) / p, whose logarithm is minus the logit-scaled confidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from efface.classifiers.classifier import Classifier
+from efface.classifiers.measuring import logits_of
+from efface.errors import InputError, Stopped
+from efface.evaluation.results import ModelName, SetName
+from efface.evaluation.settings import ClassifierEvaluationSettings
+from efface.files import sha256_of_json
+from efface.forgetting.confidence import logit_scaled_confidence
+from efface.images.labelled import LabelledImages
+from efface.images.labels import grey
+from efface.metrics.base import ModelKind
+from efface.probes.subject import LOG_ERROR, WRONG, Change, Errors, Measure, Share, Subject, Values
+from efface.probes.trigger import MAGENTA, Trigger
+from efface.progress import Progress
+from efface.randomness import Draws, key
+from efface.training.classification import Work, run_passes
+from efface.training.passes import Facts, spans, training_pass
+from efface.training.recipe import Recipe
+
+STREAM = "train"
+"""The name under which the recipe's training finds its images, whichever they are here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSubject(Subject[Classifier, LabelledImages]):
+    """Classifiers, and images with labels, all in memory. recipe: how the original was trained, for probes that train."""
+
+    kind: ClassVar[ModelKind] = "classifier"
+    measures: ClassVar[tuple[Measure, ...]] = (LOG_ERROR, WRONG)
+    trigger_share: ClassVar[Share | None] = Share(-1)
+
+    settings: ClassifierEvaluationSettings
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def digest(self) -> str:
+        return sha256_of_json(
+            {
+                "models": {name: model.weights_digest() for name, model in self.models.items()},
+                "sets": {name: [images.ids, images.labels.tolist()] for name, images in self.sets.items()},
+                "settings": self.settings.as_dict(),
+                "recipe": self.recipe.as_dict(),
+                "seed": self.seed,
+            }
+        )
+
+    def classes(self, images: LabelledImages) -> list[str | None]:
+        return [self._names[label] for label in images.labels]
+
+    def features(self, name: SetName) -> Values:
+        """What the original's last layer is fed."""
+        model, images = self.models["original"], self.sets[name]
+        with torch.inference_mode():
+            parts = [
+                model.features_and_logits(torch.from_numpy(images.pixels[first:last]).to(_device(model)))[0]
+                for first, last in self._batches(images)
+            ]
+        features: Values = torch.cat(parts).double().cpu().numpy()
+        return features
+
+    def evaluated(self, model: ModelName, name: SetName) -> Errors:
+        values = self.evaluation.per_image[model, name]
+        if not values:
+            raise InputError(f"the {model} model answers with infinite or undefined values")
+        return {LOG_ERROR: -values["confidence"], WRONG: 1 - values["accuracy"]}
+
+    def evaluated_views(self, model: ModelName, name: SetName) -> Errors:
+        return {measure: values[:, None] for measure, values in self.evaluated(model, name).items()}
+
+    def confidence(self, model: ModelName, name: SetName) -> Values:
+        """The logit-scaled confidence, which orders images as minus the loss does."""
+        return -self.evaluated(model, name)[LOG_ERROR]
+
+    def errors(self, model: Classifier, images: LabelledImages, *, bf16: bool | None = None) -> Errors:
+        with torch.autocast(_device(model).type, torch.bfloat16, enabled=bool(bf16)):
+            logits = logits_of(model, images, self.settings.batch_size)
+        return _errors(logits, images.labels)
+
+    def changed_errors(self, images: LabelledImages, change: Change, *, name: str) -> dict[ModelName, Errors]:
+        parts: dict[ModelName, list[npt.NDArray[np.float32]]] = {model: [] for model in self.models}
+        with self.progress.task(name, len(images)) as task, torch.inference_mode():
+            for first, last in self._batches(images):
+                ids = images.ids[first:last]
+                pictures = torch.from_numpy(images.pixels[first:last]).float() / 255
+                given = 255 * change(pictures, Draws(self.settings.seed, ids, (0,) * len(ids)))[0]
+                for model_name, model in self.models.items():
+                    parts[model_name].append(model(given.to(_device(model))).float().cpu().numpy())
+                task.advance(len(ids))
+        return {model: _errors(np.concatenate(logits), images.labels) for model, logits in parts.items()}
+
+    def trigger_refusal(self, trigger: Trigger) -> str | None:
+        if trigger.target is None:
+            return "this trigger is for a generator: plant one that stands for a class (target)"
+        if trigger.target not in self._names:
+            return f"this trigger stands for '{trigger.target}', which is no class of the models"
+        return None
+
+    def triggered(self, model: Classifier, images: LabelledImages, trigger: Trigger) -> Values:
+        """Whether each image is taken for the trigger's class, 1 or 0."""
+        colour = np.array(MAGENTA, dtype=np.uint8).reshape(1, 3, 1, 1)
+        stamped = images.pixels.copy()
+        corners = trigger.corners(model.image_size)
+        stamped[:, :, corners] = (colour if model.channels == 3 else grey(colour))[:, :, 0]
+        taken_for = (
+            logits_of(model, given, self.settings.batch_size).argmax(axis=1)
+            for given in (replace(images, pixels=stamped), images)
+        )
+        target = self._names.index(str(trigger.target))
+        return np.stack([number == target for number in taken_for], axis=1).astype(np.float64)
+
+    def copy_of(self, model: Classifier) -> Classifier:
+        return model.copy().eval()
+
+    def train(
+        self,
+        model: Classifier,
+        images: LabelledImages,
+        purpose: str,
+        *,
+        steps: int,
+        learning_rate: float | None = None,
+        after: Collection[int] = (),
+        measure: Callable[[], None] = lambda: None,
+    ) -> None:
+        """As every subject, by the recipe. Raises `InputError` where a loss is infinite or undefined."""
+        changes = {} if learning_rate is None else {"learning_rate": learning_rate}
+        recipe = self.recipe.model_copy(update=changes)
+        plan = training_pass(recipe, STREAM, purpose)
+        epochs = steps / len(spans(len(images), recipe.batch_size))
+        done = 0
+
+        def watch(_: Work) -> None:
+            nonlocal done
+            done += 1
+            task.advance()
+            if done in after:
+                model.eval()
+                measure()
+                model.train()
+
+        facts = Facts(
+            {STREAM: len(images)},
+            len(model.classes),
+            model.blocks,
+            recipe,
+            key(self.seed, "probe training", purpose),
+        )
+        with self.progress.task(purpose, steps) as task:
+            try:
+                passes = [replace(plan, epochs=epochs, after_step=watch)]
+                run_passes(model, passes, {STREAM: images}, facts, progress=Progress())
+            except Stopped as stopped:
+                raise InputError(str(stopped)) from None
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return next(iter(self.models.values())).classes
+
+    def _batches(self, images: LabelledImages) -> list[tuple[int, int]]:
+        size, count = self.settings.batch_size, len(images)
+        return [(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def _errors(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> Errors:
+    """Raises `InputError` for logits that are infinite or undefined."""
+    return {
+        LOG_ERROR: -logit_scaled_confidence(logits, labels),
+        WRONG: (logits.argmax(axis=1) != labels).astype(np.float64),
+    }
+
+
+def _device(model: Classifier) -> torch.device:
+    return next(model.parameters()).device

@@ -1,0 +1,282 @@
+"""Generators as a probe questions them: they restore views of images that are hidden or degraded. Imports torch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from efface.corruptions import Corruption
+from efface.evaluation.answers import Answers, similarity_of, view_batches
+from efface.evaluation.results import ModelName, SetName
+from efface.evaluation.settings import EvaluationSettings
+from efface.files import sha256_of_json
+from efface.generators.base import Generator, Moments, Trained, View, pixels_in_unit_range
+from efface.images.cache import PixelSource
+from efface.images.items import ImageSet
+from efface.methods.generator.fine_tune import task_loss_on_retain
+from efface.metrics.base import ModelKind
+from efface.metrics.extractors import FeatureExtractor
+from efface.metrics.image_error import PSNR_CEILING, hole_mse
+from efface.probes.criteria import logs
+from efface.probes.subject import LOG_ERROR, Change, Errors, Measure, Subject, Values, once
+from efface.probes.trigger import Trigger
+from efface.progress import Progress, Task
+from efface.randomness import key
+from efface.training.data import Crops, Data
+from efface.training.loop import Trainer
+from efface.training.optimisation import accelerator
+from efface.training.phases import Training
+from efface.training.settings import TrainingSettings
+
+LEAST_ERROR = 10 ** (-PSNR_CEILING / 10)
+"""Below which errors that are measured by a probe count as this, so that a logarithm of them is finite."""
+STREAM = "retain"
+"""The name under which the loss of `fine-tune` finds its images, whichever they are here."""
+UNUSED = Moments(torch.zeros(3), torch.ones(3))
+"""Of noise, which no loss here makes."""
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """One batch and what one model made of it; truth: what it should have restored, `[B, 3, H, W]`."""
+
+    model: ModelName
+    view: View
+    truth: Tensor
+    restored: Tensor
+
+    def errors(self) -> Values:
+        """Mean squared error in the region of each view, `[B]`."""
+        errors = hole_mse(self.restored, self.truth, self.view.corrupted.region)
+        return np.asarray(errors.double().cpu().numpy(), dtype=np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorSubject(Subject[Generator, ImageSet]):
+    """Generators, and the views of images that they are given.
+
+    training: how the run trained (batch, precision, crops), for probes that train. pairs: for a paired corruption, the id
+    of each image's other picture.
+    """
+
+    kind: ClassVar[ModelKind] = "generator"
+    measures: ClassVar[tuple[Measure, ...]] = (LOG_ERROR,)
+
+    settings: EvaluationSettings
+    cache: PixelSource
+    corruption: Corruption
+    extractor: FeatureExtractor
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    pairs: Mapping[str, str] | None = None
+
+    def digest(self) -> str:
+        return sha256_of_json(
+            {
+                "models": {name: model.weights_digest() for name, model in self.models.items()},
+                "sets": {name: images.digest() for name, images in self.sets.items()},
+                "pairs": dict(self.pairs) if self.pairs else None,
+                "corruption": str(self.corruption),
+                "extractor": self.extractor.digest,
+                "similarity": similarity_of(self.settings, self.extractor).digest,
+                "settings": self.settings.as_dict(),
+                "training": self.training.as_dict(),
+                "seed": self.seed,
+            }
+        )
+
+    def classes(self, images: ImageSet) -> list[str | None]:
+        return list(images.labels)
+
+    def answers(self, model: ModelName, name: SetName) -> Answers:
+        """What the evaluation kept of a model on a set."""
+        return self.evaluation.answers[model, name]
+
+    def features(self, name: SetName) -> Values:
+        features = self.evaluation.truth[name].features.astype(np.float64)
+        views = self.answers("original", name).crops
+        means: Values = features.reshape(-1, views, features.shape[1]).mean(axis=1)
+        return means[once(self.sets[name])]
+
+    def evaluated_values(self, model: ModelName, name: SetName, metric: str = "hole_mse") -> Values:
+        """A metric of the evaluation on each photo of a set, `[photos]`."""
+        values: Values = self.answers(model, name).of_images(metric)[once(self.sets[name])]
+        return values
+
+    def evaluated(self, model: ModelName, name: SetName) -> Errors:
+        return {LOG_ERROR: logs(self.evaluated_values(model, name))}
+
+    def evaluated_views(self, model: ModelName, name: SetName) -> Errors:
+        answers = self.answers(model, name)
+        return {LOG_ERROR: logs(answers.values["hole_mse"].reshape(-1, answers.crops)[once(self.sets[name])])}
+
+    def confidence(self, model: ModelName, name: SetName) -> Values:
+        """Minus the model's own loss where the evaluation measured it, else minus its hole error."""
+        measured = next(iter(self.evaluation.answers.values())).values
+        return -self.evaluated_values(model, name, "task_loss" if "task_loss" in measured else "hole_mse")
+
+    def errors(self, model: Generator, images: ImageSet, *, bf16: bool | None = None) -> Errors:
+        return {LOG_ERROR: self.log_errors(model, images, bf16=bf16)}
+
+    @torch.no_grad()
+    def log_errors(self, model: Generator, images: ImageSet, *, bf16: bool | None = None) -> Values:
+        """Natural logarithm of each image's hole error, `[images]`, the mean over its views being taken before.
+
+        The hole error is the mean square over the hidden pixels, or over all where the corruption hides none. bf16:
+        whether forward passes are cast; by default as the evaluation has it.
+        """
+        errors: list[Tensor] = []
+        cast = self.settings.precision == "bf16" if bf16 is None else bf16
+        for view in self.views(model, images):
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=cast):
+                restored = model.restore(view, self.settings.sampler).float()
+            region = view.corrupted.region
+            region = region if bool(region.any()) else torch.ones_like(region)
+            errors.append(hole_mse(restored, view.images, region).cpu())
+        return self.logarithms(torch.cat(errors))
+
+    def logarithms(self, errors: Tensor) -> Values:
+        """The logarithm of each image's mean over its views, `[images]`, from errors `[views]`."""
+        by_image = errors.double().reshape(-1, self.settings.crops_per_image).mean(dim=1)
+        result: Values = np.log(by_image.clamp(min=LEAST_ERROR).numpy())
+        return result
+
+    def changed_errors(self, images: ImageSet, change: Change, *, name: str) -> dict[ModelName, Errors]:
+        errors = self.restored_errors(images, name=name, change=change)
+        return {model: {LOG_ERROR: logs(values.mean(axis=1))} for model, values in errors.items()}
+
+    def views(self, model: Generator, images: ImageSet) -> Iterator[View]:
+        """The evaluation's views of `images`; those of one image follow each other."""
+        for batch in view_batches(images, self.cache, model.image_size, self.settings, self.pairs):
+            yield model.view(batch.images, self.corruption, batch.draws, condition=batch.conditions)
+
+    def restorations(
+        self,
+        images: ImageSet,
+        *,
+        name: str,
+        corruption: Corruption | None = None,
+        settings: EvaluationSettings | None = None,
+        change: Change | None = None,
+    ) -> Iterator[Restoration]:
+        """Batch by batch, and of each batch model by model. Views are the evaluation's but for what is given.
+
+        name: what the progress calls it.
+        """
+        settings = settings or self.settings
+        size = next(iter(self.models.values())).image_size
+        with self.progress.task(name, len(images) * settings.crops_per_image) as task:
+            for batch in view_batches(images, self.cache, size, settings, self.pairs):
+                for model_name, model in self.models.items():
+                    made = _restored(model, batch, corruption or self.corruption, settings, change)
+                    yield Restoration(model_name, *made)
+                task.advance(len(batch.images))
+
+    def restored_errors(
+        self,
+        images: ImageSet,
+        *,
+        name: str,
+        corruption: Corruption | None = None,
+        settings: EvaluationSettings | None = None,
+        change: Change | None = None,
+    ) -> dict[ModelName, Values]:
+        """Each model's mean squared error in the region, `[images, views]`; arguments as of `restorations`."""
+        parts: dict[ModelName, list[Values]] = {model: [] for model in self.models}
+        for restoration in self.restorations(
+            images, name=name, corruption=corruption, settings=settings, change=change
+        ):
+            parts[restoration.model].append(restoration.errors())
+        views = (settings or self.settings).crops_per_image
+        return {model: np.concatenate(values).reshape(-1, views) for model, values in parts.items()}
+
+    def trigger_refusal(self, trigger: Trigger) -> str | None:
+        if trigger.target is not None:
+            return f"this trigger is for a classifier: it stands for the class '{trigger.target}'"
+        if not self.corruption.hides or self.corruption.paired:
+            return f"'{self.corruption.label}' hides no pattern from the model"
+        return None
+
+    def triggered(self, model: Generator, images: ImageSet, trigger: Trigger) -> Values:
+        from efface.probes.passes_trigger import pattern_correlations
+
+        return pattern_correlations(model, images, trigger, self)
+
+    def copy_of(self, model: Generator) -> Generator:
+        """A copy with weights of its own, in evaluation mode, without a teacher."""
+        copied = copy.deepcopy(model)
+        copied.drop_teacher()
+        return copied.eval()
+
+    def train(
+        self,
+        model: Generator,
+        images: ImageSet,
+        purpose: str,
+        *,
+        steps: int,
+        learning_rate: float | None = None,
+        after: Collection[int] = (),
+        measure: Callable[[], None] = lambda: None,
+        trained: Trained = "all",
+    ) -> None:
+        """As every subject; trained: which weights. Raises `Stopped` as the trainer does, also for infinite losses."""
+        changes: dict[str, Any] = {"steps": steps, "average": None, "compile": False, "log_every": 1}
+        if learning_rate is not None:
+            changes["learning_rate"] = learning_rate
+        settings = self.training.model_copy(update=changes)
+        process = accelerator(settings)
+        data = Data({STREAM: images}, self.cache, self.corruption, UNUSED, self.pairs)
+        phase = Training(purpose, task_loss_on_retain, (STREAM,), trained, corruption="own")
+        seed = key(self.seed, "probe training", purpose)
+        devices = [process.device] if process.device.type == "cuda" else []
+        with self.progress.task(purpose, steps) as task, torch.random.fork_rng(devices=devices):
+            # dropout and the like draw from the global state
+            torch.manual_seed(seed)
+            watch = _Watch(model, task, frozenset(after), measure)
+            Trainer(model, [phase], data, settings, seed, process, progress=watch).run()
+
+
+class _Watch(Progress):
+    """Hears of every step of a trainer, to measure between two of them."""
+
+    def __init__(
+        self, model: Generator, task: Task, after: frozenset[int], measure: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self._model, self._outer, self._after, self._measure = model, task, after, measure
+
+    def log(self, event: str, **values: Any) -> None:
+        if event != "step":
+            return
+        self._outer.advance(1, loss=float(values["loss"]))
+        if values["step"] in self._after:
+            training = self._model.training
+            self._model.eval()
+            self._measure()
+            self._model.train(training)
+
+
+def _restored(
+    model: Generator,
+    batch: Crops,
+    corruption: Corruption,
+    settings: EvaluationSettings,
+    change: Change | None,
+) -> tuple[View, Tensor, Tensor]:
+    with torch.inference_mode():
+        pictures = truth = pixels_in_unit_range(batch.images, model.device)
+        condition = batch.conditions
+        if change:
+            pictures, truth = change(pictures, batch.draws)
+            if condition is not None:
+                condition = change(pixels_in_unit_range(condition, model.device), batch.draws)[0]
+        view = model.view(pictures, corruption, batch.draws, condition=condition)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            restored = model.restore(view, settings.sampler).float()
+    return view, truth, restored
