@@ -1,4 +1,4 @@
-"""The pixel cache: decoded once, survives a kill, shared by processes, and really empty after evicting."""
+"""The pixel cache: decoded once, survives a kill, shared by processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from efface.errors import InputError
 from efface.images import cache as cache_module
-from efface.images.cache import PixelCache, estimate_bytes, evict_everywhere
+from efface.images.cache import PixelCache, estimate_bytes
 from efface.images.items import ImageSet
 from efface.images.sources import open_images
 from support.pictures import picture, save_picture
@@ -78,9 +78,9 @@ def test_an_image_that_is_not_stored_is_a_key_error(tmp_path: Path) -> None:
 
 def test_the_estimate_is_what_caching_takes(images: ImageSet, tmp_path: Path) -> None:
     for short_side in (20, 64):
-        cache = PixelCache(tmp_path / "c", short_side)
-        cache.add(images)
-        assert cache.bytes_on_disk == estimate_bytes(images, short_side)
+        folder = tmp_path / str(short_side)
+        PixelCache(folder, short_side).add(images)
+        assert len(pixels_on_disk(folder)) == estimate_bytes(images, short_side)
 
 
 def test_a_disk_that_is_too_small_is_refused_before_decoding(
@@ -108,70 +108,12 @@ def test_unreadable_images_are_named_together_and_the_rest_is_kept(animals: Path
     assert len(cache) == 5
 
 
-def test_evicting_overwrites_the_pixels_on_disk(images: ImageSet, tmp_path: Path) -> None:
-    cache = PixelCache(tmp_path / "c", 64)
-    cache.add(images)
-    view = cache.read(images.ids[1])
-    secret, kept = view.tobytes(), cache.read(images.ids[0]).tobytes()
-    thumbnail = cache.fingerprints([images.ids[1]]).thumbnails.tobytes()
-    digest = bytes.fromhex(images.ids[1])
-    before = pixels_on_disk(tmp_path / "c")
-    assert all(part in before for part in (secret, thumbnail, digest))
-    assert cache.evict([images.ids[1], "0" * 64]) == 1
-    after = pixels_on_disk(tmp_path / "c")
-    assert not any(part in after for part in (secret[:300], secret[-300:], thumbnail, digest))
-    assert len(after) == len(before)
-    assert kept in after
-    assert images.ids[1] not in cache
-    assert not view.any()
-
-
-def test_evicting_everything_gives_the_space_back(images: ImageSet, tmp_path: Path) -> None:
-    cache, other = PixelCache(tmp_path / "c", 64), PixelCache(tmp_path / "c", 64)
-    cache.add(images)
-    other.read(images.ids[0])
-    assert cache.evict(images.ids) == 6
-    assert cache.bytes_on_disk < 2000
-    assert not any(pixels_on_disk(tmp_path / "c"))
-    cache.add(images)  # goes to a new file: `other` still maps the old one
-    assert (other.read(images.ids[0]) == np.asarray(picture(0))).all()
-
-
-def test_evicting_everywhere_reaches_every_size(images: ImageSet, tmp_path: Path) -> None:
-    for side in (16, 32):
-        PixelCache(tmp_path / "c", side).add(images)
-    assert evict_everywhere(tmp_path / "c", images.ids[:2]) == 4
-    assert len(PixelCache(tmp_path / "c", 16)) == len(PixelCache(tmp_path / "c", 32)) == 4
-
-
-def test_an_eviction_that_was_killed_is_finished_by_the_next_writer(
-    images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = PixelCache(tmp_path / "c", 64)
-    cache.add(images)
-    secret = cache.read(images.ids[0]).tobytes()
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cache_module.Store, "_zero", killed)
-        with pytest.raises(KeyboardInterrupt):
-            cache.evict([images.ids[0]])
-    assert images.ids[0] not in cache  # never a black image that counts as stored
-    PixelCache(tmp_path / "c", 64).add(images.subset([1]))
-    assert secret not in pixels_on_disk(tmp_path / "c")
-
-
 def test_shards_are_bounded(images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "SHARD_BYTES", 2 * 48 * 40 * 3)
     cache = PixelCache(tmp_path / "c", 64)
     cache.add(images)
     assert len(list((tmp_path / "c").rglob("pixels-*.bin"))) == 3
     assert all(cache.read(item.id).any() for item in images)
-    cache.evict(images.ids[2:4])
-    assert len(list((tmp_path / "c").rglob("pixels-*.bin"))) == 2
-    cache.add(images)
     assert (cache.read(images.ids[2]) == np.asarray(picture(2))).all()
 
 
@@ -210,18 +152,17 @@ def test_a_killed_run_continues_and_leaves_no_stray_pixels(tmp_path: Path) -> No
     (folder,) = (tmp_path / "c").iterdir()
     with open(folder / "pixels-00000.bin", "ab") as file:
         file.write(b"stray pixels")  # as if killed between the pixels and their index entry
-    with open(folder / "index", "ab") as file:
+    with open(folder / "records", "ab") as file:
         file.write(b"torn record")
     cache = PixelCache(tmp_path / "c", 64)
     done = len(cache)
     assert done in (16, 24)
     assert all((cache.read(images.ids[i]) == np.asarray(picture(i))).all() for i in range(done))
-    cache.evict([])
-    assert b"stray" not in pixels_on_disk(tmp_path / "c")
     cache.add(images)
+    assert b"stray" not in pixels_on_disk(tmp_path / "c")
     assert len(cache) == 40
     assert all((cache.read(images.ids[i]) == np.asarray(picture(i))).all() for i in range(40))
-    assert cache.bytes_on_disk == estimate_bytes(images, 64)
+    assert len(pixels_on_disk(tmp_path / "c")) == estimate_bytes(images, 64)
 
 
 def test_two_writers_do_not_corrupt_the_cache_and_a_reader_sees_their_work(tmp_path: Path) -> None:
@@ -237,4 +178,4 @@ def test_two_writers_do_not_corrupt_the_cache_and_a_reader_sees_their_work(tmp_p
     assert [process.returncode for process in processes] == [0, 0]
     assert sorted(decoded) == [0, 30]  # the second waited, and found nothing left to do
     assert all((reader.read(images.ids[i]) == np.asarray(picture(i))).all() for i in range(30))
-    assert reader.bytes_on_disk == estimate_bytes(images, 64)
+    assert len(pixels_on_disk(tmp_path / "c")) == estimate_bytes(images, 64)

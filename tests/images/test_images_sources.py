@@ -14,7 +14,7 @@ from efface.errors import InputError
 from efface.files import sha256_of_file
 from efface.images.bundled import CREDITS
 from efface.images.reading import decode
-from efface.images.sources import check_readable, open_images
+from efface.images.sources import open_images
 from support.pictures import picture, save_picture
 
 
@@ -108,13 +108,6 @@ def test_unreadable_images_are_skipped_only_when_asked_for_and_named(animals: Pa
     images = open_images(animals, skip_unreadable=True)
     assert len(images) == 6
     assert [os.path.basename(fault.path) for fault in images.skipped] == ["empty.png"]
-
-
-def test_a_decode_check_finds_what_headers_do_not_tell(animals: Path) -> None:
-    whole = (animals / "cats" / "0.png").read_bytes()
-    (animals / "cats" / "half.png").write_bytes(whole[: len(whole) // 2])
-    faults = check_readable(open_images(animals))
-    assert [os.path.basename(fault.path) for fault in faults] == ["half.png"]
 
 
 def test_a_missing_folder_is_refused_with_the_nearest_name(animals: Path) -> None:

@@ -15,7 +15,6 @@ from efface.errors import InputError
 from efface.images.listings import Candidate, FileLocator, Listing, did_you_mean
 from efface.wording import printable
 
-NOT_STATED = "not stated"
 SKIMAGE, SKLEARN = "skimage.data docstring", "sklearn/datasets/images/README.txt"
 FOLDERS = {SKIMAGE: ("skimage", "data"), SKLEARN: ("sklearn", "datasets/images")}
 

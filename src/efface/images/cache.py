@@ -1,14 +1,10 @@
-"""Decoded pixels on disk: decoded once, read back at memory speed, overwritten when evicted.
+"""Decoded pixels on disk: decoded once, read back at memory speed.
 
 Pixels lie one image after the other in shard files that are mapped into memory, so the working set is the
 system's page cache and not this process. An entry appears in the index only after its pixels are
 flushed: a killed run continues with what is missing. Writers hold a file lock; a second one waits, then
 adds only what is still missing. The folder's name holds everything else that pixels depend on: decoder
 version, short side and resampler.
-
-Evicting overwrites pixels with zeros in place, then the index record (which holds a thumbnail). On disks and
-file systems that write elsewhere instead (flash, copy-on-write, snapshots) old blocks may outlive
-that: only an encrypted disk helps there. Space is given back when a whole shard is empty.
 """
 
 from __future__ import annotations
@@ -27,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from efface.errors import Faults, InputError
-from efface.images.cache_index import DEAD, LEAVING, LIVE, RECORD, Index, ends_of, shard_path
+from efface.images.cache_index import RECORD, Index, ends_of, shard_path
 from efface.images.duplicates import Fingerprints, fingerprint
 from efface.images.items import Fault, ImageItem, ImageSet, ReadingError
 from efface.images.reading import DECODER_VERSION, decode_image, stored_size
@@ -44,7 +40,6 @@ RESAMPLERS = {
 }
 SHARD_BYTES = 1 << 30
 COMMIT_BYTES, COMMIT_IMAGES = 1 << 26, 4096
-ZEROS = bytes(1 << 20)
 
 Prepared = tuple["NDArray[np.uint8]", tuple[int, int, "NDArray[np.uint8]"]]
 
@@ -92,10 +87,7 @@ class PixelCache:
         return faults
 
     def read(self, image_id: str) -> NDArray[np.uint8]:
-        """Pixels uint8 [height, width, 3], a read-only view of the file. KeyError when not stored.
-
-        The view shows zeros once the image is evicted.
-        """
+        """Pixels uint8 [height, width, 3], a read-only view of the file. KeyError when not stored."""
         return self._store.read(image_id)
 
     def fingerprints(self, ids: Iterable[str]) -> Fingerprints:
@@ -107,15 +99,6 @@ class PixelCache:
 
     def __len__(self) -> int:
         return len(self._store.index.refresh().rows)
-
-    def evict(self, ids: Iterable[str]) -> int:
-        """Overwrite the pixels and records of `ids` with zeros on disk. Returns how many were stored."""
-        return self._store.evict(ids)
-
-    @property
-    def bytes_on_disk(self) -> int:
-        """Size of all files of this cache, evicted space that is not given back included."""
-        return sum(path.stat().st_size for path in self._store.folder.iterdir())
 
     def close(self) -> None:
         """Let go of the mapped files; views that were handed out stay valid."""
@@ -159,32 +142,22 @@ def estimate_bytes(image_set: ImageSet, short_side: int) -> int:
     return total
 
 
-def evict_everywhere(folder: str | Path, ids: Iterable[str]) -> int:
-    """Evict `ids` from every cache below `folder`, whatever its size, resampler or decoder version."""
-    wanted = list(ids)
-    stores = sorted(Path(folder).glob("decoder*-short*-*"))
-    return sum(Store(path).evict(wanted) for path in stores)
-
-
 class Store:
-    """The files of one cache: `index`, `pixels-NNNNN.bin`, `lock`."""
+    """The files of one cache: `records`, `pixels-NNNNN.bin`, `lock`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.index = Index(folder / "index")
+        self.index = Index(folder / "records")
         self._maps: dict[int, NDArray[np.uint8]] = {}
         self._mapping = threading.Lock()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the cache's lock for writing, and clear away what a killed writer left half done."""
+        """Hold the cache's lock for writing."""
         with open(self.folder / "lock", "ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.index.refresh()
-            if len(leaving := self.index.with_state(LEAVING)):
-                self._zero(leaving)
-            self._clear_tails()
             yield
 
     def row(self, image_id: str) -> int:
@@ -231,15 +204,6 @@ class Store:
             writer.commit()
         return tuple(faults)
 
-    def evict(self, ids: Iterable[str]) -> int:
-        with self.locked():
-            rows = sorted({row for image_id in ids if (row := self.row(image_id)) >= 0})
-            if rows:
-                # Marked first: a killed eviction must not leave black images that count as stored.
-                self.index.mark(rows, LEAVING)
-                self._zero(np.array(rows))
-        return len(rows)
-
     def close(self) -> None:
         with self._mapping:
             self._maps.clear()
@@ -252,52 +216,19 @@ class Store:
                 pixels = self._maps[shard] = np.memmap(path, np.uint8, mode="r").view(np.ndarray)
         return pixels
 
-    def _zero(self, rows: NDArray[np.int64]) -> None:
-        records = self.index.now.records[rows]
-        for shard in np.unique(records["shard"]):
-            here = records[records["shard"] == shard]
-            path = shard_path(self.folder, int(shard))
-            if not path.exists():
-                continue
-            with open(path, "rb+", buffering=0) as file:
-                for start, stop in zip(here["offset"].tolist(), ends_of(here).tolist(), strict=True):
-                    _write_zeros(file.fileno(), start, stop)
-                os.fsync(file.fileno())
-        self.index.mark([int(row) for row in rows], DEAD)
-        self._drop_empty_shards()
-
-    def _drop_empty_shards(self) -> None:
-        used = set(self.index.now.records["shard"][self.index.now.rows].tolist())
-        for path in self.folder.glob("pixels-*.bin"):
-            shard = int(path.stem.removeprefix("pixels-"))
-            if shard not in used:
-                path.unlink()
-                with self._mapping:
-                    self._maps.pop(shard, None)
-
-    def _clear_tails(self) -> None:
-        """Overwrite pixels behind the last entry: a killed writer left them, and no entry names them."""
-        now = self.index.now
-        records = now.records[now.rows]
-        for path in self.folder.glob("pixels-*.bin"):
-            shard = int(path.stem.removeprefix("pixels-"))
-            ends = ends_of(records[records["shard"] == shard])
-            start, size = int(ends.max(initial=0)), path.stat().st_size
-            if start < size:
-                with open(path, "rb+", buffering=0) as file:
-                    _write_zeros(file.fileno(), start, size)
-                    os.fsync(file.fileno())
-
 
 class Writer:
-    """Appends images to shards, and their records to the index in commits."""
+    """Appends images to shards, and their records to the index in commits.
+
+    Pixels behind the last record, which a killed writer left, are written over.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
         now = store.index.now
-        live = now.records[now.rows]
+        whole = now.records[now.rows]
         self.shard = int(now.records["shard"].max(initial=0))
-        self.offset = int(ends_of(live[live["shard"] == self.shard]).max(initial=0))
+        self.offset = int(ends_of(whole[whole["shard"] == self.shard]).max(initial=0))
         if len(now.records) and not self.offset:
             self.shard += 1  # the last shard is gone, but another process may still map it
         self.pending: list[tuple[object, ...]] = []
@@ -317,7 +248,7 @@ class Writer:
         self.file.write(np.ascontiguousarray(pixels).data)
         digest = np.frombuffer(bytes.fromhex(image_id), np.uint8)
         height, width = pixels.shape[:2]
-        self.pending.append((digest, self.offset, self.shard, height, width, LIVE, prints[:2], prints[2]))
+        self.pending.append((digest, self.offset, self.shard, height, width, prints[:2], prints[2]))
         self.offset += pixels.nbytes
         self.pending_bytes += pixels.nbytes
         if self.pending_bytes >= COMMIT_BYTES or len(self.pending) >= COMMIT_IMAGES:
@@ -339,12 +270,3 @@ def _shrunk(width: int, height: int, short_side: int) -> tuple[int, int]:
     if short <= short_side:
         return width, height
     return max(1, round(width * short_side / short)), max(1, round(height * short_side / short))
-
-
-def _write_zeros(file: int, start: int, stop: int) -> None:
-    """Overwrite a stretch of a file with zeros, leaving alone what already is."""
-    while start < stop:
-        length = min(len(ZEROS), stop - start)
-        if any(os.pread(file, length, start)):
-            os.pwrite(file, ZEROS[:length], start)
-        start += length

@@ -1,14 +1,12 @@
 """The index of a pixel cache: one fixed-size record per image, in a file that only grows.
 
-A record is written after its pixels are on disk, so what it names is whole. It also holds the image's
-fingerprint, and is therefore overwritten with zeros in place when the image is evicted. Readers map
-the file into memory and see both at once; only the holder of the cache's lock writes.
+A record is written after its pixels are on disk, so what it names is whole. It also holds the image's fingerprint.
+Readers map the file into memory; only the holder of the cache's lock writes.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +18,6 @@ from efface.images.duplicates import SIDE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DEAD, LIVE, LEAVING = 0, 1, 2  # states; LEAVING: its pixels are being overwritten
-
 RECORD = np.dtype(
     [
         ("digest", "u1", 32),
@@ -29,7 +25,6 @@ RECORD = np.dtype(
         ("shard", "<u4"),
         ("height", "<u4"),
         ("width", "<u4"),
-        ("state", "<u4"),
         ("hashes", "<u8", 2),
         ("thumbnail", "u1", (SIDE, SIDE, 3)),
     ]
@@ -38,7 +33,7 @@ RECORD = np.dtype(
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The index as it stood at one moment. `records` is mapped: a state in it is always current."""
+    """The index as it stood at one moment."""
 
     records: NDArray[Any]
     rows: NDArray[np.int64]  # usable records, sorted by the first 8 bytes of their digest
@@ -52,8 +47,7 @@ class Snapshot:
         place = int(self.prefixes.searchsorted(prefix))
         while place < len(self.rows) and self.prefixes[place] == prefix:
             row = int(self.rows[place])
-            record = self.records[row]
-            if record["digest"].tobytes() == digest and record["state"] == LIVE:
+            if self.records[row]["digest"].tobytes() == digest:
                 return row
             place += 1
         return -1
@@ -82,28 +76,6 @@ class Index:
             os.fsync(file.fileno())
         self.refresh()
 
-    def mark(self, rows: Sequence[int], state: int) -> None:
-        """Set the state of records and flush.
-
-        DEAD overwrites everything but the shard's number with zeros. The number stays so that it is never
-        given to a second shard file while another process still maps the first.
-        """
-        shards = self.now.records["shard"]
-        with open(self.path, "rb+", buffering=0) as file:
-            for row in rows:
-                record = np.zeros(1, RECORD)
-                if state == DEAD:
-                    record["shard"] = shards[row]
-                else:
-                    record[0] = self.now.records[row]
-                    record["state"] = state
-                os.pwrite(file.fileno(), record.tobytes(), row * RECORD.itemsize)
-            os.fsync(file.fileno())
-        self.now = self._snapshot()
-
-    def with_state(self, state: int) -> NDArray[np.int64]:
-        return np.flatnonzero(self.now.records["state"] == state)
-
     def _version(self) -> tuple[int, int]:
         try:
             status = os.stat(self.path)
@@ -116,7 +88,7 @@ class Index:
         records: NDArray[Any] = np.zeros(0, RECORD)
         if count := version[1]:
             records = np.memmap(self.path, RECORD, mode="r", shape=(count,)).view(np.ndarray)
-        rows = np.flatnonzero((records["state"] == LIVE) & self._inside_shards(records))
+        rows = np.flatnonzero(self._inside_shards(records))
         starts = np.ascontiguousarray(records["digest"][rows, :8])
         prefixes = starts.view(">u8").reshape(-1).astype(np.uint64)
         order = np.argsort(prefixes, kind="stable")

@@ -1,7 +1,7 @@
 """From what the user names (a folder, a manifest, a data set, `bundled`) to an `ImageSet`.
 
 Indexing reads every file once: for its sha256, and for what its header tells (format, frames, size).
-Damage behind the header shows when pixels are decoded, in `PixelCache.add` or `check_readable`.
+Damage behind the header shows when pixels are decoded, in `PixelCache.add`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from efface.images.folders import list_file, list_folder
 from efface.images.items import Fault, ImageItem, ImageSet, ReadingError
 from efface.images.listings import Candidate, Listing, no_such
 from efface.images.manifests import list_manifest, list_text
-from efface.images.reading import decode_image, stored_size
+from efface.images.reading import stored_size
 from efface.images.splits import list_split
 from efface.images.tables import list_hub, list_parquet, list_saved_dataset
 from efface.images.threads import Progress, in_threads
@@ -37,17 +37,6 @@ def open_images(
     that is wrong with it; with `skip_unreadable`, unreadable images are in the set's `skipped` instead.
     """
     return index(list_source(source), skip_unreadable=skip_unreadable, progress=progress)
-
-
-def check_readable(image_set: ImageSet, progress: Progress | None = None) -> list[Fault]:
-    """Decode every image and throw the pixels away; the images that cannot be decoded."""
-    faults = []
-    for done, fault in enumerate(in_threads(_decoding_fault, image_set), 1):
-        if fault:
-            faults.append(fault)
-        if progress:
-            progress("checking images", done, len(image_set))
-    return faults
 
 
 def list_source(source: str | Path, also: str | None = None) -> Listing:
@@ -164,11 +153,3 @@ def _identified(candidate: Candidate) -> ImageItem | Fault:
         return Fault(str(candidate), error.reason, candidate.source.where)
     digest = sha256_of_bytes(data)
     return ImageItem(digest, candidate.path, candidate.label, candidate.source, width, height)
-
-
-def _decoding_fault(item: ImageItem) -> Fault | None:
-    try:
-        decode_image(item.read_bytes())
-    except ReadingError as error:
-        return Fault(item.path, error.reason, item.source.where, item.id)
-    return None
