@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from efface.errors import InputError
 from efface.files import sha256_of_file
-from efface.metrics.extractors import FeatureExtractor, load_extractor
+from efface.metrics.extractors import EXTRACTORS, Extractor, FeatureExtractor, load_extractor
 from efface.metrics.extractors.filter_bank import FilterBank, morlet_filters
 from efface.metrics.extractors.pretrained import Preparation
 from efface.metrics.frechet import frechet_distance
@@ -123,6 +123,14 @@ def test_pictures_out_of_range_are_refused() -> None:
 def test_unknown_specs_are_refused_with_the_valid_ones(spec: str) -> None:
     with pytest.raises(InputError, match=r"PATH|built-in"):
         load_extractor(spec)
+
+
+def test_a_package_can_add_an_extractor() -> None:
+    mine = Extractor("mine", "mine", "for a test", "efface.metrics.extractors.filter_bank:FilterBank")
+    with EXTRACTORS.added(mine):
+        assert load_extractor("mine").dimension == 64
+        with pytest.raises(InputError, match="'mine:x': write it as mine"):
+            load_extractor("mine:x")
 
 
 def test_built_in_spec() -> None:

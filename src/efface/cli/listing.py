@@ -20,6 +20,7 @@ class What(StrEnum):
     generators = "generators"
     classifiers = "classifiers"
     metrics = "metrics"
+    extractors = "extractors"
     probes = "probes"
     settings = "settings"
 
@@ -28,7 +29,7 @@ def list_(
     what: Annotated[What, typer.Argument(help="What to list.")] = What.methods,
     json_: o.Json = False,
 ) -> None:
-    """List methods, generators, classifiers, corruptions, metrics, probes or settings."""
+    """List methods, generators, classifiers, corruptions, metrics, extractors, probes or settings."""
     rows = _ROWS[what]()
     if json_:
         o.show(rows)
@@ -115,6 +116,12 @@ def _metrics() -> list[dict[str, Any]]:
     ]
 
 
+def _extractors() -> list[dict[str, Any]]:
+    from efface.metrics.extractors import EXTRACTORS
+
+    return [{"name": one.usage, "summary": one.summary} for one in EXTRACTORS.values()]
+
+
 def _probes() -> list[dict[str, Any]]:
     from efface.probes.registry import PROBES
 
@@ -185,6 +192,7 @@ _ROWS = {
     What.generators: _generators,
     What.classifiers: _classifiers,
     What.metrics: _metrics,
+    What.extractors: _extractors,
     What.probes: _probes,
     What.settings: _settings,
 }

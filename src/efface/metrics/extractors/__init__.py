@@ -7,21 +7,16 @@ imports torch before `load_extractor` is called.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from efface.errors import InputError
+from efface.plugins import Registry
 from efface.settings import unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-SPECS = {
-    "built-in": "built-in",
-    "inception": "inception:PATH",
-    "clip": "clip:PATH_OR_ID",
-    "dinov2": "dinov2:PATH_OR_ID",
-}
 
 
 @runtime_checkable
@@ -46,52 +41,68 @@ class FeatureExtractor(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Extractor:
+    """What is known of a sort of extractor before it is opened.
+
+    usage: how it is named in a config: `name`, or `name:` and a place. opens: `module:attribute` of what makes it, called
+    with the place if `usage` has one; raises `InputError` for what cannot be opened.
+    """
+
+    name: str
+    usage: str
+    summary: str
+    opens: str
+
+    def load(self, place: str = "") -> FeatureExtractor:
+        """Open it; raises `InputError` if it cannot be, or if a place is missing or too many."""
+        if (":" in self.usage) != bool(place):
+            given = f"{self.name}:{place}" if place else self.name
+            raise InputError(f"feature extractor '{given}': write it as {self.usage}")
+        module, _, attribute = self.opens.partition(":")
+        make = getattr(import_module(module), attribute)
+        return cast("FeatureExtractor", make(place) if place else make())
+
+
+BUILT_IN = Extractor(
+    "built-in",
+    "built-in",
+    "a fixed filter bank of 64 dimensions; no download, no weights",
+    "efface.metrics.extractors.filter_bank:FilterBank",
+)
+INCEPTION = Extractor(
+    "inception",
+    "inception:PATH",
+    "a TorchScript file, such as NVIDIA's inception-2015-12-05.pt. It is a program: name only files that you trust",
+    "efface.metrics.extractors.inception:TorchScriptInception",
+)
+CLIP = Extractor(
+    "clip",
+    "clip:PATH_OR_ID",
+    "a folder or hub model of CLIP in the format of transformers, safetensors only",
+    "efface.metrics.extractors.pretrained:Clip",
+)
+DINOV2 = Extractor(
+    "dinov2",
+    "dinov2:PATH_OR_ID",
+    "a folder or hub model of DINOv2 in the format of transformers, safetensors only",
+    "efface.metrics.extractors.pretrained:Dinov2",
+)
+
+EXTRACTORS: Registry[Extractor] = Registry(
+    "feature extractor",
+    "efface.extractors",
+    Extractor,
+    tuple(f"efface.metrics.extractors:{name}" for name in ("BUILT_IN", "INCEPTION", "CLIP", "DINOV2")),
+)
+
+
 def load_extractor(spec: str) -> FeatureExtractor:
-    """The extractor named by `spec`.
+    """The extractor named by `spec`, such as `built-in` or `clip:openai/clip-vit-base-patch32`.
 
-    | spec | extractor |
-    |---|---|
-    | `built-in` | a fixed filter bank; no download, no weights |
-    | `inception:PATH` | a TorchScript file, such as NVIDIA's inception-2015-12-05.pt. TorchScript is a program: name only files that you trust |
-    | `clip:PATH_OR_ID`, `dinov2:PATH_OR_ID` | a folder or hub model in the format of transformers, safetensors only |
-
-    Raises `InputError` for an unknown spec or one that cannot be loaded.
-    """  # noqa: E501 - a table row cannot be broken
-    kind, _, place = spec.partition(":")
-    if kind not in SPECS:
-        raise InputError(unknown_name("feature extractor", spec, SPECS.values()))
-    if (kind == "built-in") != (not place):
-        raise InputError(f"feature extractor '{spec}': write it as {SPECS[kind]}")
-    return _LOADERS[kind](place)
-
-
-def _built_in(_: str) -> FeatureExtractor:
-    from efface.metrics.extractors.filter_bank import FilterBank
-
-    return FilterBank()
-
-
-def _inception(path: str) -> FeatureExtractor:
-    from efface.metrics.extractors.inception import TorchScriptInception
-
-    return TorchScriptInception(path)
-
-
-def _clip(place: str) -> FeatureExtractor:
-    from efface.metrics.extractors.pretrained import Clip
-
-    return Clip(place)
-
-
-def _dinov2(place: str) -> FeatureExtractor:
-    from efface.metrics.extractors.pretrained import Dinov2
-
-    return Dinov2(place)
-
-
-_LOADERS: dict[str, Callable[[str], FeatureExtractor]] = {
-    "built-in": _built_in,
-    "inception": _inception,
-    "clip": _clip,
-    "dinov2": _dinov2,
-}
+    Raises `InputError` for an unknown one or one that cannot be loaded.
+    """
+    name, _, place = spec.partition(":")
+    if name not in EXTRACTORS:
+        raise InputError(unknown_name("feature extractor", spec, (one.usage for one in EXTRACTORS.values())))
+    return EXTRACTORS[name].load(place)
