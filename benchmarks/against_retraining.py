@@ -85,16 +85,16 @@ def main() -> None:
 
     mean_fill = mean_fill_error(options.val, original.generator())
     seconds = {
-        "training": original.record["durations"]["training"],
-        "retraining": retrained.record["durations"]["training"],
-        "unlearning": result.record["durations"]["training"],
+        "training": original.record.durations.training,
+        "retraining": retrained.record.durations.training,
+        "unlearning": result.record.durations.training,
     }
     retain = error("unlearned", "retain") / error("original", "retain")
     forget_gain = error("unlearned", "forget") / error("retrained", "forget")
     write_result(
         "against_retraining",
         {
-            "images": result.record["sets"],
+            "images": {name: facts.as_dict() for name, facts in result.record.images.sets.items()},
             "forget_classes": forget,
             "seconds": seconds,
             "unlearning_share_of_retraining": round(seconds["unlearning"] / seconds["retraining"], 4),

@@ -16,7 +16,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def write_result(name: str, values: dict[str, Any], folder: Path | None = None) -> None:
     """Write `benchmarks/results/NAME.json`, or in another folder, and print the values."""
-    machine = environment()
+    machine = environment().as_dict()
     machine.pop("source")
     result = {
         "benchmark": name,

@@ -126,9 +126,9 @@ def one_seed(
         "rows": result.rows,
         "strength": strength,
         "seconds": {
-            "training": original.record["durations"]["training"],
-            "retraining": retrained.record["durations"]["training"],
-            "unlearning": result.record["durations"]["training"],
+            "training": original.record.durations.training,
+            "retraining": retrained.record.durations.training,
+            "unlearning": result.record.durations.training,
         },
     }
 

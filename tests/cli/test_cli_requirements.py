@@ -98,13 +98,13 @@ def test_evaluating_a_run_keeps_its_requirements_unless_others_are_given(
     first = read_record(tmp_path / "run")
     assert cli("evaluate", tmp_path / "run", "--out", tmp_path / "same").code == 6
     same = read_record(tmp_path / "same")
-    assert same["requirements"] == first["requirements"]
-    assert same["probes"] == first["probes"]
-    assert same["probes"][0]["settings"] == {"scale": 2.0}
-    assert same["substitute"] == "unseen photos"
+    assert same.requirements == first.requirements
+    assert same.probes == first.probes
+    assert same.probes[0].settings == {"scale": 2.0}
+    assert same.substitute == "unseen photos"
     outcome = cli("evaluate", tmp_path / "run", "--out", tmp_path / "other", "--require", "retain-error<=50x")
     assert outcome.code == 0, outcome.err
-    assert [one["requirement"] for one in read_record(tmp_path / "other")["requirements"]["verdicts"]] == [
+    assert [verdict.requirement for verdict in read_record(tmp_path / "other").requirements.verdicts] == [
         "retain-error<=50x"
     ]
 
@@ -115,7 +115,7 @@ def test_a_retrained_model_takes_the_place_of_what_was_declared(
     assert cli(*command, "--substitute", "unseen photos").code == 0
     again = ("evaluate", tmp_path / "run", "--retrained", tiny, "--out")
     assert cli(*again, tmp_path / "asked").code == 0
-    assert read_record(tmp_path / "asked")["substitute"] is None
+    assert read_record(tmp_path / "asked").substitute is None
     refused = cli(*again, tmp_path / "both", "--substitute", "unseen photos")
     assert refused.code == 2
     assert "leave out one of the two" in refused.err

@@ -32,7 +32,7 @@ def forget(cli: CommandLine, tiny: Path, photos: Path, tmp_path: Path) -> Callab
 
 
 def counts(run: Path) -> dict[str, int]:
-    return {name: facts["count"] for name, facts in read_record(run)["sets"].items()}
+    return {name: facts.count for name, facts in read_record(run).images.sets.items()}
 
 
 def digest(path: Path) -> str:
@@ -111,7 +111,7 @@ def test_copies_and_unreadable_images_are_dealt_with_as_the_options_say(
     outcome = cli(*command, "--skip-unreadable", "--duplicates", "forget")
     assert outcome.code == 0, outcome.err
     record = read_record(tmp_path / "run")
-    assert record["skipped"]["count"] == 1
+    assert record.images.skipped.count == 1
     assert counts(tmp_path / "run") == {"forget": 4, "retain": 7, "neutral": 0}
 
 
@@ -235,7 +235,7 @@ def test_keeping_then_purging_from_the_command_line(
     forget: Callable[..., Outcome], cli: CommandLine, tmp_path: Path
 ) -> None:
     assert forget("label:cats", more=("--keep-working-files",)).code == 0
-    kept = read_record(tmp_path / "run")["working_files"]["kept"]
+    kept = read_record(tmp_path / "run").working_files.kept
     assert len(kept) >= 3
     assert cli("verify", tmp_path / "run").code == 0
     outcome = cli("purge", tmp_path / "run")

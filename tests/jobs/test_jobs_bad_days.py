@@ -37,7 +37,7 @@ def whole(tiny: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def after(result: UnlearnResult) -> str:
-    digest: str = result.record["model"]["after"]["weights"]
+    digest: str = result.record.model.after.weights
     return digest
 
 
@@ -71,7 +71,7 @@ def test_a_disk_that_fills_in_a_checkpoint_stops_the_run_with_the_last_one_intac
     assert load_checkpoint(work, stored["config_digest"]) is not None
     assert not list(work.glob(".*"))
     result = efface.unlearn(**sets, out=tmp_path / "run", **SHORT)
-    assert result.record["training"]["resumed_from"] == 2
+    assert result.record.training.resumed_from == 2
     assert after(result) == after(whole)
     assert result.rows == whole.rows
 

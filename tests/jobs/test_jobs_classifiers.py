@@ -55,11 +55,11 @@ def test_a_trained_classifier_knows_its_classes_recipe_and_normalisation(story: 
     assert note["recipe"]["epochs"] == 2
     assert note["recipe"]["learning_rate"] == 0.02
     record = story.original.record
-    assert record["claim"]["level"] == "exact"
+    assert record.claim.level == "exact"
     # 120 images in batches of 16 are 8 steps an epoch
-    assert record["training"]["steps"] == 16
-    assert record["statistics"] == {"batch_norm_layers": 3, "handled": "of the new training alone"}
-    assert {name: facts["count"] for name, facts in record["sets"].items()} == {
+    assert record.training.steps == 16
+    assert record.statistics.as_dict() == {"batch_norm_layers": 3, "handled": "of the new training alone"}
+    assert {name: facts.count for name, facts in record.images.sets.items()} == {
         "forget": 0, "retain": 120, "neutral": 0
     }  # fmt: skip
 
@@ -67,31 +67,31 @@ def test_a_trained_classifier_knows_its_classes_recipe_and_normalisation(story: 
 def test_training_without_the_forget_images_is_what_the_method_retrain_does(
     story: Story, forget_digits: Forget, tmp_path: Path
 ) -> None:
-    assert story.retrained.record["sets"]["forget"]["count"] == 8
+    assert story.retrained.record.images.sets["forget"].count == 8
     run = forget_digits(tmp_path / "run", method="retrain", retrained=None)
-    assert run.record["claim"]["level"] == "exact"
-    weights = run.record["model"]["after"]["weights"]
-    assert weights == story.retrained.record["model"]["after"]["weights"]
-    assert weights != story.original.record["model"]["after"]["weights"]
+    assert run.record.claim.level == "exact"
+    weights = run.record.model.after.weights
+    assert weights == story.retrained.record.model.after.weights
+    assert weights != story.original.record.model.after.weights
 
 
 def test_a_run_has_the_record_of_a_generators_run(story: Story) -> None:
     record = story.unlearned.record
-    assert {name: facts["count"] for name, facts in record["sets"].items()} == {
+    assert {name: facts.count for name, facts in record.images.sets.items()} == {
         "forget": 8, "retain": 112, "neutral": 40
     }  # fmt: skip
-    assert record["claim"]["level"] == "empirical"
-    assert (record["corruption"], record["first_stage"]) == (None, None)
-    assert record["method"]["name"] == "fine-tune"
+    assert record.claim.level == "empirical"
+    assert (record.corruption, record.first_stage) == (None, None)
+    assert record.method.name == "fine-tune"
     # 112 retain images in batches of 16, twice
-    assert record["training"]["steps"] == 14
-    assert record["training"]["recipe"]["epochs"] == 2
-    assert record["statistics"]["handled"] == "kept (may hold forgotten images)"
-    assert any("3 layers of batch normalisation" in risk for risk in record["risks"])
-    assert any("3 layers of batch normalisation" in limit for limit in record["limits"])
-    assert set(record["sources"]) == {"model", "retrained"}
+    assert record.training.steps == 14
+    assert record.training.recipe.epochs == 2
+    assert record.statistics.handled == "kept (may hold forgotten images)"
+    assert any("3 layers of batch normalisation" in risk for risk in record.risks)
+    assert any("3 layers of batch normalisation" in limit for limit in record.limits)
+    assert set(record.sources) == {"model", "retrained"}
     assert not working_files(story.unlearned.run)
-    told = json.dumps(record)
+    told = json.dumps(record.as_dict())
     assert str(story.digits.train) not in told
 
 
@@ -154,8 +154,8 @@ def test_evaluating_the_models_again_gives_the_same_rows(story: Story, tmp_path:
         **SETTINGS,
     )
     assert result.rows == story.unlearned.rows
-    assert result.record["kind"] == "evaluation"
-    assert result.record["model"]["after"] is None
+    assert result.record.kind == "evaluation"
+    assert result.record.model.after is None
     assert all(check.passed for check in verify(result.run))
     assert "Evaluation report" in text_of(result.run / "report.html")
 
@@ -165,8 +165,11 @@ def test_recomputed_statistics_are_those_of_the_retain_images(
 ) -> None:
     """The first layer's mean and variance over the retain images, by the definition."""
     run = forget_digits(tmp_path / "run", statistics="recompute")
-    assert run.record["statistics"] == {"batch_norm_layers": 3, "handled": "recomputed from retain images"}
-    assert not any("batch normalisation" in limit for limit in run.record["limits"])
+    assert run.record.statistics.as_dict() == {
+        "batch_norm_layers": 3,
+        "handled": "recomputed from retain images",
+    }
+    assert not any("batch normalisation" in limit for limit in run.record.limits)
     model = run.classifier()
     forgotten = set(story.digits.forget.read_text(encoding="utf-8").split())
     paths = [path for path in sorted(story.digits.train.glob("*/*.png")) if str(path) not in forgotten]
@@ -200,7 +203,7 @@ def test_an_mlp_has_no_statistics_and_says_so(digits: Digits, tmp_path: Path) ->
     trained = efface.train(
         digits.train, out=tmp_path / "mlp", **{**SMALL, "classifier": "mlp", "recipe": {"epochs": 1}}
     )
-    assert trained.record["statistics"] == {"batch_norm_layers": 0, "handled": "none in this model"}
+    assert trained.record.statistics.as_dict() == {"batch_norm_layers": 0, "handled": "none in this model"}
 
 
 def test_averaged_weights_beside_a_model_are_named(
@@ -209,7 +212,7 @@ def test_averaged_weights_beside_a_model_are_named(
     model = shutil.copytree(story.original.model, tmp_path / "model")
     (model / "model_ema.safetensors").write_bytes(b"")
     run = forget_digits(tmp_path / "run", model=model)
-    assert any("averaged ones (model_ema.safetensors)" in limit for limit in run.record["limits"])
+    assert any("averaged ones (model_ema.safetensors)" in limit for limit in run.record.limits)
     torch.save({"model": {}, "model_ema": {}, "schema": 1}, tmp_path / "checkpoint.pth")
     assert averaged_weights(tmp_path / "checkpoint.pth") == ["model_ema"]
 
@@ -250,12 +253,11 @@ def test_pictures_that_are_there_twice_count_once(story: Story, tmp_path: Path) 
     shutil.copy(images / "0" / "000.png", images / "0" / "again.png")
     shutil.copy(images / "0" / "000.png", images / "1" / "mislabelled.png")
     result = efface.train(images, out=tmp_path / "run", **SMALL)
-    assert result.record["sets"]["retain"]["count"] == 120
+    assert result.record.images.sets["retain"].count == 120
     assert any(
-        note.startswith("retain: 2 more files with the bytes of another one")
-        for note in result.record["notes"]
+        note.startswith("retain: 2 more files with the bytes of another one") for note in result.record.notes
     )
-    assert any(note.startswith("retain: 1 of these had another label") for note in result.record["notes"])
+    assert any(note.startswith("retain: 1 of these had another label") for note in result.record.notes)
 
 
 def test_copies_of_forget_images_that_are_kept_are_trained_on_and_named(
@@ -269,9 +271,9 @@ def test_copies_of_forget_images_that_are_kept_are_trained_on_and_named(
     with pytest.raises(InputError, match=r"again\.png has the same bytes as forget image"):
         forget_digits(tmp_path / "stopped", **sets)
     run = forget_digits(tmp_path / "run", **sets, duplicates="ignore", method="retrain")
-    assert run.record["sets"]["retain"]["count"] == 113
-    assert run.record["claim"]["level"] == "empirical"
-    assert any("copies or near-copies of forgotten images" in limit for limit in run.record["limits"])
+    assert run.record.images.sets["retain"].count == 113
+    assert run.record.claim.level == "empirical"
+    assert any("copies or near-copies of forgotten images" in limit for limit in run.record.limits)
 
 
 def test_validation_images_are_shown_to_the_method_alone(
@@ -279,7 +281,7 @@ def test_validation_images_are_shown_to_the_method_alone(
 ) -> None:
     validation = str(story.digits.test / "2")
     run = forget_digits(tmp_path / "run", method={"name": "amnesiacs"}, validation=[validation])
-    counts = {name: facts["count"] for name, facts in run.record["sets"].items()}
+    counts = {name: facts.count for name, facts in run.record.images.sets.items()}
     assert counts == {"forget": 8, "retain": 112, "neutral": 30, "validation": 10}
     assert (run.run / "manifests" / "validation.jsonl").exists()
     measured = {row.set: row.n for row in run.rows}
@@ -312,21 +314,23 @@ def test_a_bound_on_time_is_a_share_of_retraining_and_its_cut_is_named(
     forget_digits: Forget, tmp_path: Path
 ) -> None:
     run = forget_digits(tmp_path / "run", method="retrain", budget="0.01%")
-    assert run.record["training"]["cut"] is True
-    assert run.record["training"]["budget"] == "0.01%"
+    assert run.record.training.cut is True
+    assert run.record.training.budget == "0.01%"
     # drawing the weights anew took longer already
-    assert run.record["training"]["steps"] == 0
-    assert run.record["claim"]["level"] == "empirical"
-    assert any("stopped by its bound on time after 0 steps," in limit for limit in run.record["limits"])
+    assert run.record.training.steps == 0
+    assert run.record.claim.level == "empirical"
+    assert any("stopped by its bound on time after 0 steps," in limit for limit in run.record.limits)
 
 
 def test_a_method_that_ended_too_late_is_not_said_to_have_been_stopped(
     forget_digits: Forget, tmp_path: Path
 ) -> None:
     run = forget_digits(tmp_path / "run", method="ssd", budget="1000s")
-    assert not any("bound on time" in limit for limit in run.record["limits"])
-    found = _of_the_bound({"cut": True, "finished": True, "steps": 0})
-    assert found == ["the method went to its end, but took longer than its bound on time allows"]
+    assert not any("bound on time" in limit for limit in run.record.limits)
+    late = run.record.training.model_copy(update={"cut": True})
+    assert _of_the_bound(late, complete=True) == [
+        "the method went to its end, but took longer than its bound on time allows"
+    ]
 
 
 def test_scrub_rewinds_with_validation_images_and_asks_for_them(
@@ -339,8 +343,8 @@ def test_scrub_rewinds_with_validation_images_and_asks_for_them(
     with pytest.raises(InputError, match="scrub uses no validation images"):
         forget_digits(tmp_path / "run", method={**rewinding, "rewind": False}, validation=validation)
     run = forget_digits(tmp_path / "run", method=rewinding, validation=validation)
-    assert run.record["sets"]["validation"]["count"] == 10
-    assert run.record["training"]["cut"] is False
+    assert run.record.images.sets["validation"].count == 10
+    assert run.record.training.cut is False
 
 
 def config_of(story: Story, model: Path, **changed: Any) -> Any:
@@ -375,7 +379,7 @@ def test_a_recipe_that_nobody_named_is_a_risk_where_it_is_read(
         assert not risky(model, **changed)
 
     run = forget_digits(tmp_path / "run", model=bare, method=short, budget="20%")
-    assert any("how the model was trained is not known" in risk for risk in run.record["risks"])
+    assert any("how the model was trained is not known" in risk for risk in run.record.risks)
     assert not (run.model / "efface_training.json").exists()
 
 
@@ -404,11 +408,11 @@ def test_a_committee_that_could_not_be_saved_is_refused_before_any_work(
 
 
 def test_steps_of_preparation_stand_apart_in_the_record(forget_digits: Forget, tmp_path: Path) -> None:
-    training = forget_digits(tmp_path / "run", method={"name": "sisa", "shards": 2}).record["training"]
+    training = forget_digits(tmp_path / "run", method={"name": "sisa", "shards": 2}).record.training
     # two members, about 60 images each in batches of 16, two epochs: all redone without the forget images
-    assert 12 <= training["preparation_steps"] <= 18
-    assert 12 <= training["steps"] <= 18
-    assert training["preparation_seconds"] > 0
+    assert 12 <= training.preparation_steps <= 18
+    assert 12 <= training.steps <= 18
+    assert training.preparation_seconds > 0
 
 
 def numbered(count: int) -> LabelledImages:
@@ -437,9 +441,9 @@ def test_a_committee_of_shards_is_delivered_verified_and_measured(
     forget_digits: Forget, tmp_path: Path
 ) -> None:
     run = forget_digits(tmp_path / "run", method={"name": "sisa"})
-    assert run.record["claim"]["level"] == "exact"
+    assert run.record.claim.level == "exact"
     assert all(check.passed for check in verify(run.run))
-    assert run.record["model"]["after"]["description"]["network"] == "Committee"
+    assert run.record.model.after.description.network == "Committee"
     assert find(run.rows, "unlearned", "forget", "membership_auc") is not None
 
 

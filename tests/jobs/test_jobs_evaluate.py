@@ -24,12 +24,12 @@ def test_evaluating_again_gives_the_figures_of_the_run(
     )
     assert result.rows == finished.rows
     record = result.record
-    assert (record["kind"], record["method"], record["model"]["after"]) == ("evaluation", None, None)
-    assert record["claim"]["level"] == "empirical"
-    assert set(record["sources"]) == {"original", "unlearned"}
-    assert record["sources"]["unlearned"]["weights"] == finished.record["model"]["after"]["weights"]
+    assert (record.kind, record.method, record.model.after) == ("evaluation", None, None)
+    assert record.claim.level == "empirical"
+    assert set(record.sources) == {"original", "unlearned"}
+    assert record.sources["unlearned"] == finished.record.model.after.weights
     assert {check.outcome for check in verify(result.run)} == {"matches"}
-    assert set(record) == set(finished.record)
+    assert set(record.as_dict()) == set(finished.record.as_dict())
     assert "label:cats" not in "".join(texts_of(result.run).values())
 
 

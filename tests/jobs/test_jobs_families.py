@@ -24,6 +24,7 @@ from efface.jobs.evaluation import EvaluateResult
 from efface.jobs.training import TrainResult
 from efface.jobs.unlearning import UnlearnResult
 from efface.randomness import Draws
+from efface.runs.record import DeliveredFacts
 from efface.runs.verification import verify
 from support.family_runs import CATS, SAMPLERS, UNLEARNING, WITH_FIRST_STAGE, evaluation, first_stage, trained
 from support.run_making import texts_of
@@ -82,8 +83,9 @@ def staged(request: pytest.FixtureRequest, stories: dict[str, Story]) -> Story:
     return stories[request.param]
 
 
-def after(result: TrainResult | UnlearnResult) -> dict[str, Any]:
-    facts: dict[str, Any] = result.record["model"]["after"]
+def after(result: TrainResult | UnlearnResult) -> DeliveredFacts:
+    facts = result.record.model.after
+    assert facts is not None
     return facts
 
 
@@ -119,12 +121,12 @@ def test_every_digest_of_every_run_is_found_again(story: Story) -> None:
 
 def test_the_record_says_what_each_model_is(story: Story) -> None:
     record = story.run.record
-    assert record["model"]["before"]["description"]["family"] == story.family
-    assert record["model"]["before"]["weights"] == after(story.original)["weights"]
-    assert record["retrained"]["weights"] == after(story.reference)["weights"]
-    assert record["retrained"]["stages"] == "all"
-    assert len({record["model"]["before"]["weights"], after(story.run)["weights"]}) == 2
-    assert [one.record["claim"]["level"] for one in (story.original, story.reference, story.run)] == [
+    assert record.model.before.description.family == story.family
+    assert record.model.before.weights == after(story.original).weights
+    assert record.retrained.weights == after(story.reference).weights
+    assert record.retrained.stages == "all"
+    assert len({record.model.before.weights, after(story.run).weights}) == 2
+    assert [one.record.claim.level for one in (story.original, story.reference, story.run)] == [
         "exact",
         "exact",
         "empirical",
@@ -249,27 +251,27 @@ def test_diffusers_opens_the_whole_pipeline(stories: dict[str, Story]) -> None:
 
 
 def test_the_limits_name_the_first_stage_that_was_not_changed(staged: Story) -> None:
-    kind = after(staged.run)["description"]["first_stage"]["kind"]
+    kind = after(staged.run).description.first_stage.kind
     assert kind in ("VQ-GAN tokenizer", "VAE")
-    told = [line for line in staged.run.record["limits"] if line.startswith(f"The {kind} was not changed.")]
+    told = [line for line in staged.run.record.limits if line.startswith(f"The {kind} was not changed.")]
     assert len(told) == 1
     assert told[0] in (staged.run.run / "report.html").read_text()
-    assert first_stage(after(staged.run)) == first_stage(staged.run.record["model"]["before"])
+    assert first_stage(after(staged.run)) == first_stage(staged.run.record.model.before)
 
 
 def test_a_first_stage_that_was_trained_is_no_limit(staged: Story) -> None:
     for result in (staged.original, staged.reference):
-        assert result.record["first_stage"]["kept"] is False
-        assert result.record["first_stage"]["training"]["steps"] == 3
-        assert not any(" was not changed" in line for line in result.record["limits"])
+        assert result.record.first_stage.kept is False
+        assert result.record.first_stage.training.steps == 3
+        assert not any(" was not changed" in line for line in result.record.limits)
     assert first_stage(after(staged.original)) != first_stage(after(staged.reference))
 
 
 def test_without_a_first_stage_nothing_is_said_of_one(stories: dict[str, Story]) -> None:
     for family in ("mae", "palette"):
         for result in (stories[family].original, stories[family].run):
-            assert result.record["first_stage"] is None
-            assert not any(" was not changed" in line for line in result.record["limits"])
+            assert result.record.first_stage is None
+            assert not any(" was not changed" in line for line in result.record.limits)
 
 
 @pytest.fixture(scope="session")
@@ -290,10 +292,10 @@ def kept(
 def test_a_kept_first_stage_takes_the_exact_claim_away(staged: Story, kept: dict[str, TrainResult]) -> None:
     result = kept[staged.family]
     assert first_stage(after(result)) == first_stage(after(staged.original))
-    assert after(result)["weights"] != after(staged.original)["weights"]
-    assert result.record["claim"]["level"] == "empirical"
-    assert result.record["first_stage"] == {"kept": True, "training": None}
-    assert any(" was taken over as it was. " in line for line in result.record["limits"])
+    assert after(result).weights != after(staged.original).weights
+    assert result.record.claim.level == "empirical"
+    assert result.record.first_stage.as_dict() == {"kept": True, "training": None}
+    assert any(" was taken over as it was. " in line for line in result.record.limits)
     assert {check.outcome for check in verify(result.run)} == {"matches"}
 
 
@@ -316,11 +318,11 @@ def test_retraining_is_exact_only_with_a_first_stage_of_its_own(
         retrained=kept[staged.family].model, out=tmp_path / "run", training=UNLEARNING,
         evaluation=evaluation(staged.family), **CATS,
     )  # fmt: skip
-    assert result.record["claim"]["level"] == level
+    assert result.record.claim.level == level
     same = first_stage(after(result)) == first_stage(after(staged.original))
     assert same is (kept_or_new == "keep")
-    assert any(" was not changed. " in line for line in result.record["limits"]) is same
-    assert result.record["training"]["steps"] == (3 if same else 6)
+    assert any(" was not changed. " in line for line in result.record.limits) is same
+    assert result.record.training.steps == (3 if same else 6)
     assert shares_first_stage_as_told(result)
 
 
@@ -330,8 +332,8 @@ def shares_first_stage_as_told(result: UnlearnResult | EvaluateResult) -> bool:
     limit = f"The reference model was not retrained in every stage: {stages}"
     page = html.unescape((result.run / "report.html").read_text())
     return (
-        result.record["retrained"]["stages"] == stages
-        and any(line.startswith(limit) for line in result.record["limits"])
+        result.record.retrained.stages == stages
+        and any(line.startswith(limit) for line in result.record.limits)
         and limit in page
     )
 
@@ -345,7 +347,7 @@ def test_a_reference_that_shares_the_first_stage_is_not_retrained_in_every_stage
         corruption="rectangle:0,0,0.25,0.25", evaluation=evaluation(staged.family), **CATS,
     )  # fmt: skip
     assert shares_first_stage_as_told(result)
-    assert not any(" was not changed. " in line for line in result.record["limits"])
+    assert not any(" was not changed. " in line for line in result.record.limits)
     assert not shares_first_stage_as_told(staged.evaluated)
 
 

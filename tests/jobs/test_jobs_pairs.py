@@ -106,8 +106,8 @@ def test_no_place_of_the_pairs_is_handed_out(run: UnlearnResult, model: TrainRes
     for name, text in texts.items():
         assert str(drawings) not in text, name
         assert str(drawings.parent) not in text, name
-    assert model.record["training"]["corruption"] == f"paired:{SECRET}"
-    assert run.record["corruption"] == f"paired:{SECRET}"
+    assert model.record.training.settings.corruption == f"paired:{SECRET}"
+    assert run.record.corruption == f"paired:{SECRET}"
 
 
 def test_a_first_stage_hands_out_no_place_either(photos: Path, drawings: Path, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_first_stage_hands_out_no_place_either(photos: Path, drawings: Path, t
         photos, tmp_path / "run", "latent-inpainting", training={**FEW, "corruption": f"paired:{drawings}"},
         architecture={**ARCHITECTURES["latent-inpainting"], "kind": "instruct"},
     )  # fmt: skip
-    assert result.record["training"]["corruption"] == f"paired:{SECRET}"
+    assert result.record.training.settings.corruption == f"paired:{SECRET}"
     assert str(drawings.parent) not in (result.run / "record.json").read_text()
     assert verify(result.run)[0].passed
 
@@ -129,7 +129,7 @@ def test_the_other_pictures_decide_what_is_learnt(
         model.model, images=photos, corruption=f"paired:{other}", out=tmp_path / "run", training=UNLEARNING,
         **CATS,
     )  # fmt: skip
-    assert result.record["model"]["after"]["weights"] != run.record["model"]["after"]["weights"]
+    assert result.record.model.after.weights != run.record.model.after.weights
     assert result.rows != run.rows
 
 
@@ -251,7 +251,7 @@ def test_training_asks_no_pairs_for_what_it_leaves_out(photos: Path, drawings: P
     shutil.rmtree(some / "cats")
     settings = {**FEW, "corruption": f"paired:{some}"}
     record = trained(photos, tmp_path / "run", "palette", without="label:cats", training=settings).record
-    assert record["sets"]["retain"]["count"] == 5
+    assert record.images.sets["retain"].count == 5
 
 
 def test_unlearning_may_train_with_pairs_and_be_measured_with_a_hole(
@@ -261,7 +261,7 @@ def test_unlearning_may_train_with_pairs_and_be_measured_with_a_hole(
     seen = Seen(monkeypatch)
     result = efface.unlearn(model.model, images=photos, training=training, out=tmp_path / "run", **CATS)
     assert {row.corruption for row in result.rows} == {"centre:0.5"}
-    assert result.record["training"]["corruption"] == f"paired:{SECRET}"
+    assert result.record.training.settings.corruption == f"paired:{SECRET}"
     assert str(drawings.parent) not in (result.run / "record.json").read_text()
     assert sum(len(view) for view in seen if not view.corrupted.known.any()) == FEW["steps"] * 4
 

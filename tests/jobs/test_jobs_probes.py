@@ -27,8 +27,8 @@ from efface.probes.base import Cost, FiguresByKind, Probe, judged
 from efface.probes.findings import Curve, Findings, Hit
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.registry import PROBES
-from efface.reports.run_files import RunFiles
 from efface.runs.config import EvaluateConfig, RunConfig
+from efface.runs.results import FinishedRun
 from efface.runs.verification import verify
 from efface.training.phases import Keep, Phase
 from support.run_making import SHORT, make_model, texts_of
@@ -135,7 +135,11 @@ def test_a_run_without_probes_is_as_it_was(finished: UnlearnResult) -> None:
     assert not (finished.run / "probes.json").exists()
     assert not (finished.run / "requirements.json").exists()
     assert (finished.probes, finished.requirements) == (None, [])
-    assert {finished.record[name] for name in ("probes", "requirements", "substitute")} == {None}
+    assert (finished.record.probes, finished.record.requirements, finished.record.substitute) == (
+        [],
+        None,
+        None,
+    )
     # a run from before there were such settings can be continued
     written = yaml.safe_load((finished.run / "config.yaml").read_text())
     assert not {"probes", "require", "substitute"} & set(written)
@@ -172,16 +176,16 @@ def test_images_appear_by_keyed_id_and_classes_by_name(run: UnlearnResult) -> No
 
 def test_the_record_tells_and_binds_them(run: UnlearnResult, tmp_path: Path) -> None:
     record = run.record
-    assert [probe["name"] for probe in record["probes"]] == ["darkness", "retraining"]
-    assert record["probes"][0]["settings"] == {"scale": 1.0}
-    requirements = record["requirements"]
-    assert requirements["verdicts"] == read(run.run / "requirements.json")
-    assert requirements["summary"].startswith(
+    assert [probe.name for probe in record.probes] == ["darkness", "retraining"]
+    assert record.probes[0].settings == {"scale": 1.0}
+    requirements = record.requirements
+    assert [verdict.as_dict() for verdict in requirements.verdicts] == read(run.run / "requirements.json")
+    assert requirements.summary.startswith(
         "Of the requirements set before the run, 1 of 3 is not met and 1 of 3"
     )
-    assert "cannot be changed" in requirements["words"]
-    assert record["durations"]["probes"] > 0
-    assert {"probes.json", "requirements.json"} <= set(record["results"]["files"])
+    assert "cannot be changed" in requirements.words
+    assert record.durations.probes > 0
+    assert {"probes.json", "requirements.json"} <= set(record.results.files)
     assert all(check.passed for check in verify(run.run))
     copy = shutil.copytree(run.run, tmp_path / "copy")
     text = (copy / "requirements.json").read_text()
@@ -220,9 +224,9 @@ def test_evaluating_again_asks_the_same(
     assert run.probes is not None
     assert result.probes.figures == run.probes.figures
     assert result.requirements == run.requirements[:1]
-    assert result.record["requirements"]["summary"] == "The requirement is met."
+    assert result.record.requirements.summary == "The requirement is met."
     assert all(check.passed for check in verify(result.run))
-    assert set(result.record) == set(run.record)
+    assert set(result.record.as_dict()) == set(run.record.as_dict())
 
 
 def test_a_killed_run_does_not_ask_a_finished_probe_again(
@@ -241,9 +245,9 @@ def test_a_killed_run_does_not_ask_a_finished_probe_again(
         ("darkness", None), ("darkness", "original")
     ]  # fmt: skip
     assert result.probes.curves[0].y[0] == 0.5
-    assert result.record["working_files"]["kept"] == []
-    assert result.record["substitute"] == "the neutral images"
-    note = result.record["notes"][-1]
+    assert result.record.working_files.kept == []
+    assert result.record.substitute == "the neutral images"
+    note = result.record.notes[-1]
     assert note.startswith("Declared in place of a retrained model: the neutral images. Not measurable")
     assert "the neutral images" in texts_of(result.run)["report.html"]
 
@@ -282,8 +286,8 @@ def test_a_probe_that_does_not_fit_costs_its_answer_and_not_the_run(
     first, second = result.requirements
     assert (first.state, first.words.endswith("the model is too small.")) == ("not measurable", True)
     assert (second.state, second.words.endswith("retrain instead.")) == ("not met", True)
-    assert result.record["requirements"]["summary"].endswith("retrain instead.")
-    assert "No retrained model and no substitute" in result.record["notes"][-1]
+    assert result.record.requirements.summary.endswith("retrain instead.")
+    assert "No retrained model and no substitute" in result.record.notes[-1]
 
 
 def test_a_probe_that_trains_is_left_to_a_job_of_one_process(
@@ -310,7 +314,7 @@ def test_the_record_names_no_place_that_a_setting_names(tiny: Path, photos: Path
             tiny, forget="label:cats", images=photos, out=tmp_path / f"run-{number}", probes=[trigger],
             evaluation=SHORT["evaluation"],
         )  # fmt: skip
-        assert result.record["probes"][0]["settings"] == {"scale": 1.0, "trigger": shown}
+        assert result.record.probes[0].settings == {"scale": 1.0, "trigger": shown}
 
 
 def test_a_model_that_was_retrained_is_not_advised_to_be(tiny: Path, photos: Path, tmp_path: Path) -> None:
@@ -361,14 +365,14 @@ def test_a_page_that_shows_foreign_verdicts_says_so(finished: UnlearnResult, tmp
     copied = Path(shutil.copytree(finished.run, tmp_path / "run"))
     verdict = Verdict("retain-error<=1.02x", "met", 1.0, 1.0, 1.0, 1.02, "All is well.")
     (copied / "requirements.json").write_text(json.dumps([verdict.as_dict()]))
-    assert RunFiles.read(copied).mismatches == ["requirements.json"]
-    assert RunFiles.read(finished.run).mismatches == []
+    assert FinishedRun.read(copied).mismatches == ["requirements.json"]
+    assert FinishedRun.read(finished.run).mismatches == []
 
 
 def test_limits_speak_of_the_probes_that_were_asked(finished: UnlearnResult, run: UnlearnResult) -> None:
-    assert any("under one corruption" in limit for limit in finished.record["limits"])
-    assert not any("under one corruption" in limit for limit in run.record["limits"])
-    assert any("what the probes named here found" in limit for limit in run.record["limits"])
+    assert any("under one corruption" in limit for limit in finished.record.limits)
+    assert not any("under one corruption" in limit for limit in run.record.limits)
+    assert any("what the probes named here found" in limit for limit in run.record.limits)
 
 
 def test_a_probe_without_an_answer_names_no_place(tiny: Path, photos: Path, tmp_path: Path) -> None:
@@ -382,9 +386,9 @@ def test_a_probe_without_an_answer_names_no_place(tiny: Path, photos: Path, tmp_
 
 
 def test_a_record_names_no_place_that_a_method_was_given() -> None:
-    facts = method_facts(Unseen(stand_in="early", path="far/away/early-model"), "all")
-    assert facts["settings"]["path"] == "(a place)"
-    assert facts["settings"]["stand_in"] == "early"
+    facts = method_facts(Unseen(stand_in="early", path="far/away/early-model"))
+    assert facts.settings["path"] == "(a place)"
+    assert facts.settings["stand_in"] == "early"
 
 
 def test_all_faults_are_named_before_anything_runs(tiny: Path, photos: Path, tmp_path: Path) -> None:
@@ -443,14 +447,14 @@ def test_further_models_are_saved_recorded_and_verified(tiny: Path, photos: Path
     values = {"model": str(tiny), "images": images, "method": "fine-tune", **SHORT}
     config = RunConfig.from_values(values).model_copy(update={"method": Keeping()})
     result = unlearning.unlearn(config, tmp_path / "run")
-    path = result.record["model"]["path"]
+    path = result.record.model.path
     assert list(path) == ["before", "after"]
-    assert path["before"]["weights"] == result.record["model"]["before"]["weights"]
-    assert path["after"]["weights"] == result.record["model"]["after"]["weights"]
+    assert path["before"].weights == result.record.model.before.weights
+    assert path["after"].weights == result.record.model.after.weights
     opened = efface.load(result.run / "path" / "after")
-    assert opened.weights_digest() == path["after"]["weights"]
+    assert opened.weights_digest() == path["after"].weights
     checked = {check.what for check in verify(result.run)}
-    assert {f"path/before/{name}" for name in path["before"]["files"]} <= checked
+    assert {f"path/before/{name}" for name in path["before"].files} <= checked
     assert all(check.passed for check in verify(result.run))
     (result.run / "path" / "after" / "config.json").write_text("{}")
     assert [check.what for check in verify(result.run) if not check.passed] == ["path/after/config.json"]

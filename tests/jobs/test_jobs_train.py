@@ -34,12 +34,12 @@ def without_cats(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Trai
 
 
 def weights(result: TrainResult) -> str:
-    digest: str = result.record["model"]["after"]["weights"]
+    digest: str = result.record.model.after.weights
     return digest
 
 
 def test_what_is_left_out_is_not_in_the_manifest(without_cats: TrainResult) -> None:
-    counts = {name: facts["count"] for name, facts in without_cats.record["sets"].items()}
+    counts = {name: facts.count for name, facts in without_cats.record.images.sets.items()}
     assert counts == {"forget": 3, "retain": 5, "neutral": 2}
     lines = {
         name: set((without_cats.run / "manifests" / f"{name}.jsonl").read_text().splitlines())
@@ -51,17 +51,15 @@ def test_what_is_left_out_is_not_in_the_manifest(without_cats: TrainResult) -> N
 
 def test_the_record_says_that_it_is_a_training(without_cats: TrainResult) -> None:
     record = without_cats.record
-    assert (record["kind"], record["claim"]["level"], record["seeds"]) == (
+    assert (record.kind, record.claim.level, record.seeds.training) == (
         "training",
         "exact",
-        {"training": 0},
+        0,
     )
-    assert (record["method"], record["results"], record["evaluation"], record["model"]["before"]) == (
-        None,
-    ) * 4
-    assert record["training"]["steps"] == 6
-    assert record["training"]["learning_rate"] == 6e-4
-    assert record["working_files"]["kept"] == []
+    assert (record.method, record.results, record.evaluation, record.model.before) == (None,) * 4
+    assert record.training.steps == 6
+    assert record.training.settings.learning_rate == 6e-4
+    assert record.working_files.kept == []
     checks = verify(without_cats.run)
     assert {check.outcome for check in checks} == {"matches"}
     assert {"model/model.safetensors", "manifests/retain.jsonl", "config.yaml"} <= {
@@ -84,13 +82,13 @@ def test_leaving_images_out_changes_the_weights(
     photos: Path, tmp_path: Path, without_cats: TrainResult
 ) -> None:
     everything = efface.train(photos, out=tmp_path / "run", **SETTINGS)
-    assert everything.record["sets"]["retain"]["count"] == 10
+    assert everything.record.images.sets["retain"].count == 10
     assert weights(everything) != weights(without_cats)
 
 
 def test_neutral_images_alone_can_be_left_out(photos: Path, tmp_path: Path) -> None:
     record = efface.train(photos, out=tmp_path / "run", neutral="label:birds", **SETTINGS).record
-    assert {name: facts["count"] for name, facts in record["sets"].items()} == {
+    assert {name: facts.count for name, facts in record.images.sets.items()} == {
         "forget": 0,
         "retain": 8,
         "neutral": 2,
@@ -101,8 +99,8 @@ def test_a_model_like_another_has_its_shape_and_fresh_weights(
     tiny: Path, photos: Path, tmp_path: Path
 ) -> None:
     result = efface.train(photos, out=tmp_path / "run", like=tiny, training=SHORT["training"])
-    told = result.record["model"]["after"]["description"]
-    assert (told["image_size"], told["hidden_size"], told["layers"]) == (32, 32, 1)
+    told = result.record.model.after.description
+    assert (told.image_size, told.details["hidden_size"], told.details["layers"]) == (32, 32, 1)
     config = json.loads((result.model / "config.json").read_text())
     assert {name: config[name] for name in TINY} == TINY
     assert weights(result) != efface.load(tiny).weights_digest()
@@ -149,12 +147,12 @@ def test_ignored_copies_of_what_is_left_out_take_the_exact_claim_away(tmp_path: 
     record = efface.train(
         photos, out=tmp_path / "run", without="label:cats", duplicates="ignore", **SETTINGS
     ).record
-    assert record["claim"]["level"] == "empirical"
+    assert record.claim.level == "empirical"
     record = efface.train(
         photos, out=tmp_path / "moved", without="label:cats", duplicates="forget", **SETTINGS
     ).record
-    assert record["claim"]["level"] == "exact"
-    assert record["sets"]["forget"]["count"] == 4
+    assert record.claim.level == "exact"
+    assert record.images.sets["forget"].count == 4
 
 
 class Crash(BaseException):
@@ -183,5 +181,5 @@ def test_a_crashed_training_continues_to_the_same_weights_but_not_with_other_ima
         call()
     gone.rename(data / "dogs" / "dogs-0.png")
     result = call()
-    assert result.record["training"]["resumed_from"] == 4
+    assert result.record.training.resumed_from == 4
     assert weights(result) == weights(without_cats)

@@ -80,13 +80,13 @@ def test_the_encoder_changed_and_the_decoder_did_not(finished: UnlearnResult, ti
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all(name.startswith("vit.") for name in changed)
-    assert len(changed) == finished.record["training"]["changed_tensors"]
+    assert len(changed) == finished.record.training.changed_tensors
 
 
 def test_working_files_are_purged_and_the_record_says_so(finished: UnlearnResult) -> None:
     assert working_files(finished.run) == []
-    assert finished.record["working_files"]["kept"] == []
-    assert finished.record["working_files"]["removed"] > 0
+    assert finished.record.working_files.kept == []
+    assert finished.record.working_files.removed > 0
 
 
 def test_nothing_that_is_handed_out_names_an_image_or_a_place(
@@ -120,7 +120,7 @@ def test_keyed_ids_are_in_the_manifests_and_tables_and_differ_between_runs(
     per_image = (finished.run / "per_image.csv").read_text()
     assert all(per_image.count(id_) == 2 for id_ in first)
     # apart from the ids, the two runs are the same to the last bit
-    assert other.record["model"]["after"]["weights"] == finished.record["model"]["after"]["weights"]
+    assert other.record.model.after.weights == finished.record.model.after.weights
     assert other.rows == finished.rows
 
 
@@ -170,16 +170,16 @@ def test_kept_working_files_are_listed_and_purging_removes_them(
         keep_working_files=True,
         **SHORT,
     ).run
-    kept = read_record(run)["working_files"]["kept"]
+    kept = read_record(run).working_files.kept
     assert kept == working_files(run)
     assert "work/checkpoint.pt" in kept
     assert any(name.startswith("work/cache/") for name in kept)
     assert "kept on request" in (run / "report.html").read_text()
     assert passes(run)
     assert sorted(record_purge(run)) == kept
-    after = read_record(run)["working_files"]
-    assert (after["kept"], after["removed"]) == ([], len(kept))
-    assert "purged" in after
+    after = read_record(run).working_files
+    assert (after.kept, after.removed) == ([], len(kept))
+    assert after.purged is not None
     assert working_files(run) == []
     assert "kept on request" not in (run / "report.html").read_text()
     assert passes(run)
@@ -190,8 +190,8 @@ def test_gradient_ascent_needs_no_retain_images(tiny: Path, photos: Path, tmp_pa
         tiny, forget=photos / "cats", method="gradient-ascent", out=tmp_path / "run", **SHORT
     )
     assert {row.set for row in result.rows} == {"forget"}
-    assert result.record["sets"]["retain"]["count"] == 0
-    assert any("No retain images were given" in limit for limit in result.record["limits"])
+    assert result.record.images.sets["retain"].count == 0
+    assert any("No retain images were given" in limit for limit in result.record.limits)
     before, after = (find(result.rows, model, "forget", "hole_mse") for model in ("original", "unlearned"))
     assert before is not None
     assert after is not None
@@ -209,8 +209,8 @@ def test_a_proxy_is_named_as_a_limit(tiny: Path, photos: Path, tmp_path: Path) -
     record = efface.unlearn(
         tiny, forget=photos / "cats", proxy_retain=photos / "dogs", out=tmp_path / "run", **SHORT
     ).record
-    assert record["proxy_retain"] is True
-    assert any(limit.startswith("Proxy images stood in for the retain set") for limit in record["limits"])
+    assert record.images.proxy_retain is True
+    assert any(limit.startswith("Proxy images stood in for the retain set") for limit in record.limits)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_retraining_is_exact_but_not_with_a_proxy(
     result = efface.unlearn(
         tiny, forget=photos / "cats", method="retrain", out=tmp_path / "run", **sets, **SHORT
     )
-    assert result.record["claim"]["level"] == level
+    assert result.record.claim.level == level
     before, after = (load_file(folder / "model.safetensors") for folder in (tiny, result.model))
     fresh = [name for name in before if not torch.equal(before[name], after[name])]
     assert any(name.startswith("decoder.") for name in fresh)
@@ -262,15 +262,15 @@ def test_copies_are_forgotten_too_or_ignored_and_recorded(
         method="retrain",
         **SHORT,
     ).record
-    assert record["duplicates"] == {"exact": 1, "near": 1, "action": action, "distance": 10}
-    assert {name: facts["count"] for name, facts in record["sets"].items()} == {
+    assert record.images.duplicates.as_dict() == {"exact": 1, "near": 1, "action": action, "distance": 10}
+    assert {name: facts.count for name, facts in record.images.sets.items()} == {
         "forget": forget,
         "retain": retain,
         "neutral": 0,
     }
-    told = any("2 copies or near-copies of forgotten images" in limit for limit in record["limits"])
+    told = any("2 copies or near-copies of forgotten images" in limit for limit in record.limits)
     assert told is (action == "ignore")
-    assert record["claim"]["level"] == ("empirical" if action == "ignore" else "exact")
+    assert record.claim.level == ("empirical" if action == "ignore" else "exact")
 
 
 def test_unreadable_images_stop_the_run_or_are_left_out_and_counted(
@@ -288,9 +288,12 @@ def test_unreadable_images_stop_the_run_or_are_left_out_and_counted(
     assert "torn.png: truncated or damaged" in str(caught.value)
     assert "empty.png: the file is empty" in str(caught.value)
     record = efface.unlearn(tiny, **sets, skip_unreadable=True, **SHORT).record
-    assert record["skipped"] == {"count": 2, "reasons": ["the file is empty", "truncated or damaged"]}
-    assert record["sets"]["retain"]["count"] == 7
-    assert any(limit.startswith("2 images could not be read") for limit in record["limits"])
+    assert record.images.skipped.as_dict() == {
+        "count": 2,
+        "reasons": ["the file is empty", "truncated or damaged"],
+    }
+    assert record.images.sets["retain"].count == 7
+    assert any(limit.startswith("2 images could not be read") for limit in record.limits)
 
 
 def test_a_retrained_reference_takes_the_place_of_the_original(
@@ -305,9 +308,9 @@ def test_a_retrained_reference_takes_the_place_of_the_original(
     assert {
         row.reference for row in result.rows if row.model != "retrained" and row.distance is not None
     } == {"retrained"}
-    assert result.record["retrained"]["weights"] == reference.record["model"]["after"]["weights"]
-    assert result.record["retrained"]["stages"] == "all"
-    assert not any("No model retrained" in limit for limit in result.record["limits"])
+    assert result.record.retrained.weights == reference.record.model.after.weights
+    assert result.record.retrained.stages == "all"
+    assert not any("No model retrained" in limit for limit in result.record.limits)
     assert {check.what for check in verify(result.run)} >= {
         "weights of the original model",
         "weights of the retrained model",
@@ -335,8 +338,8 @@ def test_a_neutral_set_is_measured_and_never_trained_on(finished: UnlearnResult)
     neutral = [row for row in finished.rows if row.set == "neutral"]
     assert {row.model for row in neutral} == {"original", "unlearned"}
     assert {row.n for row in neutral} == {2}
-    assert finished.record["sets"]["neutral"]["count"] == 2
-    assert not any("No neutral set" in limit for limit in finished.record["limits"])
+    assert finished.record.images.sets["neutral"].count == 2
+    assert not any("No neutral set" in limit for limit in finished.record.limits)
 
 
 def test_wrong_input_leaves_the_folder_free_for_a_corrected_call(
@@ -365,8 +368,8 @@ def test_wrong_input_leaves_the_folder_free_for_a_corrected_call(
 
 
 def test_the_result_opens_as_a_generator(finished: UnlearnResult) -> None:
-    assert finished.generator().weights_digest() == finished.record["model"]["after"]["weights"]
-    assert efface.load(finished.model).weights_digest() == finished.record["model"]["after"]["weights"]
+    assert finished.generator().weights_digest() == finished.record.model.after.weights
+    assert efface.load(finished.model).weights_digest() == finished.record.model.after.weights
 
 
 def test_another_original_gives_another_result(photos: Path, tmp_path: Path, finished: UnlearnResult) -> None:
@@ -374,5 +377,5 @@ def test_another_original_gives_another_result(photos: Path, tmp_path: Path, fin
     result = efface.unlearn(
         other, forget="label:cats", neutral="label:birds", images=photos, out=tmp_path / "run", **SHORT
     )
-    assert result.record["model"]["after"]["weights"] != finished.record["model"]["after"]["weights"]
+    assert result.record.model.after.weights != finished.record.model.after.weights
     assert result.rows != finished.rows

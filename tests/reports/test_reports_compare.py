@@ -16,19 +16,18 @@ from efface.cli.report import report as report_verb
 from efface.errors import InputError
 from efface.reports.charts import Point, plane_chart
 from efface.reports.compare_page import compare_runs
-from efface.reports.comparing import Change, change, check_comparable, differing_settings, gap, read_runs
 from efface.reports.trade_offs import trade_offs
-from support.found_runs import ORIGINAL, RETRAINED, a_requirement, some_findings, write_run
-from support.report_runs import Page, a_record
+from efface.runs.comparing import Change, change, check_comparable, differing_settings, gap, read_runs
+from support.found_runs import COUNTS, ORIGINAL, RETRAINED, a_requirement, some_findings, write_run
+from support.report_runs import Page, a_record, a_training, an_evaluation, described, images_facts
 
 NOISE = {"forget": 0.112, "retain": 0.0515, "neutral": 0.052}
 BLANK = {"forget": 0.063, "retain": 0.0505, "neutral": 0.0502}
 UNSEEN = {"forget": 0.057, "retain": 0.0530, "neutral": 0.053}
-EVALUATION = a_record()["evaluation"]
 
 
 def method(name: str, **settings: Any) -> dict[str, Any]:
-    return {"method": {"name": name, "settings": settings, "trains": "encoder"}}
+    return {"method": a_record()["method"] | {"name": name, "settings": settings}}
 
 
 @pytest.fixture
@@ -177,12 +176,11 @@ def test_the_table_beside_the_page_has_the_same_figures(three: list[Path], tmp_p
 
 def test_only_settings_that_differ_are_named(tmp_path: Path) -> None:
     settings = [{"alpha": 0.2, "norm": "mse"}, {"alpha": 0.3, "norm": "mse"}]
-    training = {"steps": 40, "batch_size": 16, "seconds_per_step": 0.1}
     runs = [
         write_run(
             tmp_path / str(n),
             NOISE,
-            record=method("encoder-noise", **one) | {"training": training | {"seconds_per_step": 0.1 * n}},
+            record=method("encoder-noise", **one) | {"training": a_training(seconds_per_step=0.1 * n)},
         )
         for n, one in enumerate(settings)
     ]
@@ -193,17 +191,23 @@ def test_only_settings_that_differ_are_named(tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"corruption": "centre:0.25"}, "hidden from the models: centre:0.25; in run 1 (one): centre:0.5"),
-        ({"evaluation": EVALUATION | {"seed": 6}}, "seed of the evaluation: 6; in run 1 (one): 5"),
+        ({"evaluation": an_evaluation(seed=6)}, "seed of the evaluation: 6; in run 1 (one): 5"),
         (
-            {"evaluation": EVALUATION | {"crops_per_image": 4}},
-            "views of each image: 4; in run 1 (one): not set",
+            {"evaluation": an_evaluation(crops_per_image=4)},
+            "views of each image: 4; in run 1 (one): 1",
         ),
         (
-            {"evaluation": EVALUATION | {"extractor": {"name": "clip", "digest": "b" * 64}}},
+            {"evaluation": an_evaluation({"name": "clip", "digest": "b" * 64})},
             "feature extractor: clip bbbbbbbbbbbbbbbb; in run 1 (one): filter-bank-64 aaaaaaaaaaaaaaaa",
         ),
-        ({"sets": {"forget": {"count": 30}}}, "forget images: 30; in run 1 (one): 40"),
-        ({"proxy_retain": True}, "retain images: 80 (proxy); in run 1 (one): 80"),
+        (
+            {"images": images_facts({"forget": 30, "retain": 80, "neutral": 40})},
+            "forget images: 30; in run 1 (one): 40",
+        ),
+        (
+            {"images": images_facts(COUNTS, proxy_retain=True)},
+            "retain images: 80 (proxy); in run 1 (one): 80",
+        ),
     ],
 )
 def test_runs_under_other_conditions_are_refused_with_what_differs(
@@ -222,7 +226,7 @@ def test_the_same_original_with_other_figures_gives_other_images_away(tmp_path: 
 
 
 def test_other_originals_are_a_caution_and_no_refusal(tmp_path: Path) -> None:
-    other = {"before": {"weights": "1" * 64, "description": {}}, "after": None}
+    other = {"before": {"weights": "1" * 64, "description": described()}, "after": None}
     one = write_run(tmp_path / "one", NOISE)
     two = write_run(tmp_path / "two", NOISE, original=ORIGINAL | {"retain": 0.0502}, record={"model": other})
     page = page_of([one, two], tmp_path / "c.html")
@@ -253,8 +257,8 @@ def test_probes_with_other_settings_are_named(tmp_path: Path) -> None:
     def asked(steps: int) -> dict[str, Any]:
         return {
             "probes": [
-                {"name": "relearning", "settings": {"steps": steps}},
-                {"name": "membership", "settings": {}},
+                {"name": "relearning", "question": "?", "source": "", "settings": {"steps": steps}},
+                {"name": "membership", "question": "?", "source": "", "settings": {}},
             ]
         }
 

@@ -17,7 +17,7 @@ from efface.errors import InputError
 from efface.files import sha256_of_file
 from efface.reports.page import write_report
 from efface.runs.record import digest_of
-from support.report_runs import Page, a_record, row, rows_of
+from support.report_runs import Page, a_record, a_training, images_facts, row, rows_of
 
 Report = Callable[..., Page]
 HOSTILE = 'sea\n<script>alert("1")</script>\u202e\udcff & co'
@@ -96,7 +96,7 @@ def test_request_and_work_are_told_in_words(report: Report) -> None:
 )
 def test_what_was_done_with_copies_is_said(report: Report, action: str, words: str) -> None:
     duplicates = {"exact": 1, "near": 2, "action": action, "distance": 10}
-    text = report(ALL_SETS, a_record(duplicates=duplicates)).text
+    text = report(ALL_SETS, a_record(images=images_facts(duplicates=duplicates))).text
     assert "1 exact copy and 2 near-copies found" in text
     assert words in text
 
@@ -109,9 +109,10 @@ def test_an_exact_claim_is_printed_as_such(report: Report) -> None:
 
 
 def test_no_string_from_outside_becomes_markup_or_breaks_a_line(report: Report) -> None:
-    request = {"id": HOSTILE, "received": HOSTILE, "regime": HOSTILE, "reason": HOSTILE}
+    request = {"id": HOSTILE, "received": None, "regime": HOSTILE, "reason": HOSTILE}
+    skipped = {"count": 1, "reasons": [HOSTILE]}
     record = a_record(
-        request=request, notes=[HOSTILE], limits=[HOSTILE], skipped={"count": 1, "reasons": [HOSTILE]}
+        request=request, notes=[HOSTILE], limits=[HOSTILE], images=images_facts(skipped=skipped)
     )
     record["method"]["name"] = record["corruption"] = HOSTILE
     rows = [
@@ -211,19 +212,22 @@ def test_without_a_hole_there_is_no_chart_and_it_is_said(report: Report) -> None
 
 
 def test_an_evaluation_is_titled_as_one(report: Report) -> None:
-    record = a_record(
-        method=None, training=None, request=None, durations=None, seeds=None, working_files=None
-    )
-    record["model"] = {"original": {"weights": "b" * 64}, "unlearned": None}
+    record = a_record(kind="evaluation", method=None, training=None, request=None)
+    record["model"]["after"] = None
     page = report(ALL_SETS, record)
     assert page.text.startswith("Evaluation report")
     assert "weights, original model" in page.text
 
 
-def test_results_alone_make_a_page_that_claims_nothing(report: Report) -> None:
-    text = report(rows_of("forget", 0.04, 0.10, 0.056)).text
-    assert "Claim level: not stated" in text
-    assert "nothing binds this page" in text
+def test_the_page_says_how_much_of_the_model_was_trained(report: Report) -> None:
+    text = report(ALL_SETS, a_record(training=a_training(changed_tensors=9, tensors=21))).text
+    assert "9 of 21 weight tensors trained" in text
+
+
+def test_results_alone_make_no_page(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.raises(InputError, match=r"holds no record\.json"):
+        write_report(tmp_path)
 
 
 def test_digests_are_short_with_the_full_ones_at_hand(report: Report) -> None:
@@ -238,7 +242,9 @@ def test_digests_are_short_with_the_full_ones_at_hand(report: Report) -> None:
 
 def test_files_that_are_not_those_of_the_record_raise_an_alarm(report: Report, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps([asdict(entry) for entry in ALL_SETS]))
-    record = a_record(results={"files": {"results.json": sha256_of_file(tmp_path / "results.json")}})
+    record = a_record(
+        results={"files": {"results.json": sha256_of_file(tmp_path / "results.json")}, "rows": 6}
+    )
     record["digest"] = digest_of(record)
     assert "Files do not match the record" not in report(ALL_SETS, record).text
     text = report(ALL_SETS[:3], record | {"notes": ["changed"]}).text
@@ -252,6 +258,7 @@ def test_worst_hit_images_and_classes_are_listed(report: Report) -> None:
 
 
 def test_without_results_there_is_no_page(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text(json.dumps(a_record()))
     with pytest.raises(InputError, match=r"holds no results\.json"):
         write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()

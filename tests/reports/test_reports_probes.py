@@ -11,10 +11,10 @@ import pytest
 from efface.errors import InputError
 from efface.probes.findings import Curve, Finding, Findings
 from efface.reports.charts import line_chart
-from efface.reports.found_files import read_by_image, read_findings
 from efface.reports.page import write_report
 from efface.reports.probe_tables import MOST_IMAGES, image_table, meaning, probe_sections
 from efface.reports.run_charts import model_lines
+from efface.runs.results import read_by_image, read_findings
 from support.found_runs import COUNTS, a_requirement, judged_figure, some_findings, write_images, write_run
 from support.report_runs import Page
 
@@ -59,7 +59,8 @@ def test_requirements_stand_between_the_claim_and_the_verdict_in_words(tmp_path:
 def test_met_requirements_advise_nothing_and_the_record_says_that_they_were_set_before(
     tmp_path: Path,
 ) -> None:
-    record = {"requirements": {"words": "The thresholds are part of the config."}}
+    words = "The thresholds are part of the config."
+    record = {"requirements": {"words": words, "summary": "The requirement is met.", "verdicts": OTHERS[:1]}}
     text = page_of(write_run(tmp_path, UNLEARNED, requirements=OTHERS[:1], record=record)).text
     assert "The requirement is met." in text
     assert "The thresholds are part of the config." in text
@@ -74,7 +75,9 @@ def test_without_probes_and_requirements_the_page_speaks_of_neither(tmp_path: Pa
 
 
 def test_a_probe_has_its_question_every_models_value_and_differences(tmp_path: Path) -> None:
-    asked = [{"name": "detectability", "question": "Does the output give it away?", "settings": {}}]
+    asked = [
+        {"name": "detectability", "question": "Does the output give it away?", "source": "", "settings": {}}
+    ]
     run = write_run(tmp_path, UNLEARNED, findings=some_findings(), record={"probes": asked})
     text = between(page_of(run).text, "Each probe asks one question", "Error in the hidden region")
     assert "Does the output give it away?" in text
@@ -215,7 +218,7 @@ def test_a_number_that_is_not_finite_is_left_out_with_a_note(tmp_path: Path) -> 
     findings = Findings((Finding("p", "f", "unlearned", 1.0, low=0.5, high=float("inf")),))
     (tmp_path / "probes.json").write_text(json.dumps(findings.as_dict()))
     found = read_findings(tmp_path).figures[0]
-    assert (found.value, found.low, found.high, found.note) == (1.0, 0.5, None, "not a finite number")
+    assert (found.value, found.low, found.high, found.note) == (1.0, 0.5, None, "not a finite number: high")
 
 
 def test_a_gap_in_a_curve_is_passed_over(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from efface.errors import InputError, RunRefused
 from efface.runs.folder import RunFolder, open_run, purge, read_state, working_files
+from efface.runs.state import RecordedPart, StartedPart
 
 CONFIG = {"seed": 0, "method": {"alpha": 1}}
 
@@ -121,12 +122,19 @@ def test_a_damaged_config_is_named(tmp_path: Path, content: str) -> None:
 
 def test_finished_parts_are_remembered(tmp_path: Path) -> None:
     with RunFolder(tmp_path, CONFIG) as run:
-        assert run.finished("training") is None
-        run.finish("training", {"steps": 3})
-        run.finish("evaluation", True)
+        assert run.finished(StartedPart) is None
+        run.finish(StartedPart(at="now"))
+        run.finish(RecordedPart())
     with RunFolder(tmp_path, CONFIG) as run:
-        assert run.finished("training") == {"steps": 3}
-    assert read_state(tmp_path) == {"training": {"steps": 3}, "evaluation": True}
+        assert run.finished(StartedPart) == StartedPart(at="now")
+    assert read_state(tmp_path) == {"started": {"at": "now"}, "record": {}}
+
+
+def test_a_part_that_lost_a_fact_is_damaged(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, CONFIG) as run:
+        (tmp_path / "state.json").write_text('{"started": {}}')
+        with pytest.raises(InputError, match=r"state\.json is damaged; remove it"):
+            run.finished(StartedPart)
 
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
@@ -208,7 +216,7 @@ def test_an_abandoned_run_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
         (run.work / "cache").mkdir(parents=True)
         (run.work / "cache" / "pixels").write_bytes(b"x")
         run.log.write_text("{}\n")
-        run.finish("started", "now")
+        run.finish(StartedPart(at="now"))
         run.abandon()
     assert not (tmp_path / "new").exists()
     (tmp_path / "empty").mkdir()
@@ -219,7 +227,7 @@ def test_an_abandoned_run_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
 
 def test_a_run_with_a_finished_part_is_not_abandoned(tmp_path: Path) -> None:
     with RunFolder(tmp_path, CONFIG) as run:
-        run.finish("preparation", {})
+        run.finish(RecordedPart())
         run.abandon()
     assert open_run(tmp_path) == CONFIG
     assert (tmp_path / "run.key").exists()

@@ -14,10 +14,10 @@ import efface
 from efface.errors import InputError
 from efface.evaluation.drift import retrain_due
 from efface.evaluation.results import Row, write_results
-from efface.files import sha256_of_file
 from efface.jobs.unlearning import UnlearnResult
 from efface.runs.lineage import follow
-from efface.runs.record import write_record
+from support.found_runs import a_requirement
+from support.report_runs import a_record, described, images_facts, write_sealed
 from support.run_fixtures import CommandLine
 from support.run_making import SHORT
 
@@ -41,18 +41,20 @@ def make_run(folder: Path, model: Path | str, before: str, after: str, /, **othe
     ]
     rows += [row("retrained", "forget", 0.2)]
     write_results(folder, rows)
-    record: dict[str, Any] = {
-        "kind": kind,
-        "claim": {"level": "empirical"},
-        "request": {"id": folder.name.upper()},
-        "finished": "2026-11-21T12:00:00+00:00",
-        "model": {"before": {"weights": before}, "after": {"weights": after}},
-        "method": {"name": "fine-tune"},
-        "sets": {"forget": {"count": 3}},
-        "results": {"files": {"results.json": sha256_of_file(folder / "results.json")}},
-        **other,
-    }
-    write_record(folder, record)
+    facts = {"description": described()}
+    path = {name: {"weights": weights, "files": {}} for name, weights in other.pop("path", {}).items()}
+    values = a_record(
+        kind=kind,
+        request={"id": folder.name.upper()},
+        model={
+            "before": {"weights": before, **facts},
+            "after": {"weights": after, "files": {}, **facts},
+            "path": path,
+        },
+        images=images_facts({"forget": 3}),
+        method=a_record()["method"] | {"name": "fine-tune"},
+    )
+    write_sealed(folder, values | other)
     return folder
 
 
@@ -143,7 +145,7 @@ def test_a_circle_is_left_where_it_closes(tmp_path: Path) -> None:
 
 def test_an_edited_record_and_edited_results_are_named(chain: list[Path]) -> None:
     record = json.loads((chain[0] / "record.json").read_text())
-    record["sets"]["forget"]["count"] = 1
+    record["images"]["sets"]["forget"]["count"] = 1
     (chain[0] / "record.json").write_text(json.dumps(record))
     results = (chain[1] / "results.json").read_text()
     (chain[1] / "results.json").write_text(results.replace("0.102", "0.100"))
@@ -159,26 +161,26 @@ def test_an_edited_record_and_edited_results_are_named(chain: list[Path]) -> Non
 
 def test_drift_is_counted_from_the_last_retraining(tmp_path: Path) -> None:
     a = make_run(tmp_path / "a", "somewhere", "w0", "w1")
-    b = make_run(tmp_path / "b", a / "model", "w1", "w2", claim={"level": "exact"})
+    b = make_run(tmp_path / "b", a / "model", "w1", "w2", claim={"level": "exact", "words": ""})
     c = make_run(tmp_path / "c", b / "model", "w2", "w3")
     assert retrain_due(follow(c).history()).cost == pytest.approx(1.02)
 
 
 def test_a_requirement_that_was_not_met_is_part_of_the_history(tmp_path: Path) -> None:
     verdicts = [
-        {"requirement": "forget-error>=0.95x", "state": "not met"},
-        {"requirement": "detectability<=0.05", "state": "not measurable"},
-        {"requirement": "retain-error<=1.05x", "state": "met"},
+        a_requirement("forget-error>=0.95x", "not met"),
+        a_requirement("detectability<=0.05", "not measurable"),
+        a_requirement("retain-error<=1.05x", "met"),
     ]
-    run = make_run(tmp_path / "a", "somewhere", "w0", "w1", requirements={"verdicts": verdicts})
+    judgement = {"words": "", "summary": "", "verdicts": verdicts}
+    run = make_run(tmp_path / "a", "somewhere", "w0", "w1", requirements=judgement)
     (link,) = follow(run).links
     assert link.measured.unmet == ("forget-error>=0.95x",)
     assert link.measured.unmeasured == ("detectability<=0.05",)
 
 
 def test_a_further_model_is_followed_by_its_own_weights_and_has_no_figures(tmp_path: Path) -> None:
-    models = {"before": {"weights": "w0"}, "after": {"weights": "w1"}, "path": {"0.5": {"weights": "half"}}}
-    a = make_run(tmp_path / "a", "somewhere", "w0", "w1", model=models)
+    a = make_run(tmp_path / "a", "somewhere", "w0", "w1", path={"0.5": "half"})
     (a / "path" / "0.5").mkdir(parents=True)
     b = make_run(tmp_path / "b", a / "path" / "0.5", "half", "w2")
     found = follow(b)
@@ -187,7 +189,7 @@ def test_a_further_model_is_followed_by_its_own_weights_and_has_no_figures(tmp_p
 
 
 def test_an_evaluation_of_the_latest_model_gives_the_cost_directly(chain: list[Path], tmp_path: Path) -> None:
-    sources = {"original": {"weights": "w0"}, "unlearned": {"weights": "w3"}}
+    sources = {"original": "w0", "unlearned": "w3"}
     evaluation = make_run(tmp_path / "evaluation", "-", "w0", "-", kind="evaluation", sources=sources)
     history = follow(chain[2]).history([evaluation])
     assert history.direct == pytest.approx(1.02)

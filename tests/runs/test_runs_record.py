@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+import efface.runs.record as record_module
+import efface.runs.state as state_module
 from efface.errors import InputError
 from efface.evaluation.results import Row, Worst
 from efface.jobs.unlearning import UnlearnResult
-from efface.runs.record import SCHEMA, digest_of, file_digests, read_record, write_record
+from efface.runs.digests import file_digests
+from efface.runs.record import Described, digest_of, is_intact, read_record, write_record
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "record.md").read_text(encoding="utf-8")
 
@@ -27,38 +32,39 @@ def documented(section: str) -> dict[str, str]:
     return rows
 
 
-def test_every_field_of_a_real_record_is_documented_and_no_other(finished: UnlearnResult) -> None:
-    assert set(documented("Fields")) == set(finished.record)
+def printed() -> Callable[[str], str]:
+    """What `docs/make_record.py` makes of a page."""
+    path = Path(__file__).parents[2] / "docs" / "make_record.py"
+    spec = importlib.util.spec_from_file_location("make_record", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return cast(Callable[[str], str], module.with_tables)
 
 
-@pytest.mark.parametrize(
-    "section",
-    [
-        "claim",
-        "request",
-        "model",
-        "method",
-        "sets",
-        "skipped",
-        "duplicates",
-        "config",
-        "results",
-        "environment",
-    ],
-)
-def test_the_parts_of_a_field_are_documented(finished: UnlearnResult, section: str) -> None:
-    text = documented("Fields")[section]
-    assert all(f"`{name}`" in text for name in finished.record[section]), text
+def test_the_document_is_printed_from_the_record() -> None:
+    assert printed()(DOCUMENT) == DOCUMENT
 
 
-def test_working_files_and_training_are_documented(finished: UnlearnResult) -> None:
-    table = documented("Fields")
-    assert all(f"`{name}`" in table["working_files"] for name in ("kept", "removed", "purged"))
-    told = set(finished.record["training"]) & {
-        "steps", "precision", "processes", "seconds_per_step", "resumed_from", "changed_tensors", "budget"
-    }  # fmt: skip
-    assert len(told) == 7
-    assert all(f"`{name}`" in table["training"] for name in told)
+def test_every_field_of_every_part_is_described() -> None:
+    modules = (*vars(record_module).values(), *vars(state_module).values())
+    parts = {kind for kind in modules if isinstance(kind, type) and issubclass(kind, Described)}
+    assert len(parts) > 40
+    assert [
+        f"{model.__name__}.{name}"
+        for model in parts
+        for name, field in model.model_fields.items()
+        if not field.description
+    ] == []
+
+
+def test_a_real_record_reads_back_as_it_was_written(finished: UnlearnResult) -> None:
+    written = json.loads((finished.run / "record.json").read_text(encoding="utf-8"))
+    record = read_record(finished.run)
+    assert (record, record.as_dict()) == (finished.record, written)
+    assert record.digest == digest_of(written)
+    assert is_intact(finished.run)
 
 
 def test_every_column_of_the_results_is_documented_and_no_other() -> None:
@@ -66,12 +72,32 @@ def test_every_column_of_the_results_is_documented_and_no_other() -> None:
     assert all(f"`{field.name}`" in DOCUMENT for field in fields(Worst))
 
 
-def test_a_record_carries_its_own_digest(tmp_path: Path) -> None:
-    written = write_record(tmp_path, {"kind": "training", "limits": ["ü"]})
+def test_a_record_carries_its_own_digest(finished: UnlearnResult, tmp_path: Path) -> None:
+    written = write_record(tmp_path, finished.record.model_copy(update={"limits": ["ü"]}))
     assert written == read_record(tmp_path)
-    assert written["schema"] == SCHEMA
-    assert written["digest"] == digest_of(written)
-    assert digest_of({**written, "kind": "evaluation"}) != written["digest"]
+    assert written.digest != finished.record.digest
+    assert is_intact(tmp_path)
+    text = (tmp_path / "record.json").read_text(encoding="utf-8")
+    (tmp_path / "record.json").write_text(text.replace("ü", "u"), encoding="utf-8")
+    assert not is_intact(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"changed_parameters": 9}, "changed_parameters"),
+        ({"seeds": {"unlearning": "0"}}, "seeds.unlearning"),
+        ({"claim": {"level": "certain", "words": ""}}, "claim.level"),
+    ],
+)
+def test_a_field_that_is_none_is_refused_by_its_name(
+    finished: UnlearnResult, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    values = finished.record.as_dict() | change
+    (tmp_path / "record.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"record\.json is damaged") as caught:
+        read_record(tmp_path)
+    assert said in str(caught.value)
 
 
 def test_a_folder_without_a_record_is_no_finished_run(tmp_path: Path) -> None:
@@ -81,7 +107,7 @@ def test_a_folder_without_a_record_is_no_finished_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("{", "is damaged"), ("[]", "has schema None"), ('{"schema": "efface-record/2"}', "'efface-record/2'")],
+    [("{", "is damaged"), ("[]", "has schema None"), ('{"schema": "efface-record/1"}', "'efface-record/1'")],
 )
 def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "record.json").write_text(content)
@@ -101,21 +127,16 @@ def test_digests_of_a_folder_name_files_in_sub_folders(tmp_path: Path) -> None:
 
 
 def test_the_record_says_what_was_asked_and_done(finished: UnlearnResult) -> None:
-    record: dict[str, Any] = finished.record
-    assert record == json.loads((finished.run / "record.json").read_text(encoding="utf-8"))
-    assert (record["kind"], record["claim"]["level"], record["request"]["id"]) == (
-        "unlearning",
-        "empirical",
-        "7",
-    )
-    assert {name: facts["count"] for name, facts in record["sets"].items()} == {
+    record = finished.record
+    assert (record.kind, record.claim.level, record.request.id) == ("unlearning", "empirical", "7")
+    assert {name: facts.count for name, facts in record.images.sets.items()} == {
         "forget": 3,
         "retain": 5,
         "neutral": 2,
     }
-    assert record["method"]["name"] == "encoder-noise"
-    assert record["method"]["settings"]["alpha"] == 0.25
-    assert (record["training"]["steps"], record["training"]["resumed_from"]) == (6, None)
-    assert record["results"]["rows"] == len(finished.rows)
-    assert record["started"] <= record["finished"]
-    assert record["model"]["before"]["weights"] != record["model"]["after"]["weights"]
+    assert record.method.name == "encoder-noise"
+    assert record.method.settings["alpha"] == 0.25
+    assert (record.training.steps, record.training.resumed_from) == (6, None)
+    assert record.results.rows == len(finished.rows)
+    assert record.started <= record.finished
+    assert record.model.before.weights != record.model.after.weights

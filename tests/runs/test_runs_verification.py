@@ -12,6 +12,7 @@ import pytest
 
 import efface
 from efface.jobs.unlearning import UnlearnResult
+from efface.runs.record import digest_of
 from efface.runs.verification import verify
 from support.run_fixtures import CommandLine
 from support.run_making import SHORT, make_model
@@ -82,13 +83,21 @@ def test_an_edited_record_is_named(copied: Path) -> None:
     assert failed(copied) == {"record.json itself": "differs"}
 
 
-@pytest.mark.parametrize("part", ["sets", "model", "config", "working_files", "digest", "sources"])
+@pytest.mark.parametrize("part", ["images", "model", "config", "working_files", "digest", "sources"])
 def test_a_record_that_lost_a_part_is_named_and_no_crash(copied: Path, part: str) -> None:
     path = copied / "record.json"
     record = json.loads(path.read_text())
     del record[part]
     path.write_text(json.dumps(record))
     assert failed(copied)["record.json itself"] == "differs"
+
+
+def test_a_record_that_the_schema_refuses_differs_though_its_digest_was_made_anew(copied: Path) -> None:
+    path = copied / "record.json"
+    record = json.loads(path.read_text())
+    record["training"]["changed_parameters"] = record["training"].pop("changed_tensors")
+    path.write_text(json.dumps(record | {"digest": digest_of(record)}))
+    assert failed(copied) == {"what the record lists": "differs"}
 
 
 def test_an_edited_config_is_named(copied: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import efface
 from efface.jobs.training import TrainResult
+from efface.runs.record import ModelFacts
 from support.families import SHAPES
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -49,7 +50,7 @@ def evaluation(family: str, number: int = 0) -> dict[str, Any]:
     return {"resamples": 200, "sampler": SAMPLERS[family][number]}
 
 
-def first_stage(facts: dict[str, Any]) -> str:
+def first_stage(facts: ModelFacts) -> str | None:
     """The digest of the first stage in a model's facts."""
-    digest: str = facts["description"]["first_stage"]["weights"]
-    return digest
+    assert facts.description.first_stage is not None
+    return facts.description.first_stage.weights

@@ -13,7 +13,7 @@ import numpy as np
 
 from efface.evaluation.results import Row
 from efface.probes.findings import Curve, Finding, Findings, Hit
-from support.report_runs import a_record, rows_of
+from support.report_runs import a_record, described, images_facts, rows_of, write_sealed
 
 COUNTS = {"forget": 40, "retain": 80, "neutral": 40}
 ORIGINAL = {"forget": 0.040, "retain": 0.050, "neutral": 0.050}
@@ -38,16 +38,18 @@ def write_run(
         found = rows_of(name, original[name], unlearned[name], RETRAINED[name] if retrained else None)
         rows += [replace(row, n=count) for row in found]
     (folder / "results.json").write_text(json.dumps([asdict(row) for row in rows]))
-    sets = {name: {"count": count, "sha256": "e" * 64} for name, count in COUNTS.items()}
-    reference = {"weights": "9" * 64, "stages": "all"} if retrained else None
-    facts = a_record(sets=sets, retrained=reference, durations={"training": 100.0}) | dict(record or {})
-    (folder / "record.json").write_text(json.dumps(facts))
+    reference = {"weights": "9" * 64, "description": described(), "stages": "all"} if retrained else None
+    durations = {"training": 100.0}
+    facts = a_record(images=images_facts(COUNTS), retrained=reference, durations=durations) | dict(
+        record or {}
+    )
     models = {"original": original, "unlearned": unlearned} | ({"retrained": RETRAINED} if retrained else {})
     write_images(folder, models)
     if findings is not None:
         (folder / "probes.json").write_text(json.dumps(findings.as_dict()))
     if requirements is not None:
         (folder / "requirements.json").write_text(json.dumps(list(requirements)))
+    write_sealed(folder, facts)
     return folder
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 from efface.evaluation.results import Row
+from efface.runs.digests import RESULT_FILES, file_digests
+from efface.runs.record import SCHEMA, Record, write_record
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 DIGEST = "0123456789abcdef" * 4
@@ -96,10 +99,24 @@ def rows_of(
     return rows if retrained is None else [*rows, row("retrained", set_name, retrained, metric)]
 
 
+def write_sealed(run: Path, values: dict[str, Any]) -> None:
+    """Write the record as a run does, bound to the result files that lie in its folder."""
+    files = file_digests(run, RESULT_FILES)
+    write_record(run, Record.model_validate(values | {"results": {"files": files, "rows": 6}}))
+
+
+def described(**changes: Any) -> dict[str, Any]:
+    """What a masked autoencoder says of itself."""
+    facts = {"kind": "generator", "family": "mae", "image_size": 32, "parameters": 40_000}
+    return {**facts, "origin": {}, "details": {}, **changes}
+
+
 def a_record(**changes: Any) -> dict[str, Any]:
-    """A small record of an unlearning run."""
+    """The record of an unlearning run, as its file holds it; `changes` are fields in place of these."""
+    before, after = ({"weights": letter * 64, "description": described()} for letter in "bc")
     record: dict[str, Any] = {
-        "schema": "efface-record/1",
+        "schema": SCHEMA,
+        "kind": "unlearning",
         "claim": {"level": "empirical", "words": "The delivered model was changed; nothing is proven."},
         "request": {
             "id": "R-7",
@@ -111,46 +128,79 @@ def a_record(**changes: Any) -> dict[str, Any]:
         "finished": "2026-03-03T10:05:00+00:00",
         "durations": {"preparation": 1.5, "training": 100.0, "evaluation": 20.0},
         "config": {"sha256": DIGEST},
-        "model": {
-            "before": {"weights": "b" * 64, "description": {}},
-            "after": {"weights": "c" * 64, "files": {"model.safetensors": "d" * 64}, "description": {}},
-        },
+        "model": {"before": before, "after": {**after, "files": {"model.safetensors": "d" * 64}}},
         "retrained": None,
+        "sources": {"model": before["weights"]},
         "method": {
             "name": "encoder-noise",
+            "summary": "towards noise",
             "source": "Li et al., 2024",
             "deviations": "none known",
             "settings": {"alpha": 0.3},
             "trains": "encoder",
         },
-        "training": {
-            "steps": 40,
-            "batch_size": 16,
-            "precision": "fp32",
-            "processes": 1,
-            "changed_parameters": 9,
-        },
+        "training": a_training(),
+        "first_stage": None,
+        "statistics": None,
         "corruption": "centre:0.5",
         "seeds": {"unlearning": 3, "evaluation": 5},
-        "sets": {"forget": {"count": 40, "sha256": "e" * 64}, "retain": {"count": 80, "sha256": "f" * 64}},
-        "proxy_retain": False,
-        "skipped": {"count": 0, "reasons": []},
-        "duplicates": {"exact": 0, "near": 0, "action": "stop", "distance": 10},
+        "images": images_facts(),
         "notes": [],
         "risks": [],
-        "evaluation": {
-            "confidence": 0.95,
-            "seed": 5,
-            "extractor": {"name": "filter-bank-64", "digest": "a" * 64},
-        },
+        "evaluation": an_evaluation(),
         "results": {"files": {}, "rows": 6},
         "environment": {
             "python": "3.11.7",
+            "platform": "Linux x86_64",
+            "processor": "a processor",
+            "cores": 2,
+            "memory_gib": 8.0,
             "gpus": [],
+            "threads": 2,
             "packages": {"torch": "2.9"},
-            "source": {"commit": None},
+            "source": {"commit": None, "changed": None},
         },
         "working_files": {"kept": [], "removed": 4},
         "limits": ["A record can show what was done; it cannot make a dishonest operator honest."],
     }
     return record | changes
+
+
+def a_training(**changes: Any) -> dict[str, Any]:
+    """How a generator was trained; `changes` in place of these facts, settings as they are by default."""
+    facts = {
+        "steps": 40,
+        "seconds_per_step": 2.5,
+        "precision": "fp32",
+        "processes": 1,
+        "resumed_from": None,
+        "changed_tensors": 9,
+        "tensors": 21,
+        "budget": None,
+        "settings": {"batch_size": 16},
+    }
+    return facts | changes
+
+
+def an_evaluation(extractor: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+    """How generators were measured; `settings` in place of the default ones."""
+    features = {
+        "name": "filter-bank-64",
+        "dimension": 64,
+        "digest": "a" * 64,
+        "comparable_to": "with each other",
+    }
+    return {"settings": {"seed": 5, **settings}, "extractor": features | (extractor or {})}
+
+
+def images_facts(counts: dict[str, int] | None = None, **changes: Any) -> dict[str, Any]:
+    """How the image sets came about; `changes` are fields in place of these."""
+    counts = counts or {"forget": 40, "retain": 80}
+    facts: dict[str, Any] = {
+        "sets": {name: {"count": count, "sha256": "e" * 64} for name, count in counts.items()},
+        "split_files": [],
+        "proxy_retain": False,
+        "skipped": {"count": 0, "reasons": []},
+        "duplicates": {"exact": 0, "near": 0, "action": "stop", "distance": 10},
+    }
+    return facts | changes

@@ -74,6 +74,6 @@ def train(
 
     result = run(read, out, Progress.on_terminal())
     if json_:
-        o.show({"run": str(result.run), "model": str(result.model), "record": result.record})
+        o.show({"run": str(result.run), "model": str(result.model), "record": result.record.as_dict()})
     else:
         typer.echo(result.model)

@@ -8,7 +8,7 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,59 +24,77 @@ from efface.evaluation.settings import EvaluationSettings
 from efface.files import (
     canonical_json,
     flush_folder,
-    sha256_of_bytes,
     sha256_of_file,
     system_errors,
-    write_json,
     write_text,
 )
-from efface.generators.base import Generator
+from efface.generators.base import Generator, Trained
 from efface.images.items import ImageSet
 from efface.images.selection import Split
 from efface.images.splits import split_facts_of
 from efface.jobs.preparation import Prepared
 from efface.methods.base import Method
+from efface.metrics.base import ModelKind
 from efface.metrics.extractors import FeatureExtractor
 from efface.progress import Progress
+from efface.runs.digests import file_digests, manifest_facts, write_manifest
 from efface.runs.folder import RunFolder
-from efface.runs.record import manifest_text, write_manifest
+from efface.runs.record import (
+    DeliveredFacts,
+    Description,
+    Duplicates,
+    EvaluationFacts,
+    ExtractorFacts,
+    GeneratorTraining,
+    ImagesFacts,
+    MethodFacts,
+    ModelFacts,
+    ReferenceFacts,
+    SetFacts,
+    Skipped,
+    SplitFileFacts,
+)
+from efface.runs.results import write_worst
+from efface.runs.state import PreparedPart
+from efface.training.loop import TrainingReport
 from efface.training.settings import TrainingSettings
 
 IMAGES_FOR_RISKS = 16
 Model = Generator | Classifier
 
 
-def split_facts(split: Split, selectors: Iterable[str]) -> dict[str, Any]:
-    """How the sets came about: by which split files, what was left out, what was found twice, and the notes."""
-    return {
-        "split_files": split_facts_of(selectors),
-        "notes": list(split.notes),
-        "proxy_retain": split.proxy,
-        "skipped": {
-            "count": len(split.skipped),
+def images_facts(split: Split, selectors: Iterable[str], sets: Mapping[str, SetFacts]) -> ImagesFacts:
+    """How the sets came about: by which split files, what was left out, and what was found twice."""
+    duplicates = split.duplicates
+    return ImagesFacts(
+        sets=dict(sets),
+        split_files=[SplitFileFacts.model_validate(facts) for facts in split_facts_of(selectors)],
+        proxy_retain=split.proxy,
+        skipped=Skipped(
+            count=len(split.skipped),
             # without what stands in brackets: it may quote a part of the plain id
-            "reasons": sorted({fault.reason.partition(" (")[0] for fault in split.skipped}),
-        },
-        "duplicates": {
-            "exact": split.duplicates.count("exact"),
-            "near": split.duplicates.count("near"),
-            "action": split.duplicates.action,
-            "distance": split.duplicates.distance,
-        },
-    }
+            reasons=sorted({fault.reason.partition(" (")[0] for fault in split.skipped}),
+        ),
+        duplicates=Duplicates(
+            exact=duplicates.count("exact"),
+            near=duplicates.count("near"),
+            action=duplicates.action,
+            distance=duplicates.distance,
+        ),
+    )
 
 
-def manifests(run: Path, sets: Mapping[Any, ImageSet], key: bytes) -> dict[str, Any]:
+def manifests(run: Path, sets: Mapping[Any, ImageSet], key: bytes) -> dict[str, SetFacts]:
     """Write the manifest of every set; returns their counts and digests."""
     return {name: write_manifest(run, name, images, key) for name, images in sets.items()}
 
 
-def refuse_other_images(sets: Mapping[Any, ImageSet], key: bytes, recorded: Mapping[str, Any]) -> None:
+def refuse_other_images(sets: Mapping[Any, ImageSet], key: bytes, recorded: ImagesFacts) -> None:
     """Raise `RunRefused` if a continued run would go on with other images than its manifests name."""
     changed = [
-        f"{name}: {recorded[name]['count']} images when the run began, {len(images)} now"
+        f"{name}: {recorded.count(name)} images when the run began, {len(images)} now"
         for name, images in sets.items()
-        if sha256_of_bytes(manifest_text(images, key).encode()) != recorded[name]["sha256"]
+        if manifest_facts(images, key) != recorded.sets.get(name)
     ]
     if changed:
         raise RunRefused(
@@ -85,11 +103,13 @@ def refuse_other_images(sets: Mapping[Any, ImageSet], key: bytes, recorded: Mapp
         )
 
 
-def refuse_other_models(models: Mapping[str, Model | None], recorded: Mapping[str, Any]) -> None:
-    """Raise `RunRefused` if a continued run would go on with another model, `before` or `retrained`."""
-    for name, model in models.items():
-        if model and model.weights_digest() != recorded[name]["weights"]:
-            what = "model" if name == "before" else "retrained model"
+def refuse_other_models(before: Model, retrained: Model | None, recorded: PreparedPart) -> None:
+    """Raise `RunRefused` if a continued run would go on with another model or retrained model."""
+    for what, model, facts in (
+        ("model", before, recorded.before),
+        ("retrained model", retrained, recorded.retrained),
+    ):
+        if model and facts and model.weights_digest() != facts.weights:
             raise RunRefused(
                 f"the {what} is no longer the one with which this run began: its weights differ. Put it back to "
                 "continue, or choose another --out folder"
@@ -104,28 +124,36 @@ def keyed_pairs(prepared: Prepared, key: bytes) -> str | None:
     return hmac.new(key, canonical_json(pairs).encode(), "sha256").hexdigest()
 
 
-def only_retain_images(preparation: Mapping[str, Any]) -> bool:
-    """Whether nothing but the named retain images, free of copies of forgotten ones, is trained on."""
-    duplicates = preparation["duplicates"]
-    ignored = duplicates["action"] == "ignore" and (duplicates["exact"] or duplicates["near"])
-    return not (preparation["proxy_retain"] or ignored)
-
-
-def model_facts(model: Model) -> dict[str, Any]:
+def model_facts(model: Model) -> ModelFacts:
     """Digest of a model's weights, and what it is."""
-    return {"weights": model.weights_digest(), "description": model.describe()}
+    return ModelFacts(weights=model.weights_digest(), description=description_of(model))
 
 
-def method_facts(method: Method, trains: str) -> dict[str, Any]:
-    """The method as the record names it, and what of the model it trains."""
-    return {
-        "name": method.name,
-        "summary": method.summary,
-        "source": method.source,
-        "deviations": method.deviations,
-        "settings": without_places(method.model_dump(mode="json")),
-        "trains": trains,
-    }
+def delivered_facts(model: Model, folder: Path) -> DeliveredFacts:
+    """The facts of a model that was saved in `folder`."""
+    return DeliveredFacts(**vars(model_facts(model)), files=file_digests(folder))
+
+
+def description_of(model: Model) -> Description:
+    """What a model says of itself: the common facts by their names, all others as details."""
+    facts = dict(model.describe())
+    kind: ModelKind = "classifier" if isinstance(model, Classifier) else "generator"
+    if kind == "classifier":
+        del facts["kind"]
+    named = {name: facts.pop(name) for name in Description.model_fields if name in facts and name != "kind"}
+    return Description.model_validate({"kind": kind, **named, "details": facts})
+
+
+def method_facts(method: Method) -> MethodFacts:
+    """The method as the record names it."""
+    return MethodFacts(
+        name=method.name,
+        summary=method.summary,
+        source=method.source,
+        deviations=method.deviations,
+        settings=without_places(method.model_dump(mode="json")),
+        trains=getattr(method, "trains", None),
+    )
 
 
 def without_places(value: Any) -> Any:
@@ -139,43 +167,45 @@ def without_places(value: Any) -> Any:
     return "(a place)" if isinstance(value, str) and "/" in value else value
 
 
-def first_stage_of(facts: Mapping[str, Any]) -> str | None:
-    """Digest of the first stage of a model, from its facts; None for a model without."""
-    stage = facts["description"].get("first_stage")
-    return str(stage["weights"]) if stage else None
-
-
-def shares_first_stage(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def shares_first_stage(one: ModelFacts, other: ModelFacts) -> bool:
     """Whether two models have the very same first stage."""
-    return first_stage_of(one) is not None and first_stage_of(one) == first_stage_of(other)
+    mine, its = one.description.first_stage, other.description.first_stage
+    return mine is not None and its is not None and mine.weights == its.weights
 
 
-def retrained_facts(
-    reference: Mapping[str, Any] | None, original: Mapping[str, Any], stages: str
-) -> dict[str, Any] | None:
+def retrained_facts(reference: ModelFacts | None, original: ModelFacts, stages: str) -> ReferenceFacts | None:
     """The facts of the reference; a first stage that it shares with the original was not retrained."""
     if reference is None:
         return None
     if stages == "all" and shares_first_stage(reference, original):
         stages = "encoder and decoder only; the first stage is the original's"
-    return {**reference, "stages": stages}
+    return ReferenceFacts(**vars(reference), stages=stages)
 
 
-def extractor_facts(prepared: Prepared) -> dict[str, Any]:
-    """Which features were used, and what their distances compare with; `similarity` where the cosine has its own."""
-    facts: dict[str, Any] = {"extractor": _facts_of(prepared.extractor)}
-    if prepared.similarity is not None and prepared.similarity is not prepared.extractor:
-        facts["similarity"] = _facts_of(prepared.similarity)
-    return facts
+def extractor_facts(extractor: FeatureExtractor) -> ExtractorFacts:
+    """Which features were used, and what their distances compare with."""
+    return ExtractorFacts(
+        name=extractor.name,
+        dimension=extractor.dimension,
+        digest=extractor.digest,
+        comparable_to=extractor.comparable_to,
+    )
 
 
-def _facts_of(extractor: FeatureExtractor) -> dict[str, Any]:
-    return {
-        "name": extractor.name,
-        "dimension": extractor.dimension,
-        "digest": extractor.digest,
-        "comparable_to": extractor.comparable_to,
-    }
+def similarity_facts(prepared: Prepared) -> ExtractorFacts | None:
+    """The extractor of `feature_cosine`, where it has its own."""
+    own = prepared.similarity is not None and prepared.similarity is not prepared.extractor
+    return extractor_facts(prepared.similarity) if own and prepared.similarity else None
+
+
+def evaluation_facts(
+    settings: EvaluationSettings, extractor: ExtractorFacts, similarity: ExtractorFacts | None
+) -> EvaluationFacts:
+    """How generators were measured; extractors by their names, since settings may name places."""
+    named = {"extractor": extractor.name, "similarity": similarity.name if similarity else None}
+    return EvaluationFacts(
+        settings=settings.model_copy(update=named), extractor=extractor, similarity=similarity
+    )
 
 
 def some_images(prepared: Prepared, settings: EvaluationSettings) -> Tensor:
@@ -216,25 +246,37 @@ def measure(
     return evaluation
 
 
-def sources(**models: Mapping[str, Any] | None) -> dict[str, Any]:
+def sources(**models: ModelFacts | None) -> dict[str, str]:
     """Weights digests of the models that a run read, by the name that its config gives them."""
-    return {name: {"weights": facts["weights"]} for name, facts in models.items() if facts}
+    return {name: facts.weights for name, facts in models.items() if facts}
 
 
-def training_facts(
-    settings: TrainingSettings, training: Mapping[str, Any], budget: str | None
-) -> dict[str, Any]:
-    """What the record tells of training: its settings, and what was done in their place."""
-    done = ("steps", "precision", "processes", "seconds_per_step", "resumed_from", "changed_tensors")
-    return {**settings_facts(settings), **{name: training[name] for name in done}, "budget": budget}
+def generator_training(
+    settings: TrainingSettings,
+    report: TrainingReport,
+    generator: Generator,
+    trains: Trained,
+    budget: str | None,
+) -> GeneratorTraining:
+    """What the record tells of a generator's training: its settings, and what was done."""
+    return GeneratorTraining(
+        steps=report.steps,
+        seconds_per_step=report.seconds_per_step,
+        precision=report.precision,
+        processes=report.processes,
+        resumed_from=report.resumed_from,
+        changed_tensors=len(generator.trained_parameters(trains)),
+        tensors=len(list(generator.network.parameters())),
+        budget=budget,
+        settings=recorded_settings(settings),
+    )
 
 
-def settings_facts(settings: TrainingSettings) -> dict[str, Any]:
+def recorded_settings(settings: TrainingSettings) -> TrainingSettings:
     """Training settings without the place of paired pictures."""
-    facts = settings.as_dict()
-    if settings.corruption:
-        facts["corruption"] = parse_corruption(settings.corruption).label
-    return facts
+    if settings.corruption is None:
+        return settings
+    return settings.model_copy(update={"corruption": parse_corruption(settings.corruption).label})
 
 
 def write_evaluation(
@@ -253,10 +295,10 @@ def write_evaluation(
             writer.writerow([model, set_name, keyed[id_], *row])
     write_text(folder / "per_image.csv", table.getvalue())
     worst = [
-        {**asdict(entry), "name": keyed[entry.name] if entry.kind == "image" else entry.name}
+        replace(entry, name=keyed[entry.name]) if entry.kind == "image" else entry
         for entry in evaluation.worst
     ]
-    write_json(folder / "worst.json", worst)
+    write_worst(folder, worst)
 
 
 def keyed_by_id(sets: Mapping[SetName, ImageSet], key: bytes) -> dict[str, str]:

@@ -145,7 +145,7 @@ def _level(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _machine() -> dict[str, Any]:
-    machine = environment()
+    machine = environment().as_dict()
     source = machine.pop("source")
     return {**machine, "commit": source["commit"], "changed": source["changed"]}
 

@@ -17,14 +17,16 @@ from efface.generators import load_generator
 from efface.generators.base import Generator
 from efface.generators.registry import risks_of
 from efface.jobs.account import (
+    evaluation_facts,
     extractor_facts,
+    images_facts,
     manifests,
     measure,
     model_facts,
     retrained_facts,
+    similarity_facts,
     some_images,
     sources,
-    split_facts,
 )
 from efface.jobs.classifiers.evaluation import evaluate_classifiers_of
 from efface.jobs.frame import begin, conclude, run_folder
@@ -39,18 +41,18 @@ from efface.jobs.preparation import (
 from efface.jobs.probing import (
     Asked,
     found_in,
-    judgement_facts,
+    judged,
     probe_and_judge,
     reference_notes,
 )
 from efface.metrics.extractors import load_extractor
 from efface.probes.findings import Findings
 from efface.progress import Progress
-from efface.reports.page import write_report
 from efface.runs.classifier_config import ClassifierEvaluateConfig
 from efface.runs.config import EvaluateConfig
 from efface.runs.folder import RunFolder
-from efface.runs.record import COMPARED, read_record
+from efface.runs.record import COMPARED, Claim, Durations, ModelsFacts, Record, Seeds, Statement, read_record
+from efface.runs.state import RecordedPart
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class EvaluateResult:
 
     run: Path
     rows: list[Row]
-    record: dict[str, Any]
+    record: Record
     probes: Findings | None = None
     requirements: list[Verdict] = field(default_factory=list)
 
@@ -69,7 +71,7 @@ def evaluate_models(
 ) -> EvaluateResult:
     """Compare the models that `config` names, in the folder `out`; raises as `unlearn` does."""
     with run_folder(config, out, progress) as (run, spoken):
-        if run.finished("record"):
+        if run.finished(RecordedPart):
             spoken.say(f"{out} is finished already; nothing to do")
         elif isinstance(config, ClassifierEvaluateConfig):
             evaluate_classifiers_of(config, run, spoken)
@@ -103,39 +105,33 @@ def _evaluate(config: EvaluateConfig, run: RunFolder, progress: Progress) -> Non
         sets = manifests(run.path, prepared.sets, run.key)
     finally:
         prepared.cache.close()
-    reference = retrained_facts(described.get("retrained"), described["original"], config.retrained_stages)
-    split = split_facts(prepared.split, config.images.selectors)
+    original, retrained = described["original"], described.get("retrained")
+    extractor, similarity = extractor_facts(prepared.extractor), similarity_facts(prepared)
     conclude(
         config,
         run,
         progress,
-        {
-            "kind": "evaluation",
-            "claim": {"level": "empirical", "words": COMPARED},
-            "request": config.request.as_dict(),
-            "durations": {
-                "evaluation": round(measured, 3),
-                **({"probes": asking} if asking is not None else {}),
-            },
-            "model": {"before": described["original"], "after": None},
-            "retrained": reference,
-            "sources": sources(**described),
-            "method": None,
-            "training": None,
-            "first_stage": None,
-            "statistics": None,
-            "corruption": prepared.corruption.label,
-            "seeds": {"evaluation": config.evaluation.seed},
-            "sets": sets,
-            **split,
-            "notes": [*split["notes"], *notes],
-            "risks": risks,
-            "evaluation": {**config.evaluation.as_dict(), **extractor_facts(prepared)},
-            **judgement_facts(config, run.path),
-        },
+        Statement(
+            kind="evaluation",
+            claim=Claim(level="empirical", words=COMPARED),
+            request=config.request,
+            durations=Durations(evaluation=round(measured, 3), probes=asking),
+            model=ModelsFacts(before=original, after=None),
+            retrained=retrained_facts(retrained, original, config.retrained_stages),
+            sources=sources(**described),
+            method=None,
+            training=None,
+            first_stage=None,
+            statistics=None,
+            corruption=prepared.corruption.label,
+            seeds=Seeds(evaluation=config.evaluation.seed),
+            images=images_facts(prepared.split, config.images.selectors, sets),
+            notes=[*prepared.split.notes, *notes],
+            risks=risks,
+            evaluation=evaluation_facts(config.evaluation, extractor, similarity),
+            **judged(config, run.path),
+        ),
     )
-    write_report(run.path)
-    run.finish("record", True)
 
 
 def _prepare(

@@ -6,21 +6,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from efface.errors import InputError, Stopped
 from efface.evaluation.results import read_results
-from efface.jobs.limits import limits_of
 from efface.progress import Progress
 from efface.reports.page import write_report
+from efface.runs.config import JobConfig
+from efface.runs.digests import RESULT_FILES, file_digests
 from efface.runs.environment import environment
-from efface.runs.folder import STARTED, RunFolder, purge, working_files
-from efface.runs.record import RESULT_FILES, file_digests, read_record, write_record
+from efface.runs.folder import RunFolder, purge, working_files
+from efface.runs.limits import limits_of
+from efface.runs.record import (
+    ConfigFacts,
+    Record,
+    ResultsFacts,
+    Statement,
+    WorkingFiles,
+    read_record,
+    write_record,
+)
+from efface.runs.state import RecordedPart, RemovalPart, StartedPart
 
 
 @contextmanager
 def run_folder(
-    config: Any, out: Path, progress: Progress | None, first: bool = True
+    config: JobConfig, out: Path, progress: Progress | None, first: bool = True
 ) -> Iterator[tuple[RunFolder, Progress]]:
     """Hold `out` for the run of `config` while the block runs; only the first process writes and speaks.
 
@@ -42,27 +52,34 @@ def run_folder(
             ) from error
 
 
-def conclude(config: Any, run: RunFolder, progress: Progress, facts: dict[str, Any]) -> dict[str, Any]:
-    """Purge the working files unless they are to be kept, then write the record with `facts`."""
-    removed = [] if config.keep_working_files else purge(run.path)
+def conclude(config: JobConfig, run: RunFolder, progress: Progress, stated: Statement) -> None:
+    """Purge the working files unless they are to be kept, write record and page, and seal the run.
+
+    What will be removed is listed before anything is, so that a record written after a kill counts it too.
+    """
+    if run.finished(RemovalPart) is None:
+        run.finish(RemovalPart(files=[] if config.keep_working_files else working_files(run.path)))
+    removed = run.done(RemovalPart).files
+    if not config.keep_working_files:
+        purge(run.path)
     progress.log("purge", removed=len(removed))
     measured = (run.path / "results.json").exists()
     rows = read_results(run.path) if measured else []
-    return write_record(
-        run.path,
-        {
-            **facts,
-            "started": run.finished(STARTED),
-            "finished": now(),
-            "config": {"sha256": config.digest()},
-            "results": {"files": file_digests(run.path, RESULT_FILES), "rows": len(rows)}
-            if measured
-            else None,
-            "environment": environment(),
-            "working_files": {"kept": working_files(run.path), "removed": len(removed)},
-            "limits": limits_of(facts, rows),
-        },
+    results = ResultsFacts(files=file_digests(run.path, RESULT_FILES), rows=len(rows)) if measured else None
+    record = Record(
+        **vars(stated),
+        started=run.done(StartedPart).at,
+        finished=now(),
+        config=ConfigFacts(sha256=config.digest()),
+        results=results,
+        environment=environment(),
+        working_files=WorkingFiles(kept=working_files(run.path), removed=len(removed)),
+        limits=limits_of(stated, rows),
     )
+    write_record(run.path, record)
+    if measured:
+        write_report(run.path)
+    run.finish(RecordedPart())
 
 
 def record_purge(path: Path) -> list[str]:
@@ -70,11 +87,9 @@ def record_purge(path: Path) -> list[str]:
     removed = purge(path)
     if (path / "record.json").exists():
         record = read_record(path)
-        before = record["working_files"]
-        record["working_files"] = {"kept": [], "removed": before["removed"] + len(removed), "purged": now()}
-        write_record(
-            path, {name: value for name, value in record.items() if name not in ("schema", "digest")}
-        )
+        count = record.working_files.removed + len(removed)
+        working = WorkingFiles(kept=[], removed=count, purged=now())
+        write_record(path, record.model_copy(update={"working_files": working}))
         if (path / "report.html").exists():
             write_report(path)
     return removed
@@ -82,8 +97,8 @@ def record_purge(path: Path) -> list[str]:
 
 def begin(run: RunFolder) -> None:
     """Remember when the run was started first."""
-    if not run.finished(STARTED):
-        run.finish(STARTED, now())
+    if run.finished(StartedPart) is None:
+        run.finish(StartedPart(at=now()))
 
 
 def now() -> str:

@@ -113,7 +113,7 @@ def bench_generators(
         "confidence": config.confidence,
         "tasks": found,
         "cost": {"before": cost.as_dict(), "wall_seconds": seconds},
-        "machine": environment(),
+        "machine": environment().as_dict(),
         "config": without_paths(config),
     }
     write_json(out / "results.json", results)

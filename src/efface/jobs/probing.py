@@ -7,11 +7,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
-from math import isfinite
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, TypedDict
 
 from efface.errors import InputError
 from efface.evaluation.protocol import Evaluation
@@ -26,9 +23,17 @@ from efface.probes.findings import Findings
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.subject import AnySubject
 from efface.progress import Progress
-from efface.reports.found_files import findings_of, read_findings, read_requirements
 from efface.runs.config import JudgedConfig
 from efface.runs.folder import RunFolder
+from efface.runs.record import Judgement, ProbeFacts
+from efface.runs.results import (
+    findings_of,
+    plain_findings,
+    read_findings,
+    read_requirements,
+    write_findings,
+    write_requirements,
+)
 from efface.training.settings import TrainingSettings
 
 SET_BEFORE = "The thresholds are part of the config whose digest this record holds: they cannot be changed in this run."
@@ -77,40 +82,42 @@ def probe_and_judge(asked: Asked, run: RunFolder, settings: Any, progress: Progr
     )
     findings = _findings(asked, subject, run, progress)
     if config.probes:
-        keyed = _keyed(findings, keyed_by_id(prepared.sets, run.key))
-        write_json(run.path / "probes.json", _writable(keyed.as_dict()))
+        write_findings(run.path, _keyed(findings, keyed_by_id(prepared.sets, run.key)))
     if config.require:
         verdicts = judge(
             config.require, asked.evaluation, prepared.sets, findings, settings, advise=not asked.exact
         )
-        write_json(run.path / "requirements.json", [verdict.as_dict() for verdict in verdicts])
+        write_requirements(run.path, verdicts)
         progress.log("requirements", **{verdict.requirement: verdict.state for verdict in verdicts})
     return round(time.monotonic() - began, 3)
 
 
-def judgement_facts(config: JudgedConfig, run: Path) -> dict[str, Any]:
-    """What the record tells of probes and requirements; null for what was not asked for."""
+class Judged(TypedDict):
+    """The fields of a record that tell of probes and requirements."""
+
+    probes: list[ProbeFacts]
+    requirements: Judgement | None
+    substitute: str | None
+
+
+def judged(config: JudgedConfig, run: Path) -> Judged:
+    """What the record tells of probes and requirements."""
     verdicts = read_requirements(run)
-    return {
-        "probes": [
-            {
-                "name": probe.name,
-                "question": probe.question,
-                "source": probe.source,
-                "settings": without_places(probe.model_dump(mode="json")),
-            }
+    return Judged(
+        probes=[
+            ProbeFacts(
+                name=probe.name,
+                question=probe.question,
+                source=probe.source,
+                settings=without_places(probe.model_dump(mode="json")),
+            )
             for probe in config.probes
-        ]
-        or None,
-        "requirements": {
-            "words": SET_BEFORE,
-            "summary": summary(verdicts),
-            "verdicts": [verdict.as_dict() for verdict in verdicts],
-        }
+        ],
+        requirements=Judgement(words=SET_BEFORE, summary=summary(verdicts), verdicts=verdicts)
         if verdicts
         else None,
-        "substitute": config.substitute,
-    }
+        substitute=config.substitute,
+    )
 
 
 def reference_notes(config: JudgedConfig, retrained: bool) -> list[str]:
@@ -148,7 +155,7 @@ def _findings(asked: Asked, subject: AnySubject, run: RunFolder, progress: Progr
             progress.say(f"probe {number} of {len(probes)}: {probe.name}")
             began = time.monotonic()
             kept = _asked(probe, subject)
-            write_json(place, {"key": key, "findings": _writable(kept.as_dict())})
+            write_json(place, {"key": key, "findings": plain_findings(kept)})
             progress.log("probe", name=probe.name, seconds=round(time.monotonic() - began, 3))
         found.append(kept)
     return reduce(Findings.join, found, Findings())
@@ -193,14 +200,3 @@ def _keyed(findings: Findings, keyed: Mapping[str, str]) -> Findings:
         for hit in findings.hits
     )
     return replace(findings, hits=tuple(hits))
-
-
-def _writable(value: Any) -> Any:
-    """The same in plain Python, with null for what JSON has no number for."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, Mapping):
-        return {name: _writable(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_writable(one) for one in value]
-    return None if isinstance(value, float) and not isfinite(value) else value

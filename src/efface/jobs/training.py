@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,15 +21,13 @@ from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.selection import Split
 from efface.jobs.account import (
-    first_stage_of,
+    delivered_facts,
+    generator_training,
+    images_facts,
     manifests,
-    model_facts,
-    only_retain_images,
+    recorded_settings,
     refuse_other_images,
     save_model,
-    settings_facts,
-    split_facts,
-    training_facts,
 )
 from efface.jobs.classifiers.training import train_classifier
 from efface.jobs.frame import begin, conclude, run_folder
@@ -40,7 +37,19 @@ from efface.progress import Progress
 from efface.runs.classifier_config import ClassifierTrainConfig
 from efface.runs.config import TrainConfig
 from efface.runs.folder import RunFolder
-from efface.runs.record import FROM_SCRATCH, file_digests, read_record
+from efface.runs.record import (
+    FROM_SCRATCH,
+    Claim,
+    Durations,
+    FirstStageTraining,
+    ModelFacts,
+    ModelsFacts,
+    Record,
+    Seeds,
+    Statement,
+    read_record,
+)
+from efface.runs.state import PreparedPart, RecordedPart, TrainedPart
 from efface.training.data import Data, per_stream
 from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator as make_accelerator
@@ -52,7 +61,7 @@ class TrainResult:
     """A trained model: its run folder and record."""
 
     run: Path
-    record: dict[str, Any]
+    record: Record
 
     @property
     def model(self) -> Path:
@@ -74,7 +83,7 @@ def train(
     """Train, or continue to train, what `config` describes in the folder `out`; raises as `unlearn` does."""
     if isinstance(config, ClassifierTrainConfig):
         with run_folder(config, out, progress) as (run, spoken):
-            if run.finished("record"):
+            if run.finished(RecordedPart):
                 spoken.say(f"{out} is finished already; nothing to do")
             else:
                 train_classifier(config, run, spoken)
@@ -83,7 +92,7 @@ def train(
     first = accelerator.is_main_process
     with run_folder(config, out, progress, first) as (run, spoken):
         accelerator.wait_for_everyone()
-        if run.finished("record"):
+        if run.finished(RecordedPart):
             spoken.say(f"{out} is finished already; nothing to do")
             return TrainResult(run.path, read_record(run.path))
         began = time.monotonic()
@@ -91,12 +100,12 @@ def train(
             generator, corruption, cache, split, pairs = _prepare(
                 config, run, accelerator.num_processes, spoken
             )
-        if first and not run.finished("preparation"):
+        if first and not run.finished(PreparedPart):
             begin(run)
-            run.finish("preparation", _preparation(config, run, split, time.monotonic() - began))
+            run.finish(_preparation(config, run, split, time.monotonic() - began))
         elif first:
-            refuse_other_images(_sets(split), run.key, run.finished("preparation")["sets"])
-        if not run.finished("training"):
+            refuse_other_images(_sets(split), run.key, run.done(PreparedPart).images)
+        if not run.finished(TrainedPart):
             report = Trainer(
                 generator,
                 list(from_scratch(not config.keep_first_stage, config.first_stage)),
@@ -114,13 +123,16 @@ def train(
                     # a pair's place is a path, which a model does not carry
                     generator.trained_with = corruption
                 save_model(generator.save, run.model)
-                after = {**model_facts(generator), "files": file_digests(run.model)}
-                changed = len(generator.trained_parameters("all"))
-                run.finish("training", {**asdict(report), "changed_tensors": changed, "after": after})
+                run.finish(
+                    TrainedPart(
+                        seconds=report.seconds,
+                        work=generator_training(config.training, report, generator, "all", config.budget),
+                        after=delivered_facts(generator, run.model),
+                    )
+                )
         cache.close()
         if first:
-            conclude(config, run, spoken, _facts(config, run))
-            run.finish("record", True)
+            conclude(config, run, spoken, _statement(config, run))
         accelerator.wait_for_everyone()
         return TrainResult(run.path, read_record(run.path))
 
@@ -172,48 +184,47 @@ def new_generator(config: TrainConfig) -> Generator:
     return generator
 
 
-def _preparation(config: TrainConfig, run: RunFolder, split: Split, seconds: float) -> dict[str, Any]:
+def _preparation(config: TrainConfig, run: RunFolder, split: Split, seconds: float) -> PreparedPart:
     sets = manifests(run.path, _sets(split), run.key)
     selectors = (config.images, *config.without, *config.neutral)
-    return {"seconds": round(seconds, 3), **split_facts(split, selectors), "sets": sets}
+    images = images_facts(split, selectors, sets)
+    return PreparedPart(seconds=round(seconds, 3), images=images, notes=list(split.notes))
 
 
 def _sets(split: Split) -> dict[SetName, ImageSet]:
     return {"forget": split.forget, "retain": split.retain, "neutral": split.neutral}
 
 
-def _facts(config: TrainConfig, run: RunFolder) -> dict[str, Any]:
-    preparation, training = run.finished("preparation"), run.finished("training")
-    exact = only_retain_images(preparation) and not config.keep_first_stage
-    return {
-        "kind": "training",
-        "claim": {"level": "exact" if exact else "empirical", "words": FROM_SCRATCH},
-        "request": None,
-        "durations": {"preparation": preparation["seconds"], "training": round(training["seconds"], 3)},
-        "model": {"before": None, "after": training["after"]},
-        "retrained": None,
-        "sources": {},
-        "method": None,
-        "training": training_facts(config.training, training, config.budget),
-        "first_stage": _first_stage(config, training["after"]),
-        "statistics": None,
-        "corruption": None,
-        "seeds": {"training": config.seed},
-        **{
-            name: preparation[name]
-            for name in ("sets", "split_files", "proxy_retain", "skipped", "duplicates", "notes")
-        },
-        "risks": [],
-        "evaluation": None,
-    }
+def _statement(config: TrainConfig, run: RunFolder) -> Statement:
+    preparation, training = run.done(PreparedPart), run.done(TrainedPart)
+    exact = preparation.images.only_retain and not config.keep_first_stage
+    return Statement(
+        kind="training",
+        claim=Claim(level="exact" if exact else "empirical", words=FROM_SCRATCH),
+        request=None,
+        durations=Durations(preparation=preparation.seconds, training=round(training.seconds, 3)),
+        model=ModelsFacts(before=None, after=training.after),
+        retrained=None,
+        sources={},
+        method=None,
+        training=training.work,
+        first_stage=_first_stage(config, training.after),
+        statistics=None,
+        corruption=None,
+        seeds=Seeds(training=config.seed),
+        images=preparation.images,
+        notes=preparation.notes,
+        risks=[],
+        evaluation=None,
+    )
 
 
-def _first_stage(config: TrainConfig, after: Mapping[str, Any]) -> dict[str, Any] | None:
+def _first_stage(config: TrainConfig, after: ModelFacts) -> FirstStageTraining | None:
     """How the first stage came about; None for a model without."""
-    if first_stage_of(after) is None:
+    if after.description.first_stage is None:
         return None
-    training = None if config.keep_first_stage else settings_facts(config.first_stage)
-    return {"kept": config.keep_first_stage, "training": training}
+    training = None if config.keep_first_stage else recorded_settings(config.first_stage)
+    return FirstStageTraining(kept=config.keep_first_stage, training=training)
 
 
 def _no_moments() -> Moments:

@@ -7,9 +7,8 @@ stopped: train, keep the model, evaluate, purge, write record and report.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 
@@ -23,22 +22,24 @@ from efface.generators import load_generator
 from efface.generators.base import Generator
 from efface.generators.registry import risks_of
 from efface.jobs.account import (
+    delivered_facts,
+    evaluation_facts,
     extractor_facts,
+    generator_training,
+    images_facts,
     keyed_pairs,
     manifests,
     measure,
     method_facts,
     model_facts,
-    only_retain_images,
     refuse_other_images,
     refuse_other_models,
     retrained_facts,
     save_model,
     shares_first_stage,
+    similarity_facts,
     some_images,
     sources,
-    split_facts,
-    training_facts,
 )
 from efface.jobs.classifiers.unlearning import ClassifierRun
 from efface.jobs.frame import begin, conclude, run_folder
@@ -46,17 +47,27 @@ from efface.jobs.preparation import Prepared, prepare
 from efface.jobs.probing import (
     Asked,
     found_in,
-    judgement_facts,
+    judged,
     probe_and_judge,
     reference_notes,
 )
 from efface.probes.findings import Findings
 from efface.progress import Progress
-from efface.reports.page import write_report
 from efface.runs.classifier_config import ClassifierRunConfig
 from efface.runs.config import RunConfig
+from efface.runs.digests import file_digests
 from efface.runs.folder import RunFolder
-from efface.runs.record import CLAIMS, file_digests, read_record
+from efface.runs.record import (
+    Claim,
+    Durations,
+    FurtherFacts,
+    ModelsFacts,
+    Record,
+    Seeds,
+    Statement,
+    read_record,
+)
+from efface.runs.state import EvaluatedPart, FurtherPart, PreparedPart, RecordedPart, TrainedPart
 from efface.training.data import Data, pixel_moments
 from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator as make_accelerator
@@ -72,7 +83,7 @@ class UnlearnResult:
 
     run: Path
     rows: list[Row]
-    record: dict[str, Any]
+    record: Record
     probes: Findings | None = None
     requirements: list[Verdict] = field(default_factory=list)
 
@@ -100,7 +111,7 @@ def unlearn(
     """
     if isinstance(config, ClassifierRunConfig):
         with run_folder(config, out, progress) as (run, spoken):
-            if run.finished("record"):
+            if run.finished(RecordedPart):
                 spoken.say(f"{out} is finished already; nothing to do")
             else:
                 ClassifierRun(config, run, spoken).go()
@@ -108,7 +119,7 @@ def unlearn(
     accelerator = make_accelerator(config.training)
     with run_folder(config, out, progress, accelerator.is_main_process) as (run, spoken):
         accelerator.wait_for_everyone()
-        if run.finished("record"):
+        if run.finished(RecordedPart):
             spoken.say(f"{out} is finished already; nothing to do")
         else:
             _Run(config, run, accelerator, spoken).go()
@@ -130,12 +141,10 @@ class _Run:
 
     def go(self) -> None:
         self.progress.log("start", config=self.config.digest(), processes=self.accelerator.num_processes)
-        if not self.run.finished("evaluation"):
+        if not self.run.finished(EvaluatedPart):
             self._train_and_evaluate()
         if self.accelerator.is_main_process:
-            conclude(self.config, self.run, self.progress, self._facts())
-            write_report(self.run.path)
-            self.run.finish("record", True)
+            conclude(self.config, self.run, self.progress, self._statement())
         self.accelerator.wait_for_everyone()
 
     def _train_and_evaluate(self) -> None:
@@ -146,48 +155,47 @@ class _Run:
                 self.config, self.run.work / "cache", self.accelerator.num_processes, self.progress
             )
         try:
-            if first and not self.run.finished("preparation"):
+            if first and not self.run.finished(PreparedPart):
                 begin(self.run)
-                self.run.finish("preparation", self._preparation(prepared, time.monotonic() - began))
+                self.run.finish(self._preparation(prepared, time.monotonic() - began))
             elif first:
                 self._refuse_changed_input(prepared)
-            if not self.run.finished("training"):
+            if not self.run.finished(TrainedPart):
                 self._train(prepared)
             if first:
                 self._evaluate(prepared)
         finally:
             prepared.cache.close()
 
-    def _preparation(self, prepared: Prepared, seconds: float) -> dict[str, Any]:
+    def _preparation(self, prepared: Prepared, seconds: float) -> PreparedPart:
         risks = risks_of(prepared.generator, some_images(prepared, self.config.evaluation))
         for risk in risks:
             self.progress.say(f"warning: {risk}")
         before = model_facts(prepared.generator)
         reference = model_facts(prepared.retrained) if prepared.retrained else None
-        split = split_facts(prepared.split, self.config.images.selectors)
+        sets = manifests(self.run.path, prepared.sets, self.run.key)
         notes = reference_notes(self.config, prepared.retrained is not None)
         for note in notes:
             self.progress.say(f"note: {note}")
-        return {
-            "seconds": round(seconds, 3),
-            "risks": risks,
-            **split,
-            "notes": [*split["notes"], *notes],
-            "sets": manifests(self.run.path, prepared.sets, self.run.key),
-            "pairs": keyed_pairs(prepared, self.run.key),
-            "before": before,
-            "retrained": retrained_facts(reference, before, self.config.retrained_stages),
-        }
+        return PreparedPart(
+            seconds=round(seconds, 3),
+            images=images_facts(prepared.split, self.config.images.selectors, sets),
+            notes=[*prepared.split.notes, *notes],
+            risks=risks,
+            before=before,
+            retrained=retrained_facts(reference, before, self.config.retrained_stages),
+            pairs=keyed_pairs(prepared, self.run.key),
+        )
 
     def _refuse_changed_input(self, prepared: Prepared) -> None:
-        recorded = self.run.finished("preparation")
-        refuse_other_images(prepared.sets, self.run.key, recorded["sets"])
-        if keyed_pairs(prepared, self.run.key) != recorded.get("pairs"):
+        recorded = self.run.done(PreparedPart)
+        refuse_other_images(prepared.sets, self.run.key, recorded.images)
+        if keyed_pairs(prepared, self.run.key) != recorded.pairs:
             raise RunRefused(
                 "the pairs are no longer those with which this run began: put the files of the corruption's folder or "
                 "list back to continue it, or choose another --out folder"
             )
-        refuse_other_models({"before": prepared.generator, "retrained": prepared.retrained}, recorded)
+        refuse_other_models(prepared.generator, prepared.retrained, recorded)
 
     def _train(self, prepared: Prepared) -> None:
         config, split, generator = self.config, prepared.split, prepared.generator
@@ -208,9 +216,14 @@ class _Run:
         ).run()
         if self.accelerator.is_main_process:
             save_model(generator.save, self.run.model)
-            after = {**model_facts(generator), "files": file_digests(self.run.model)}
-            changed = len(generator.trained_parameters(config.method.trains))
-            self.run.finish("training", {**asdict(report), "changed_tensors": changed, "after": after})
+            trains = config.method.trains
+            self.run.finish(
+                TrainedPart(
+                    seconds=report.seconds,
+                    work=generator_training(config.training, report, generator, trains, config.budget),
+                    after=delivered_facts(generator, self.run.model),
+                )
+            )
         self.accelerator.wait_for_everyone()
 
     def _keep(self, name: str, generator: Generator) -> None:
@@ -218,8 +231,9 @@ class _Run:
         folder = self.run.path / "path" / name
         folder.parent.mkdir(exist_ok=True)
         save_model(generator.save, folder)
-        facts = {"weights": generator.weights_digest(), "files": file_digests(folder)}
-        self.run.finish("path", {**(self.run.finished("path") or {}), name: facts})
+        facts = FurtherFacts(weights=generator.weights_digest(), files=file_digests(folder))
+        kept = self.run.finished(FurtherPart)
+        self.run.finish(FurtherPart(models={**(kept.models if kept else {}), name: facts}))
 
     def _evaluate(self, prepared: Prepared) -> None:
         began = time.monotonic()
@@ -236,49 +250,52 @@ class _Run:
         processes = self.accelerator.num_processes
         asked = Asked(config, models, prepared, evaluation, config.training, exact, processes)
         asking = probe_and_judge(asked, self.run, config.evaluation, self.progress)
-        facts = {"seconds": seconds, "features": extractor_facts(prepared)}
-        self.run.finish("evaluation", {**facts, "asking": asking})
-
-    def _facts(self) -> dict[str, Any]:
-        config, run = self.config, self.run
-        preparation, training, evaluation = (
-            run.finished(p) for p in ("preparation", "training", "evaluation")
+        self.run.finish(
+            EvaluatedPart(
+                seconds=seconds,
+                probing=asking,
+                extractor=extractor_facts(prepared.extractor),
+                similarity=similarity_facts(prepared),
+            )
         )
-        method = config.method
+
+    def _statement(self) -> Statement:
+        config, run, method = self.config, self.run, self.config.method
+        preparation, training, evaluation = (
+            run.done(PreparedPart),
+            run.done(TrainedPart),
+            run.done(EvaluatedPart),
+        )
+        before, further = preparation.before, run.finished(FurtherPart)
+        assert before is not None
+        assert evaluation.extractor is not None
         exact = (
             method.claim == "exact"
-            and only_retain_images(preparation)
-            and not shares_first_stage(preparation["before"], training["after"])
+            and preparation.images.only_retain
+            and not shares_first_stage(before, training.after)
         )
-        claim = "exact" if exact else "empirical"
-        asking, path = evaluation.get("asking"), run.finished("path")
-        return {
-            "kind": "unlearning",
-            "claim": {"level": claim, "words": CLAIMS[claim]},
-            "request": config.request.as_dict(),
-            "durations": {
-                "preparation": preparation["seconds"],
-                "training": round(training["seconds"], 3),
-                "evaluation": evaluation["seconds"],
-                **({"probes": asking} if asking is not None else {}),
-            },
-            "model": {
-                "before": preparation["before"],
-                "after": training["after"],
-                **({"path": path} if path else {}),
-            },
-            "retrained": preparation["retrained"],
-            "sources": sources(model=preparation["before"], retrained=preparation["retrained"]),
-            "method": method_facts(method, method.trains),
-            "training": training_facts(config.training, training, config.budget),
-            "first_stage": None,
-            "statistics": None,
-            "corruption": parse_corruption(config.corruption).label,
-            "seeds": {"unlearning": config.seed, "evaluation": config.evaluation.seed},
-            **{
-                name: preparation[name]
-                for name in ("sets", "split_files", "proxy_retain", "skipped", "duplicates", "notes", "risks")
-            },
-            "evaluation": {**config.evaluation.as_dict(), **evaluation["features"]},
-            **judgement_facts(config, run.path),
-        }
+        return Statement(
+            kind="unlearning",
+            claim=Claim.of("exact" if exact else "empirical"),
+            request=config.request,
+            durations=Durations(
+                preparation=preparation.seconds,
+                training=round(training.seconds, 3),
+                evaluation=evaluation.seconds,
+                probes=evaluation.probing,
+            ),
+            model=ModelsFacts(before=before, after=training.after, path=further.models if further else {}),
+            retrained=preparation.retrained,
+            sources=sources(model=before, retrained=preparation.retrained),
+            method=method_facts(method),
+            training=training.work,
+            first_stage=None,
+            statistics=None,
+            corruption=parse_corruption(config.corruption).label,
+            seeds=Seeds(unlearning=config.seed, evaluation=config.evaluation.seed),
+            images=preparation.images,
+            notes=preparation.notes,
+            risks=preparation.risks,
+            evaluation=evaluation_facts(config.evaluation, evaluation.extractor, evaluation.similarity),
+            **judged(config, run.path),
+        )

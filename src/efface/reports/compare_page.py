@@ -14,18 +14,17 @@ from efface.files import write_text
 from efface.probes.findings import Curve
 from efface.reports.canvas import LOOKS, SERIES, Chart
 from efface.reports.charts import Line, line_chart
-from efface.reports.comparing import (
+from efface.reports.page import render
+from efface.reports.probe_tables import SIGNS
+from efface.reports.trade_offs import Plane, shared_references, trade_offs
+from efface.runs.comparing import (
     Change,
-    Run,
+    ComparedRun,
     change,
     check_comparable,
     differing_settings,
     read_runs,
-    yardstick_of,
 )
-from efface.reports.page import render
-from efface.reports.probe_tables import SIGNS
-from efface.reports.trade_offs import Plane, shared_references, trade_offs
 from efface.runs.folder import is_run
 from efface.wording import duration, figure, interval, name_of, signed
 
@@ -56,18 +55,18 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
     return out
 
 
-def _content(runs: Sequence[Run], cautions: list[str], plots: Sequence[Plane]) -> dict[str, Any]:
-    yardstick = yardstick_of(runs[0].files.rows)
+def _content(runs: Sequence[ComparedRun], cautions: list[str], plots: Sequence[Plane]) -> dict[str, Any]:
+    yardstick = runs[0].measure
     first = runs[0]
     return {
         "cautions": cautions,
         "yardstick": yardstick,
-        "confidence": first.files.section("evaluation").get("confidence", 0.95),
+        "confidence": _confidence(first),
         "conditions": _conditions(first),
         "sets": list(CHANGES.items()),
         "rows": [_row(run, differs) for run, differs in zip(runs, differing_settings(runs), strict=True)],
         "references": [_reference_row(first, name) for name in shared_references(runs)],
-        "has_requirements": any(run.files.requirements for run in runs),
+        "has_requirements": any(run.run.requirements for run in runs),
         "plots": [
             {
                 "title": plot.title,
@@ -77,7 +76,7 @@ def _content(runs: Sequence[Run], cautions: list[str], plots: Sequence[Plane]) -
             }
             for plot in plots
         ],
-        "requests": len({run.files.section("request").get("id") for run in runs}),
+        "requests": len({run.run.record.request and run.run.record.request.id for run in runs}),
         "probes": _probe_lines(runs),
         "reference": _probe_reference(runs),
         "places": [run.place for run in runs],
@@ -85,51 +84,58 @@ def _content(runs: Sequence[Run], cautions: list[str], plots: Sequence[Plane]) -
     }
 
 
-def _row(run: Run, differs: Mapping[str, str]) -> dict[str, Any]:
-    seconds = run.files.section("durations").get("training")
+def _row(run: ComparedRun, differs: Mapping[str, str]) -> dict[str, Any]:
+    record = run.run.record
+    seconds = record.durations.training
     return {
         "place": run.place,
         "name": run.name,
-        "method": run.files.section("method").get("name") or "models as given",
+        "method": record.method.name if record.method else "models as given",
         "settings": [f"{name} {value}" for name, value in differs.items()],
-        "claim": run.files.section("claim").get("level") or "not stated",
+        "claim": record.claim.level,
         "cells": [_cell(run, change(run, name, "unlearned", other)) for name, other in CHANGES.items()],
-        "time": duration(seconds) if isinstance(seconds, int | float) else "none",
+        "time": "none" if seconds is None else duration(seconds),
         "requirements": [
             {"sign": SIGNS[one.state], "state": one.state, "text": one.requirement}
-            for one in run.files.requirements
+            for one in run.run.requirements
         ],
-        "request": run.files.section("request").get("id"),
+        "request": record.request.id if record.request else None,
     }
 
 
-def _reference_row(run: Run, model: ModelName) -> dict[str, Any]:
+def _reference_row(run: ComparedRun, model: ModelName) -> dict[str, Any]:
     cells = [_cell(run, change(run, name, model, other)) for name, other in CHANGES.items()]
     return {"model": model, "cells": cells}
 
 
-def _cell(run: Run, found: Change | None) -> dict[str, str | None]:
+def _cell(run: ComparedRun, found: Change | None) -> dict[str, str | None]:
     if found is None:
         return {"value": "none", "interval": None}
     value, low, high = found
-    is_ratio = yardstick_of(run.files.rows).is_ratio
+    is_ratio = run.measure.is_ratio
     if not is_ratio:
         return {"value": signed(value), "interval": interval(low, high)}
     # most ratios are close to 1, and what counts is how close
     return {"value": figure(value, 4), "interval": interval(low, high, 4)}
 
 
-def _conditions(run: Run) -> list[str]:
-    sets, record = run.files.section("sets"), run.files.record
-    counts = [f"{(sets.get(name) or {}).get('count', 0)} {name} images" for name in CHANGES]
-    return [*counts, *([f"hidden: {record['corruption']}"] if record.get("corruption") else [])]
+def _conditions(run: ComparedRun) -> list[str]:
+    record = run.run.record
+    counts = [f"{record.images.count(name)} {name} images" for name in CHANGES]
+    return [*counts, *([f"hidden: {record.corruption}"] if record.corruption else [])]
 
 
-def _figure_names(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((one.probe, one.figure) for run in runs for one in run.files.findings.figures))
+def _confidence(run: ComparedRun) -> float:
+    evaluation = run.run.record.evaluation
+    assert evaluation is not None, "a run that is compared has figures"
+    return evaluation.settings.confidence
 
 
-def _probe_lines(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _figure_names(runs: Sequence[ComparedRun]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((one.probe, one.figure) for run in runs for one in run.run.findings.figures))
+
+
+def _probe_lines(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     """A line for each figure of a probe, a cell for each run: the unlearned model's value and difference."""
     lines = []
     for probe, name in _figure_names(runs):
@@ -153,15 +159,15 @@ def _probe_lines(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return lines
 
 
-def _probe_reference(runs: Sequence[Run]) -> str | None:
+def _probe_reference(runs: Sequence[ComparedRun]) -> str | None:
     """The model that all differences are taken to; None where they are not taken to the same one."""
-    used = {one.reference for run in runs for one in run.files.findings.figures if one.model == "unlearned"}
+    used = {one.reference for run in runs for one in run.run.findings.figures if one.model == "unlearned"}
     return next(iter(used - {None})) if len(used - {None}) == 1 else None
 
 
-def _curve_charts(runs: Sequence[Run]) -> list[Chart]:
+def _curve_charts(runs: Sequence[ComparedRun]) -> list[Chart]:
     """Every curve of the unlearned models on common axes, with the first run's retrained (else original) model's."""
-    curves = [(run, curve) for run in runs for curve in run.files.findings.curves]
+    curves = [(run, curve) for run in runs for curve in run.run.findings.curves]
     charts = []
     for number, key in enumerate(dict.fromkeys((c.probe, c.figure, c.x_name) for _, c in curves)):
         mine = [(run, curve) for run, curve in curves if (curve.probe, curve.figure, curve.x_name) == key]
@@ -177,7 +183,7 @@ def _curve_charts(runs: Sequence[Run]) -> list[Chart]:
     return charts
 
 
-def _reference_lines(curves: Sequence[tuple[Run, Curve]]) -> list[Line]:
+def _reference_lines(curves: Sequence[tuple[ComparedRun, Curve]]) -> list[Line]:
     for model in ("retrained", "original"):
         found = [(run, curve) for run, curve in curves if curve.model == model]
         if found:
@@ -189,16 +195,17 @@ def _reference_lines(curves: Sequence[tuple[Run, Curve]]) -> list[Line]:
     return []
 
 
-def _csv(runs: Sequence[Run], plots: Sequence[Plane]) -> str:
+def _csv(runs: Sequence[ComparedRun], plots: Sequence[Plane]) -> str:
     """A row for each run with everything that the page has of it."""
     lines = []
     for run, differs in zip(runs, differing_settings(runs), strict=True):
+        record = run.run.record
         line: dict[str, Any] = {
             "run": run.name,
-            "method": run.files.section("method").get("name"),
+            "method": record.method.name if record.method else None,
             "settings": "; ".join(f"{name}={value}" for name, value in differs.items()),
-            "claim": run.files.section("claim").get("level"),
-            "training_seconds": run.files.section("durations").get("training"),
+            "claim": record.claim.level,
+            "training_seconds": record.durations.training,
         }
         for name, other in CHANGES.items():
             found = change(run, name, "unlearned", other) or (None, None, None)
@@ -208,8 +215,8 @@ def _csv(runs: Sequence[Run], plots: Sequence[Plane]) -> str:
         line |= {
             plot.name.replace("-", "_"): run.place in plot.front for plot in plots if run.place in plot.points
         }
-        line |= {f"require {one.requirement}": one.state for one in run.files.requirements}
-        for one in run.files.findings.figures:
+        line |= {f"require {one.requirement}": one.state for one in run.run.requirements}
+        for one in run.run.findings.figures:
             if one.model == "unlearned":
                 ends = (
                     "value",

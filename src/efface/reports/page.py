@@ -13,69 +13,65 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from efface.files import write_text
-from efface.reports.account import asked, digests, done, left, surroundings
-from efface.reports.kinds import WORDS, kind_of
-from efface.reports.probe_tables import image_table, probe_sections, requirement_table
+from efface.reports.facts import digests, environment_facts, leftovers, request_facts, work_facts
+from efface.reports.kinds import WORDS
+from efface.reports.probe_tables import BY_IMAGE, image_table, probe_sections, requirement_table
 from efface.reports.run_charts import error_charts, loss_charts
-from efface.reports.run_files import RunFiles
 from efface.reports.tables import set_tables, worst_tables
-from efface.reports.verdict import Verdict, verdict_of
+from efface.reports.verdict import verdict_of
+from efface.runs.record import Record
+from efface.runs.results import FinishedRun
 from efface.wording import moment, printable, sentence
-
-NO_CLAIM = {"level": "not stated", "words": "There is no record beside these results, so nothing is claimed."}
 
 
 def write_report(run: Path) -> Path:
     """Write `RUN/report.html` from the files of the run folder, atomically; returns its path.
 
-    Raises `InputError` where the folder holds no results, or a record or results that cannot be read. It
-    works with sets, models, metrics, training log and record absent, and says so in the page.
+    Raises `InputError` where the folder holds no record or no results, or one that cannot be read.
     """
-    run = Path(run)
-    path = run / "report.html"
-    write_text(path, render("report.html", **report_content(RunFiles.read(run))))
+    path = Path(run) / "report.html"
+    write_text(path, render("report.html", **report_content(FinishedRun.read(run))))
     return path
 
 
-def report_content(files: RunFiles) -> dict[str, Any]:
+def report_content(run: FinishedRun) -> dict[str, Any]:
     """What the template shows, as plain values."""
-    record = files.record
-    claim = files.section("claim") or NO_CLAIM
-    evaluation = files.section("evaluation")
-    extractor = evaluation.get("extractor") or {}
-    extractor = extractor if isinstance(extractor, dict) else {"name": extractor}
-    kind = kind_of(files.rows)
+    record, evaluation = run.record, run.record.evaluation
+    extractor = evaluation.extractor if evaluation else None
+    kind = record.model_kind
     return {
-        "title": _title(files),
-        "request_id": files.section("request").get("id"),
-        "finished": record.get("finished"),
-        "claim": claim,
-        "verdict": _verdict(files, str(claim.get("level"))),
-        "requirements": requirement_table(files.requirements),
-        "probes": probe_sections(files.findings, _questions(files)),
-        "set_before": files.section("requirements").get("words"),
-        "substitute": record.get("substitute"),
-        "probe_notes": files.findings.notes,
-        "images": image_table(files.by_image),
-        "mismatches": ", ".join(files.mismatches),
-        "is_unlearning": _is_unlearning(files),
-        "asked": asked(files),
-        "done": done(files),
-        "tables": set_tables(files.rows, str(extractor.get("digest", "")), bool(record.get("proxy_retain"))),
-        "confidence": evaluation.get("confidence", 0.95),
-        "comparable_to": extractor.get("comparable_to"),
-        "has_retrained": any(row.model == "retrained" for row in files.rows),
+        "title": _title(record),
+        "request_id": record.request.id if record.request else None,
+        "finished": record.finished,
+        "claim": record.claim,
+        "verdict": verdict_of(
+            run.rows, record.claim.level, record.retrained.stages if record.retrained else "all"
+        ),
+        "requirements": requirement_table(run.requirements),
+        "probes": probe_sections(run.findings, {probe.name: probe.question for probe in record.probes}),
+        "set_before": record.requirements.words if record.requirements else None,
+        "substitute": record.substitute,
+        "probe_notes": run.findings.notes,
+        "images": image_table(run.by_image(BY_IMAGE)),
+        "mismatches": ", ".join(run.mismatches),
+        "is_unlearning": record.method is not None,
+        "asked": request_facts(record),
+        "done": work_facts(record, run.log),
+        "tables": set_tables(run.rows, extractor.digest if extractor else "", record.images.proxy_retain),
+        "confidence": evaluation.settings.confidence if evaluation else None,
+        "comparable_to": extractor.comparable_to if extractor else None,
+        "has_retrained": any(row.model == "retrained" for row in run.rows),
         "words": WORDS[kind],
-        "error_charts": error_charts(files.rows, kind),
-        "phases": [(phase, loss_charts(phase, place)) for place, phase in enumerate(files.phases)],
-        "damaged_lines": files.damaged_lines,
-        "worst": worst_tables(files.worst),
-        "limits": record.get("limits") or [],
-        "left": left(files),
-        "digests": digests(files),
-        "record_digest": record.get("digest"),
-        "surroundings": surroundings(files),
-        "schema": record.get("schema"),
+        "error_charts": error_charts(run.rows, kind),
+        "phases": [(phase, loss_charts(phase, place)) for place, phase in enumerate(run.log.phases)],
+        "damaged_lines": run.log.damaged_lines,
+        "worst": worst_tables(run.worst),
+        "limits": record.limits,
+        "left": [leftovers(record.working_files)],
+        "digests": digests(record),
+        "record_digest": record.digest,
+        "surroundings": environment_facts(record.environment),
+        "schema": record.schema_name,
     }
 
 
@@ -102,20 +98,5 @@ def _printable(value: Any) -> Any:
     return value if isinstance(value, Markup) else printable(str(value))
 
 
-def _is_unlearning(files: RunFiles) -> bool:
-    return bool(files.record.get("method"))
-
-
-def _title(files: RunFiles) -> str:
-    return "Unlearning report" if _is_unlearning(files) else "Evaluation report"
-
-
-def _questions(files: RunFiles) -> dict[str, str]:
-    """The question of each probe as it was asked."""
-    asked = files.record.get("probes") or []
-    return {str(one.get("name")): str(one.get("question") or "") for one in asked}
-
-
-def _verdict(files: RunFiles, claim: str) -> Verdict:
-    stages = str(files.section("retrained").get("stages") or "all")
-    return verdict_of(files.rows, claim, stages)
+def _title(record: Record) -> str:
+    return "Unlearning report" if record.method else "Evaluation report"

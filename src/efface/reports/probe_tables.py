@@ -12,14 +12,20 @@ from efface.probes.findings import Finding, Findings, Hit
 from efface.probes.registry import PROBES
 from efface.reports.canvas import Chart
 from efface.reports.charts import line_chart
-from efface.reports.found_files import BY_IMAGE, ByImage
 from efface.reports.run_charts import model_lines
 from efface.reports.tables import LISTED, SHORT, Cell, Distance
 from efface.reports.verdict import NO_DIFFERENCE
+from efface.runs.results import ByImage
 from efface.wording import counted, figure, interval, name_of, ratio, signed
 
 SIGNS: dict[State, str] = {"met": "✓", "not met": "✗", "not measurable": "?"}
 MOST_IMAGES = 500
+BY_IMAGE: dict[str, tuple[str, bool]] = {
+    "hole_mse": ("error in the hidden region", True),
+    "ssim": ("structural similarity", False),
+    "confidence": ("confidence (log-odds of the true class)", False),
+}
+"""What may stand in the table of single images, best first: in words, and whether values are compared as a ratio."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from efface.probes.findings import Curve
 from efface.reports.canvas import LOOKS, Chart
 from efface.reports.charts import Dot, Guide, Line, dot_chart, line_chart
 from efface.reports.kinds import WORDS
-from efface.reports.run_files import Steps
+from efface.runs.log import Steps
 from efface.wording import name_of
 
 

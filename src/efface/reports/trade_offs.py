@@ -10,8 +10,8 @@ from efface.evaluation.results import ModelName
 from efface.probes.findings import Finding
 from efface.reports.canvas import Chart
 from efface.reports.charts import Point, plane_chart
-from efface.reports.comparing import Change, Run, change, gap, yardstick_of
-from efface.reports.verdict import Yardstick
+from efface.runs.comparing import Change, ComparedRun, change, gap
+from efface.runs.yardsticks import Yardstick
 
 DETECTABILITY = "detectability"
 
@@ -43,12 +43,12 @@ class Plane:
         return plane_chart(self.name, self.title, self.x_name, self.y_name, points, references)
 
 
-def trade_offs(runs: Sequence[Run]) -> list[Plane]:
+def trade_offs(runs: Sequence[ComparedRun]) -> list[Plane]:
     """Cost on retain images against distance from the retrained model, and against detectability where it was probed.
 
     A plane with fewer than two runs is left out.
     """
-    yardstick = yardstick_of(runs[0].files.rows)
+    yardstick = runs[0].measure
     near: dict[int, Point] = {}
     hidden: dict[int, Point] = {}
     apart = "difference"
@@ -78,13 +78,13 @@ def trade_offs(runs: Sequence[Run]) -> list[Plane]:
     return [plane for plane in planes if len(plane.points) > 1]
 
 
-def shared_references(runs: Sequence[Run]) -> list[ModelName]:
+def shared_references(runs: Sequence[ComparedRun]) -> list[ModelName]:
     """Reference models that are the same in all runs."""
     names: tuple[ModelName, ...] = ("original", "retrained")
     return [name for name in names if len({run.weights(name) for run in runs}) == 1 and runs[0].weights(name)]
 
 
-def _reference_points(runs: Sequence[Run], yardstick: Yardstick) -> dict[ModelName, Point]:
+def _reference_points(runs: Sequence[ComparedRun], yardstick: Yardstick) -> dict[ModelName, Point]:
     points: dict[ModelName, Point] = {}
     for model in shared_references(runs):
         cost, forget = _cost(runs[0], model, yardstick), change(runs[0], "forget", model, "retrained")
@@ -93,7 +93,7 @@ def _reference_points(runs: Sequence[Run], yardstick: Yardstick) -> dict[ModelNa
     return points
 
 
-def _cost(run: Run, model: str, yardstick: Yardstick) -> Change | None:
+def _cost(run: ComparedRun, model: str, yardstick: Yardstick) -> Change | None:
     """What the model does worse on retain images than the original: a ratio of errors, or what was lost."""
     found = change(run, "retain", model, "original")
     if found is None or yardstick.worse > 0:
@@ -110,7 +110,7 @@ def _excess(found: Finding) -> Change:
     return Change(*(None if one is None else max(one, 0.0) for one in difference))  # type: ignore[arg-type]
 
 
-def _point(run: Run, cost: Change, other: Change) -> Point:
+def _point(run: ComparedRun, cost: Change, other: Change) -> Point:
     return Point(
         run.name, cost.value, other.value, cost.low, cost.high, other.low, other.high, key=str(run.place)
     )

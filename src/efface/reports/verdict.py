@@ -10,50 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from efface.evaluation.results import Row, SetName, find
+from efface.runs.yardsticks import Yardstick, yardstick_of
 from efface.wording import compared, counted, figure, interval, ratio, signed
 
 NAMES: dict[str, str] = {"forget": "forgotten images", "retain": "retain images", "neutral": "neutral images"}
 NO_DIFFERENCE = "no difference found at this sample size"
-
-
-@dataclass(frozen=True)
-class Yardstick:
-    """The metric on which the verdict rests.
-
-    worse: the sign of a change for the worse, called `decline`. does: what a model does with an image. caution: what
-    is to be said of a verdict on this metric.
-    """
-
-    metric: str
-    words: str
-    worse: int
-    is_ratio: bool
-    decline: str = "A higher error"
-    does: str = "restores"
-    caution: str | None = None
-
-
-YARDSTICKS = (
-    Yardstick("hole_mse", "error in the hidden region", +1, True),
-    Yardstick(
-        "ssim",
-        "structural similarity",
-        -1,
-        False,
-        "A lower similarity",
-        caution="No error in a hidden region was measured; the verdict rests on structural similarity.",
-    ),
-    Yardstick(
-        "accuracy",
-        "accuracy",
-        -1,
-        False,
-        "A lower accuracy",
-        "classifies",
-        caution="Accuracy only counts which class comes first. How sure the models are, and whether an attack tells "
-        "forgotten images from unseen ones, stands in the tables below.",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -81,14 +42,14 @@ class Verdict:
 def verdict_of(rows: Iterable[Row], claim: str = "empirical", reference_stages: str = "all") -> Verdict:
     """The verdict on `rows`. reference_stages: which stages of the retrained model were retrained."""
     rows = [row for row in rows if row.value is not None]
-    for yardstick in YARDSTICKS:
-        if any(row.metric == yardstick.metric and row.set == "forget" for row in rows):
-            return _Judge(rows, yardstick, claim, reference_stages).verdict()
-    return Verdict(
-        "Not measured",
-        "No error, similarity or accuracy on the forgotten images was measured.",
-        "Whether anything was forgotten cannot be said.",
-    )
+    yardstick = yardstick_of(rows)
+    if yardstick is None:
+        return Verdict(
+            "Not measured",
+            "No error, similarity or accuracy on the forgotten images was measured.",
+            "Whether anything was forgotten cannot be said.",
+        )
+    return _Judge(rows, yardstick, claim, reference_stages).verdict()
 
 
 class _Judge:

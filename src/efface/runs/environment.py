@@ -7,26 +7,27 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+
+from efface.runs.record import Environment, SourceState
 
 PACKAGES = ("efface", "torch", "transformers", "accelerate", "safetensors", "numpy", "pillow")
 
 
-def environment() -> dict[str, Any]:
-    """Versions, processor, memory, devices and threads, as JSON-ready values."""
+def environment() -> Environment:
+    """Versions, processor, memory, devices and threads."""
     import torch
 
-    return {
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "threads": torch.get_num_threads(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "source": source_state(),
-    }
+    return Environment(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        processor=processor(),
+        cores=os.cpu_count(),
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        threads=torch.get_num_threads(),
+        packages={name: _version(name) for name in PACKAGES},
+        source=source_state(),
+    )
 
 
 def processor() -> str:
@@ -40,13 +41,14 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def source_state() -> dict[str, Any]:
+def source_state() -> SourceState:
     """Commit of efface's source and whether it was changed; `commit` is null outside a git checkout."""
     package = Path(__file__).resolve().parents[1]
     commit = _git(package, "rev-parse", "HEAD")
     if commit is None or _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
-        return {"commit": None, "changed": None}
-    return {"commit": commit, "changed": bool(_git(package, "status", "--porcelain", "--", str(package)))}
+        return SourceState(commit=None, changed=None)
+    changed = bool(_git(package, "status", "--porcelain", "--", str(package)))
+    return SourceState(commit=commit, changed=changed)
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

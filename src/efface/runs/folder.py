@@ -23,16 +23,16 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
+from pydantic import ValidationError
 
 from efface.errors import InputError, RunRefused
 from efface.files import replacing, write_json, write_text
 from efface.runs.config import differences
+from efface.runs.state import PartType, RunPart, StartedPart
 from efface.settings import read_yaml
 
 SHOWN_DIFFERENCES = 12
 SHOWN_LINKS = 5
-STARTED = "started"
-"""The part of the state that says when a run was started first; it is there before anything is finished."""
 
 BEFORE_THE_FIRST_PART = ("log.jsonl", "state.json", "config.yaml", "run.key", ".lock")
 """What a run folder holds, beside working files, before a part is finished, in the order of removal."""
@@ -99,20 +99,30 @@ class RunFolder:
         """The secret that turns image ids into the keyed ids of records and reports."""
         return bytes.fromhex((self.path / "run.key").read_text(encoding="ascii").strip())
 
-    def finished(self, part: str) -> Any:
-        """What `finish` stored for this part, or None while it is not finished."""
-        return read_state(self.path).get(part)
+    def finished(self, part: type[PartType]) -> PartType | None:
+        """What `finish` stored of this part, or None while it is not finished."""
+        facts = read_state(self.path).get(part.part)
+        try:
+            return None if facts is None else part.model_validate(facts)
+        except ValidationError:
+            raise _damaged(self.path) from None
 
-    def finish(self, part: str, facts: Any) -> None:
+    def done(self, part: type[PartType]) -> PartType:
+        """What `finish` stored of a part that is finished."""
+        facts = self.finished(part)
+        assert facts is not None, f"the part {part.part} is not finished"
+        return facts
+
+    def finish(self, facts: RunPart) -> None:
         """Remember that a part is finished, with the facts that later parts need."""
-        write_json(self.path / "state.json", {**read_state(self.path), part: facts})
+        write_json(self.path / "state.json", {**read_state(self.path), facts.part: facts.as_dict()})
 
     def abandon(self) -> None:
         """Leave the folder as it was before the run, so that a corrected config may have it.
 
         Only a run of which nothing is finished is abandoned; later the folder stays with its config.
         """
-        if self.shared or set(read_state(self.path)) - {STARTED}:
+        if self.shared or set(read_state(self.path)) - {StartedPart.part}:
             return
         purge(self.path)
         for name in BEFORE_THE_FIRST_PART:
@@ -193,8 +203,12 @@ def read_state(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError:
-        raise InputError(f"{path}/state.json is damaged; remove it to do the finished parts again") from None
+        raise _damaged(path) from None
     return dict(state)
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path}/state.json is damaged; remove it to do the finished parts again")
 
 
 def purge(path: Path) -> list[str]:

@@ -7,7 +7,7 @@ against their digests; model files are not read (`efface verify RUN` does that).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,9 @@ from efface.evaluation.drift import Again, History, Request
 from efface.evaluation.results import Row, find, read_results
 from efface.files import sha256_of_file
 from efface.runs.folder import open_run
-from efface.runs.record import digest_of, read_record
+from efface.runs.record import Record, is_intact, read_record
 
 METRIC = "hole_mse"
-DAMAGED = (KeyError, TypeError, AttributeError, ValueError)
-"""What reading an edited record or result file may end in."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,7 @@ class Lineage:
         direct, again = None, list[Again]()
         for number, run in enumerate(map(Path, evaluations), 1):
             record, rows = read_record(run), read_results(run)
-            sources = record.get("sources") or {}
-            if _weights(sources.get("unlearned")) != self.links[-1].after:
+            if record.sources.get("unlearned") != self.links[-1].after:
                 raise InputError(
                     f"{run} is no evaluation of this model: its unlearned model has other weights; evaluate the latest "
                     "model with `efface evaluate --original FIRST --unlearned LATEST`"
@@ -82,7 +79,7 @@ class Lineage:
                 raise InputError(
                     f"{run}/results.json is not the one of which the record speaks: evaluate again"
                 )
-            if _weights(sources.get("original")) == self._first():
+            if record.sources.get("original") == self._first():
                 before, after = _value(rows, "original", "retain"), _value(rows, "unlearned", "retain")
                 direct = after / before if before and after else direct
             now = _value(rows, "unlearned", "forget")
@@ -119,80 +116,73 @@ def follow(path: Path) -> Lineage:
         raise InputError(
             f"{path} is no finished run, nor the model of one: there is no record.json beside it"
         )
-    record: Mapping[str, Any] = read_record(run)
-    if record.get("kind") != "unlearning":
-        raise InputError(f"{run} is a run of kind {record.get('kind')}; a chain ends in an unlearning run")
-    links, breaks, seen = list[Link](), list[str](), set[Path]()
+    record = read_record(run)
+    if record.kind != "unlearning":
+        raise InputError(f"{run} is a run of kind {record.kind}; a chain ends in an unlearning run")
+    links, breaks, visited = list[Link](), list[str](), set[Path]()
     while True:
-        seen.add(run.resolve())
+        visited.add(run.resolve())
         breaks += _altered(run, record)
-        try:
-            links.append(_link(run, record, part))
-        except DAMAGED as error:
-            if not links:
-                raise InputError(f"{run}/record.json is damaged: {error!r}") from None
-            begins, whole = f"{run} cannot be read: parts of its record are gone", False
+        links.append(_link(run, record, part))
+        behind = _before(run, links[-1].before, visited)
+        breaks += behind.breaks
+        if behind.run is None or behind.record is None:
             break
-        found = _before(run, links[-1].before, seen)
-        breaks += found.breaks
-        if found.run is None or found.record is None:
-            begins, whole = found.words, found.whole
-            break
-        run, record, part = found.run, found.record, found.part
-    return Lineage(tuple(reversed(links)), begins, whole, tuple(reversed(breaks)))
+        run, record, part = behind.run, behind.record, behind.part
+    return Lineage(tuple(reversed(links)), behind.words, behind.whole, tuple(reversed(breaks)))
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Behind:
     """What lies behind a run: an earlier unlearning run, or why there is none in words."""
 
     words: str = ""
     whole: bool = False
     run: Path | None = None
     part: str | None = None
-    record: Mapping[str, Any] | None = None
+    record: Record | None = None
     breaks: tuple[str, ...] = ()
 
 
-def _before(run: Path, weights: str, seen: set[Path]) -> _Found:
+def _before(run: Path, weights: str, visited: set[Path]) -> _Behind:
     """The run whose model is the one that `run` began with: where the config says, or beside `run` if all were moved."""
     try:
         model = open_run(run).get("model")
-        given = Path(model["path"] if isinstance(model, Mapping) else str(model))
-    except (InputError, *DAMAGED):
-        return _Found(f"{run}: the config does not say which model the run began with")
-    looked = [_look(place, run, weights, seen) for place in (given, *_beside(run, given))]
-    fitting = next((found for found in looked if found and not found.breaks), None)
-    if fitting:
-        return fitting
-    if any(looked):
-        return next(found for found in looked if found)
+    except InputError:
+        model = None
+    place = model.get("path") if isinstance(model, dict) else model
+    if not isinstance(place, str):
+        return _Behind(f"{run}: the config does not say which model the run began with")
+    given = Path(place)
+    at_places = [_at(place, run, weights, visited) for place in (given, *_beside(run, given))]
+    runs = [behind for behind in at_places if behind]
+    if runs:
+        return next((behind for behind in runs if not behind.breaks), runs[0])
     if not given.exists():
-        return _Found(f"{given}, with which {run} began, is no folder here: moved, gone, or a hub's model")
-    return _Found(f"{given}, a model that no run made: what was done to it before is in no record", True)
+        return _Behind(f"{given}, with which {run} began, is no folder here: moved, gone, or a hub's model")
+    return _Behind(f"{given}, a model that no run made: what was done to it before is in no record", True)
 
 
-def _look(place: Path, run: Path, weights: str, seen: set[Path]) -> _Found | None:
+def _at(place: Path, run: Path, weights: str, visited: set[Path]) -> _Behind | None:
     """The run whose model lies at `place`, if its record names these weights; None where no run lies there."""
     earlier, part = _run_of(place)
     if earlier is None:
         return None
-    if earlier.resolve() in seen:
+    if earlier.resolve() in visited:
         return _broken(f"{run} began with the model of {earlier}, which itself comes from {run}")
     try:
         record = read_record(earlier)
-        found = _after(record, part)
-    except (InputError, *DAMAGED) as error:
+    except InputError as error:
         return _broken(f"the record of {earlier} cannot be read: {error}")
-    if found != weights:
+    if _after(record, part) != weights:
         return _broken(f"{place} is not the model that {run} began with: its record names other weights")
-    if record.get("kind") == "training":
-        return _Found(f"trained from fresh weights by {earlier}", True)
-    return _Found(run=earlier, part=part, record=record)
+    if record.kind == "training":
+        return _Behind(f"trained from fresh weights by {earlier}", True)
+    return _Behind(run=earlier, part=part, record=record)
 
 
-def _broken(words: str) -> _Found:
-    return _Found(words, breaks=(words,))
+def _broken(words: str) -> _Behind:
+    return _Behind(words, breaks=(words,))
 
 
 def _beside(run: Path, given: Path) -> list[Path]:
@@ -214,30 +204,33 @@ def _run_of(path: Path) -> tuple[Path | None, str | None]:
     return None, None
 
 
-def _link(run: Path, record: Mapping[str, Any], part: str | None) -> Link:
-    request = record.get("request") or {}
+def _link(run: Path, record: Record, part: str | None) -> Link:
+    before, after, method = record.model.before, _after(record, part), record.method
+    if before is None or after is None or method is None:
+        raise InputError(
+            f"{run}/record.json is damaged: an unlearning run has a method, and models before and after"
+        )
     return Link(
         run,
-        request.get("id"),
-        str(record["finished"]),
-        record["method"]["name"],
-        record["claim"]["level"],
-        int(record["sets"]["forget"]["count"]),
-        record["model"]["before"]["weights"],
-        _after(record, part),
-        record.get("corruption"),
+        record.request.id if record.request else None,
+        record.finished,
+        method.name,
+        record.claim.level,
+        record.images.count("forget"),
+        before.weights,
+        after,
+        record.corruption,
         _measured(run, record, part),
     )
 
 
-def _measured(run: Path, record: Mapping[str, Any], part: str | None) -> Request:
+def _measured(run: Path, record: Record, part: str | None) -> Request:
     """The run's figures; none of a further model, which its run did not measure, nor of altered result files."""
-    verdicts = (record.get("requirements") or {}).get("verdicts", [])
-    states = {
-        state: tuple(v["requirement"] for v in verdicts if v["state"] == state)
+    verdicts = record.requirements.verdicts if record.requirements else []
+    unmet, unmeasured = (
+        tuple(verdict.requirement for verdict in verdicts if verdict.state == state)
         for state in ("not met", "not measurable")
-    }
-    fresh = record["claim"]["level"] == "exact"
+    )
     rows = [] if part or not _intact(run, record) else read_results(run)
     return Request(
         run.name,
@@ -245,19 +238,16 @@ def _measured(run: Path, record: Mapping[str, Any], part: str | None) -> Request
         _value(rows, "unlearned", "retain"),
         _value(rows, "unlearned", "forget"),
         _value(rows, "retrained", "forget"),
-        fresh,
-        states["not met"],
-        states["not measurable"],
+        record.claim.level == "exact",
+        unmet,
+        unmeasured,
     )
 
 
-def _after(record: Mapping[str, Any], part: str | None) -> str:
-    model = record["model"]
-    return str((model["path"][part] if part else model["after"])["weights"])
-
-
-def _weights(facts: Mapping[str, Any] | None) -> str | None:
-    return (facts or {}).get("weights")
+def _after(record: Record, part: str | None) -> str | None:
+    """Weights of the model that a run left, or of its further model `part`."""
+    model = record.model.path.get(part) if part else record.model.after
+    return model.weights if model else None
 
 
 def _value(rows: list[Row], model: str, set_name: str) -> float | None:
@@ -265,16 +255,16 @@ def _value(rows: list[Row], model: str, set_name: str) -> float | None:
     return row.value if row else None
 
 
-def _intact(run: Path, record: Mapping[str, Any]) -> bool:
-    path, digest = run / "results.json", (record.get("results") or {}).get("files", {}).get("results.json")
+def _intact(run: Path, record: Record) -> bool:
+    path, digest = run / "results.json", record.results.files.get("results.json") if record.results else None
     return digest is not None and path.is_file() and sha256_of_file(path) == digest
 
 
-def _altered(run: Path, record: Mapping[str, Any]) -> list[str]:
+def _altered(run: Path, record: Record) -> list[str]:
     breaks = []
-    if digest_of(record) != record.get("digest"):
+    if not is_intact(run):
         breaks.append(f"{run}/record.json was changed after it was written")
-    if record.get("kind") == "unlearning" and not _intact(run, record):
+    if record.kind == "unlearning" and not _intact(run, record):
         breaks.append(
             f"{run}/results.json is not the one of which the record speaks; its figures are not used"
         )

@@ -1,56 +1,473 @@
-"""The record: what was done and measured, for machines, bound by digests. See docs/record.md for its schema.
+"""The record of a run, for machines: what was asked, done and measured, bound by digests.
 
-It carries no picture, no path and no plain image id: images appear as HMAC-SHA256 of their id under the
-run's key, so that only who holds the key can tell whether an image was among them.
+A record is one `Record`. `write_record` is the only place that writes one and `read_record` the only one that reads it;
+`docs/record.md` is printed from the descriptions here. It carries no picture, no path and no plain image id: images
+appear as HMAC-SHA256 of their id under the run's key, so that only who holds the key can tell whether an image was
+among them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+)
 
 from efface.errors import InputError
-from efface.files import sha256_of_bytes, sha256_of_file, sha256_of_json, write_json, write_text
-from efface.images.items import ImageSet
+from efface.evaluation.requirements import Verdict
+from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
+from efface.files import sha256_of_json, write_json
+from efface.metrics.base import ModelKind
+from efface.runs.config import RequestSettings
+from efface.settings import problems_of
+from efface.training.recipe import Recipe
+from efface.training.settings import TrainingSettings
 
-SCHEMA = "efface-record/1"
-RESULT_FILES = (
-    "results.json",
-    "results.csv",
-    "per_image.csv",
-    "worst.json",
-    "probes.json",
-    "requirements.json",
-    "path",
-)
-"""Files that results consist of, and the folder of further models, as far as a run has them."""
-ONLY_WHERE_ASKED = ("probes", "requirements", "substitute")
-"""Fields of which most jobs know nothing: null in their records."""
+SCHEMA: Final = "efface-record/2"
 
-CLAIMS = {
+CLAIMS: dict[str, str] = {
     "exact": "The delivered model was trained from fresh weights without the forgotten images.",
     "empirical": (
         "The delivered model was changed so that it behaves differently on the forgotten images. What it "
         "still holds of them was measured with the tests below and not proven to be nothing."
     ),
 }
-
 COMPARED = "Models were compared; none was changed, and nothing is claimed of how they came about."
 FROM_SCRATCH = "A model trained from fresh weights on the images named below and on no others."
 
-
-def write_record(run: Path, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Write `RUN/record.json` with its schema and its own digest; returns what was written."""
-    record: dict[str, Any] = {"schema": SCHEMA, **dict.fromkeys(ONLY_WHERE_ASKED), **values}
-    record["digest"] = digest_of(record)
-    write_json(run / "record.json", record)
-    return record
+RunKind = Literal["unlearning", "training", "evaluation"]
+ClaimLevel = Literal["exact", "empirical"]
 
 
-def read_record(run: Path) -> dict[str, Any]:
-    """The record of a run; raises `InputError` where it is missing, damaged or of another schema."""
+class Described(BaseModel):
+    """A part of a record: immutable, no unknown fields, no silent conversion, every field described."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class Claim(Described):
+    """What is claimed of the delivered model."""
+
+    level: ClaimLevel = Field(
+        description="`exact`: trained from fresh weights on the named retain images only, without proxy images and "
+        "without ignored copies of forgotten images; `empirical`: everything else"
+    )
+    words: str = Field(description="the claim in a sentence")
+
+    @classmethod
+    def of(cls, level: ClaimLevel) -> Claim:
+        """What is claimed of an unlearned model."""
+        return cls(level=level, words=CLAIMS[level])
+
+
+class Durations(Described):
+    """Seconds of the parts of a run, over all starts; null for parts that it does not have."""
+
+    preparation: float | None = Field(None, description="opening models, choosing and decoding images")
+    training: float | None = Field(None, description="training or unlearning, over all starts")
+    evaluation: float | None = Field(None, description="measuring")
+    probes: float | None = Field(None, description="asking probes and judging requirements")
+
+
+class FirstStage(Described):
+    """A tokenizer or VAE before the encoder and behind the decoder."""
+
+    kind: str = Field(description="what it is")
+    weights: str | None = Field(description="digest of its weights")
+    origin: dict[str, JsonValue] | None = Field(None, description="where it comes from")
+
+
+class Description(Described):
+    """What a model is, without its weights."""
+
+    kind: ModelKind = Field(description="generator or classifier")
+    family: str | None = Field(None, description="of a generator, its family")
+    network: str | None = Field(None, description="the class of the network, where the model names it")
+    image_size: int = Field(description="side of its square input in pixels")
+    parameters: int = Field(description="number of weights")
+    classes: int | None = Field(None, description="of a classifier, the number of its classes")
+    channels: int | None = Field(None, description="of a classifier, colour channels: 3, or 1 for grey")
+    first_stage: FirstStage | None = Field(None, description="its tokenizer or VAE")
+    origin: dict[str, JsonValue] = Field(description="where it comes from, and in which layout")
+    details: dict[str, JsonValue] = Field(description="sizes, value space, and what else its family says")
+
+
+class ModelFacts(Described):
+    """A model that was read."""
+
+    weights: str = Field(description="digest of its weights")
+    description: Description = Field(description="what it is")
+
+
+class DeliveredFacts(ModelFacts):
+    """The model that the run made."""
+
+    files: dict[str, str] = Field(description="digest of each file in `model/`, by name")
+
+
+class FurtherFacts(Described):
+    """A further model that a method left on its way, in `path/NAME/`."""
+
+    weights: str = Field(description="digest of its weights")
+    files: dict[str, str] = Field(description="digest of each of its files, by name")
+
+
+class ReferenceFacts(ModelFacts):
+    """The retrained model."""
+
+    stages: str = Field(description="which of its stages were retrained: `all`, or the operator's words")
+
+
+class ModelsFacts(Described):
+    """The model before and after."""
+
+    before: ModelFacts | None = Field(description="the model that the run began with; null for trainings")
+    after: DeliveredFacts | None = Field(description="the model in `model/`; null for evaluations")
+    path: dict[str, FurtherFacts] = Field(
+        default_factory=dict, description="further models that the method left, by name"
+    )
+
+
+class MethodFacts(Described):
+    """The method of an unlearning run."""
+
+    name: str = Field(description="its name")
+    summary: str = Field(description="what it does, in a sentence")
+    source: str = Field(description="paper and equation")
+    deviations: str = Field(description="how it deviates from the source")
+    settings: dict[str, JsonValue] = Field(
+        description="its settings; a file by its sha256, another place as `(a place)`"
+    )
+    trains: Literal["encoder", "all", "first-stage"] | None = Field(
+        description="of a generator, what it may change: `encoder`, `first-stage` or `all`"
+    )
+
+
+class WorkFacts(Described):
+    """What training or unlearning did, whatever the kind of model."""
+
+    steps: int = Field(description="optimizer steps done, without preparation")
+    seconds_per_step: float | None = Field(description="mean seconds of a step; null where none was done")
+    precision: str = Field(description="the precision used: fp32 or bf16")
+    processes: int = Field(description="number of processes")
+    resumed_from: int | None = Field(description="step of the last continuation; null where there was none")
+    changed_tensors: int = Field(
+        description="weight tensors that were trained: of a generator those open to change, of a classifier those that "
+        "differ afterwards"
+    )
+    tensors: int = Field(description="weight tensors that the model has")
+    budget: str | None = Field(description="the bound on training as it was asked for")
+
+
+class GeneratorTraining(WorkFacts):
+    """How a generator was trained."""
+
+    settings: TrainingSettings = Field(description="the training settings")
+
+
+class ClassifierTraining(WorkFacts):
+    """How a classifier was trained."""
+
+    recipe: Recipe = Field(description="how models like it are trained from scratch")
+    cut: bool = Field(description="whether the method went beyond its bound on time")
+    preparation_steps: int = Field(
+        description="steps of what stands for work done before the request, as a committee's first training; in none of "
+        "the other figures"
+    )
+    preparation_seconds: float = Field(description="seconds of that work")
+
+
+class FirstStageTraining(Described):
+    """How the tokenizer or VAE of a new model came about."""
+
+    kept: bool = Field(description="whether it was taken over from another model as it was")
+    training: TrainingSettings | None = Field(description="else its training settings")
+
+
+class StatisticsFacts(Described):
+    """Running statistics of batch normalisation in a classifier."""
+
+    batch_norm_layers: int = Field(description="layers that keep running statistics of images")
+    handled: Literal[
+        "none in this model",
+        "recomputed from retain images",
+        "of the new training alone",
+        "kept (may hold forgotten images)",
+    ] = Field(description="how these were handled")
+
+
+class Seeds(Described):
+    """Seeds of all draws; null for parts that the run does not have."""
+
+    unlearning: int | None = Field(None, description="of unlearning")
+    training: int | None = Field(None, description="of training from scratch")
+    evaluation: int | None = Field(None, description="of the evaluation and the probes")
+
+
+class SetFacts(Described):
+    """One set of images."""
+
+    count: int = Field(description="its images")
+    sha256: str = Field(description="digest of its manifest, `manifests/NAME.jsonl`")
+
+
+class SplitRule(Described):
+    """How a split file's classes were chosen."""
+
+    name: str = Field(description="`released`, `random` or `listed`")
+    seed: int = Field(description="seed of its draws")
+
+
+class RoleCounts(Described):
+    """How much a split file chose for one role."""
+
+    classes: int = Field(description="its classes")
+    images: int = Field(description="its images")
+
+
+class SplitFileFacts(Described):
+    """A split file that chose images."""
+
+    data_set: str = Field(description="which data set it splits")
+    rule: SplitRule = Field(description="how classes were chosen")
+    images_per_class: dict[str, JsonValue] = Field(description="images of each class that were asked for")
+    counts: dict[str, RoleCounts] = Field(description="classes and images by role")
+    sha256: str = Field(description="its digest, without the place of the data set")
+
+
+class Skipped(Described):
+    """Images that were left out because they could not be read."""
+
+    count: int = Field(description="how many")
+    reasons: list[str] = Field(description="the kinds of reasons")
+
+
+class Duplicates(Described):
+    """Copies of forget images among the retain images."""
+
+    exact: int = Field(description="with the same bytes")
+    near: int = Field(description="that look alike")
+    action: Literal["stop", "forget", "ignore"] = Field(
+        description="what was to be done with them: `stop`, `forget` or `ignore`"
+    )
+    distance: int = Field(
+        description="bits of a 64-bit perceptual hash in which near-copies differ at most; -1: they were not looked for"
+    )
+
+
+class ImagesFacts(Described):
+    """The image sets, and how they came about."""
+
+    sets: dict[str, SetFacts] = Field(
+        description="`forget`, `retain`, `neutral`, and `validation` where a method used such images"
+    )
+    split_files: list[SplitFileFacts] = Field(description="the split files that chose images")
+    proxy_retain: bool = Field(
+        description="true: the retain set is a stand-in; the real retain images were not used"
+    )
+    skipped: Skipped = Field(description="what could not be read")
+    duplicates: Duplicates = Field(description="copies of forget images among the retain images")
+
+    def count(self, name: str) -> int:
+        """Images of a set; 0 where there is none."""
+        return self.sets[name].count if name in self.sets else 0
+
+    @property
+    def only_retain(self) -> bool:
+        """Whether nothing but the named retain images, free of copies of forgotten ones, is trained on."""
+        copies = self.duplicates.exact + self.duplicates.near
+        return not (self.proxy_retain or (copies and self.duplicates.action == "ignore"))
+
+
+class ExtractorFacts(Described):
+    """A feature extractor."""
+
+    name: str = Field(description="its name, at the head of every figure made with it")
+    dimension: int = Field(description="length of its vectors")
+    digest: str = Field(description="digest of its definition or weights")
+    comparable_to: str = Field(description="what its distances may be compared with")
+
+
+class EvaluationFacts(Described):
+    """How models were measured."""
+
+    settings: EvaluationSettings | ClassifierEvaluationSettings = Field(description="the evaluation settings")
+    extractor: ExtractorFacts | None = Field(description="whose features were used; null for classifiers")
+    similarity: ExtractorFacts | None = Field(
+        None, description="the extractor of `feature_cosine`, where it has one of its own"
+    )
+
+
+class ProbeFacts(Described):
+    """A probe that was asked; what it found is in `probes.json`."""
+
+    name: str = Field(description="its name")
+    question: str = Field(description="what it asks")
+    source: str = Field(description="where it comes from")
+    settings: dict[str, JsonValue] = Field(description="its settings, places as those of the method")
+
+
+class Judgement(Described):
+    """What became of the thresholds that were set before the run."""
+
+    words: str = Field(description="that they were set before the run, and how that is bound")
+    summary: str = Field(description="all verdicts in a sentence or two")
+    verdicts: list[Annotated[Verdict, BeforeValidator(TypeAdapter(Verdict).validate_python)]] = Field(
+        description="one for each requirement, as in `requirements.json`"
+    )
+
+
+class ConfigFacts(Described):
+    """The config of the run."""
+
+    sha256: str = Field(description="digest of all settings that decide the result")
+
+
+class ResultsFacts(Described):
+    """The result files."""
+
+    files: dict[str, str] = Field(description="digest of each result file, by name")
+    rows: int = Field(description="rows of `results.json`")
+
+
+class SourceState(Described):
+    """The state of efface's own source."""
+
+    commit: str | None = Field(description="its commit; null outside a git checkout")
+    changed: bool | None = Field(description="whether it was changed since")
+
+
+class Environment(Described):
+    """Where the run took place."""
+
+    python: str = Field(description="Python's version")
+    platform: str = Field(description="system and machine")
+    processor: str = Field(description="the processor's name")
+    cores: int | None = Field(description="its cores")
+    memory_gib: float = Field(description="memory in GiB")
+    gpus: list[str] = Field(description="names of the GPUs")
+    threads: int = Field(description="threads of torch")
+    packages: dict[str, str | None] = Field(description="versions of packages; null where not installed")
+    source: SourceState = Field(description="efface's own source")
+
+
+class WorkingFiles(Described):
+    """Caches and checkpoints, which hold forgotten images."""
+
+    kept: list[str] = Field(description="names of those that are still there")
+    removed: int = Field(description="how many were overwritten and removed")
+    purged: str | None = Field(None, description="when `efface purge` did so after the run")
+
+
+class Statement(Described):
+    """What a job states of its run. `Record` adds what is the same for every job."""
+
+    kind: RunKind = Field(description="`unlearning`, `training` or `evaluation`")
+    claim: Claim = Field(description="what is claimed")
+    request: RequestSettings | None = Field(
+        description="what the operator stated of the deletion request; null for trainings"
+    )
+    durations: Durations = Field(description="seconds of the parts of the run")
+    model: ModelsFacts = Field(description="the model before and after")
+    retrained: ReferenceFacts | None = Field(description="the reference model, where there is one")
+    sources: dict[str, str] = Field(
+        description="digest of the weights of every model that the run read, by the name that the config gives it"
+    )
+    method: MethodFacts | None = Field(description="the method of an unlearning run")
+    training: GeneratorTraining | ClassifierTraining | None = Field(
+        description="how the delivered model was trained"
+    )
+    first_stage: FirstStageTraining | None = Field(
+        description="of a training, how the model's tokenizer or VAE came about"
+    )
+    statistics: StatisticsFacts | None = Field(
+        description="running statistics of a trained or unlearned classifier"
+    )
+    corruption: str | None = Field(
+        description="what was hidden from the models in evaluation, and in training unless its settings say otherwise; "
+        "null for classifiers"
+    )
+    seeds: Seeds = Field(description="seeds of all draws")
+    images: ImagesFacts = Field(description="the image sets, and how they came about")
+    notes: list[str] = Field(
+        description="sentences on how the sets came about, and on what stands in the place of a missing retrained model"
+    )
+    risks: list[str] = Field(
+        description="sentences on what looked wrong with the model when it was shown real images, and on what in it or "
+        "beside it may outlive the method (running statistics, averaged weights)"
+    )
+    evaluation: EvaluationFacts | None = Field(description="how models were measured; null for trainings")
+    probes: list[ProbeFacts] = Field(
+        default_factory=list, description="the probes that were asked; empty where none was"
+    )
+    requirements: Judgement | None = Field(
+        None, description="thresholds that were set before the run ([requirements.md](requirements.md))"
+    )
+    substitute: str | None = Field(
+        None,
+        description="what the operator declared to stand in the place of a retrained model, in their words",
+    )
+
+    @property
+    def model_kind(self) -> ModelKind:
+        """Which kind of model the run is about."""
+        model = self.model.before or self.model.after
+        assert model is not None, "a run has a model before or after"
+        return model.description.kind
+
+
+class Record(Statement):
+    """The record of a finished run."""
+
+    schema_name: Literal["efface-record/2"] = Field(
+        SCHEMA, alias="schema", description=f"`{SCHEMA}`; a reader refuses any other"
+    )
+    started: str = Field(description="UTC, ISO 8601: the first start of a run that was continued")
+    finished: str = Field(description="UTC, ISO 8601")
+    config: ConfigFacts = Field(description="the config, thresholds included")
+    results: ResultsFacts | None = Field(description="the result files; null for trainings")
+    environment: Environment = Field(description="software and hardware")
+    working_files: WorkingFiles = Field(description="caches and checkpoints")
+    limits: list[str] = Field(description="what the run does not show, in plain sentences")
+    digest: str = Field("", description="digest of everything above")
+
+
+def write_record(run: Path, record: Record) -> Record:
+    """Write `RUN/record.json` with its own digest; returns what was written."""
+    values = record.as_dict()
+    sealed = record.model_copy(update={"digest": digest_of(values)})
+    write_json(run / "record.json", {"schema": SCHEMA, **sealed.as_dict()})
+    return sealed
+
+
+def read_record(run: Path) -> Record:
+    """The record of a run; raises `InputError` where it is missing, damaged, of another schema, or lost a part."""
+    return parse_record(run, raw_record(run))
+
+
+def parse_record(run: Path, values: dict[str, Any]) -> Record:
+    """The record that `raw_record` read; raises `InputError` naming every field that the schema refuses."""
+    try:
+        return Record.model_validate(values)
+    except ValidationError as error:
+        raise InputError(*problems_of(error, Record), what=f"{run / 'record.json'} is damaged") from None
+
+
+def raw_record(run: Path) -> dict[str, Any]:
+    """The record's plain values, for digests over them; raises `InputError` where it has no schema that is read here."""
     path = run / "record.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -59,40 +476,17 @@ def read_record(run: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from None
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        found = record.get("schema") if isinstance(record, dict) else None
-        raise InputError(f"{path} has schema {found!r}; this version reads {SCHEMA!r}")
+        schema = record.get("schema") if isinstance(record, dict) else None
+        raise InputError(f"{path} has schema {schema!r}; this version reads {SCHEMA!r}")
     return record
 
 
-def digest_of(record: Mapping[str, Any]) -> str:
-    """sha256 of the record's canonical JSON without its `digest`."""
+def is_intact(run: Path) -> bool:
+    """Whether the record is as it was written, by its own digest."""
+    record = raw_record(run)
+    return bool(record.get("digest") == digest_of(record))
+
+
+def digest_of(record: dict[str, Any]) -> str:
+    """sha256 of the canonical JSON of a record's plain values without its `digest`."""
     return sha256_of_json({name: value for name, value in record.items() if name != "digest"})
-
-
-def write_manifest(run: Path, name: str, images: ImageSet, key: bytes) -> dict[str, Any]:
-    """Write `RUN/manifests/NAME.jsonl`, one keyed id a line in the set's order; returns count and digest."""
-    text = manifest_text(images, key)
-    write_text(run / "manifests" / f"{name}.jsonl", text)
-    return {"count": len(images), "sha256": sha256_of_bytes(text.encode())}
-
-
-def manifest_text(images: ImageSet, key: bytes) -> str:
-    """One JSON line with the keyed id of each image, in the set's order."""
-    return "".join(json.dumps({"id": id_}) + "\n" for id_ in images.keyed_ids(key))
-
-
-def file_digests(folder: Path, names: Iterable[str] | None = None) -> dict[str, str]:
-    """sha256 of files of a folder by relative name: all of them, or those named that exist, folders with all in them."""
-    return {name: sha256_of_file(folder / name) for name in _files(folder, names)}
-
-
-def unlisted_results(run: Path, record: Mapping[str, Any]) -> list[str]:
-    """Result files that lie in the run's folder and are not bound by its record."""
-    listed = (record.get("results") or {}).get("files", {})
-    return [name for name in _files(run, RESULT_FILES) if name not in listed]
-
-
-def _files(folder: Path, names: Iterable[str] | None) -> list[str]:
-    places = [folder] if names is None else [folder / name for name in names]
-    files = [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
-    return [str(file.relative_to(folder)) for file in files if file.is_file()]

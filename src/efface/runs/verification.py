@@ -12,9 +12,10 @@ from efface.errors import EffaceError, InputError
 from efface.files import sha256_of_file
 from efface.generators import ModelSettings, load_generator
 from efface.runs.config import deciding_digest
+from efface.runs.digests import unlisted_results
 from efface.runs.folder import open_run, working_files
 from efface.runs.kinds import names_classifier
-from efface.runs.record import digest_of, read_record, unlisted_results
+from efface.runs.record import Record, digest_of, parse_record, raw_record
 
 NAMES = {"model": "original"}
 """How a model is called whose config entry says something else."""
@@ -45,37 +46,35 @@ def verify(run: Path, source_model: bool = True) -> list[Check]:
     is False; where they no longer lie there, the check is named `not checked`.
     """
     run = Path(run)
-    record = read_record(run)
-    itself = _compared("record.json itself", str(record.get("digest")), digest_of(record))
+    values = raw_record(run)
+    itself = _compared("record.json itself", str(values.get("digest")), digest_of(values))
     try:
-        return [itself, *_checks(run, record, source_model)]
-    except (KeyError, TypeError, AttributeError):
-        if itself.passed:
-            raise
-        # an edited record need not even have the parts that the other checks read
-        return [itself, Check("what the record lists", "differs", "parts of the record are gone")]
+        record = parse_record(run, values)
+    except InputError as error:
+        # of an edited record nothing can be relied on, not even that it has the parts that the other checks read
+        return [itself, Check("what the record lists", "differs", "; ".join(error.problems))]
+    return [itself, *_checks(run, record, source_model)]
 
 
-def _checks(run: Path, record: Mapping[str, Any], source_model: bool) -> list[Check]:
+def _checks(run: Path, record: Record, source_model: bool) -> list[Check]:
     config, unreadable = _config(run)
-    checks = [unreadable or _compared("config.yaml", record["config"]["sha256"], deciding_digest(config))]
-    delivered = record["model"].get("after")
+    checks = [unreadable or _compared("config.yaml", record.config.sha256, deciding_digest(config))]
+    delivered = record.model.after
     if delivered:
         checks += [
-            _file(f"model/{name}", run / "model" / name, digest)
-            for name, digest in delivered["files"].items()
+            _file(f"model/{name}", run / "model" / name, digest) for name, digest in delivered.files.items()
         ]
-        checks += _unlisted(run / "model", delivered["files"])
-        checks.append(_weights("weights in model/", {"path": str(run / "model")}, delivered["weights"]))
-    for name, facts in record["sets"].items():
-        checks.append(_file(f"manifests/{name}.jsonl", run / "manifests" / f"{name}.jsonl", facts["sha256"]))
-    for name, digest in (record.get("results") or {"files": {}})["files"].items():
+        checks += _unlisted(run / "model", delivered.files)
+        checks.append(_weights("weights in model/", {"path": str(run / "model")}, delivered.weights))
+    for name, facts in record.images.sets.items():
+        checks.append(_file(f"manifests/{name}.jsonl", run / "manifests" / f"{name}.jsonl", facts.sha256))
+    for name, digest in record.results.files.items() if record.results else ():
         checks.append(_file(name, run / name, digest))
     checks += [Check(name, "differs", NOT_LISTED) for name in unlisted_results(run, record)]
     if source_model:
         checks += [
-            _weights(f"weights of the {NAMES.get(name, name)} model", config.get(name), facts["weights"])
-            for name, facts in record["sources"].items()
+            _weights(f"weights of the {NAMES.get(name, name)} model", config.get(name), weights)
+            for name, weights in record.sources.items()
         ]
     checks.append(_purged(run, record))
     return checks
@@ -120,11 +119,11 @@ def _weights(what: str, model: Any, recorded: str) -> Check:
     return _compared(what, recorded, found)
 
 
-def _purged(run: Path, record: Mapping[str, Any]) -> Check:
+def _purged(run: Path, record: Record) -> Check:
     left = working_files(run)
     if not left:
         return Check("working files", "matches", "none are left")
-    if record["working_files"]["kept"]:
+    if record.working_files.kept:
         return Check("working files", "matches", f"{len(left)} kept on request, as recorded")
     return Check(
         "working files", "differs", f"{len(left)} are left though the record says purged: run `efface purge`"

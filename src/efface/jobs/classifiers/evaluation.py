@@ -7,21 +7,20 @@ import time
 from efface.errors import Faults
 from efface.evaluation.classifiers import evaluate_classifiers
 from efface.jobs.account import (
+    images_facts,
     manifests,
     model_facts,
     retrained_facts,
     sources,
-    split_facts,
     write_evaluation,
 )
 from efface.jobs.classifiers.models import device, open_models, risks_of
 from efface.jobs.classifiers.sets import read_sets
 from efface.jobs.frame import begin, conclude
 from efface.progress import Progress
-from efface.reports.page import write_report
 from efface.runs.classifier_config import ClassifierEvaluateConfig
 from efface.runs.folder import RunFolder
-from efface.runs.record import COMPARED
+from efface.runs.record import COMPARED, Claim, Durations, EvaluationFacts, ModelsFacts, Seeds, Statement
 
 
 def evaluate_classifiers_of(config: ClassifierEvaluateConfig, run: RunFolder, progress: Progress) -> None:
@@ -45,31 +44,28 @@ def evaluate_classifiers_of(config: ClassifierEvaluateConfig, run: RunFolder, pr
         progress=progress,
     )
     write_evaluation(run.path, evaluation, split.sets, run.key)
+    original, sets = described["original"], manifests(run.path, split.sets, run.key)
     conclude(
         config,
         run,
         progress,
-        {
-            "kind": "evaluation",
-            "claim": {"level": "empirical", "words": COMPARED},
-            "request": config.request.as_dict(),
-            "durations": {"evaluation": round(time.monotonic() - began, 3)},
-            "model": {"before": described["original"], "after": None},
-            "retrained": retrained_facts(
-                described.get("retrained"), described["original"], config.retrained_stages
-            ),
-            "sources": sources(**described),
-            "method": None,
-            "training": None,
-            "first_stage": None,
-            "corruption": None,
-            "statistics": None,
-            "seeds": {"evaluation": config.evaluation.seed},
-            "sets": manifests(run.path, split.sets, run.key),
-            **split_facts(split.split, config.images.selectors),
-            "risks": risks,
-            "evaluation": {**config.evaluation.as_dict(), "extractor": None},
-        },
+        Statement(
+            kind="evaluation",
+            claim=Claim(level="empirical", words=COMPARED),
+            request=config.request,
+            durations=Durations(evaluation=round(time.monotonic() - began, 3)),
+            model=ModelsFacts(before=original, after=None),
+            retrained=retrained_facts(described.get("retrained"), original, config.retrained_stages),
+            sources=sources(**described),
+            method=None,
+            training=None,
+            first_stage=None,
+            corruption=None,
+            statistics=None,
+            seeds=Seeds(evaluation=config.evaluation.seed),
+            images=images_facts(split.split, config.images.selectors, sets),
+            notes=list(split.split.notes),
+            risks=risks,
+            evaluation=EvaluationFacts(settings=config.evaluation, extractor=None),
+        ),
     )
-    write_report(run.path)
-    run.finish("record", True)

@@ -23,6 +23,7 @@ from efface.images.labelled import LabelledImages
 from efface.jobs.preparation import attempt
 from efface.methods.classifier.base import ClassifierMethod
 from efface.runs.classifier_config import ClassifierRunConfig, parse_time_limit
+from efface.runs.record import StatisticsFacts
 from efface.training.passes import spans
 from efface.training.recipe import Recipe
 from efface.weights import read_pickle
@@ -119,25 +120,23 @@ def averaged_weights(path: Path) -> list[str]:
 
 def statistics_facts(
     classifier: Classifier, choice: Literal["keep", "recompute"], exact: bool
-) -> dict[str, Any]:
+) -> StatisticsFacts:
     """How many layers keep running statistics of images, and what was done with these."""
     count = len(batch_norm_layers(classifier))
     if not count:
-        handled = "none in this model"
-    elif choice == "recompute":
-        handled = "recomputed from retain images"
-    elif exact:
-        handled = "of the new training alone"
-    else:
-        handled = "kept (may hold forgotten images)"
-    return {"batch_norm_layers": count, "handled": handled}
+        return StatisticsFacts(batch_norm_layers=0, handled="none in this model")
+    if choice == "recompute":
+        return StatisticsFacts(batch_norm_layers=count, handled="recomputed from retain images")
+    if exact:
+        return StatisticsFacts(batch_norm_layers=count, handled="of the new training alone")
+    return StatisticsFacts(batch_norm_layers=count, handled="kept (may hold forgotten images)")
 
 
-def statistics_risks(facts: Mapping[str, Any]) -> list[str]:
+def statistics_risks(facts: StatisticsFacts) -> list[str]:
     """The limit that follows from `statistics_facts`, if any."""
-    if not str(facts["handled"]).startswith("kept"):
+    if not facts.handled.startswith("kept"):
         return []
-    count = facts["batch_norm_layers"]
+    count = facts.batch_norm_layers
     layers = "a layer" if count == 1 else f"{count} layers"
     return [
         f"{layers} of batch normalisation keep running means and variances of the images of training; what the method did "

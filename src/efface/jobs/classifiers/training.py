@@ -6,9 +6,7 @@ The same passes as the method `retrain`: of the same images, seed and network, b
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from efface.classifiers import NetworkSettings, load_classifier
 from efface.classifiers.classifier import Classifier, Normalisation, Origin
@@ -18,23 +16,23 @@ from efface.images.items import ImageSet
 from efface.images.labels import class_names
 from efface.images.selection import Split
 from efface.jobs.account import (
+    delivered_facts,
+    images_facts,
     manifests,
-    model_facts,
-    only_retain_images,
     refuse_other_images,
     save_model,
-    split_facts,
 )
-from efface.jobs.classifiers.models import changed_tensors, device, save_with_recipe, statistics_facts
+from efface.jobs.classifiers.models import device, save_with_recipe, statistics_facts
 from efface.jobs.classifiers.sets import LabelledSplit, facts_for, label_sets, once_each
-from efface.jobs.classifiers.unlearning import ONE_TO_ONE, passes_facts, training_facts
+from efface.jobs.classifiers.unlearning import classifier_training
 from efface.jobs.frame import begin, conclude
 from efface.jobs.preparation import split_from_scratch
 from efface.methods.classifier.retrain import RetrainClassifier
 from efface.progress import Progress
 from efface.runs.classifier_config import ClassifierTrainConfig
 from efface.runs.folder import RunFolder
-from efface.runs.record import FROM_SCRATCH, file_digests
+from efface.runs.record import FROM_SCRATCH, Claim, Durations, ModelsFacts, Seeds, Statement
+from efface.runs.state import PreparedPart, TrainedPart
 from efface.training.classification import run_passes
 from efface.training.passes import cost_of
 
@@ -48,17 +46,16 @@ class _Prepared:
 def train_classifier(config: ClassifierTrainConfig, run: RunFolder, progress: Progress) -> None:
     """Train, or continue to train, what `config` describes in the folder of `run`; raises as `jobs.training.train`."""
     began = time.monotonic()
-    if not run.finished("training"):
+    if not run.finished(TrainedPart):
         prepared = _prepare(config, run, progress)
-        recorded = run.finished("preparation")
-        if not recorded:
+        recorded = run.finished(PreparedPart)
+        if recorded is None:
             begin(run)
-            run.finish("preparation", _preparation(config, run, prepared.split, time.monotonic() - began))
+            run.finish(_preparation(config, run, prepared.split, time.monotonic() - began))
         else:
-            refuse_other_images(prepared.split.sets, run.key, recorded["sets"])
+            refuse_other_images(prepared.split.sets, run.key, recorded.images)
         _train(config, run, prepared, progress)
-    conclude(config, run, progress, _facts(config, run))
-    run.finish("record", True)
+    conclude(config, run, progress, _statement(config, run))
 
 
 def new_classifier(config: ClassifierTrainConfig, split: Split, like: Classifier | None) -> Classifier:
@@ -95,10 +92,10 @@ def _prepare(config: ClassifierTrainConfig, run: RunFolder, progress: Progress) 
 
 def _preparation(
     config: ClassifierTrainConfig, run: RunFolder, split: LabelledSplit, seconds: float
-) -> dict[str, Any]:
+) -> PreparedPart:
     selectors = (config.images, *config.without, *config.neutral)
-    sets = manifests(run.path, split.sets, run.key)
-    return {"seconds": round(seconds, 3), **split_facts(split.split, selectors), "sets": sets}
+    images = images_facts(split.split, selectors, manifests(run.path, split.sets, run.key))
+    return PreparedPart(seconds=round(seconds, 3), images=images, notes=list(split.split.notes))
 
 
 def _train(config: ClassifierTrainConfig, run: RunFolder, prepared: _Prepared, progress: Progress) -> None:
@@ -119,35 +116,36 @@ def _train(config: ClassifierTrainConfig, run: RunFolder, prepared: _Prepared, p
     )
     save_model(lambda folder: save_with_recipe(model, config.recipe, folder), run.model)
     run.finish(
-        "training",
-        {
-            **passes_facts(report, cost_of(passes, facts.sizes)),
-            "changed_tensors": changed_tensors(before, model),
-            "statistics": statistics_facts(model, "keep", exact=True),
-            "after": {**model_facts(model), "files": file_digests(run.model)},
-        },
+        TrainedPart(
+            seconds=report.seconds,
+            work=classifier_training(
+                report, cost_of(passes, facts.sizes), before, model, config.recipe, None
+            ),
+            statistics=statistics_facts(model, "keep", exact=True),
+            after=delivered_facts(model, run.model),
+        )
     )
 
 
-def _facts(config: ClassifierTrainConfig, run: RunFolder) -> dict[str, Any]:
-    preparation: Mapping[str, Any] = run.finished("preparation")
-    training: Mapping[str, Any] = run.finished("training")
-    exact = only_retain_images(preparation)
-    return {
-        "kind": "training",
-        "claim": {"level": "exact" if exact else "empirical", "words": FROM_SCRATCH},
-        "request": None,
-        "durations": {"preparation": preparation["seconds"], "training": round(training["seconds"], 3)},
-        "model": {"before": None, "after": training["after"]},
-        "retrained": None,
-        "sources": {},
-        "method": None,
-        "training": {**training_facts(training), "recipe": config.recipe.as_dict(), "budget": None},
-        "first_stage": None,
-        "corruption": None,
-        "statistics": training["statistics"],
-        "seeds": {"training": config.seed},
-        **{name: preparation[name] for name in ONE_TO_ONE},
-        "risks": [],
-        "evaluation": None,
-    }
+def _statement(config: ClassifierTrainConfig, run: RunFolder) -> Statement:
+    preparation, training = run.done(PreparedPart), run.done(TrainedPart)
+    exact = preparation.images.only_retain
+    return Statement(
+        kind="training",
+        claim=Claim(level="exact" if exact else "empirical", words=FROM_SCRATCH),
+        request=None,
+        durations=Durations(preparation=preparation.seconds, training=round(training.seconds, 3)),
+        model=ModelsFacts(before=None, after=training.after),
+        retrained=None,
+        sources={},
+        method=None,
+        training=training.work,
+        first_stage=None,
+        corruption=None,
+        statistics=training.statistics,
+        seeds=Seeds(training=config.seed),
+        images=preparation.images,
+        notes=preparation.notes,
+        risks=[],
+        evaluation=None,
+    )

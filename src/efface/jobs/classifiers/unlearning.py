@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from efface.classifiers import load_classifier
 from efface.classifiers.classifier import Classifier
@@ -13,16 +11,16 @@ from efface.errors import Faults
 from efface.evaluation.classifiers import evaluate_classifiers
 from efface.evaluation.results import ModelName
 from efface.jobs.account import (
+    delivered_facts,
+    images_facts,
     manifests,
     method_facts,
     model_facts,
-    only_retain_images,
     refuse_other_images,
     refuse_other_models,
     retrained_facts,
     save_model,
     sources,
-    split_facts,
     write_evaluation,
 )
 from efface.jobs.classifiers.models import (
@@ -43,15 +41,22 @@ from efface.jobs.frame import begin, conclude
 from efface.jobs.preparation import attempt
 from efface.methods.classifier.base import check_sets
 from efface.progress import Progress
-from efface.reports.page import write_report
 from efface.runs.classifier_config import ClassifierRunConfig, parse_time_limit
 from efface.runs.folder import RunFolder
-from efface.runs.record import CLAIMS, file_digests
+from efface.runs.record import (
+    Claim,
+    ClassifierTraining,
+    Durations,
+    EvaluationFacts,
+    GeneratorTraining,
+    ModelsFacts,
+    Seeds,
+    Statement,
+)
+from efface.runs.state import EvaluatedPart, PreparedPart, TrainedPart
 from efface.training.classification import PassesReport, run_passes
 from efface.training.passes import Cost, cost_of
-
-ONE_TO_ONE = ("sets", "split_files", "proxy_retain", "skipped", "duplicates", "notes")
-"""What a record takes from the preparation as it is."""
+from efface.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -76,24 +81,21 @@ class ClassifierRun:
     def go(self) -> None:
         """Do what is not finished yet; raises as `jobs.unlearning.unlearn`."""
         self.progress.log("start", config=self.config.digest(), processes=1)
-        if not self.run.finished("evaluation"):
+        if not self.run.finished(EvaluatedPart):
             self._unlearn_and_evaluate()
-        conclude(self.config, self.run, self.progress, self._facts())
-        write_report(self.run.path)
-        self.run.finish("record", True)
+        conclude(self.config, self.run, self.progress, self._statement())
 
     def _unlearn_and_evaluate(self) -> None:
         began = time.monotonic()
         prepared = self._prepare()
-        recorded = self.run.finished("preparation")
-        if not recorded:
+        recorded = self.run.finished(PreparedPart)
+        if recorded is None:
             begin(self.run)
-            self.run.finish("preparation", self._preparation(prepared, time.monotonic() - began))
+            self.run.finish(self._preparation(prepared, time.monotonic() - began))
         else:
-            refuse_other_images(prepared.split.named, self.run.key, recorded["sets"])
-            models = {"before": prepared.original, "retrained": prepared.models.get("retrained")}
-            refuse_other_models(models, recorded)
-        if not self.run.finished("training"):
+            refuse_other_images(prepared.split.named, self.run.key, recorded.images)
+            refuse_other_models(prepared.original, prepared.models.get("retrained"), recorded)
+        if not self.run.finished(TrainedPart):
             self._unlearn(prepared)
         self._evaluate(prepared)
 
@@ -114,24 +116,26 @@ class ClassifierRun:
         check_sets(config.method, split.for_method(config.method), len(original.classes))
         return Prepared(models, split)
 
-    def _preparation(self, prepared: Prepared, seconds: float) -> dict[str, Any]:
+    def _preparation(self, prepared: Prepared, seconds: float) -> PreparedPart:
         config, split, original = self.config, prepared.split, prepared.original
         risks = [*risks_of(original, config.model, split.labelled["retain"]), *recipe_risks(config)]
         for risk in risks:
             self.progress.say(f"warning: {risk}")
         before = model_facts(original)
         reference = prepared.models.get("retrained")
-        return {
-            "seconds": round(seconds, 3),
-            "risks": risks,
-            **split_facts(split.split, (*config.images.selectors, *config.validation)),
-            "sets": manifests(self.run.path, split.named, self.run.key),
-            "before": before,
-            "retrained": retrained_facts(
+        sets = manifests(self.run.path, split.named, self.run.key)
+        selectors = (*config.images.selectors, *config.validation)
+        return PreparedPart(
+            seconds=round(seconds, 3),
+            images=images_facts(split.split, selectors, sets),
+            notes=list(split.split.notes),
+            risks=risks,
+            before=before,
+            retrained=retrained_facts(
                 model_facts(reference) if reference else None, before, config.retrained_stages
             ),
-            "limit_seconds": self._limit(prepared),
-        }
+            limit_seconds=self._limit(prepared),
+        )
 
     def _limit(self, prepared: Prepared) -> float | None:
         """The bound in seconds. A share of retraining is measured once, so that a continued run has the same bound."""
@@ -158,7 +162,7 @@ class ClassifierRun:
             passes,
             everything,
             facts,
-            limit=self.run.finished("preparation")["limit_seconds"],
+            limit=self.run.done(PreparedPart).limit_seconds,
             folder=self.run.work,
             digest=config.digest(),
             progress=self.progress,
@@ -170,14 +174,20 @@ class ClassifierRun:
         noted = config.recipe if config.knows_recipe or exact else None
         save_model(lambda folder: save_with_recipe(model, noted, folder), self.run.model)
         self.run.finish(
-            "training",
-            {
-                **passes_facts(report, cost_of(passes, facts.sizes)),
-                "changed_tensors": changed_tensors(prepared.original, model),
-                "tensors": len(model.network.state_dict()),
-                "statistics": statistics_facts(model, config.statistics, exact),
-                "after": {**model_facts(model), "files": file_digests(self.run.model)},
-            },
+            TrainedPart(
+                seconds=report.seconds,
+                work=classifier_training(
+                    report,
+                    cost_of(passes, facts.sizes),
+                    prepared.original,
+                    model,
+                    config.recipe,
+                    config.budget,
+                ),
+                complete=report.finished,
+                statistics=statistics_facts(model, config.statistics, exact),
+                after=delivered_facts(model, self.run.model),
+            )
         )
 
     def _evaluate(self, prepared: Prepared) -> None:
@@ -197,66 +207,78 @@ class ClassifierRun:
             progress=self.progress,
         )
         write_evaluation(self.run.path, evaluation, split.sets, self.run.key)
-        self.run.finish("evaluation", {"seconds": round(time.monotonic() - began, 3)})
+        self.run.finish(EvaluatedPart(seconds=round(time.monotonic() - began, 3)))
 
-    def _facts(self) -> dict[str, Any]:
+    def _statement(self) -> Statement:
         config, run, method = self.config, self.run, self.config.method
-        parts = ("preparation", "training", "evaluation")
-        preparation, training, evaluation = (run.finished(part) for part in parts)
-        exact = method.claim == "exact" and only_retain_images(preparation) and training["finished"]
-        claim = "exact" if exact else "empirical"
-        changed, tensors = training["changed_tensors"], training["tensors"]
-        return {
-            "kind": "unlearning",
-            "claim": {"level": claim, "words": CLAIMS[claim]},
-            "request": config.request.as_dict(),
-            "durations": {
-                "preparation": preparation["seconds"],
-                "training": round(training["seconds"], 3),
-                "evaluation": evaluation["seconds"],
-            },
-            "model": {"before": preparation["before"], "after": training["after"]},
-            "retrained": preparation["retrained"],
-            "sources": sources(model=preparation["before"], retrained=preparation["retrained"]),
-            "method": method_facts(method, f"{changed} of {tensors} weight tensors"),
-            "training": {
-                **training_facts(training),
-                "recipe": config.recipe.as_dict(),
-                "budget": config.budget,
-            },
-            "first_stage": None,
-            "corruption": None,
-            "statistics": training["statistics"],
-            "seeds": {"unlearning": config.seed, "evaluation": config.evaluation.seed},
-            **{name: preparation[name] for name in ONE_TO_ONE},
-            "risks": [
-                *preparation["risks"],
-                *statistics_risks(training["statistics"]),
-                *_of_the_bound(training),
+        preparation, training, evaluation = (
+            run.done(PreparedPart),
+            run.done(TrainedPart),
+            run.done(EvaluatedPart),
+        )
+        assert training.statistics is not None
+        exact = method.claim == "exact" and preparation.images.only_retain and training.complete
+        return Statement(
+            kind="unlearning",
+            claim=Claim.of("exact" if exact else "empirical"),
+            request=config.request,
+            durations=Durations(
+                preparation=preparation.seconds,
+                training=round(training.seconds, 3),
+                evaluation=evaluation.seconds,
+            ),
+            model=ModelsFacts(before=preparation.before, after=training.after),
+            retrained=preparation.retrained,
+            sources=sources(model=preparation.before, retrained=preparation.retrained),
+            method=method_facts(method),
+            training=training.work,
+            first_stage=None,
+            corruption=None,
+            statistics=training.statistics,
+            seeds=Seeds(unlearning=config.seed, evaluation=config.evaluation.seed),
+            images=preparation.images,
+            notes=preparation.notes,
+            risks=[
+                *preparation.risks,
+                *statistics_risks(training.statistics),
+                *_of_the_bound(training.work, training.complete),
             ],
-            "evaluation": {**config.evaluation.as_dict(), "extractor": None},
-        }
+            evaluation=EvaluationFacts(settings=config.evaluation, extractor=None),
+        )
 
 
-def passes_facts(report: PassesReport, cost: Cost) -> dict[str, Any]:
-    """What was done, as the run folder remembers it. cost: what was laid down, without preparation."""
+def classifier_training(
+    report: PassesReport,
+    cost: Cost,
+    before: Classifier,
+    after: Classifier,
+    recipe: Recipe,
+    budget: str | None,
+) -> ClassifierTraining:
+    """What the record tells of a classifier's training. cost: what was laid down, without preparation."""
     steps = cost.steps if report.finished else report.steps
-    per_step = report.seconds / steps if steps else None
-    return {**asdict(report), "seconds_per_step": per_step, "precision": "fp32", "processes": 1}
+    return ClassifierTraining(
+        steps=report.steps,
+        seconds_per_step=report.seconds / steps if steps else None,
+        precision="fp32",
+        processes=1,
+        resumed_from=report.resumed_from,
+        changed_tensors=changed_tensors(before, after),
+        tensors=len(after.network.state_dict()),
+        budget=budget,
+        recipe=recipe,
+        cut=report.cut,
+        preparation_steps=report.preparation_steps,
+        preparation_seconds=report.preparation_seconds,
+    )
 
 
-def training_facts(training: Mapping[str, Any]) -> dict[str, Any]:
-    """What the record tells of the passes, from what the run folder remembers."""
-    common = ("steps", "precision", "processes", "seconds_per_step", "resumed_from", "changed_tensors")
-    return {name: training[name] for name in (*common, "cut", "preparation_steps", "preparation_seconds")}
-
-
-def _of_the_bound(training: Mapping[str, Any]) -> list[str]:
-    if not training["cut"]:
+def _of_the_bound(work: GeneratorTraining | ClassifierTraining, complete: bool) -> list[str]:
+    if not isinstance(work, ClassifierTraining) or not work.cut:
         return []
-    if training["finished"]:
+    if complete:
         return ["the method went to its end, but took longer than its bound on time allows"]
-    steps = training["steps"]
+    steps = work.steps
     return [
         f"the method was stopped by its bound on time after {steps} step{'s' * (steps != 1)}, before its end: the "
         "delivered model is what it had come to"

@@ -15,19 +15,13 @@ from efface.evaluation.settings import EvaluationSettings
 from efface.files import canonical_json
 from efface.metrics.intervals import FEWEST_GROUPS, bootstrap_difference, bootstrap_ratio
 from efface.probes.findings import Finding
-from efface.reports.found_files import ByImage, read_by_image
-from efface.reports.kinds import kind_of
-from efface.reports.run_files import RunFiles
-from efface.reports.verdict import YARDSTICKS, Yardstick
+from efface.runs.record import GeneratorTraining
+from efface.runs.results import ByImage, FinishedRun
+from efface.runs.yardsticks import YARDSTICKS, Yardstick, yardstick_of
 from efface.wording import figure, printable, setting
 
 SAME = 1e-3
 """Relative difference up to which one model's figures on the same images may differ between machines."""
-OUTCOMES = (
-    *("seconds_per_step", "resumed_from", "changed_tensors", "changed_parameters", "processes", "cut"),
-    *("preparation_seconds", "preparation_steps", "threads"),
-)
-"""What the record tells of training that is no setting."""
 
 
 class Change(NamedTuple):
@@ -39,12 +33,13 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Run:
-    """One of the runs: its number from 1, what it is called, its files and its single images' figures."""
+class ComparedRun:
+    """One of the runs: its number from 1, what it is called, what it left, and its single images' figures."""
 
     place: int
     name: str
-    files: RunFiles
+    run: FinishedRun
+    yardstick: Yardstick | None
     by_image: ByImage
 
     @property
@@ -52,31 +47,40 @@ class Run:
         """How messages name it."""
         return f"run {self.place} ({printable(self.name)})"
 
+    @property
+    def measure(self) -> Yardstick:
+        """The yardstick of a run that was found to be comparable."""
+        assert self.yardstick is not None, f"{self.label} measured no unlearned model on forget images"
+        return self.yardstick
+
     @cached_property
     def settings(self) -> dict[str, str]:
         """Settings of method and training, flat, in words."""
-        method, training = self.files.section("method"), self.files.section("training")
-        kept = {name: value for name, value in training.items() if name not in OUTCOMES}
-        return dict(_flat(method.get("settings") or {})) | dict(_flat(kept))
+        method, training = self.run.record.method, self.run.record.training
+        of_method = dict(_flat(method.settings)) if method else {}
+        if training is None:
+            return of_method
+        if isinstance(training, GeneratorTraining):
+            used = training.settings.as_dict()
+        else:
+            used = {"recipe": training.recipe.as_dict()}
+        done = {"steps": training.steps, "precision": training.precision, "budget": training.budget}
+        return of_method | dict(_flat({**used, **done}))
 
     def weights(self, which: str) -> str | None:
         """Digest of the weights of `original` or `retrained`; None where the record has none."""
-        facts = (
-            self.files.section("retrained")
-            if which == "retrained"
-            else self.files.section("model").get("before")
-        )
-        return (facts or {}).get("weights")
+        facts = self.run.record.retrained if which == "retrained" else self.run.record.model.before
+        return facts.weights if facts else None
 
     def finding(self, name: str) -> Finding | None:
         """The unlearned model's figure of a probe."""
-        return self.files.findings.find(name)
+        return self.run.findings.find(name)
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
+def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
     """The runs in the order given; raises `InputError` that names every folder that cannot be read."""
     folders = [Path(folder) for folder in folders]
-    runs: list[Run] = []
+    runs: list[ComparedRun] = []
     with Faults("these runs cannot be compared") as faults:
         if len(folders) < 2:
             faults.add("a comparison needs two runs or more")
@@ -89,15 +93,16 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
                         f"{printable(str(folder))} holds no record.json: it is no run, or not finished"
                     )
                     continue
-                files = RunFiles.read(folder)
-                metric = yardstick_of(files.rows).metric if _measured(files.rows) else ""
-                runs.append(Run(place, name, files, read_by_image(folder, [metric])))
+                run = FinishedRun.read(folder)
+                yardstick = yardstick_of(run.rows) if _measured(run.rows) else None
+                by_image = run.by_image([yardstick.metric]) if yardstick else ByImage()
+                runs.append(ComparedRun(place, name, run, yardstick, by_image))
             except InputError as error:
                 faults.problems += error.problems
     return runs
 
 
-def check_comparable(runs: Sequence[Run]) -> list[str]:
+def check_comparable(runs: Sequence[ComparedRun]) -> list[str]:
     """Raise `InputError` for runs whose figures do not compare; returns sentences on what else to keep in mind.
 
     Ids of images are keyed by each run, so that the sets are the same is checked by their counts and, where the runs
@@ -106,7 +111,7 @@ def check_comparable(runs: Sequence[Run]) -> list[str]:
     first = runs[0]
     with Faults("these runs cannot be compared") as faults:
         for run in runs:
-            if not _measured(run.files.rows):
+            if run.yardstick is None:
                 faults.add(f"{run.label} measured no unlearned model on forget images")
         for run in runs[1:]:
             mine, others = _conditions(run), _conditions(first)
@@ -121,20 +126,14 @@ def check_comparable(runs: Sequence[Run]) -> list[str]:
     return _cautions(runs)
 
 
-def yardstick_of(rows: Sequence[Row]) -> Yardstick:
-    """The measure by which the page speaks: the first that there is on forget images."""
-    has = {row.metric for row in rows if row.set == "forget" and row.value is not None}
-    return next(yardstick for yardstick in YARDSTICKS if yardstick.metric in has)
-
-
-def change(run: Run, set_name: str, model: str, other: str) -> Change | None:
+def change(run: ComparedRun, set_name: str, model: str, other: str) -> Change | None:
     """How `model` stands to `other` on a set: a ratio of mean errors, or for other measures their difference.
 
     The interval is a paired bootstrap over images, made as those of requirements (ratios) and of results (differences);
     there is none below five images. None where either model was not measured.
     """
-    yardstick = yardstick_of(run.files.rows)
-    mine, its = (find(run.files.rows, name, set_name, yardstick.metric) for name in (model, other))
+    yardstick = run.measure
+    mine, its = (find(run.run.rows, name, set_name, yardstick.metric) for name in (model, other))
     if mine is None or its is None or mine.value is None or its.value is None:
         return None
     if yardstick.is_ratio and its.value <= 0:
@@ -158,7 +157,7 @@ def gap(found: Change, is_ratio: bool) -> Change:
     return Change(abs(value), nearest, max(abs(low), abs(high)))
 
 
-def differing_settings(runs: Sequence[Run]) -> list[dict[str, str]]:
+def differing_settings(runs: Sequence[ComparedRun]) -> list[dict[str, str]]:
     """For each run, its settings that not all runs share; a setting that only some have counts as differing."""
     names = dict.fromkeys(name for run in runs for name in run.settings)
     differing = [name for name in names if len({run.settings.get(name) for run in runs}) > 1]
@@ -166,15 +165,13 @@ def differing_settings(runs: Sequence[Run]) -> list[dict[str, str]]:
 
 
 def _interval(
-    values: Sequence[float], others: Sequence[float], run: Run, is_ratio: bool
+    values: Sequence[float], others: Sequence[float], run: ComparedRun, is_ratio: bool
 ) -> Sequence[float] | None:
-    evaluation = run.files.section("evaluation")
-    said = {name: evaluation[name] for name in ("seed", "confidence", "resamples") if name in evaluation}
-    if len(values) < FEWEST_GROUPS:
+    evaluation = run.run.record.evaluation
+    if evaluation is None or len(values) < FEWEST_GROUPS:
         return None
-    settings = EvaluationSettings.read(said, where="the record's evaluation settings")
     interval = bootstrap_ratio if is_ratio else bootstrap_difference
-    return interval(values, others, **settings.resampling)
+    return interval(values, others, **evaluation.settings.resampling)
 
 
 def _measured(rows: Iterable[Row]) -> bool:
@@ -185,35 +182,34 @@ def _measured(rows: Iterable[Row]) -> bool:
     )
 
 
-def _conditions(run: Run) -> dict[str, str]:
+def _conditions(run: ComparedRun) -> dict[str, str]:
     """What must be the same for figures to compare, in words."""
-    record, evaluation = run.files.record, run.files.section("evaluation")
-    sets = run.files.section("sets")
-    extractor = evaluation.get("extractor")
-    extractor = extractor if isinstance(extractor, Mapping) else {"name": extractor}
-    counts = {f"{name} images": str((sets.get(name) or {}).get("count", 0)) for name in SETS}
+    record, evaluation = run.run.record, run.run.record.evaluation
+    extractor = evaluation.extractor if evaluation else None
+    settings = evaluation.settings.as_dict() if evaluation else {}
+    counts = {f"{name} images": str(record.images.count(name)) for name in SETS}
     return {
-        "kind of model": kind_of(run.files.rows),
-        "measure": yardstick_of(run.files.rows).words if _measured(run.files.rows) else "none",
+        "kind of model": record.model_kind,
+        "measure": run.yardstick.words if run.yardstick else "none",
         **counts,
-        "retain images": counts["retain images"] + (" (proxy)" if record.get("proxy_retain") else ""),
-        "hidden from the models": printable(str(record.get("corruption") or "nothing")),
-        "feature extractor": f"{extractor.get('name')} {str(extractor.get('digest') or '')[:16]}".strip(),
-        "seed of the evaluation": setting(evaluation.get("seed")),
-        "views of each image": setting(evaluation.get("crops_per_image")),
-        "sampler": setting(evaluation.get("sampler")),
-        "confidence of intervals": setting(evaluation.get("confidence")),
+        "retain images": counts["retain images"] + (" (proxy)" if record.images.proxy_retain else ""),
+        "hidden from the models": printable(record.corruption or "nothing"),
+        "feature extractor": f"{extractor.name} {extractor.digest[:16]}" if extractor else "none",
+        "seed of the evaluation": setting(settings.get("seed")),
+        "views of each image": setting(settings.get("crops_per_image")),
+        "sampler": setting(settings.get("sampler")),
+        "confidence of intervals": setting(settings.get("confidence")),
     }
 
 
-def _other_figures(first: Run, run: Run) -> list[str]:
+def _other_figures(first: ComparedRun, run: ComparedRun) -> list[str]:
     """Sets on which the original model, the same in both runs, has other figures."""
-    if first.files.section("evaluation").get("precision") != run.files.section("evaluation").get("precision"):
+    if _precision(first) != _precision(run):
         return []
-    metric, odd = yardstick_of(run.files.rows).metric, []
+    odd = []
     for name in SETS:
-        one, two = (find(one.files.rows, "original", name, metric) for one in (first, run))
-        mine, its = one.value if one else None, two.value if two else None
+        rows = (find(one.run.rows, "original", name, run.measure.metric) for one in (first, run))
+        mine, its = (row.value if row else None for row in rows)
         if mine is not None and its is not None and not math.isclose(mine, its, rel_tol=SAME, abs_tol=1e-9):
             odd.append(
                 f"{name} images: the original's figure is {figure(its)}, in {first.label} {figure(mine)}"
@@ -221,7 +217,14 @@ def _other_figures(first: Run, run: Run) -> list[str]:
     return odd
 
 
-def _cautions(runs: Sequence[Run]) -> list[str]:
+def _precision(run: ComparedRun) -> str:
+    """The precision of the evaluation's forward passes."""
+    evaluation = run.run.record.evaluation
+    settings = evaluation.settings if evaluation else None
+    return settings.precision if isinstance(settings, EvaluationSettings) else "fp32"
+
+
+def _cautions(runs: Sequence[ComparedRun]) -> list[str]:
     """What does not forbid the comparison and yet must be read beside it."""
     found = []
     if len({run.weights("original") for run in runs}) > 1 or runs[0].weights("original") is None:
@@ -238,26 +241,23 @@ def _cautions(runs: Sequence[Run]) -> list[str]:
         found.append("No run measured a retrained model, so none can be said to behave like one.")
     if len({run.weights("retrained") for run in runs} - {None}) > 1:
         found.append("The runs were held against different retrained models, which differ by chance.")
-    if len({str(run.files.section("evaluation").get("precision")) for run in runs}) > 1:
+    if len({_precision(run) for run in runs}) > 1:
         found.append("The models were evaluated in different precisions.")
     asked = [_probe_settings(run) for run in runs]
     names = dict.fromkeys(name for one in asked for name in one)
     if odd := [name for name in names if len({one[name] for one in asked if name in one}) > 1]:
         found.append(f"These probes were asked with different settings and do not compare: {', '.join(odd)}.")
     found += [
-        f"Files of run {run.place} are not those of its record: {printable(', '.join(run.files.mismatches))}. "
+        f"Files of run {run.place} are not those of its record: {printable(', '.join(run.run.mismatches))}. "
         "Do not rely on its figures before the cause is known."
         for run in runs
-        if run.files.mismatches
+        if run.run.mismatches
     ]
     return found
 
 
-def _probe_settings(run: Run) -> dict[str, str]:
-    return {
-        str(one.get("name")): canonical_json(one.get("settings"))
-        for one in run.files.record.get("probes") or []
-    }
+def _probe_settings(run: ComparedRun) -> dict[str, str]:
+    return {probe.name: canonical_json(probe.settings) for probe in run.run.record.probes}
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

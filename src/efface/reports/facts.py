@@ -1,0 +1,251 @@
+"""What the record says of the request and of the work, as terms and their values in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from efface.corruptions import CORRUPTIONS
+from efface.generators.registry import FAMILIES
+from efface.runs.config import RequestSettings
+from efface.runs.log import TrainingLog
+from efface.runs.record import (
+    ClassifierTraining,
+    Description,
+    Duplicates,
+    Environment,
+    GeneratorTraining,
+    ImagesFacts,
+    MethodFacts,
+    Record,
+    Skipped,
+    StatisticsFacts,
+    WorkingFiles,
+)
+from efface.wording import counted, duration, moment, name_of, setting
+
+SHORT = 16
+PARTS = {
+    "encoder": "the encoder only; the decoder's weights are those of the original model",
+    "all": "the whole model: encoder and decoder",
+    "first-stage": "the first stage only",
+}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A term and what is to be said under it, a line each."""
+
+    term: str
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class Digest:
+    """A file or model and its full sha256."""
+
+    what: str
+    full: str
+
+    @property
+    def short(self) -> str:
+        return self.full[:SHORT] + "…"
+
+
+def request_facts(record: Record) -> list[Fact]:
+    """The request, the sets, duplicates and what was left out."""
+    facts = _request(record.request) if record.request else []
+    facts.append(Fact("Images", _sets(record.images)))
+    facts.append(Fact("Copies among the retain images", [_duplicates(record.images.duplicates)]))
+    facts.append(Fact("Left out", [_skipped(record.images.skipped)]))
+    return [*facts, Fact("Notes", record.notes)] if record.notes else facts
+
+
+def work_facts(record: Record, log: TrainingLog) -> list[Fact]:
+    """How it was done: model, method, training, time, seeds."""
+    facts = _model(record)
+    if record.method:
+        facts += _method(record.method, record.training)
+    if record.training:
+        facts += _training(record.training, log)
+    if record.corruption:
+        facts.append(Fact("Hidden from the model", [_corruption(record.corruption)]))
+    if record.statistics:
+        facts.append(Fact("Running statistics of batch normalisation", [_statistics(record.statistics)]))
+    facts.append(Fact("Seeds", _named(record.seeds.model_dump(exclude_none=True))))
+    times = record.durations.model_dump(exclude_none=True).items()
+    between = f"{moment(record.started)} to {moment(record.finished)}"
+    parts = [f"{name_of(name)}: {duration(seconds)}" for name, seconds in times]
+    return [*facts, Fact("Time", [between, *parts])]
+
+
+def leftovers(working: WorkingFiles) -> str:
+    """What of the run's own making still holds, or held, forgotten images."""
+    if working.kept:
+        return (
+            f"{counted(len(working.kept), 'working file')} of this run were kept on request and may hold forgotten "
+            f"images: {', '.join(working.kept)}. `efface purge RUN` removes them."
+        )
+    return (
+        f"The run's own working files (pixels, checkpoints, optimizer state; {working.removed} in number) were "
+        "overwritten and removed. On flash or copy-on-write storage old blocks may outlive that."
+    )
+
+
+def digests(record: Record) -> list[Digest]:
+    """Every digest of the record, in the order in which a reader would check them."""
+    model, found = record.model, list[Digest]()
+    if model.before:
+        found.append(
+            Digest(
+                "weights, before unlearning" if model.after else "weights, original model",
+                model.before.weights,
+            )
+        )
+    if model.after:
+        found.append(Digest("weights, after unlearning", model.after.weights))
+        found += [Digest(f"model/{name}", digest) for name, digest in model.after.files.items()]
+    for name, further in model.path.items():
+        found += [Digest(f"path/{name}/{file}", digest) for file, digest in further.files.items()]
+    if record.retrained:
+        found.append(Digest("weights, retrained model", record.retrained.weights))
+    found += [Digest(f"manifests/{name}.jsonl", facts.sha256) for name, facts in record.images.sets.items()]
+    if record.results:
+        found += [Digest(name, digest) for name, digest in record.results.files.items()]
+    found.append(Digest("config.yaml (settings)", record.config.sha256))
+    extractor = record.evaluation.extractor if record.evaluation else None
+    return [*found, Digest(f"feature extractor {extractor.name}", extractor.digest)] if extractor else found
+
+
+def environment_facts(environment: Environment) -> list[Fact]:
+    """Software and hardware."""
+    named = environment.model_dump(exclude={"packages", "source"})
+    facts = [Fact(name_of(name).capitalize(), [setting(value)]) for name, value in named.items()]
+    packages = [f"{name} {version or '(not installed)'}" for name, version in environment.packages.items()]
+    facts.append(Fact("Packages", packages))
+    source = environment.source
+    if source.commit:
+        changed = ", with changes that were not committed" if source.changed else ""
+        facts.append(Fact("Source of efface", [f"commit {source.commit}{changed}"]))
+    return facts
+
+
+def _request(request: RequestSettings) -> list[Fact]:
+    return [
+        Fact("Request", [request.id or "no number stated"]),
+        Fact("Received", [moment(request.received.isoformat() if request.received else None)]),
+        Fact("Made under", [request.regime or "not stated"]),
+        Fact("Reason", [request.reason or "not stated"]),
+    ]
+
+
+def _sets(images: ImagesFacts) -> list[str]:
+    words = {
+        "forget": "to be forgotten",
+        "retain": "as a proxy for those to be kept" if images.proxy_retain else "to be kept",
+        "neutral": "neutral (neither trained on nor named)",
+        "validation": "for validation (shown to the method only)",
+    }
+    return [f"{facts.count} {words.get(name, name)}" for name, facts in images.sets.items()]
+
+
+def _duplicates(facts: Duplicates) -> str:
+    bound = " (near-copies were not looked for)"
+    if facts.distance >= 0:
+        bound = f" (near: perceptual hashes that differ in at most {facts.distance} of 64 bits)"
+    if not facts.exact + facts.near:
+        return f"no copies or near-copies of forgotten images were found{bound}"
+    outcome = {
+        "forget": "they were moved to the images to be forgotten",
+        "ignore": "they stayed among the retain images, as chosen",
+        "stop": "the run was to stop at them",
+    }[facts.action]
+    exact, near = (
+        counted(facts.exact, "exact copy", "exact copies"),
+        counted(facts.near, "near-copy", "near-copies"),
+    )
+    return f"{exact} and {near} found; {outcome}{bound}"
+
+
+def _skipped(facts: Skipped) -> str:
+    if not facts.count:
+        return "no image: all could be read"
+    return f"{counted(facts.count, 'image')} that could not be read: {'; '.join(facts.reasons)}"
+
+
+def _method(method: MethodFacts, training: GeneratorTraining | ClassifierTraining | None) -> list[Fact]:
+    part = PARTS[method.trains] if method.trains else "what the method chooses; see the weight tensors below"
+    return [
+        Fact("Method", [method.name, f"after {method.source}"]),
+        Fact("What it does", [method.summary]),
+        Fact("Deviations from the source", [method.deviations]),
+        Fact("Its settings", _named(method.settings) or ["none"]),
+        Fact("Part that was trained", [part, *([_tensors(training)] if training else [])]),
+    ]
+
+
+def _tensors(training: GeneratorTraining | ClassifierTraining) -> str:
+    what = "trained" if isinstance(training, GeneratorTraining) else "changed"
+    return f"{training.changed_tensors} of {counted(training.tensors, 'weight tensor')} {what}"
+
+
+def _training(training: GeneratorTraining | ClassifierTraining, log: TrainingLog) -> list[Fact]:
+    steps = [f"{phase.phase}: {counted(phase.planned or 0, 'step')} planned" for phase in log.phases]
+    steps.append(f"{counted(training.steps, 'step')} done in all")
+    precision = f"{training.precision}, {counted(training.processes, 'process', 'processes')}"
+    facts = [Fact("Steps", steps), Fact("Precision", [f"{precision}; {_tensors(training)}"])]
+    if isinstance(training, GeneratorTraining):
+        settings = training.settings.model_dump(
+            mode="json", exclude={"steps", "precision"}, exclude_none=True
+        )
+        facts.append(Fact("Training settings", ["; ".join(_named(settings))]))
+    else:
+        facts.append(Fact("Recipe", ["; ".join(_named(training.recipe.as_dict()))]))
+        if training.cut:
+            facts.append(Fact("Bound on time", ["the method went beyond it"]))
+        if training.preparation_steps or training.preparation_seconds:
+            before = (
+                f"{counted(training.preparation_steps, 'step')}, {duration(training.preparation_seconds)}"
+            )
+            facts.append(Fact("Work that stands for what was done before the request", [before]))
+    if training.resumed_from is not None:
+        facts.append(Fact("Continued", [f"last from step {training.resumed_from}"]))
+    return [*facts, Fact("Budget", [training.budget or "none set"])]
+
+
+def _named(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{name_of(name)}: {setting(value)}" for name, value in settings.items()]
+
+
+def _model(record: Record) -> list[Fact]:
+    """Which family the model is of, and how large it is."""
+    model = record.model.before or record.model.after
+    if model is None:
+        return []
+    described = model.description
+    if described.kind == "classifier":
+        return [Fact("Model", [_classifier(described)])]
+    family = FAMILIES.get(described.family or "")
+    name = f"{family.name}: {family.summary.partition(' (')[0]}" if family else str(described.family)
+    lines = [f"{name}; {described.parameters:,} parameters, {described.image_size} px"]
+    stage = described.first_stage
+    return [Fact("Model", [*lines, f"behind and before it: {stage.kind}"] if stage else lines)]
+
+
+def _classifier(described: Description) -> str:
+    colour = "grey" if described.channels == 1 else "colour"
+    return (
+        f"image classifier ({described.network}, {described.origin.get('kind', '')} layout) of {described.classes} "
+        f"classes; {described.parameters:,} parameters, {described.image_size} px, {colour}"
+    )
+
+
+def _statistics(facts: StatisticsFacts) -> str:
+    count = facts.batch_norm_layers
+    return f"{counted(count, 'layer')}: {facts.handled}" if count else facts.handled
+
+
+def _corruption(text: str) -> str:
+    known = CORRUPTIONS.get(text.partition(":")[0])
+    return f"{text} ({known.summary})" if known else text

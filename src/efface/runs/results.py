@@ -1,0 +1,217 @@
+"""A finished run as one object: its record, and what the result files beside it hold.
+
+Pages, the comparison of runs and the command line get this object. A damaged file is an error; a file that does not
+apply to the run is absent, and its part empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from efface.errors import InputError
+from efface.evaluation.requirements import Verdict
+from efface.evaluation.results import Row, Worst, read_results
+from efface.files import sha256_of_file, write_json
+from efface.probes.findings import Curve, Finding, Findings, Hit
+from efface.runs.digests import unlisted_results
+from efface.runs.log import TrainingLog, read_log
+from efface.runs.record import Record, is_intact, read_record
+
+Entry = TypeVar("Entry", Row, Finding)
+VERDICTS, WORST = TypeAdapter(list[Verdict]), TypeAdapter(list[Worst])
+
+
+@dataclass(frozen=True)
+class ByImage:
+    """One metric of single images: for each model and set, values by keyed id; empty where there is no such table."""
+
+    metric: str = ""
+    values: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+
+    def of(self, model: str, set_name: str) -> Mapping[str, float]:
+        """Values by keyed id; empty where they were not measured."""
+        return self.values.get((model, set_name), {})
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run: its folder, record, rows, worst-hit entries, verdicts, and what its probes found.
+
+    mismatches: files that are not those of which the record speaks, by name. The last four are empty where the run has
+    none.
+    """
+
+    path: Path
+    record: Record
+    rows: list[Row]
+    worst: list[Worst]
+    requirements: list[Verdict]
+    findings: Findings
+    mismatches: list[str]
+
+    @classmethod
+    def read(cls, run: Path) -> FinishedRun:
+        """Read `run`; raises `InputError` where it is not finished, measured nothing, or a file is damaged."""
+        run = Path(run)
+        record = read_record(run)
+        return cls(
+            run,
+            record,
+            [_finite(row) for row in read_results(run)],
+            read_worst(run),
+            read_requirements(run),
+            read_findings(run),
+            _mismatches(run, record),
+        )
+
+    @cached_property
+    def log(self) -> TrainingLog:
+        """The logged steps of training."""
+        return read_log(self.path / "log.jsonl")
+
+    def by_image(self, metrics: Iterable[str]) -> ByImage:
+        """The first of `metrics` that single images have a value of."""
+        return read_by_image(self.path, metrics)
+
+
+def read_worst(run: Path) -> list[Worst]:
+    """`worst.json`; empty where there is none. Raises `InputError` where it is damaged."""
+    return _listed(run / "worst.json", WORST)
+
+
+def write_worst(run: Path, worst: Iterable[Worst]) -> None:
+    """Write `worst.json`."""
+    write_json(run / "worst.json", [asdict(entry) for entry in worst])
+
+
+def read_requirements(run: Path) -> list[Verdict]:
+    """`requirements.json`, in its order; empty where there is none. Raises `InputError` where it is damaged."""
+    return _listed(run / "requirements.json", VERDICTS)
+
+
+def write_requirements(run: Path, verdicts: Iterable[Verdict]) -> None:
+    """Write `requirements.json`."""
+    write_json(run / "requirements.json", [verdict.as_dict() for verdict in verdicts])
+
+
+def read_findings(run: Path) -> Findings:
+    """`probes.json`; empty where there is none. Raises `InputError` where it is damaged.
+
+    Numbers that are not finite become None, with a note.
+    """
+    path = run / "probes.json"
+    values = _json(path)
+    try:
+        return Findings() if values is None else findings_of(values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def write_findings(run: Path, findings: Findings) -> None:
+    """Write `probes.json`."""
+    write_json(run / "probes.json", plain_findings(findings))
+
+
+def findings_of(values: Mapping[str, Any]) -> Findings:
+    """What `plain_findings` gave. Raises `KeyError`, `TypeError` and the like where it is something else."""
+    return Findings(
+        tuple(_finite(Finding(**entry)) for entry in values.get("figures", ())),
+        tuple(
+            Curve(**{**entry, "x": _numbers(entry["x"]), "y": _numbers(entry["y"])})
+            for entry in values.get("curves", ())
+        ),
+        tuple(Hit(**entry) for entry in values.get("hits", ())),
+        tuple(str(note) for note in values.get("notes", ())),
+    )
+
+
+def plain_findings(findings: Findings) -> Any:
+    """JSON-ready values, with null for what JSON has no number for."""
+    return _plain(findings.as_dict())
+
+
+def read_by_image(run: Path, metrics: Iterable[str]) -> ByImage:
+    """The first of `metrics` that `per_image.csv` has a value of; raises `InputError` where the file is damaged."""
+    path = run / "per_image.csv"
+    if not path.exists():
+        return ByImage()
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file)
+        wanted = [name for name in metrics if name in (rows.fieldnames or ())]
+        values: dict[str, dict[tuple[str, str], dict[str, float]]] = {name: {} for name in wanted}
+        try:
+            for row in rows:
+                for name in wanted:
+                    if row[name]:
+                        values[name].setdefault((row["model"], row["set"]), {})[row["image"]] = float(
+                            row[name]
+                        )
+        except (csv.Error, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is damaged: {error}") from None
+    return next((ByImage(name, values[name]) for name in wanted if values[name]), ByImage())
+
+
+Listed = TypeVar("Listed")
+
+
+def _listed(path: Path, entries: TypeAdapter[list[Listed]]) -> list[Listed]:
+    try:
+        return entries.validate_python(_json(path) or [])
+    except ValidationError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def _finite(entry: Entry) -> Entry:
+    """The same with None for numbers that are not finite, and a note that says so."""
+    odd = [
+        name for name, value in vars(entry).items() if isinstance(value, float) and not math.isfinite(value)
+    ]
+    if not odd:
+        return entry
+    absent: dict[str, Any] = dict.fromkeys(odd)
+    names = ", ".join(name.replace("_", " ") for name in odd)
+    return replace(entry, **absent, note=entry.note or f"not a finite number: {names}")
+
+
+def _numbers(values: Sequence[float | None]) -> tuple[float, ...]:
+    return tuple(math.nan if value is None else float(value) for value in values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _mismatches(run: Path, record: Record) -> list[str]:
+    changed = [] if is_intact(run) else ["record.json"]
+    recorded = record.results.files if record.results else {}
+    for name, digest in recorded.items():
+        path = run / name
+        if not path.is_file() or sha256_of_file(path) != digest:
+            changed.append(name)
+    # a file that was laid beside the others would be shown as if the run had written it
+    return [*changed, *unlisted_results(run, record)]

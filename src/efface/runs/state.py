@@ -1,0 +1,95 @@
+"""What a run remembers of its finished parts, in `state.json`: one entry a part, typed like the record.
+
+A part is finished once. Its entry holds what later parts and the record need of it, so that a run that was killed goes
+on without doing it a second time.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+from pydantic import Field
+
+from efface.runs.record import (
+    ClassifierTraining,
+    DeliveredFacts,
+    Described,
+    ExtractorFacts,
+    FurtherFacts,
+    GeneratorTraining,
+    ImagesFacts,
+    ModelFacts,
+    ReferenceFacts,
+    StatisticsFacts,
+)
+
+
+class RunPart(Described):
+    """The entry of one part; `part` is its name in `state.json`."""
+
+    part: ClassVar[str]
+
+
+PartType = TypeVar("PartType", bound=RunPart)
+
+
+class StartedPart(RunPart):
+    """The run was started first; there before anything is finished."""
+
+    part = "started"
+    at: str = Field(description="when, UTC, ISO 8601")
+
+
+class PreparedPart(RunPart):
+    """Models and images are opened, and found to fit."""
+
+    part = "preparation"
+    seconds: float = Field(description="what it took")
+    images: ImagesFacts = Field(description="the image sets")
+    notes: list[str] = Field(description="sentences for the record")
+    risks: list[str] = Field(default_factory=list, description="sentences for the record")
+    before: ModelFacts | None = Field(None, description="the model that the run begins with")
+    retrained: ReferenceFacts | None = Field(None, description="the reference model")
+    pairs: str | None = Field(None, description="keyed digest of which picture stands in for which image")
+    limit_seconds: float | None = Field(None, description="the bound on a classifier's method")
+
+
+class FurtherPart(RunPart):
+    """Models that the method left on its way so far."""
+
+    part = "path"
+    models: dict[str, FurtherFacts] = Field(description="by name")
+
+
+class TrainedPart(RunPart):
+    """The delivered model is written."""
+
+    part = "training"
+    seconds: float = Field(description="what training took, over all starts")
+    work: GeneratorTraining | ClassifierTraining = Field(description="how it was trained")
+    complete: bool = Field(True, description="whether the method came to its end")
+    statistics: StatisticsFacts | None = Field(None, description="running statistics of a classifier")
+    after: DeliveredFacts = Field(description="the delivered model")
+
+
+class EvaluatedPart(RunPart):
+    """The result files are written."""
+
+    part = "evaluation"
+    seconds: float = Field(description="what measuring took")
+    probing: float | None = Field(None, description="what probes and requirements took")
+    extractor: ExtractorFacts | None = Field(None, description="whose features were used")
+    similarity: ExtractorFacts | None = Field(None, description="the extractor of feature_cosine alone")
+
+
+class RemovalPart(RunPart):
+    """The working files that are to be removed at the end are listed."""
+
+    part = "removal"
+    files: list[str] = Field(description="their names")
+
+
+class RecordedPart(RunPart):
+    """Record and page are written: the run is finished."""
+
+    part = "record"
