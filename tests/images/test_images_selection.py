@@ -176,6 +176,19 @@ def test_an_image_cannot_be_both_forgotten_and_neutral(animals: Path) -> None:
     assert "cats/0.png is chosen both to be forgotten and as neutral" in found[0]
 
 
+def test_validation_images_are_in_no_other_set(animals: Path, tmp_path: Path) -> None:
+    save_picture(tmp_path / "apart" / "x.png", 60)
+    settings = ImagesSettings(images=str(animals), forget=("cats",), neutral=("dogs/0.png", "dogs/1.png"))
+    chosen = (str(tmp_path / "apart"), "dogs/1.png", "dogs/2.png")
+    result = split_images(settings, needs_retain=False, validation=chosen)
+    assert names(result.validation)[1:] == DOGS[1:3]
+    assert len(result.validation) == 3
+    assert (names(result.neutral), names(result.retain)) == (DOGS[:1], DOGS[3:])
+    assert "1 validation images were taken out of neutral" in result.notes
+    with pytest.raises(InputError, match=r"cats/0\.png is chosen both to be forgotten and as validation"):
+        split_images(settings, needs_retain=False, validation=("cats/0.png",))
+
+
 def test_a_proxy_stands_in_for_the_retain_set(animals: Path, tmp_path: Path) -> None:
     save_picture(tmp_path / "proxy" / "x.png", 60)
     result = split(True, images=str(animals), forget=("cats",), proxy_retain=(str(tmp_path / "proxy"),))

@@ -1,7 +1,7 @@
 """Which images are to be forgotten, which are kept, and which are never trained on.
 
-`split_images` reads the settings, finds every fault it can before it raises, and returns the three sets with
-an account of all that was taken out, skipped or passed over on the way.
+`split_images` reads the settings, finds every fault it can before it raises, and returns the sets with a note of all
+that was taken out, skipped or passed over on the way.
 """
 
 from __future__ import annotations
@@ -103,7 +103,10 @@ class DuplicateReport:
 
 @dataclass(frozen=True)
 class Split:
-    """The three sets, and the account of how they came about. `notes` are sentences for the log."""
+    """The sets, and how they came about. `notes` are sentences for the log.
+
+    validation: images that a method may look at without training on them, in none of the other sets.
+    """
 
     forget: ImageSet
     retain: ImageSet
@@ -112,37 +115,51 @@ class Split:
     skipped: tuple[Fault, ...] = ()
     duplicates: DuplicateReport = field(default_factory=DuplicateReport)
     notes: tuple[str, ...] = ()
+    validation: ImageSet = field(default_factory=ImageSet)
 
 
 def split_images(
     settings: ImagesSettings,
     *,
     needs_retain: bool,
+    validation: tuple[str, ...] = (),
     cache: PixelCache | None = None,
     progress: Progress | None = None,
 ) -> Split:
-    """Choose, check and separate the images.
+    """Choose, check and separate the images; `validation` is said as `settings.neutral` is.
 
     Every image is decoded once: into `cache` where one is given, else only to see that it can be. Raises
     InputError in at most three steps, each naming all its faults: what selectors did not find, images
     that cannot be read, and duplicates (with `duplicates="stop"`).
     """
-    draft = Draft(settings, progress)
+    draft = Draft(settings, validation, progress)
     draft.choose(needs_retain)
     draft.separate(needs_retain)
     scanned = draft.read(cache, needs_retain)
     report = draft.move_duplicates(scanned, needs_retain)
     skipped = tuple({fault.where: fault for fault in draft.unreadable}.values())
-    return Split(draft.forget, draft.retain, draft.neutral, draft.proxy, skipped, report, tuple(draft.notes))
+    return Split(
+        draft.forget,
+        draft.retain,
+        draft.neutral,
+        draft.proxy,
+        skipped,
+        report,
+        tuple(draft.notes),
+        draft.validation,
+    )
 
 
 class Draft:
     """The sets while they are being separated."""
 
-    def __init__(self, settings: ImagesSettings, progress: Progress | None) -> None:
+    def __init__(
+        self, settings: ImagesSettings, validation: tuple[str, ...], progress: Progress | None
+    ) -> None:
         self.settings = settings
+        self.validation_selectors = validation
         self.progress = progress
-        self.forget = self.retain = self.neutral = ImageSet()
+        self.forget = self.retain = self.neutral = self.validation = ImageSet()
         self.proxy = bool(settings.proxy_retain)
         self.unreadable: list[Fault] = []
         self.unreadable_forget: list[Fault] = []
@@ -155,7 +172,11 @@ class Draft:
         if settings.images is not None and main is None:
             self._stop("the images cannot be used")
         self.forget, self.unreadable_forget = self._chosen(main, settings.forget, "forget")
-        self.neutral = self._neutral(main)
+        self.neutral = self._untrained(main, settings.neutral, "neutral")
+        # one that is neutral too keeps the label that it has there
+        known = {item.source.where: item for item in self.neutral}
+        validation = self._untrained(main, self.validation_selectors, "validation")
+        self.validation = ImageSet(known.get(item.source.where, item) for item in validation)
         if settings.retain and settings.proxy_retain:
             self.problems.append("retain and proxy_retain are both given; a proxy takes the place of retain")
         if settings.proxy_retain:
@@ -174,30 +195,31 @@ class Draft:
             self.problems.append(f"nothing is said to be forgotten; give --forget: {GRAMMAR}")
 
     def separate(self, needs_retain: bool) -> None:
-        """Take the forget and neutral images out of the retain set; stop on any fault so far."""
+        """Have no image in two sets; stop on any fault so far."""
         forgotten = {item.id: item for item in self.forget}
-        for item in self.neutral:
-            if item.id in forgotten:
-                twin = forgotten[item.id]
-                same = "" if twin.source.where == item.source.where else f" (as {printable(twin.path)})"
-                self.problems.append(
-                    f"{printable(item.path)} is chosen both to be forgotten{same} and as neutral"
-                )
+        for role, images in (("neutral", self.neutral), ("validation", self.validation)):
+            for item in images:
+                if item.id in forgotten:
+                    twin = forgotten[item.id]
+                    same = "" if twin.source.where == item.source.where else f" (as {printable(twin.path)})"
+                    self.problems.append(
+                        f"{printable(item.path)} is chosen both to be forgotten{same} and as {role}"
+                    )
         explicit = bool(self.settings.retain or self.settings.proxy_retain)
         places = {item.source.where for item in self.forget}
         kept = [index for index, item in enumerate(self.retain) if item.source.where not in places]
         if explicit and (both := len(self.retain) - len(kept)):
             self.notes.append(f"{both} images chosen for both forget and retain were taken out of retain")
-        retain = self.retain.subset(kept)
-        self.retain = retain.without(set(self.neutral.ids))
-        if taken := len(retain) - len(self.retain):
-            self.notes.append(f"{taken} neutral images were taken out of retain")
+        self.retain = self.retain.subset(kept)
+        self.retain = self._without(self.retain, "retain", self.neutral, "neutral")
+        self.retain = self._without(self.retain, "retain", self.validation, "validation")
+        self.neutral = self._without(self.neutral, "neutral", self.validation, "validation")
         if self.problems:
             self._stop("the choice of images does not work out")
 
     def read(self, cache: PixelCache | None, needs_retain: bool) -> Scan:
         """Decode everything once; raise, or take out, what cannot be read."""
-        everything = self.forget.union(self.retain).union(self.neutral)
+        everything = self.forget.union(self.retain).union(self.neutral).union(self.validation)
         scanned = scan(everything, cache, self.progress)
         bad, forgotten = {fault.id for fault in scanned.faults}, set(self.forget.ids)
         self.unreadable_forget += [fault for fault in scanned.faults if fault.id in forgotten]
@@ -215,9 +237,11 @@ class Draft:
                 f"{of_forget} of them chosen to be forgotten"
             )
         self.forget, self.retain = self.forget.without(bad), self.retain.without(bad)
-        self.neutral = self.neutral.without(bad)
+        self.neutral, self.validation = self.neutral.without(bad), self.validation.without(bad)
         if not len(self.forget):
             raise InputError("no image to forget is left; none of those chosen can be read")
+        if self.validation_selectors and not len(self.validation):
+            raise InputError("validation: none of the images chosen for it can be used")
         self._check_retain(needs_retain)
         return scanned
 
@@ -276,21 +300,27 @@ class Draft:
         self.unreadable += chosen.unreadable
         return chosen.images, list(chosen.unreadable)
 
-    def _neutral(self, main: Main | None) -> ImageSet:
-        """Neutral images may lie among the main ones or, being never trained on, in a source of their own."""
-        neutral = ImageSet()
-        for selector in self.settings.neutral:
+    def _untrained(self, main: Main | None, selectors: tuple[str, ...], role: str) -> ImageSet:
+        """These may lie among the main images or, being never trained on, in a source of their own."""
+        images = ImageSet()
+        for selector in selectors:
             within = main
             if main is not None and (
                 os.path.exists(selector) or selector.startswith(("bundled", "hub:", "split:"))
             ):
-                alone = choose_alone((selector,), "neutral")
+                alone = choose_alone((selector,), role)
                 if not alone.problems and main.by_place.keys().isdisjoint(
                     i.source.where for i in alone.images
                 ):
                     within = None
-            neutral = neutral.union(self._chosen(within, (selector,), "neutral")[0])
-        return neutral
+            images = images.union(self._chosen(within, (selector,), role)[0])
+        return images
+
+    def _without(self, images: ImageSet, name: str, taken: ImageSet, role: str) -> ImageSet:
+        rest = images.without(set(taken.ids))
+        if count := len(images) - len(rest):
+            self.notes.append(f"{count} {role} images were taken out of {name}")
+        return rest
 
     def _take_note(self, images: ImageSet) -> None:
         if count := sum(images.passed_over.values()):

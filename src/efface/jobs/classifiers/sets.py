@@ -7,15 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from efface.classifiers.classifier import Classifier
-from efface.errors import Faults, InputError
 from efface.evaluation.results import SetName
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.labelled import LabelledImages
 from efface.images.labels import class_numbers, each_once, labelled_images
 from efface.images.selection import ImagesSettings, Split, split_images
-from efface.images.selectors import Main, choose_alone, choose_within
-from efface.images.sources import list_source
 from efface.methods.classifier.base import ClassifierMethod, with_own_sets
 from efface.progress import Progress
 from efface.training.passes import Facts
@@ -68,20 +65,17 @@ def choose_sets(
     needs_retain: bool = True,
 ) -> tuple[Split, ImageSet]:
     """The split, every picture once, and the validation images; every note is told. Raises as splitting does."""
-    joined = settings.model_copy(update={"neutral": (*settings.neutral, *validation)})
     try:
-        split = split_images(joined, needs_retain=needs_retain, cache=cache, progress=progress.count)
+        split = split_images(
+            settings,
+            needs_retain=needs_retain,
+            validation=validation,
+            cache=cache,
+            progress=progress.count,
+        )
     finally:
         progress.finish_counting()
-    apart, notes = ImageSet(), list(split.notes)
-    if validation:
-        places = _places(settings, validation, split)
-        apart = split.neutral.subset(i for i, item in enumerate(split.neutral) if item.source.where in places)
-        neutral = split.neutral.without(set(apart.ids))
-        if settings.neutral and len(neutral) + len(apart) < len(split.neutral):
-            notes.append("images chosen for both validation and neutral were taken out of neutral")
-        split = replace(split, neutral=neutral)
-    split, apart = once_each(replace(split, notes=tuple(notes)), apart)
+    split, apart = once_each(split, split.validation)
     for note in split.notes:
         progress.say(f"note: {note}")
     return split, apart
@@ -160,17 +154,3 @@ def facts_for(
     facts = Facts(sizes, len(classifier.classes), classifier.blocks, recipe, seed)
     everything, facts = with_own_sets(method, given, facts)
     return facts, everything
-
-
-def _places(settings: ImagesSettings, validation: tuple[str, ...], split: Split) -> set[str]:
-    """Where the validation images lie, which were chosen together with the neutral ones."""
-    if settings.images is None:
-        chosen = choose_alone(validation, "validation")
-    else:
-        root = list_source(settings.images).root
-        chosen = choose_within(Main(split.neutral, root, list(split.skipped)), validation, "validation")
-    with Faults("the choice of images does not work out") as faults:
-        faults.problems += chosen.problems
-        if not len(chosen.images):
-            raise InputError("validation: none of the images chosen for it can be used")
-    return {item.source.where for item in chosen.images}
