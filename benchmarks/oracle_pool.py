@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from efface.benchmark.classifiers.runs import CLASSIFIERS
+from efface.benchmark.classifiers.task import ClassifierTask, task_named
 from efface.benchmark.engines import Engine, InLineEngine, ProcessEngine
-from efface.oracles.classifiers import CLASSIFIERS
-from efface.oracles.pool import Pool
-from efface.oracles.runs import Run
-from efface.oracles.tasks import TaskSettings, task_named
+from efface.benchmark.pool import Pool
+from efface.benchmark.runs import Run
 from machine import ratios, spread, write_result
 
 FEW = 8
@@ -89,7 +89,7 @@ def timed(pool: Pool, engine: Engine, runs: int) -> float:
     return time.monotonic() - began
 
 
-def made_up(folder: Path, count: int, side: int, epochs: int) -> TaskSettings:
+def made_up(folder: Path, count: int, side: int, epochs: int) -> ClassifierTask:
     """A task on random pictures of ten classes, written as files."""
     draws = np.random.default_rng(0)
     for number in range(count):
@@ -98,7 +98,7 @@ def made_up(folder: Path, count: int, side: int, epochs: int) -> TaskSettings:
         path = folder / str(label) / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
-    return TaskSettings.read(
+    return ClassifierTask.read(
         {
             "data": "folder",
             "path": str(folder),

@@ -23,6 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from efface.benchmark.generators.data import GeneratorData, open_images
+from efface.benchmark.generators.runs import trained, unlearn
+from efface.benchmark.generators.task import GeneratorTask
 from efface.corruptions import parse_corruption
 from efface.evaluation.answers import answers_of
 from efface.evaluation.drift import Again, History, Limits, Request, retrain_due
@@ -30,9 +33,6 @@ from efface.files import canonical_json, write_json
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
 from efface.metrics.extractors import load_extractor
-from efface.oracles.generators.data import GeneratorData, open_images
-from efface.oracles.generators.runs import trained, unlearn
-from efface.oracles.generators.settings import GeneratorTask
 from efface.progress import Progress
 from efface.randomness import numpy_draws
 from efface.settings import read_yaml

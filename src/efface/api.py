@@ -11,6 +11,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from efface.benchmark.benchmark import bench_config
+from efface.benchmark.generators.benchmark import generator_bench_config
 from efface.classifiers import ClassifierSettings, load_classifier
 from efface.classifiers.classifier import Classifier
 from efface.generators import ModelSettings, load_generator
@@ -25,8 +27,6 @@ from efface.jobs.training import TrainResult
 from efface.jobs.training import train as train_run
 from efface.jobs.unlearning import UnlearnResult
 from efface.jobs.unlearning import unlearn as unlearn_run
-from efface.oracles.benchmark import bench_config
-from efface.oracles.generators.benchmark import generator_bench_config
 from efface.progress import Progress
 from efface.runs.kinds import evaluate_config, names_classifier, run_config, train_config
 

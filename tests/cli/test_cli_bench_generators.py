@@ -12,10 +12,10 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import efface
+from efface.benchmark.generators.benchmark import generator_bench_config
 from efface.cli import app
 from efface.errors import InputError, RunRefused
 from efface.jobs.generator_benchmark import without_paths
-from efface.oracles.generators.benchmark import generator_bench_config
 
 CONFIG = {
     "task": {

@@ -9,6 +9,9 @@ from typing import Any, get_args
 
 import pytest
 
+from efface.benchmark.generators.data import open_images
+from efface.benchmark.generators.runs import new_generator
+from efface.benchmark.generators.task import GeneratorTask
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
 from efface.evaluation.answers import Wanted
@@ -18,9 +21,6 @@ from efface.files import canonical_json, write_json
 from efface.images.items import ImageSet
 from efface.metrics.base import ModelKind
 from efface.metrics.extractors import load_extractor
-from efface.oracles.generators.data import open_images
-from efface.oracles.generators.runs import new_generator
-from efface.oracles.generators.settings import GeneratorTask
 from efface.probes.base import Probe
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.registry import PROBES, read_probe

@@ -11,7 +11,7 @@ from support.source import imports, nodes, reached, trees
 
 BELOW_RUNS = {
     "images", "corruptions", "forgetting", "generators", "classifiers", "training", "methods", "metrics",
-    "evaluation", "probes", "oracles", "benchmark",
+    "evaluation", "probes",
 }  # fmt: skip
 KEYS = {"efface.reports": 505, "efface.cli": 50}
 """How often a package reads something by a string: `record["forget"]`, `record.get("forget")`."""

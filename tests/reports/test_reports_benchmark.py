@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from efface.oracles.table import MEASURES
+from efface.benchmark.table import MEASURES
 from efface.reports.benchmark_page import write_benchmark_page
 from efface.reports.benchmark_tables import (
     figures,

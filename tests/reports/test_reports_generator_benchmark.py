@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from efface.benchmark.generators.data import open_images
+from efface.benchmark.generators.runs import GeneratorOutputs
+from efface.benchmark.generators.task import GeneratorTask
+from efface.benchmark.runs import Run
 from efface.evaluation.answers import Answers
 from efface.files import canonical_json
-from efface.oracles.generators.data import open_images
-from efface.oracles.generators.runs import GeneratorOutputs
-from efface.oracles.generators.settings import GeneratorTask
-from efface.oracles.runs import Run
 from efface.randomness import numpy_draws
 from efface.reports.generator_benchmark_charts import pareto
 from efface.reports.generator_benchmark_page import write_generator_benchmark

@@ -68,11 +68,11 @@ def classifiers(
     Trains, retrains and unlearns many models of one task, and writes the table with its page, with settings as
     published and tuned. The same command continues what was interrupted.
     """
+    from efface.benchmark.benchmark import bench_config
     from efface.errors import InputError
     from efface.jobs.benchmark import bench as run
     from efface.jobs.benchmark import estimate as price
     from efface.jobs.benchmark import in_words
-    from efface.oracles.benchmark import bench_config
     from efface.progress import Progress
 
     if no_tuning and trials is not None:
@@ -159,10 +159,10 @@ def generators(
     interrupted, and with more methods or models adds to what is there.
     """
     from efface.benchmark.engines import engine_named
+    from efface.benchmark.generators.benchmark import generator_bench_config
     from efface.errors import InputError
     from efface.jobs.generator_benchmark import bench_generators, in_words
     from efface.jobs.generator_benchmark import estimate as price
-    from efface.oracles.generators.benchmark import generator_bench_config
     from efface.progress import Progress
 
     given: dict[str, Any] = {

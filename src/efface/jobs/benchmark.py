@@ -16,11 +16,7 @@ from typing import Any
 
 import yaml
 
-from efface.benchmark.engines import Engine, engine_named
-from efface.errors import InputError, RunRefused, Stopped
-from efface.files import write_json, write_text
-from efface.jobs.benchmark_results import Measured
-from efface.oracles.benchmark import (
+from efface.benchmark.benchmark import (
     HEADLINE,
     REFERENCE_METHOD,
     BenchConfig,
@@ -31,11 +27,15 @@ from efface.oracles.benchmark import (
     tuning_starts,
     unlearned_runs,
 )
-from efface.oracles.budget import cost_before, costs_of, published_runs, timing_of, tuning_runs
-from efface.oracles.classifiers import CLASSIFIERS, Outputs
-from efface.oracles.pool import Pool
-from efface.oracles.runs import Run
-from efface.oracles.tuning import Tried, best, judge, trials
+from efface.benchmark.budget import cost_before, costs_of, published_runs, timing_of, tuning_runs
+from efface.benchmark.classifiers.runs import CLASSIFIERS, Outputs
+from efface.benchmark.engines import Engine, engine_named
+from efface.benchmark.pool import Pool
+from efface.benchmark.runs import Run
+from efface.benchmark.tuning import Tried, best, judge, trials
+from efface.errors import InputError, RunRefused, Stopped
+from efface.files import write_json, write_text
+from efface.jobs.benchmark_results import Measured
 from efface.progress import Progress
 from efface.reports.benchmark_page import write_benchmark_page
 from efface.reports.benchmark_tables import write_csv, write_markdown
@@ -228,12 +228,12 @@ class _Work:
 
 def _checked(config: BenchConfig) -> list[Entry]:
     """The methods, once it is known that the task's data are there: what is wrong is said before anything is written."""
-    from efface.oracles.tasks import open_task
+    from efface.images.datasets import open_dataset
 
     chosen = entries(config)
-    open_task(config.task, "score")
+    open_dataset(config.task, "score")
     if config.tuning:
-        open_task(config.task, "tuning")
+        open_dataset(config.task, "tuning")
     return chosen
 
 

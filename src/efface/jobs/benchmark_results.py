@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from efface.benchmark.benchmark import HEADLINE, BenchConfig, Entry, tuning_starts
+from efface.benchmark.classifiers.runs import Outputs
+from efface.benchmark.pool import Pool
+from efface.benchmark.runs import Run
+from efface.benchmark.stability import agreement, stability
+from efface.benchmark.table import Row, Sides, Table, by_score, levels, scores_of
+from efface.benchmark.tuning import Tried, best
 from efface.forgetting.comparison import MODES, Mode
-from efface.oracles.benchmark import HEADLINE, BenchConfig, Entry, tuning_starts
-from efface.oracles.classifiers import Outputs
-from efface.oracles.pool import Pool
-from efface.oracles.runs import Run
-from efface.oracles.stability import agreement, stability
-from efface.oracles.table import Row, Sides, Table, by_score, levels, scores_of
-from efface.oracles.tuning import Tried, best
 from efface.runs.environment import environment
 
 SCHEMA = 1
@@ -37,10 +37,10 @@ class Measured:
 
     def results(self, cost: dict[str, Any], limit: float | None) -> dict[str, Any]:
         """Plain JSON-ready values. limit: the seconds that unlearning was given."""
-        from efface.oracles.tasks import open_task
+        from efface.images.datasets import open_dataset
 
         config = self.config
-        data = open_task(config.task, "score")
+        data = open_dataset(config.task, "score")
         table = self._table()
         rows, scores = self._rows(table), self._scores()
         return {

@@ -16,12 +16,7 @@ from typing import Any
 import yaml
 
 from efface.benchmark.engines import Engine, engine_named
-from efface.errors import EffaceError, InputError, Stopped
-from efface.evaluation.fills import CLEARLY
-from efface.files import canonical_json, sha256_of_json, write_json, write_text
-from efface.jobs.benchmark import BenchResult, spent_before
-from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
-from efface.oracles.generators.benchmark import (
+from efface.benchmark.generators.benchmark import (
     Entry,
     GeneratorBenchConfig,
     entries,
@@ -29,13 +24,18 @@ from efface.oracles.generators.benchmark import (
     retrained,
     unlearned,
 )
-from efface.oracles.generators.data import GeneratorData, open_images
-from efface.oracles.generators.runs import GENERATORS, GeneratorOutputs
-from efface.oracles.generators.settings import GeneratorTask
-from efface.oracles.generators.strength import fills_of
-from efface.oracles.generators.table import Row, Table, by_distance, sets_measured
-from efface.oracles.pool import Pool
-from efface.oracles.runs import Run
+from efface.benchmark.generators.data import GeneratorData, open_images
+from efface.benchmark.generators.runs import GENERATORS, GeneratorOutputs
+from efface.benchmark.generators.strength import fills_of
+from efface.benchmark.generators.table import Row, Table, by_distance, sets_measured
+from efface.benchmark.generators.task import GeneratorTask
+from efface.benchmark.pool import Pool
+from efface.benchmark.runs import Run
+from efface.errors import EffaceError, InputError, Stopped
+from efface.evaluation.fills import CLEARLY
+from efface.files import canonical_json, sha256_of_json, write_json, write_text
+from efface.jobs.benchmark import BenchResult, spent_before
+from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
 from efface.progress import Progress
 from efface.reports.generator_benchmark_page import write_generator_benchmark
 from efface.runs.environment import environment
@@ -214,9 +214,9 @@ def _is_void(original: Row, corruption: str, fills: Mapping[str, float]) -> bool
 
 def _checked(config: GeneratorBenchConfig) -> list[Entry]:
     """The methods, once it is known that data and models fit: what is wrong is said before anything is written."""
+    from efface.benchmark.generators.runs import new_generator
     from efface.corruptions import parse_corruption
     from efface.errors import Faults
-    from efface.oracles.generators.runs import new_generator
 
     foreign = [name for name in map(_name, config.methods) if name in CLASSIFIER_METHODS]
     foreign = [name for name in foreign if name not in GENERATOR_METHODS]
@@ -250,7 +250,7 @@ def _name(method: str | Mapping[str, Any]) -> str:
 
 
 def _estimated(config: GeneratorBenchConfig, task: GeneratorTask, methods: int) -> Cost:
-    from efface.oracles.generators.runs import timed_step
+    from efface.benchmark.generators.runs import timed_step
 
     data = open_images(canonical_json(task.with_whole_path().as_dict()))
     step, measuring = timed_step(task, data, TIMED_STEPS)

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from efface.benchmark.table import MEASURES
 from efface.files import write_text
-from efface.oracles.table import MEASURES
 from efface.reports.benchmark_tables import (
     BOOTSTRAP,
     SHOWN,

@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from efface.benchmark.table import MEASURES
 from efface.files import write_text
-from efface.oracles.table import MEASURES
 from efface.wording import decimals, figure, printable
 
 Results = Mapping[str, Any]

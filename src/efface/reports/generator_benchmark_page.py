@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from efface.benchmark.generators.table import BY_SET, MEASURES
 from efface.files import write_text
-from efface.oracles.generators.table import BY_SET, MEASURES
 from efface.reports.benchmark_page import machine_facts
 from efface.reports.generator_benchmark_charts import pareto, rank, relearning
 from efface.reports.generator_benchmark_pictures import MAPPED, MOST_POINTS, maps, write_generator_pictures
@@ -29,8 +29,8 @@ from efface.reports.page import render
 from efface.wording import counted, duration
 
 if TYPE_CHECKING:
-    from efface.oracles.generators.runs import GeneratorOutputs
-    from efface.oracles.pool import Pool
+    from efface.benchmark.generators.runs import GeneratorOutputs
+    from efface.benchmark.pool import Pool
 
 Results = Mapping[str, Any]
 Pools = Mapping[str, "Pool[GeneratorOutputs]"]

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from efface.benchmark.generators.task import GeneratorTask
+from efface.benchmark.runs import Run
 from efface.evaluation.results import SETS, SetName
 from efface.files import canonical_json, write_text
-from efface.oracles.generators.settings import GeneratorTask
-from efface.oracles.runs import Run
 from efface.randomness import key
 from efface.reports.canvas import LOOKS, Chart
 from efface.reports.charts import Cloud, cloud_chart
@@ -25,9 +25,9 @@ from efface.reports.generator_benchmark_tables import numbered
 from efface.reports.pictures import SMALLEST, data_url
 
 if TYPE_CHECKING:
-    from efface.oracles.generators.data import GeneratorData
-    from efface.oracles.generators.runs import GeneratorOutputs
-    from efface.oracles.pool import Pool
+    from efface.benchmark.generators.data import GeneratorData
+    from efface.benchmark.generators.runs import GeneratorOutputs
+    from efface.benchmark.pool import Pool
 
 Results = Mapping[str, Any]
 Pools = Mapping[str, "Pool[GeneratorOutputs]"]
@@ -115,7 +115,7 @@ def _true_features(
     results: Results, task: str, pool: Pool[GeneratorOutputs]
 ) -> dict[SetName, npt.NDArray[np.float32]]:
     """The mean features over the views of each true picture, of forget and retain images, `[images, dimension]`."""
-    from efface.oracles.generators.table import Table
+    from efface.benchmark.generators.table import Table
 
     settings = _settings(pool)
     facts = (results["models"], results["scored"], results["statistic"], results["confidence"])
@@ -152,9 +152,9 @@ def _true_pictures(
     settings: GeneratorTask, data: GeneratorData, set_name: SetName, corruption: str, count: int
 ) -> tuple[Pixels, Pixels]:
     """The first views of the first `count` images, and what is shown of them, uint8 `[count, 3, side, side]` each."""
+    from efface.benchmark.generators.runs import new_generator
     from efface.corruptions import parse_corruption
     from efface.evaluation.answers import view_batches
-    from efface.oracles.generators.runs import new_generator
 
     images = data.measured(settings)[set_name]
     images = images.subset(range(min(count, len(images))))
@@ -181,7 +181,7 @@ def _settings(pool: Pool[GeneratorOutputs]) -> GeneratorTask:
 
 
 def _data(settings: GeneratorTask) -> GeneratorData:
-    from efface.oracles.generators.data import open_images
+    from efface.benchmark.generators.data import open_images
 
     return open_images(canonical_json(settings.with_whole_path().as_dict()))
 

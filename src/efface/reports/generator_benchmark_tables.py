@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from efface.benchmark.generators.table import BY_SET, MEASURES
+from efface.benchmark.stability import Agreement, agreement
 from efface.evaluation.results import SETS
 from efface.files import write_text
-from efface.oracles.generators.table import BY_SET, MEASURES
-from efface.oracles.stability import Agreement, agreement
 from efface.reports.benchmark_tables import figures
 from efface.wording import counted, name_of, printable
 

@@ -1,0 +1,134 @@
+"""What a task of classifiers is: its images, the network and its recipe. Imports no torch.
+
+`task_named("digits")` needs no files, and trains in a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, ValidationError, model_validator
+
+from efface.classifiers.architecture import NetworkName, NetworkSettings
+from efface.errors import InputError
+from efface.images.datasets import Dataset, DatasetSettings
+from efface.images.datasets.cifar import MEAN, STD, kit_lies_in
+from efface.images.datasets.faces import has_persons
+from efface.images.datasets.settings import NAMES, WITH_PATH
+from efface.settings import Settings, unknown_name
+from efface.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from efface.classifiers.classifier import Classifier, Normalisation
+
+RAW_VALUES = 255.0
+
+
+class TaskNetwork(Settings):
+    """The network of a task, but for what its data say: number of classes, channels and side."""
+
+    network: NetworkName = Field("resnet18", description="resnet18, small-conv or mlp")
+    width: int = Field(16, ge=1, description="small-conv: channels of the first block; mlp: hidden units")
+    stem: Literal["imagenet", "cifar"] = Field("imagenet", description="resnet18: how it begins")
+
+    @model_validator(mode="after")
+    def _as_networks_are(self) -> Self:
+        try:
+            NetworkSettings(network=self.network, width=self.width, stem=self.stem, classes=2, image_size=32)
+        except ValidationError as error:
+            raise ValueError(str(error.errors()[0].get("ctx", {}).get("error", error))) from None
+        return self
+
+
+class ClassifierTask(DatasetSettings):
+    """A classification task with a forget set."""
+
+    network: TaskNetwork = Field(TaskNetwork(), description="the network")
+    normalisation: Literal["raw", "unit", "standard"] = Field(
+        "raw", description="raw: values 0..255; unit: 0..1; standard: mean 0 and deviation 1 in each channel"
+    )
+    recipe: Recipe = Field(Recipe(), description="how originals and retrained models are trained")
+
+
+def task_named(name: str, path: str | None = None) -> ClassifierTask:
+    """A built-in task: `digits`, `faces-age`, `casia-surf`, `cifar10`, or `folder` with a path.
+
+    Where the data that lie at `path` come with a forget set (`forget_idx.npy` of the starting kit) or with persons (a
+    table of faces), the forget rule uses them. Raises `InputError` for another name.
+    """
+    if name not in NAMES and name.partition(":")[0] not in WITH_PATH:
+        raise InputError(unknown_name("task", name, NAMES))
+    values: dict[str, Any] = {"data": name, "path": path, **BUILT_IN.get(name, {})}
+    if name == "cifar10" and path is not None and kit_lies_in(path):
+        values["forget"] = "kit"
+    if name == "faces-age" and path is not None and has_persons(path):
+        values["forget"] = "person:0.02"
+    return ClassifierTask.read(values, where=f"task {name}")
+
+
+BUILT_IN: Mapping[str, Mapping[str, Any]] = {
+    # few images and many epochs: single images are remembered, and a training takes half a second
+    "digits": {
+        "forget": "random:0.08",
+        "limit": 700,
+        "network": {"network": "small-conv", "width": 12},
+        "recipe": {"epochs": 15, "learning_rate": 5e-3, "weight_decay": 0.0, "class_weights": False},
+    },
+    "faces-age": {"forget": "random:0.02"},
+    "casia-surf": {"forget": "person:15"},
+    # the starting kit's; how many epochs its original was trained for is not known
+    "cifar10": {
+        "forget": "random:0.1",
+        "normalisation": "standard",
+        "recipe": {
+            "optimizer": "sgd",
+            "learning_rate": 0.1,
+            "weight_decay": 5e-4,
+            "batch_size": 128,
+            "class_weights": False,
+            "augment": "crop-flip",
+        },
+    },
+}
+"""The settings of the built-in tasks that are not the defaults. Faces keep the competition's network and recipe."""
+
+
+def new_classifier(task: ClassifierTask, data: Dataset, seed: int) -> Classifier:
+    """A fresh network of the task, in evaluation mode; it takes raw values 0..255 and normalises them itself."""
+    from efface.classifiers.architecture import NetworkSettings
+    from efface.classifiers.classifier import Classifier
+    from efface.classifiers.networks import blocks_of, build
+
+    values = {"classes": len(data.classes), "channels": task.colours, "image_size": task.side}
+    network = build(NetworkSettings.read({**task.network.as_dict(), **values}, where="network"), seed)
+    return Classifier(
+        network,
+        classes=data.classes,
+        image_size=task.side,
+        channels=task.colours,
+        normalisation=_normalisation(task, data),
+        blocks=blocks_of(network),
+    )
+
+
+def _normalisation(task: ClassifierTask, data: Dataset) -> Normalisation:
+    from efface.classifiers.classifier import Normalisation
+
+    if task.normalisation == "raw":
+        return Normalisation(1.0)
+    if task.normalisation == "unit":
+        return Normalisation(RAW_VALUES)
+    if task.data == "cifar10" and task.colours == len(MEAN):
+        return Normalisation(RAW_VALUES, MEAN, STD)
+    count, total, squares = 0, 0, 0
+    # whole numbers, so that the sums do not depend on which images are to be forgotten
+    for images in (data.forget, data.retain):
+        values = images.pixels.astype(np.int64)
+        count += values[:, 0].size
+        total = total + values.sum((0, 2, 3))
+        squares = squares + (values**2).sum((0, 2, 3))
+    mean = np.asarray(total) / count
+    std = np.sqrt(np.maximum(np.asarray(squares) / count - mean**2, 1.0))
+    return Normalisation(RAW_VALUES, tuple((mean / RAW_VALUES).tolist()), tuple((std / RAW_VALUES).tolist()))

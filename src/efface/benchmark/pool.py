@@ -1,0 +1,168 @@
+"""A pool of runs of one task: each carried out once, stored, and shared by every method, setup and metric."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from efface.benchmark.engines import Engine
+from efface.benchmark.engines.base import without_folders
+from efface.benchmark.runs import Job, Kept, PoolTask, Run, Spent, Trade, read_spent
+from efface.errors import InputError, RunRefused
+from efface.files import canonical_json, write_json
+from efface.progress import Progress
+
+TASK_FILE = "task.json"
+KEPT = 512
+"""Outputs that a pool keeps in memory: the retrained models and some methods' runs."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that cannot be had, and why; `lasting` if the same would happen again."""
+
+    run: Run
+    error: str
+    lasting: bool
+
+    @property
+    def told(self) -> str:
+        """The error as results show it: of a path only its last part."""
+        return without_folders(self.error)
+
+
+class Pool(Generic[Kept]):
+    """The runs of `task` in a folder. A folder of another task, or of other images, is refused."""
+
+    def __init__(self, folder: Path, task: PoolTask, trade: Trade[Kept]) -> None:
+        # runs are carried out by processes that may stand in another folder; `resolve` would name places that other
+        # machines do not know
+        self.folder, self.task, self.trade = Path(folder).absolute(), task, trade
+        trade.forget_images()
+        note = self.folder / TASK_FILE
+        wanted = {"task": task.as_dict(), "contents": trade.contents(task)}
+        if not note.exists():
+            write_json(note, wanted)
+        elif json.loads(note.read_text(encoding="utf-8")) != json.loads(canonical_json(wanted)):
+            raise RunRefused(
+                f"{folder} holds a pool of another task, or of other images ({note} differs); choose another folder, or "
+                "put task and images back"
+            )
+        self._read: OrderedDict[Run, Kept] = OrderedDict()
+        self._spent: dict[Run, Spent] = {}
+
+    def has(self, run: Run) -> bool:
+        """Whether the run is there."""
+        return self._place(run).with_suffix(".npz").exists()
+
+    def failure(self, run: Run) -> Failure | None:
+        """Why the run cannot be had, if it was tried and would fail again."""
+        path = self._failed(run)
+        if not path.exists():
+            return None
+        return Failure(run, json.loads(path.read_text(encoding="utf-8"))["error"], lasting=True)
+
+    def failure_file(self, run: Run) -> str | None:
+        """Where a lasting failure is kept, from the pool's folder; None where there is none."""
+        path = self._failed(run)
+        return path.relative_to(self.folder).as_posix() if path.exists() else None
+
+    def drop_failures(self) -> list[Path]:
+        """Remove all lasting failures, so that their runs are tried again; returns the files that are gone."""
+        found = sorted(self.folder.rglob("*.failed.json"))
+        for path in found:
+            path.unlink()
+        return found
+
+    def missing(self, runs: Iterable[Run]) -> list[Run]:
+        """Those that are neither there nor known to fail, each once, originals first."""
+        wanted = [run for run in dict.fromkeys(runs) if not self.has(run) and self.failure(run) is None]
+        return sorted(wanted, key=lambda run: run.kind != "original")
+
+    def fill(
+        self,
+        runs: Iterable[Run],
+        engine: Engine,
+        progress: Progress | None = None,
+        *,
+        limit: float | None = None,
+        keep_weights: bool = False,
+        name: str = "runs",
+    ) -> list[Failure]:
+        """Carry out what is missing; returns all runs of `runs` that cannot be had. Stopped at any time, it goes on.
+
+        limit: seconds that an unlearning run may take before it is stopped where it is.
+        """
+        progress = progress or Progress()
+        runs = list(dict.fromkeys(runs))
+        failures = []
+        originals = {Run("original", run.start) for run in runs if run.kind == "unlearned"}
+        for part in (
+            [run for run in {*runs, *originals} if run.kind == "original"],
+            [run for run in runs if run.kind != "original"],
+        ):
+            wanted = self.missing(part)
+            if not wanted:
+                continue
+            task_text = canonical_json(self.task.with_whole_path().as_dict())
+            jobs = [Job(str(self.folder), task_text, run, limit, keep_weights) for run in wanted]
+            with progress.task(name, len(jobs), 0) as task:
+                for outcome in engine.run(self.trade.carry_out, jobs, self._ended):
+                    if outcome.error:
+                        failures.append(Failure(outcome.task.run, outcome.error, lasting=False))
+                        progress.log("failed", run=outcome.task.run.name, error=outcome.error)
+                    task.advance(1)
+            for run in wanted:
+                self._read.pop(run, None)
+                self._spent.pop(run, None)
+        failures += [failure for run in runs if (failure := self.failure(run))]
+        return failures
+
+    def outputs(self, run: Run) -> Kept:
+        """What is kept of a run; raises `InputError` if it is not there."""
+        if run not in self._read:
+            self._read[run] = self.trade.read(self._file(run))
+            if len(self._read) > KEPT:
+                self._read.popitem(last=False)
+        self._read.move_to_end(run)
+        return self._read[run]
+
+    def spent(self, run: Run) -> Spent:
+        """What a run took, without reading its arrays; raises `InputError` if it is not there."""
+        if run not in self._spent:
+            self._spent[run] = read_spent(self._file(run))
+        return self._spent[run]
+
+    def stack(
+        self, runs: Sequence[Run], what: Literal["confidence", "correct", "logits"], name: str
+    ) -> npt.NDArray[np.float64]:
+        """`[models, examples]` (or with classes, for logits) of one of the sets forget, retain, test."""
+        return np.stack([getattr(self.outputs(run), what)[name] for run in runs]).astype(np.float64)
+
+    def seconds(self, runs: Iterable[Run]) -> float:
+        """Mean seconds of a run; nan for none."""
+        times = [self.spent(run).seconds for run in runs]
+        return float(np.mean(times)) if times else float("nan")
+
+    def _ended(self, job: Job) -> bool:
+        """Whether a run left its outputs, or why it would fail again."""
+        return self.has(job.run) or self.failure(job.run) is not None
+
+    def _place(self, run: Run) -> Path:
+        return self.folder / run.name
+
+    def _failed(self, run: Run) -> Path:
+        return self._place(run).with_suffix(".failed.json")
+
+    def _file(self, run: Run) -> Path:
+        path = self._place(run).with_suffix(".npz")
+        if not path.exists():
+            raise InputError(f"the pool in {self.folder} does not hold the run {run.name}; fill it first")
+        return path

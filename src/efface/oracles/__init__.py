@@ -1,1 +1,0 @@
-"""Many small models whose history is known: what unlearning is measured against."""

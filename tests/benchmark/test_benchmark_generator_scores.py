@@ -1,0 +1,65 @@
+"""Class probabilities in a pool of generators: kept, read back, and made into a column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from efface.benchmark.generators.runs import GeneratorOutputs, read_outputs
+from efface.benchmark.generators.table import BY_SET, Table
+from efface.evaluation.settings import EvaluationSettings
+from efface.metrics.inception_score import inception_score
+
+VIEWS = 240
+
+
+def written(folder: Path, views: int, *, classified: bool) -> GeneratorOutputs:
+    """A run's file as it is kept, with two views of each image."""
+    random = np.random.default_rng(0)
+    arrays: dict[str, Any] = {
+        "features": random.normal(size=(views, 3)).astype(np.float32),
+        "hole": np.zeros((views, 9), np.float32),
+        "crops": 2,
+        "pictures": np.zeros((0, 3, 8, 8), np.uint8),
+        "hole_mse": random.random(views).astype(np.float32),
+    }
+    if classified:
+        arrays["probabilities"] = random.dirichlet([0.2] * 5, views).astype(np.float32)
+    place = folder / "run.npz"
+    np.savez(
+        place, seconds=1.0, steps=2, cut=False, **{f"centre:0.5|retain|{k}": v for k, v in arrays.items()}
+    )
+    return read_outputs(place)
+
+
+def of_set(outputs: GeneratorOutputs, views: int) -> dict[str, float]:
+    task = SimpleNamespace(evaluation=EvaluationSettings(seed=4))
+    truth = {"retain": np.random.default_rng(1).normal(size=(views, 3)).astype(np.float32)}
+    table: Any = SimpleNamespace(task=task, truth=truth)
+    return Table._of_set(table, outputs, "centre:0.5", "retain")
+
+
+def test_probabilities_are_kept_and_make_an_inception_score(tmp_path: Path) -> None:
+    outputs = written(tmp_path, VIEWS, classified=True)
+    answers = outputs.answers["centre:0.5", "retain"]
+    assert answers.probabilities is not None
+    assert answers.probabilities.shape == (VIEWS, 5)
+    assert set(answers.values) == {"hole_mse"}
+    found = of_set(outputs, VIEWS)
+    assert found["inception_score"] == pytest.approx(
+        inception_score(answers.probabilities, order_seed=4).mean, rel=1e-12
+    )
+    assert 1 < found["inception_score"] < 5
+    assert set(found) <= set(BY_SET)
+
+
+def test_few_images_or_an_extractor_that_does_not_classify_have_no_such_column(tmp_path: Path) -> None:
+    # 198 views, but of 99 images
+    assert "inception_score" not in of_set(written(tmp_path, 198, classified=True), 198)
+    outputs = written(tmp_path, VIEWS, classified=False)
+    assert outputs.answers["centre:0.5", "retain"].probabilities is None
+    assert "inception_score" not in of_set(outputs, VIEWS)

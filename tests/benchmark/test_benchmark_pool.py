@@ -1,0 +1,273 @@
+"""A pool carries out each run once, goes on where it stopped, and gives what an independent training gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from efface.benchmark.classifiers.runs import CLASSIFIERS, WARM_UP_STEPS, warm_up
+from efface.benchmark.classifiers.task import ClassifierTask, new_classifier
+from efface.benchmark.engines import InLineEngine, Outcome
+from efface.benchmark.pool import Failure, Pool
+from efface.benchmark.runs import Job, Run
+from efface.errors import InputError, RunRefused
+from efface.forgetting.confidence import logit_scaled_confidence
+from efface.images.datasets import open_dataset
+from efface.images.labelled import LabelledImages
+from efface.methods.classifier.base import ClassifierMethod, unlearn_classifier
+from efface.methods.classifier.fine_tune import FineTuneClassifier
+from efface.methods.registry import read_classifier_method
+from efface.plugins import Registry
+from efface.training.classification import run_passes
+from efface.training.passes import Facts, training_pass
+
+TASK = ClassifierTask.read(
+    {
+        "data": "digits",
+        "limit": 150,
+        "network": {"network": "small-conv", "width": 4},
+        "recipe": {"epochs": 2, "learning_rate": 5e-3, "batch_size": 32},
+    },
+    where="the task",
+)
+METHOD = {"name": "fine-tune", "epochs": 1.0, "learning_rate": 0.05}
+
+
+class Counting(InLineEngine):
+    """Carries out at most `most` runs, and remembers which."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self.most, self.done = most, list[Run]()
+
+    def run(self, function, tasks: Sequence[Job], done) -> Iterator[Outcome[Job]]:  # type: ignore[no-untyped-def, override]
+        for outcome in super().run(function, tasks[: self.most - len(self.done)], done):
+            self.done.append(outcome.task.run)
+            yield outcome
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    filled = Pool(tmp_path_factory.mktemp("pool"), TASK, CLASSIFIERS)
+    runs = [
+        Run("retrained", 0),
+        Run("retrained", 1),
+        Run.unlearned(METHOD, 0, 0),
+        Run.unlearned(METHOD, 0, 1),
+    ]
+    assert filled.fill(runs, InLineEngine()) == []
+    return filled
+
+
+def logits(model: torch.nn.Module, images: LabelledImages) -> np.ndarray:
+    with torch.no_grad():
+        found: np.ndarray = model(torch.from_numpy(images.pixels)).numpy()
+    return found
+
+
+def test_an_unlearned_run_is_the_method_on_the_original_by_hand(pool: Pool) -> None:
+    data = open_dataset(TASK)
+    sets = {"forget": data.forget, "retain": data.retain, "validation": data.validation}
+    sizes = {name: len(images) for name, images in sets.items()}
+
+    def facts(run: Run) -> Facts:
+        return Facts(sizes, 10, model.blocks, TASK.recipe, run.key)
+
+    first, second = Run("original", 0), Run.unlearned(METHOD, 0, 1)
+    model = new_classifier(TASK, data, first.key)
+    run_passes(model, [training_pass(TASK.recipe, "train")], {**sets, "train": data.train}, facts(first))
+    unlearned, report = unlearn_classifier(model, read_classifier_method(METHOD), sets, facts(second))
+    kept = pool.outputs(second)
+    for name, images in (("forget", data.forget), ("retain", data.retain), ("test", data.test)):
+        found = logits(unlearned, images)
+        confidence = logit_scaled_confidence(found, images.labels)
+        np.testing.assert_allclose(kept.confidence[name], confidence, atol=1e-4)
+        assert kept.accuracy(name) == pytest.approx((found.argmax(1) == images.labels).mean())
+    np.testing.assert_allclose(kept.logits["test"], logits(unlearned, data.test), atol=1e-4)
+    assert kept.steps == report.steps
+    assert kept.seconds > 0
+
+
+def test_runs_of_other_seeds_differ(pool: Pool) -> None:
+    stacked = pool.stack([Run("retrained", 0), Run("retrained", 1)], "confidence", "forget")
+    assert stacked.shape == (2, len(open_dataset(TASK).forget))
+    assert not np.allclose(stacked[0], stacked[1])
+    assert not np.array_equal(
+        *(pool.outputs(Run.unlearned(METHOD, 0, seed)).confidence["forget"] for seed in (0, 1))
+    )
+
+
+def test_what_is_there_is_not_done_again_and_a_stopped_pool_goes_on(pool: Pool, tmp_path: Path) -> None:
+    runs = [Run("retrained", 0), Run("retrained", 1), Run.unlearned(METHOD, 0, 0)]
+    started = Pool(tmp_path, TASK, CLASSIFIERS)
+    started.fill(runs, Counting(most=2))
+    again = Counting()
+    assert Pool(tmp_path, TASK, CLASSIFIERS).fill(runs, again) == []
+    assert len(again.done) == 2
+    nothing = Counting()
+    Pool(tmp_path, TASK, CLASSIFIERS).fill(runs, nothing)
+    assert nothing.done == []
+    for run in runs:
+        np.testing.assert_array_equal(
+            started.outputs(run).confidence["test"], pool.outputs(run).confidence["test"]
+        )
+
+
+def test_the_original_that_a_run_starts_from_is_made_first(tmp_path: Path) -> None:
+    engine = Counting()
+    Pool(tmp_path, TASK, CLASSIFIERS).fill([Run.unlearned(METHOD, 5, 0)], engine)
+    assert engine.done == [Run("original", 5), Run.unlearned(METHOD, 5, 0)]
+
+
+def test_a_run_that_would_fail_again_is_remembered_and_not_tried_again(pool: Pool) -> None:
+    wild = Run.unlearned({"name": "fine-tune", "learning_rate": 1e30}, 0, 0)
+    engine = Counting()
+    for _ in range(2):
+        (failure,) = pool.fill([wild], engine)
+        assert failure.run == wild
+        assert failure.lasting
+        assert "the loss is not finite" in failure.error
+    assert engine.done == [wild]
+    with pytest.raises(InputError, match="does not hold the run"):
+        pool.outputs(wild)
+
+
+def test_results_are_told_no_place_of_this_machine() -> None:
+    error = (
+        "OSError: [Errno 2] No such file: '/home/someone/pool/run.npz'; see https://pypi.org/project/x or a/b"
+    )
+    told = Failure(Run("original", 0), error, lasting=False).told
+    assert told == "OSError: [Errno 2] No such file: 'run.npz'; see https://pypi.org/project/x or a/b"
+
+
+def test_a_limit_of_time_is_kept_and_said(pool: Pool) -> None:
+    long = Run.unlearned({**METHOD, "epochs": 500.0}, 0, 0)
+    pool.fill([long], InLineEngine(), limit=0.05)
+    assert pool.outputs(long).cut
+    assert pool.outputs(long).seconds < 5
+    assert not pool.outputs(Run.unlearned(METHOD, 0, 0)).cut
+
+
+def test_torch_is_warm_before_the_first_timed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[float] = []
+
+    def noting(model, passes, sets, facts, **others):  # type: ignore[no-untyped-def]
+        sizes = {name: len(images) for name, images in sets.items()}
+        steps.append(sum(one.steps(sizes) for one in passes))
+        return run_passes(model, passes, sets, facts, **others)
+
+    warm_up.cache_clear()
+    monkeypatch.setattr("efface.training.classification.run_passes", noting)
+    state = torch.random.get_rng_state()
+    warmed = Pool(tmp_path, TASK, CLASSIFIERS)
+    warmed.fill([Run("original", 0), Run("original", 1)], InLineEngine())
+    # 3 thrown-away steps once, then two trainings of two epochs
+    assert steps == [WARM_UP_STEPS, steps[1], steps[1]]
+    assert steps[1] > WARM_UP_STEPS
+    assert {warmed.spent(Run("original", seed)).steps for seed in (0, 1)} == {steps[1]}
+    assert sorted(path.name for path in (tmp_path / "score" / "original").iterdir()) == [
+        "0.npz", "0.safetensors", "1.npz", "1.safetensors"
+    ]  # fmt: skip
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_warm_up_changes_no_run(pool: Pool, tmp_path: Path) -> None:
+    warm_up.cache_clear()
+    again = Pool(tmp_path, TASK, CLASSIFIERS)
+    again.fill([Run("retrained", 0)], InLineEngine())
+    one, other = (some.outputs(Run("retrained", 0)).confidence for some in (again, pool))
+    np.testing.assert_array_equal(one["test"], other["test"])
+
+
+class Losing(InLineEngine):
+    """Its workers write where nobody reads."""
+
+    def _run_once(self, function, tasks: Sequence[Job], *others) -> Iterator[Outcome[Job]]:  # type: ignore[no-untyped-def, override]
+        yield from (Outcome(task) for task in tasks)
+
+
+def test_a_run_that_ended_well_but_left_no_file_is_a_failure_that_says_so(tmp_path: Path) -> None:
+    (failure,) = Pool(tmp_path, TASK, CLASSIFIERS).fill([Run("retrained", 0)], Losing())
+    assert failure.run == Run("retrained", 0)
+    assert not failure.lasting
+    assert failure.error.startswith("the task ended without an error, but its result is not there")
+    assert "shared" in failure.error
+
+
+def test_workers_are_told_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Job] = []
+
+    class Noting(Losing):
+        def _run_once(self, function, tasks: Sequence[Job], *others) -> Iterator[Outcome[Job]]:  # type: ignore[no-untyped-def, override]
+            told.extend(tasks)
+            yield from super()._run_once(function, tasks, *others)
+
+    monkeypatch.chdir(tmp_path)
+    rules = {"path": "images", "forget": "list:mine.txt"}
+    Path("mine.txt").write_text("0\n1\n2\n", encoding="utf-8")
+    started = Pool(Path("pool"), TASK.model_copy(update={"forget": rules["forget"]}), CLASSIFIERS)
+    started.fill([Run("retrained", 0)], Noting())
+    assert told[0].folder == str(tmp_path / "pool")
+    assert json.loads(told[0].task)["forget"] == f"list:{tmp_path / 'mine.txt'}"
+    folders = TASK.model_copy(update={"data": "folder", **rules}).with_whole_path()
+    assert folders.path == str(tmp_path / "images")
+
+
+def test_an_original_that_was_made_again_is_read_again(tmp_path: Path) -> None:
+    first, second = Run.unlearned(METHOD, 0, 0), Run.unlearned(METHOD, 0, 1)
+    refilled = Pool(tmp_path, TASK, CLASSIFIERS)
+    refilled.fill([first, Run("original", 1)], InLineEngine())
+    expected = refilled.outputs(first).confidence["test"]
+    # another original in its place
+    weights = tmp_path / "score" / "original" / "0.safetensors"
+    weights.write_bytes(weights.with_stem("1").read_bytes())
+    (tmp_path / f"{first.name}.npz").unlink()
+    refilled.fill([first, second], InLineEngine())
+    assert not np.allclose(refilled.outputs(first).confidence["test"], expected)
+
+
+def test_few_outputs_are_kept_in_memory_and_none_to_know_seconds(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [Run("retrained", 0), Run("retrained", 1), Run.unlearned(METHOD, 0, 0)]
+    monkeypatch.setattr("efface.benchmark.pool.KEPT", 2)
+    fresh = Pool(pool.folder, TASK, CLASSIFIERS)
+    assert fresh.seconds(runs) == np.mean([pool.outputs(run).seconds for run in runs])
+    assert list(fresh._read) == []
+    fresh.stack([*runs[:2], runs[0], runs[2]], "confidence", "forget")
+    # the one that was not asked for of late is gone
+    assert list(fresh._read) == [runs[0], runs[2]]
+
+
+def test_another_version_of_an_outside_method_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Outside(FineTuneClassifier):
+        name: ClassVar[str] = "outside"
+
+    def distributed(version: str) -> Run:
+        dist = SimpleNamespace(name="other-package", version=version)
+        point = SimpleNamespace(name="outside", dist=dist, value="other:Outside", load=lambda: Outside)
+        monkeypatch.setattr("efface.plugins.entry_points", lambda group: [point])
+        registry: Registry[type[ClassifierMethod]] = Registry("method", "any", ClassifierMethod, ())
+        monkeypatch.setattr("efface.benchmark.runs.CLASSIFIER_METHODS", registry)
+        return Run.unlearned({"name": "outside"}, 0, 0)
+
+    first, second, again = (distributed(version) for version in ("1.0", "1.1", "1.0"))
+    monkeypatch.undo()
+    assert first.version == "other-package 1.0"
+    assert first == again
+    assert first.name != second.name
+    assert first.key == second.key
+    assert Run.unlearned(METHOD, 0, 0).version == ""
+
+
+def test_a_folder_of_another_task_is_refused(pool: Pool) -> None:
+    with pytest.raises(RunRefused, match="a pool of another task"):
+        Pool(pool.folder, TASK.model_copy(update={"forget": "random:0.1"}), CLASSIFIERS)
+    note = json.loads((pool.folder / "task.json").read_text(encoding="utf-8"))
+    assert note["contents"] == open_dataset(TASK).digest()

@@ -1,0 +1,104 @@
+"""The numbers of a row: worked by hand, or against models whose law is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from efface.benchmark.table import (
+    MEASURES,
+    Estimate,
+    Row,
+    Sides,
+    by_score,
+    levels,
+    measures_against,
+    measures_of,
+    u_lira_auc,
+)
+from efface.forgetting.official import official_score
+
+EXAMPLES = 12
+
+
+def sides(models: int, mean: float, seed: int, accuracy: float = 1.0, seconds: float = 2.0) -> Sides:
+    """Models whose confidences are normal around `mean`, and who are right on a share of all examples."""
+    draws = np.random.default_rng(seed)
+    confidence = {name: draws.normal(mean, 1.5, (models, EXAMPLES)) for name in ("forget", "retain", "test")}
+    right = np.broadcast_to(np.arange(EXAMPLES) < accuracy * EXAMPLES, (models, EXAMPLES)).astype(np.float64)
+    return Sides(confidence, dict.fromkeys(confidence, right), seconds)
+
+
+def test_an_interval_is_students_t_over_the_experiments() -> None:
+    found = Estimate.of([1.0, 2.0, 3.0], 0.95)
+    # t(0.975; 2) = 4.3027, spread 1 / sqrt(3)
+    assert found.value == 2
+    assert found.high == pytest.approx(2 + 4.302653 / np.sqrt(3), rel=1e-6)
+    assert found.low == 0
+    assert Estimate.of([0.2], 0.95) == Estimate(0.2, None, None, (0.2,))
+
+
+def test_a_row_has_every_measure() -> None:
+    found = measures_of(sides(8, 0, 0), sides(16, 0, 1), 0)
+    assert set(found) == set(MEASURES)
+    assert all(np.isfinite(value) for value in found.values())
+
+
+def test_scores_are_means_over_both_halves_of_the_retrained_models() -> None:
+    unlearned, retrained = sides(8, 1, 0), sides(16, 0, 1)
+    values = [official_score(unlearned.confidence["forget"], retrained.confidence["forget"][part]).score
+              for part in (slice(0, 8), slice(8, 16))]  # fmt: skip
+    assert measures_of(unlearned, retrained, 0)["official"] == pytest.approx(np.mean(values))
+
+
+def test_the_final_score_is_the_product_of_its_parts() -> None:
+    found = measures_against(sides(8, 0, 0, accuracy=1.0), sides(8, 0, 1, accuracy=0.5), 0)
+    assert (found["retain_ratio"], found["test_ratio"]) == (2.0, 2.0)
+    assert found["final"] == pytest.approx(4 * found["official"])
+    assert found["final_clipped"] == pytest.approx(found["official"])
+
+
+def test_time_is_a_share_of_a_retraining() -> None:
+    assert measures_against(sides(8, 0, 0, seconds=0.5), sides(8, 0, 1, seconds=2), 0)["time_share"] == 0.25
+
+
+def test_u_lira_is_a_coin_for_one_law_and_sure_for_two() -> None:
+    draws = np.random.default_rng(0)
+    one, other = draws.normal(0, 1, (2, 32, 40))
+    assert u_lira_auc(one, other, 0) == pytest.approx(0.5, abs=0.05)
+    assert u_lira_auc(one + 20, other, 0) == 1
+
+
+def test_forgetting_less_scores_less_on_every_measure() -> None:
+    retrained = sides(32, 0, 9)
+    near, far = (measures_of(sides(16, mean, 1), retrained, 0) for mean in (0, 6))
+    assert near["official"] > far["official"]
+    assert near["robust"] > far["robust"]
+    for name in ("ks", "ks_significant", "klom_forget", "u_lira"):
+        assert near[name] < far[name], name
+
+
+def test_levels_are_those_of_retrained_models_alone() -> None:
+    found = levels(sides(32, 0, 0), 0)
+    assert found["official"].equal_models == 16
+    assert found["robust"].ceiling.value == pytest.approx(1, abs=0.25)
+    assert found["official"].ceiling.value > found["official"].floor.value == 0
+
+
+def test_models_that_differ_by_rounding_alone_are_alike() -> None:
+    one = sides(1, 0, 0)
+    noise = np.random.default_rng(1).uniform(-1e-5, 1e-5, (8, EXAMPLES))
+    same = {name: values + noise for name, values in one.confidence.items()}
+    assert Sides(same, one.correct, 1.0).alike
+    assert not sides(8, 0, 0).alike
+    # what differs on the retain set alone differs
+    assert not Sides({**same, "retain": sides(8, 0, 0).confidence["retain"]}, one.correct, 1.0).alike
+
+
+def test_rows_without_numbers_come_last() -> None:
+    def row(label: str, value: float | None) -> Row:
+        found = {} if value is None else {"official": Estimate(value, None, None, (value,))}
+        return Row(label, "published", {}, found)
+
+    order = by_score([row("failed", None), row("low", 0.1), row("high", 0.2)])
+    assert [one.label for one in order] == ["high", "low", "failed"]
