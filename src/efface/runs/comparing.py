@@ -140,7 +140,8 @@ def change(run: ComparedRun, set_name: str, model: str, other: str) -> Change | 
         return None
     value = mine.value / its.value if yardstick.is_ratio else mine.value - its.value
     one, two = run.by_image.of(model, set_name), run.by_image.of(other, set_name)
-    names = [] if model == other else sorted(one.keys() & two.keys())
+    # in the file's order: that of keyed ids is another one in every run, and with it the draws
+    names = [] if model == other else [name for name in one if name in two]
     interval = _interval(
         [one[name] for name in names], [two[name] for name in names], run, yardstick.is_ratio
     )
