@@ -277,9 +277,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
         trainer(generator, phases, data, asked=settings(steps=4), **options).run()
         return generator
 
-    torch.manual_seed(1)
     expected = weights_of(run(None))
-    torch.manual_seed(1)
     stops = [("train shadow", 2), ("unlearn", 1), ("unlearn", 3)]
     for phase, step in stops[chosen["stand_in"] == "early" :]:
         with pytest.raises(Stopped):

@@ -70,12 +70,10 @@ def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> floa
 def test_a_stopped_run_ends_with_the_weights_of_the_uninterrupted(
     family: str, crops: int | None, data: Data, tmp_path: Path
 ) -> None:
-    torch.manual_seed(1)
     whole = dropping(family)
     before = weights_of(whole)
     chosen = {"settings": {"crops_per_image": crops}}
     run(whole, data, "encoder-noise", folder=tmp_path / "whole", **chosen)
-    torch.manual_seed(1)
     for stop in (1, 2):
         with pytest.raises(Stopped, match=f"after step {stop} of {STEPS}"):
             run(
@@ -111,11 +109,9 @@ def test_a_stopped_run_ends_with_the_weights_of_the_uninterrupted(
 def test_training_of_both_stages_continues_where_it_stopped(
     family: str, what: str, stop: int, data: Data, tmp_path: Path
 ) -> None:
-    torch.manual_seed(1)
     whole = dropping(family)
     before = weights_of(whole)
     expected = run(whole, data, what)
-    torch.manual_seed(1)
     with pytest.raises(Stopped, match=f"after step {(stop - 1) % STEPS + 1} of {STEPS}"):
         run(dropping(family), data, what, folder=tmp_path, progress=StopAtCount(stop))
     torch.manual_seed(99)

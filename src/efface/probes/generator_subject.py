@@ -234,10 +234,7 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
         data = Data({STREAM: images}, self.cache, self.corruption, UNUSED, self.pairs)
         phase = Training(purpose, task_loss_on_retain, (STREAM,), trained, corruption="own")
         seed = key(self.seed, "probe training", purpose)
-        devices = [process.device] if process.device.type == "cuda" else []
-        with self.progress.task(purpose, steps) as task, torch.random.fork_rng(devices=devices):
-            # dropout and the like draw from the global state
-            torch.manual_seed(seed)
+        with self.progress.task(purpose, steps) as task:
             watch = _Watch(model, task, frozenset(after), measure)
             Trainer(model, [phase], data, settings, seed, process, progress=watch).run()
 

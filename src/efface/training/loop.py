@@ -87,7 +87,17 @@ class Trainer:
         self._done_steps = 0
 
     def run(self) -> TrainingReport:
-        """All phases, to the end. Raises `Stopped`, with a checkpoint, on a signal or a non-finite loss."""
+        """All phases, to the end. Raises `Stopped`, with a checkpoint, on a signal or a non-finite loss.
+
+        Every draw hangs on the seed. The global random state is left as it was.
+        """
+        device = self.accelerator.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            # dropout draws from the global state; processes see other images, so each has draws of its own
+            torch.manual_seed(self.seed + self.accelerator.process_index)
+            return self._run_phases()
+
+    def _run_phases(self) -> TrainingReport:
         generator = self.generator
         generator.to(self.accelerator.device)
         edits = any(isinstance(phase, Edit) for phase in self.phases)

@@ -212,17 +212,12 @@ def run_phases(
     seed: int,
 ) -> TrainingReport:
     """Run `phases` on `sets` by name with these training settings; draws, dropout included, hang on `seed` alone."""
-    import torch
-
     from efface.training.loop import Trainer
     from efface.training.optimisation import accelerator
 
     chosen = _unchecked(settings)
     process, reads = accelerator(chosen), training_data(task, data, sets)
-    devices = [process.device] if process.device.type == "cuda" else []
-    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=devices):
-        # dropout draws from the global state, which otherwise hangs on what the worker did before
-        torch.manual_seed(seed)
+    with tempfile.TemporaryDirectory() as folder:
         # codes of a first stage are kept in a folder; models without one need none
         keeps = Path(folder) if generator.first_stage_parameters() else None
         return Trainer(generator, phases, reads, chosen, seed, process, folder=keeps).run()
