@@ -18,14 +18,15 @@ from efface.evaluation.answers import Wanted
 from efface.evaluation.protocol import evaluate
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import canonical_json, write_json
-from efface.images.items import ImageSet
 from efface.metrics.base import ModelKind
 from efface.metrics.extractors import load_extractor
 from efface.probes.base import Probe
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.registry import PROBES, read_probe
+from efface.probes.subject import AnySubject
 from efface.probes.trigger import Trigger
 from efface.training.settings import TrainingSettings
+from support.labelled_subjects import labelled_world
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "probes"
 NAMES = list(PROBES)
@@ -46,16 +47,16 @@ TASK = GeneratorTask.from_values(
 )  # fmt: skip
 
 
-@pytest.fixture(params=NAMES)
-def asked(request: pytest.FixtureRequest, tmp_path: Path) -> Probe:
-    """A probe of each name, with settings that it cannot be without."""
-    write_json(tmp_path / "trigger.json", Trigger().as_dict())
-    needed = {"poisoning": {"trigger": str(tmp_path / "trigger.json")}}
-    return read_probe({"name": request.param, **FEW.get(request.param, {}), **needed.get(request.param, {})})
-
-
 @pytest.fixture(scope="module")
-def subject() -> GeneratorSubject:
+def subjects() -> dict[ModelKind, AnySubject]:
+    world = labelled_world(forget=6, retain=8, neutral=6)
+    labelled = world.subject(
+        {"original": world.original(), "unlearned": world.hushed(), "retrained": world.retrained()}
+    )
+    return {"generator": generators(), "classifier": labelled}
+
+
+def generators() -> GeneratorSubject:
     data = open_images(canonical_json(TASK.as_dict()))
     sets: Any = {name: data.sets[name] for name in ("forget", "retain", "neutral")}
     models: Any = {
@@ -63,27 +64,40 @@ def subject() -> GeneratorSubject:
     }
     settings = EvaluationSettings(resamples=200)
     extractor, corruption = load_extractor("built-in"), parse_corruption("centre:0.5")
-    found = evaluate(
+    evaluation = evaluate(
         models, sets, data.pictures, corruption, extractor, settings, wanted=Wanted(task_loss=True)
     )
     training = TrainingSettings(batch_size=4, steps=2, precision="fp32", crop_scale=(1.0, 1.0), threads=1)
     return GeneratorSubject(
         models=models, sets=sets, cache=data.pictures, corruption=corruption, extractor=extractor,
-        settings=settings, evaluation=found, training=training,
+        settings=settings, evaluation=evaluation, training=training,
     )  # fmt: skip
 
 
-def test_a_probe_leaves_the_models_as_they_are_and_gives_its_figures(
-    asked: Probe, subject: GeneratorSubject
-) -> None:
-    before = {model: generator.weights_digest() for model, generator in subject.models.items()}
-    found = asked.ask(subject)
-    assert {model: generator.weights_digest() for model, generator in subject.models.items()} == before
-    assert not any(generator.training for generator in subject.models.values())
-    named = {finding.figure.partition(":")[0] for finding in found.figures}
-    assert named <= set(asked.figures["generator"])
-    assert {finding.probe for finding in found.figures} == {asked.name}
-    for finding in found.figures:
+@pytest.fixture(
+    params=[(name, kind) for name, probe in PROBES.items() for kind in probe.figures], ids="-".join
+)
+def case(
+    request: pytest.FixtureRequest, subjects: dict[ModelKind, AnySubject], tmp_path: Path
+) -> tuple[Probe, AnySubject]:
+    """A probe of each name, with settings that it cannot be without, and a subject of each kind that it questions."""
+    name, kind = request.param
+    trigger = Trigger(target="cat" if kind == "classifier" else None)
+    write_json(tmp_path / "trigger.json", trigger.as_dict())
+    needed = {"poisoning": {"trigger": str(tmp_path / "trigger.json")}}
+    return read_probe({"name": name, **FEW.get(name, {}), **needed.get(name, {})}), subjects[kind]
+
+
+def test_a_probe_leaves_the_models_as_they_are_and_gives_its_figures(case: tuple[Probe, AnySubject]) -> None:
+    probe, subject = case
+    before = {name: model.weights_digest() for name, model in subject.models.items()}
+    findings = probe.ask(subject)
+    assert {name: model.weights_digest() for name, model in subject.models.items()} == before
+    assert not any(model.training for model in subject.models.values())
+    named = {finding.figure.partition(":")[0] for finding in findings.figures}
+    assert named == set(probe.figures[subject.kind])
+    assert {finding.probe for finding in findings.figures} == {probe.name}
+    for finding in findings.figures:
         assert finding.value is not None or finding.note
         if finding.low is not None and finding.high is not None:
             assert finding.low <= finding.high
@@ -94,13 +108,15 @@ def test_a_probe_leaves_the_models_as_they_are_and_gives_its_figures(
             assert finding.difference == pytest.approx(finding.value - finding.reference_value)
 
 
-def test_a_probe_without_its_images_says_what_is_missing(asked: Probe, subject: GeneratorSubject) -> None:
-    if not asked.needs:
+def test_a_probe_without_its_images_says_what_is_missing(case: tuple[Probe, AnySubject]) -> None:
+    probe, subject = case
+    if not probe.needs:
         pytest.skip("it needs no set of its own")
-    without: Any = {**subject.sets, asked.needs[0]: ImageSet()}
-    found = asked.ask(replace(subject, sets=without))
-    assert {finding.figure for finding in found.figures} == set(asked.figures["generator"])
-    assert all(finding.value is None and asked.needs[0] in str(finding.note) for finding in found.figures)
+    missing = probe.needs[0]
+    without: Any = {**subject.sets, missing: subject.sets[missing].subset([])}
+    findings = probe.ask(replace(subject, sets=without))
+    assert {finding.figure for finding in findings.figures} == set(probe.figures[subject.kind])
+    assert all(finding.value is None and missing in str(finding.note) for finding in findings.figures)
 
 
 @pytest.mark.parametrize("name", NAMES)

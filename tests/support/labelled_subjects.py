@@ -28,7 +28,9 @@ CLASSES = ("ant", "bee", "cat", "dog")
 SURE = 6.0
 """Logit of the class of a stored picture; those of the others are 0."""
 SHARPNESS, NEAR = 8.0, 1.0
-RECIPE = Recipe(learning_rate=0.05, batch_size=16, weight_decay=0.0, schedule="constant", class_weights=False)
+RECIPE = Recipe(
+    learning_rate=0.005, batch_size=16, weight_decay=0.0, schedule="constant", class_weights=False
+)
 
 
 class Table(nn.Module):
@@ -165,17 +167,20 @@ class Known(nn.Module):
 
     def __init__(self, table: list[list[float]]) -> None:
         super().__init__()
-        self.table = nn.Embedding.from_pretrained(torch.tensor(table))
+        self.head = nn.Linear(len(table), len(table[0]), bias=False)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.tensor(table).T)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.table(images[:, 0, 0, 0].long())
+        numbers = nn.functional.one_hot(images[:, 0, 0, 0].long(), self.head.in_features)
+        logits: Tensor = self.head(numbers.float())
         return logits
 
 
 def known(table: list[list[float]], classes: tuple[str, ...] = ("cat", "dog")) -> Classifier:
     """A classifier of pictures of one pixel, whose logits are the rows of `table`."""
     return Classifier(
-        Known(table), classes=classes, image_size=1, channels=1, normalisation=Normalisation(1.0), blocks=("table",)
+        Known(table), classes=classes, image_size=1, channels=1, normalisation=Normalisation(1.0), blocks=("head",)
     )  # fmt: skip
 
 
