@@ -27,13 +27,13 @@ from scipy import stats
 from sklearn.datasets import load_digits
 
 import efface
+from divergence import gaussian_kl, info_nce, shrunk_moments
 from efface.corruptions import parse_corruption
 from efface.generators.base import Generator, View
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.sources import open_images
 from efface.methods.generator.encoder_noise import EncoderNoise
-from efface.metrics.divergence import gaussian_kl, info_nce, shrunk_moments
 from efface.metrics.image_error import hole_mse
 from efface.metrics.intervals import student_interval
 from efface.randomness import Draws, numpy_draws

@@ -1,7 +1,7 @@
 """How much two sets of outputs differ, or tell of each other, in nats: Gaussian KL divergence and the InfoNCE bound.
 
 The paper's objective is written in these terms (Li et al. 2024, arXiv:2402.00351); `docs/theory.md` says how they hang
-together, and what they do not say.
+together, and what they do not say; `theory.py` measures them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from efface.metrics.feature_sets import Features, feature_pair
 from efface.metrics.frechet import Moments
 from efface.metrics.refusal import MetricInputError
 
-IMAGES_PER_DIMENSION = 2
 Matrix = NDArray[np.float64]
 
 
@@ -37,40 +36,6 @@ def gaussian_kl(mean_p: ArrayLike, cov_p: ArrayLike, mean_q: ArrayLike, cov_q: A
     log_determinants = 2 * float(np.log(np.diag(root_q)).sum() - np.log(np.diag(root_p)).sum())
     divergence = float((whitened**2).sum()) + float(shift @ shift) - len(p) + log_determinants
     return max(divergence / 2, 0.0)
-
-
-def gaussian_kl_of(features_p: ArrayLike, features_q: ArrayLike, shrinkage: float = 0.0) -> float:
-    """`gaussian_kl` of the Gaussians that have the moments of `features_p` [N, D] and `features_q` [M, D].
-
-    Covariances divide by N - 1. `shrinkage` in [0, 1) replaces each covariance S by
-    (1 - shrinkage) S + shrinkage tr(S) / D I, which keeps nearly singular ones apart from 0; the divergence then
-    depends on it, so state it. The estimate is biased upwards, the more so the fewer images.
-
-    Raises `MetricInputError` where `gaussian_kl_refusal` has something to say, for a covariance that is singular all
-    the same, and for arrays that do not fit or are not finite.
-    """
-    p, q = feature_pair(features_p, features_q)
-    if not 0 <= shrinkage < 1:
-        raise MetricInputError(f"shrinkage must lie in 0 to 1, 1 excluded, got {shrinkage}")
-    refusals = {gaussian_kl_refusal(len(side), p.shape[1]) for side in (p, q)} - {None}
-    if refusals:
-        raise MetricInputError(*sorted(str(refusal) for refusal in refusals))
-    (mean_p, cov_p), (mean_q, cov_q) = shrunk_moments(p, shrinkage), shrunk_moments(q, shrinkage)
-    return gaussian_kl(mean_p, cov_p, mean_q, cov_q)
-
-
-def gaussian_kl_refusal(n: int, dimension: int) -> str | None:
-    """Why `n` images do not carry a Gaussian divergence in `dimension` dimensions; None if they do.
-
-    With N < 2 D the sample covariance is (nearly) singular, and the divergence says so and nothing else.
-    """
-    needed = IMAGES_PER_DIMENSION * dimension
-    if n >= needed:
-        return None
-    return (
-        f"the Gaussian divergence on {dimension} dimensions needs at least {needed} images on each side, got {n}; "
-        "use more images or fewer dimensions"
-    )
 
 
 def shrunk_moments(features: Features, shrinkage: float) -> tuple[Features, Matrix]:
