@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from efface.forgetting.catalogue import STATISTICS, StatisticInfo
+from efface.forgetting.declared import StatisticInfo, statistics
 from efface.forgetting.distributions import energy_distance, klom, kolmogorov_smirnov
 from efface.randomness import numpy_draws
 
@@ -39,9 +39,9 @@ def anchor(title: str) -> str:
 
 
 def catalogue() -> str:
-    """One line for each entry of the catalogue."""
+    """One line for each statistic."""
     lines = ["| statistic | what it says | range | better | reads | source |", "|---|---|---|---|---|---|"]
-    for info in STATISTICS.values():
+    for info in statistics().values():
         link = f"[{info.title}](#{anchor(heading(info))})"
         cells = [link, info.summary, info.range, BETTER[info.direction], info.reads, info.source]
         lines.append("| " + " | ".join(cells) + " |")

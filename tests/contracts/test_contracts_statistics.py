@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from efface.forgetting.catalogue import STATISTICS
+from efface.forgetting.declared import statistics
 
+STATISTICS = statistics()
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "forgetting" / "statistics.md"
 PARTS = [

@@ -15,6 +15,7 @@ from scipy import stats
 
 from efface.errors import InputError
 from efface.forgetting.arrays import Floats, models_by_examples
+from efface.forgetting.declared import CONFIDENCES, statistic
 
 CLIP = 100.0
 FLOOR = 1e-5
@@ -43,6 +44,14 @@ class KolmogorovSmirnov:
         }
 
 
+@statistic(
+    "Kolmogorov-Smirnov test",
+    direction="down",
+    range="0 to 1, with adjusted p values",
+    reads=CONFIDENCES,
+    source="Benjamini and Hochberg (1995); used in arXiv:2406.09073",
+    summary="Share of examples whose two distributions differ, at a false discovery rate of 5 %.",
+)
 def kolmogorov_smirnov(
     unlearned: ArrayLike, retrained: ArrayLike, *, rate: float = 0.05
 ) -> KolmogorovSmirnov:
@@ -62,6 +71,14 @@ def kolmogorov_smirnov(
     return KolmogorovSmirnov(statistic, p_value, adjusted, float(np.mean(adjusted <= rate)))
 
 
+@statistic(
+    "KL of margins",
+    direction="down",
+    range="nats, from 0 up",
+    reads="margins [models, examples] of unlearned and retrained models",
+    source="arXiv:2410.23232",
+    summary="How far the binned margins of unlearned models are from those of retrained ones.",
+)
 def klom(unlearned: ArrayLike, retrained: ArrayLike, *, bins: int = 20) -> Floats:
     """KL of binned margins, KL(unlearned || retrained) in nats: `[examples]`, from 0 up.
 
@@ -81,6 +98,14 @@ def klom(unlearned: ArrayLike, retrained: ArrayLike, *, bins: int = 20) -> Float
     return result
 
 
+@statistic(
+    "Energy distance",
+    direction="down",
+    range="unit of the statistic, from 0 up",
+    reads=CONFIDENCES,
+    source="Szekely and Rizzo (2013)",
+    summary="Distance of the two distributions without bins or tests.",
+)
 def energy_distance(unlearned: ArrayLike, retrained: ArrayLike) -> Floats:
     """2 E|U - R| - E|U - U'| - E|R - R'|: `[examples]`, from 0 up, in the unit of the statistic.
 

@@ -16,6 +16,7 @@ from scipy import stats
 from efface.errors import Faults, InputError
 from efface.forgetting.arrays import Floats, models_by_examples, numbers
 from efface.forgetting.confidence import logit_scaled_confidence
+from efface.forgetting.declared import SHADOWS, statistic
 from efface.metrics.base import KNOWS, Better, Classified, ClassifierMetric, Need
 
 FLOOR_SD = 1e-6
@@ -72,6 +73,14 @@ def attack_quality(members: ArrayLike, others: ArrayLike) -> AttackQuality:
     return AttackQuality(float(auc), (rates[0], rates[1], rates[2]))
 
 
+@statistic(
+    "LiRA",
+    direction="match_retrained",
+    range="log likelihood ratio",
+    reads=SHADOWS,
+    source="arXiv:2112.03570",
+    summary="Membership by the likelihood under models with and without the example.",
+)
 def lira(
     target: ArrayLike, inside: ArrayLike | None, outside: ArrayLike, *, shared_spread: bool = False
 ) -> Floats:
@@ -97,6 +106,14 @@ def lira(
     return ratio
 
 
+@statistic(
+    "U-LiRA",
+    direction="match_retrained",
+    range="0 to 1; 0.5 is perfect unlearning",
+    reads=SHADOWS,
+    source="arXiv:2403.01218",
+    summary="Was the example trained on and unlearned, or never seen: with shadow models of both kinds.",
+)
 def u_lira(
     target: ArrayLike, unlearned: ArrayLike, never: ArrayLike, *, shared_spread: bool = False
 ) -> Floats:
@@ -112,6 +129,14 @@ def u_lira(
     return probability
 
 
+@statistic(
+    "RMIA",
+    direction="match_retrained",
+    range="0 to 1",
+    reads="probabilities of the true class under the attacked and reference models, and of a population",
+    source="arXiv:2312.03262",
+    summary="Membership by the share of population examples that the example beats; few reference models suffice.",
+)
 def rmia(
     target: ArrayLike,
     outside: ArrayLike,
@@ -155,6 +180,14 @@ def rmia(
     return result
 
 
+@statistic(
+    "Population attack",
+    direction="match_retrained",
+    range="0 to 1; 0.5 on average if forgotten",
+    reads="one statistic of one model on forget and never-seen examples",
+    source="arXiv:2111.09679",
+    summary="Share of never-seen examples that the model is less sure of.",
+)
 def population_attack(target: ArrayLike, population: ArrayLike) -> Floats:
     """Share of never-seen examples with a smaller confidence: `[examples]`, 0 to 1; 0.5 on average if forgotten.
 

@@ -11,6 +11,7 @@ from scipy.special import softmax, xlogy
 
 from efface.errors import Faults
 from efface.forgetting.arrays import Floats, Integers, labels_of, numbers
+from efface.forgetting.declared import statistic
 from efface.metrics.base import KNOWS, AttackMetric, Better, Need
 from efface.settings import unknown_name
 
@@ -56,6 +57,14 @@ def entropy(probabilities: ArrayLike) -> Floats:
     return result
 
 
+@statistic(
+    "Modified entropy",
+    direction="match_retrained",
+    range="from 0 up",
+    reads="probabilities and labels of one model",
+    source="arXiv:2003.10595",
+    summary="Entropy that knows the true class: small for sure and right answers.",
+)
 def modified_entropy(probabilities: ArrayLike, labels: ArrayLike) -> Floats:
     """-(1 - p_y) log p_y - sum over other classes of p_i log(1 - p_i): `[examples]`, from 0 up.
 
@@ -69,6 +78,14 @@ def modified_entropy(probabilities: ArrayLike, labels: ArrayLike) -> Floats:
     return _modified_entropy(p, y)
 
 
+@statistic(
+    "SVC attack (MIA efficacy)",
+    direction="match_retrained",
+    range="0 to 1",
+    reads="probabilities and labels of one model on retain, test and forget examples",
+    source="arXiv:2310.12508; arXiv:2304.04934",
+    summary="Share of forget examples that a trained classifier takes for never seen.",
+)
 def svc_attack(
     members: tuple[ArrayLike, ArrayLike],
     others: tuple[ArrayLike, ArrayLike],

@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from efface.errors import InputError
 from efface.forgetting.arrays import Floats, models_by_examples
+from efface.forgetting.declared import CONFIDENCES, statistic
 
 DELTA = 1e-5
 CAP = 50.0
@@ -68,6 +69,14 @@ class OfficialScore:
         }
 
 
+@statistic(
+    "Forgetting score F, official",
+    direction="up",
+    range="0 to 1; retrained against retrained gives about 0.19",
+    reads=CONFIDENCES,
+    source="arXiv:2406.09073",
+    summary="The competition's score: how hard it is to tell unlearned from retrained models, example by example.",
+)
 def official_score(unlearned: ArrayLike, retrained: ArrayLike) -> OfficialScore:
     """F of two arrays of logit-scaled confidences `[models, examples]` with equally many models.
 

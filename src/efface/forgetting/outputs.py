@@ -11,6 +11,7 @@ from scipy.special import logsumexp, rel_entr, softmax
 
 from efface.errors import Faults
 from efface.forgetting.arrays import Floats, numbers
+from efface.forgetting.declared import statistic
 from efface.metrics.base import Better, Classified, ClassifierMetric, Need, Yardstick
 
 SQRT_2 = sqrt(2)
@@ -103,6 +104,14 @@ class PredictionAgreement(ClassifierMetric):
         return prediction_agreement(answers.logits, answers.retrained)
 
 
+@statistic(
+    "Tug of war",
+    direction="up",
+    range="0 to 1",
+    reads="accuracies on forget, retain and test examples, unlearned and retrained",
+    source="arXiv:2406.01257",
+    summary="Product of how near the three accuracies are to the retrained model's.",
+)
 def tug_of_war(unlearned: tuple[float, float, float], retrained: tuple[float, float, float]) -> float:
     """(1 - |d forget|)(1 - |d retain|)(1 - |d test|): 0 to 1, up; 1 where all three accuracies are the retrained model's.
 
@@ -119,6 +128,14 @@ def tug_of_war(unlearned: tuple[float, float, float], retrained: tuple[float, fl
     return float(np.prod(1 - np.abs(u - r)))
 
 
+@statistic(
+    "Activation distance",
+    direction="down",
+    range="0 to 1.414",
+    reads="probabilities of both models on the same examples",
+    source="arXiv:2012.13431; arXiv:2205.08096",
+    summary="Mean distance of the unlearned model's probabilities from the retrained model's.",
+)
 def activation_distance(unlearned: ArrayLike, retrained: ArrayLike) -> Floats:
     """Euclidean distance of two models' probabilities on each example: `[examples]`, 0 to sqrt 2, down.
 
@@ -130,6 +147,14 @@ def activation_distance(unlearned: ArrayLike, retrained: ArrayLike) -> Floats:
     return distances
 
 
+@statistic(
+    "ZRF",
+    direction="match_retrained",
+    range="0 to 1",
+    reads="probabilities of the unlearned and of an untrained model on forget examples",
+    source="arXiv:2205.08096",
+    summary="How near the answers on forget examples are to those of a model that was never trained.",
+)
 def zero_retrain_forgetting(unlearned: ArrayLike, random: ArrayLike, *, as_published: bool = False) -> float:
     """ZRF: 1 - mean Jensen-Shannon divergence of the unlearned model from a random one: 0 to 1, towards the retrained's.
 
@@ -149,6 +174,14 @@ def zero_retrain_forgetting(unlearned: ArrayLike, random: ArrayLike, *, as_publi
     return float(1 - divergence.mean())
 
 
+@statistic(
+    "Prediction agreement",
+    direction="up",
+    range="0 to 1",
+    reads="answers of both models on the same examples",
+    source="Milani Fard et al. (2016)",
+    summary="Share of examples on which the unlearned and the retrained model give one class.",
+)
 def prediction_agreement(unlearned: ArrayLike, retrained: ArrayLike) -> Floats:
     """Whether both models give one class to each example: `[examples]`, 0 or 1, up.
 

@@ -34,6 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from efface.errors import InputError
 from efface.forgetting.arrays import Floats, models_by_examples
+from efface.forgetting.declared import CONFIDENCES, statistic
 from efface.forgetting.intervals import FEWEST_MODELS as FEWEST_FOR_BOOTSTRAP
 from efface.forgetting.intervals import bootstrap_interval
 from efface.forgetting.official import DELTA
@@ -79,6 +80,14 @@ class RobustScore:
         }
 
 
+@statistic(
+    "Forgetting score, robust",
+    direction="up",
+    range="0 to 1, above 1 by noise only; retrained against retrained gives 1 on average",
+    reads=CONFIDENCES,
+    source="arXiv:2406.09073, with cross-fitted thresholds",
+    summary="The same question with thresholds chosen on half of the models and scored on the other.",
+)
 def robust_score(
     unlearned: ArrayLike, retrained: ArrayLike, *, seed: int = 0, deals: int = DEALS
 ) -> RobustScore:
