@@ -11,9 +11,9 @@ import torch
 from efface.corruptions import CORRUPTIONS, parse_corruption, touched_patches
 from efface.errors import InputError
 from efface.generators import load_generator
-from efface.generators.base import Moments
+from efface.generators.base import Generator, Moments
 from efface.generators.registry import FAMILIES
-from support.families import MODELS, TEXTS, Case, cases, takes
+from support.families import MODELS, TEXTS, Case, cases, one_of_each_kind, takes
 from support.tiny_models import draws, pictures
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
@@ -23,11 +23,14 @@ CASES = cases()
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
-def seen_by(case: Case, visit: int = 0) -> Any:
-    generator = case.make().eval()
-    return generator.view(
-        pictures(COUNT, size=generator.image_size), case.corruption, draws(COUNT, visit=visit)
-    )
+def one_case_of_each_kind(number: int) -> pytest.MarkDecorator:
+    """Tests that a corruption enters by its mask and its condition alone: no product of all with all."""
+    return pytest.mark.parametrize("case", one_of_each_kind(CASES, number), ids=str)
+
+
+def seen_by(generator: Generator, case: Case, visit: int = 0) -> Any:
+    images = pictures(COUNT, size=generator.image_size)
+    return generator.view(images, case.corruption, draws(COUNT, visit=visit))
 
 
 def test_every_family_and_corruption_is_here() -> None:
@@ -56,14 +59,15 @@ def test_views_hold_what_was_asked_for(case: Case) -> None:
     assert torch.equal(seen.images, images)
     applied = corruption.apply(images, generator.grid, draws(COUNT))
     assert torch.equal(seen.corrupted.known, applied.known)
-    assert torch.equal(seen_by(case).corrupted.known, applied.known)
-    moved = seen_by(case, visit=1)
+    assert torch.equal(seen_by(generator, case).corrupted.known, applied.known)
+    moved = seen_by(generator, case, visit=1)
     assert torch.equal(applied.known, moved.corrupted.known) != corruption.is_random
 
 
-@every_case
+@one_case_of_each_kind(0)
 def test_features_predictions_and_losses_have_their_shapes(case: Case) -> None:
-    generator, seen = case.make().eval(), seen_by(case)
+    generator = case.make().eval()
+    seen = seen_by(generator, case)
     with torch.no_grad():
         features = generator.encode(seen)
         prediction = generator.decode(features, seen)
@@ -87,10 +91,11 @@ def test_features_predictions_and_losses_have_their_shapes(case: Case) -> None:
     assert torch.allclose(generator.task_loss(seen), losses)
 
 
-@every_case
+@one_case_of_each_kind(1)
 def test_restoring_keeps_known_pixels_and_stays_a_picture(case: Case) -> None:
-    generator, seen = case.make().eval(), seen_by(case)
-    restored = generator.restore(seen)
+    generator = case.make().eval()
+    seen = seen_by(generator, case)
+    restored = generator.restore(seen, case.sampler)
     assert restored.shape == seen.images.shape
     assert not restored.requires_grad
     known = seen.corrupted.known.expand_as(seen.images)
@@ -100,12 +105,13 @@ def test_restoring_keeps_known_pixels_and_stays_a_picture(case: Case) -> None:
     # a random network saturates, and where the truth is black or white too, that is no difference
     grey = ~known & (seen.images > 0) & (seen.images < 1)
     assert (restored[grey] != seen.images[grey]).float().mean() > 0.9
-    assert torch.equal(generator.restore(seen), restored), "draws are keyed by image"
+    assert torch.equal(generator.restore(seen, case.sampler), restored), "draws are keyed by image"
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.make().family == "mae"], ids=str)
 def test_a_masked_autoencoder_sees_no_patch_that_is_touched(case: Case) -> None:
-    generator, seen = case.make().eval(), seen_by(case)
+    generator = case.make().eval()
+    seen = seen_by(generator, case)
     assert seen.inputs.shape == seen.images.shape
     touched = torch.from_numpy(touched_patches(seen.corrupted.region[:, 0].numpy(), generator.grid))
     patch = generator.image_size // generator.grid
@@ -117,7 +123,7 @@ def test_a_masked_autoencoder_sees_no_patch_that_is_touched(case: Case) -> None:
             assert torch.equal(one, again)
 
 
-@every_case
+@one_case_of_each_kind(2)
 def test_restoring_does_not_look_at_what_is_hidden(case: Case) -> None:
     generator = case.make().eval()
     images = pictures(COUNT, size=generator.image_size)
@@ -125,14 +131,15 @@ def test_restoring_does_not_look_at_what_is_hidden(case: Case) -> None:
     if not case.corruption.hides:
         return
     swapped = torch.where(seen.corrupted.known, images, 1 - images)
-    restored = generator.restore(generator.view(swapped, case.corruption, draws(COUNT)))
+    restored = generator.restore(generator.view(swapped, case.corruption, draws(COUNT)), case.sampler)
     hidden = ~seen.corrupted.known.expand_as(images)
-    assert torch.equal(restored[hidden], generator.restore(seen)[hidden])
+    assert torch.equal(restored[hidden], generator.restore(seen, case.sampler)[hidden])
 
 
-@every_case
+@one_case_of_each_kind(3)
 def test_student_and_teacher_agree_on_every_view(case: Case) -> None:
-    generator, seen = case.make().eval(), seen_by(case)
+    generator = case.make().eval()
+    seen = seen_by(generator, case)
     generator.keep_teacher()
     noisy = generator.noise_view(seen, "standard-normal", MOMENTS)
     for at in (seen, noisy):
@@ -143,9 +150,10 @@ def test_student_and_teacher_agree_on_every_view(case: Case) -> None:
         assert all(torch.equal(one, other) for one, other in zip(student, taught, strict=True))
 
 
-@every_case
+@one_case_of_each_kind(4)
 def test_noise_views_differ_in_what_the_encoder_sees_and_in_nothing_else(case: Case) -> None:
-    generator, seen = case.make().eval(), seen_by(case)
+    generator = case.make().eval()
+    seen = seen_by(generator, case)
     with torch.no_grad():
         own = generator.encode(seen)
         for kind in ("standard-normal", "moment-matched", "uniform", "constant"):
@@ -159,7 +167,7 @@ def test_noise_views_differ_in_what_the_encoder_sees_and_in_nothing_else(case: C
             assert all(torch.equal(one, other) for one, other in zip(features, again, strict=True)), kind
 
 
-@every_case
+@one_case_of_each_kind(5)
 def test_a_joined_view_is_both_views_one_after_the_other(case: Case) -> None:
     generator = case.make().eval()
     images = pictures(COUNT, size=generator.image_size)
@@ -197,11 +205,23 @@ def test_views_made_from_kept_codes_are_the_same(name: str) -> None:
     generator = MODELS[name]().eval()
     images = pictures(COUNT, size=generator.image_size)
     codes = generator.codes(images)
-    for case in (case for case in CASES if case.name == name):
+    for case in (case for case in one_of_each_kind(CASES, 6) if case.name == name):
         given = generator.view(images, case.corruption, draws(COUNT), codes=codes)
         with torch.no_grad():
-            for one, other in zip(generator.encode(given), generator.encode(seen_by(case)), strict=True):
+            for one, other in zip(
+                generator.encode(given), generator.encode(seen_by(generator, case)), strict=True
+            ):
                 assert torch.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_restoring_takes_the_models_own_sampler_where_none_is_named(name: str) -> None:
+    generator = MODELS[name]().eval()
+    seen = seen_by(generator, next(case for case in CASES if case.name == name))
+    restored = generator.restore(seen)
+    assert torch.equal(restored, generator.restore(seen, generator.sampler_name(None)))
+    known = seen.corrupted.known.expand_as(seen.images)
+    assert torch.equal(restored[known], seen.images[known])
 
 
 @pytest.mark.parametrize("name", MODELS)

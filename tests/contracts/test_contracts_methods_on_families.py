@@ -13,9 +13,22 @@ from support.families import MODELS
 from support.tiny_models import changed, draws, pictures, weights_of
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
+METHODS = GENERATOR_METHODS.built_in
 every_pair = pytest.mark.parametrize(
-    ("family", "name"), [(family, name) for family in MODELS for name in GENERATOR_METHODS.built_in]
+    ("family", "name"),
+    [(family, name) for family in MODELS if not family.startswith("mae, ") for name in METHODS],
 )
+"""What is special about a masked autoencoder lies behind `prediction_loss`, where no method sees it."""
+
+
+def taught() -> list[str]:
+    """A method for each part of a model that any method trains beside a teacher."""
+    parts: dict[str, str] = {}
+    for name in METHODS:
+        for phase in read_method({"name": name}).phases():
+            if isinstance(phase, Training) and phase.needs_teacher:
+                parts.setdefault(phase.trained, name)
+    return list(parts.values())
 
 
 def view(generator: Generator, count: int, seed: int) -> View:
@@ -50,15 +63,17 @@ def test_a_step_trains_the_declared_weights_and_nothing_else(family: str, name: 
         assert set(reached) <= set(trained)
         assert len(reached) > 0.9 * len(trained), sorted(set(trained) - set(reached))
         assert all(parameter.grad.isfinite().all() for parameter in reached.values())
-        torch.optim.SGD(trained.values(), lr=1e-3).step()
+        earlier = weights_of(generator)
+        torch.optim.SGD(trained.values(), lr=0.1).step()
+        assert len(changed(earlier, weights_of(generator)) & set(trained)) > 0.8 * len(trained)
         moved = changed(before, weights_of(generator))
-        assert moved
         assert moved <= {
             n for p in phases_of(name, generator) for n in generator.trained_parameters(p.trained)
         }
 
 
-@every_pair
+@pytest.mark.parametrize("name", taught())
+@pytest.mark.parametrize("family", MODELS)
 def test_the_teacher_stays_the_original(family: str, name: str) -> None:
     for phase in phases_of(name, MODELS[family]()):
         if not phase.needs_teacher:

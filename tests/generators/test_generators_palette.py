@@ -21,9 +21,6 @@ from efface.generators.palette.generator import PaletteGenerator, PaletteView
 from efface.generators.palette.schedule import NoiseSchedule, Schedules
 from efface.generators.registry import risks_of
 from efface.generators.settings import NoiseKind
-from efface.methods import GENERATOR_METHODS, OneLossMethod
-from efface.methods.base import GeneratorMethod
-from efface.training.phases import Batch, Edit
 from support.palette_models import SIDE, opened, palette
 from support.tiny_models import pictures, view
 
@@ -190,28 +187,6 @@ def test_the_loss_is_the_mean_square_over_each_images_hole(generator: PaletteGen
     assert torch.equal(target, seen.noise)
     target.zero_()
     assert seen.noise.abs().max() > 0, "methods may write into the target"
-
-
-@pytest.mark.parametrize("kind", GENERATOR_METHODS.built_in.values(), ids=lambda kind: str(kind.name))
-def test_every_method_runs_on_it_and_moves_only_what_it_trains(kind: type[GeneratorMethod]) -> None:
-    generator = palette()
-    batch = Batch({"retain": at(generator), "forget": at(generator, first=COUNT)}, MOMENTS)
-    for phase in kind().phases():
-        if isinstance(phase, Edit) or not generator.trained_parameters(phase.trained):
-            continue
-        generator.train().set_trained(phase.trained)
-        generator.keep_teacher(phase.trained)
-        loss = phase.loss(generator, batch)
-        assert loss.total.isfinite()
-        loss.total.backward()
-        reached = {
-            name
-            for name, parameter in generator.network.named_parameters()
-            if parameter.grad is not None and parameter.grad.abs().sum() > 0
-        }
-        assert reached
-        assert reached <= set(generator.trained_parameters(phase.trained))
-    assert any(issubclass(one, OneLossMethod) for one in GENERATOR_METHODS.built_in.values())
 
 
 # encoder and decoder

@@ -108,7 +108,9 @@ def test_ddim_is_diffusers_ddim_where_steps_divide_the_schedule(steps: int) -> N
     predict, noisy = exact_noise(scheduler), START
     for step in theirs.timesteps:
         noisy = theirs.step(predict(noisy, int(step)), int(step), noisy).prev_sample
-    torch.testing.assert_close(reached("ddim", steps), noisy, atol=1e-5, rtol=0)
+    # a single step divides values of 2.5 by the root of 4e-5, the first level: 400 times float32's last place
+    atol = 5e-5 if steps == 1 else 1e-5
+    torch.testing.assert_close(reached("ddim", steps), noisy, atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["ddim", "dpm-solver++"])

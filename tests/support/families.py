@@ -25,6 +25,13 @@ SHAPES: dict[str, dict[str, Any]] = {
         "image_size": SIZE, "vae_channels": (8, 16, 16), "unet_channels": (16, 32), "head_dim": 8,
     },
 }  # fmt: skip
+SAMPLERS: dict[str, tuple[str | None, str | None]] = {
+    "mae": (None, None),
+    "mage": ("greedy:2", "confidence:3,2"),
+    "palette": ("ddim:2", "ddpm:3"),
+    "latent-inpainting": ("ddim:2", "dpm-solver++:3"),
+}
+"""Two fast samplers of each family."""
 
 
 def untrained(family: str, **changes: Any) -> Generator:
@@ -49,6 +56,7 @@ MODELS: dict[str, Callable[[], Generator]] = {
 }
 """Names are `family` or `family, what is special`."""
 
+SLIVERS = ["random:0.01", "rectangle:0,0.9,0.1,0.1"]
 TEXTS = [
     *(
         example
@@ -56,8 +64,7 @@ TEXTS = [
         for example in kind.usage.replace("8x8b", "2x2b").split(" or ")
         if kind.name != "paired"
     ),
-    "random:0.01",
-    "rectangle:0,0.9,0.1,0.1",
+    *SLIVERS,
 ]
 
 
@@ -71,6 +78,11 @@ class Case:
     @property
     def make(self) -> Callable[[], Generator]:
         return MODELS[self.name]
+
+    @property
+    def sampler(self) -> str | None:
+        """One that takes a few steps."""
+        return SAMPLERS[self.name.partition(",")[0]][0]
 
     def __str__(self) -> str:
         return f"{self.name}; {self.corruption}"
@@ -91,3 +103,23 @@ def cases() -> list[Case]:
         generator = make()
         found += [Case(name, c) for c in map(parse_corruption, TEXTS) if takes(generator, c)]
     return found
+
+
+def kind_of(corruption: Corruption) -> str:
+    """What a model can tell corruptions apart by: two of one kind differ in their pixels alone."""
+    if not corruption.hides:
+        return "another picture"
+    if str(corruption) in SLIVERS:
+        return "hardly a hole"
+    if corruption.name in ("box", "brush", "box-brush"):
+        return "free form"
+    return "patches drawn" if corruption.is_random else "hole"
+
+
+def one_of_each_kind(every: list[Case], number: int) -> list[Case]:
+    """Every model with one corruption of each kind that it takes: another one for each model and each `number`."""
+    kinds: dict[tuple[str, str], list[Case]] = {}
+    for case in every:
+        kinds.setdefault((case.name, kind_of(case.corruption)), []).append(case)
+    models = list(MODELS)
+    return [found[(number + models.index(name)) % len(found)] for (name, _), found in kinds.items()]

@@ -8,7 +8,7 @@ from typing import Any
 import efface
 from efface.jobs.training import TrainResult
 from efface.runs.record import ModelFacts
-from support.families import SHAPES
+from support.families import SAMPLERS, SHAPES
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mae": {
@@ -17,14 +17,6 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     },
     **SHAPES,
 }  # fmt: skip
-SAMPLERS: dict[str, tuple[str | None, str | None]] = {
-    "mae": (None, None),
-    "mage": ("greedy:2", "confidence:3,2"),
-    "palette": ("ddim:2", "ddpm:3"),
-    "latent-inpainting": ("ddim:2", "dpm-solver++:3"),
-}
-"""Two fast samplers of each family."""
-
 WITH_FIRST_STAGE = ("mage", "latent-inpainting")
 FEW: dict[str, Any] = {
     "steps": 3,
