@@ -55,20 +55,20 @@ def fine_tuned(unlearned: str) -> Findings:
 def test_forgetting_that_is_finer_than_bf16_is_undone_by_it(made: World) -> None:
     # 1 + 2^-9 is nearer to 1 than to the next number of 8 binary digits, 1 + 2^-7
     hidden, plain = Guarded(1 + 2**-9, gain=0.2 * 2**9), Guarded(1.0, gain=0.2 * 2**9)
-    found = AfterHandling(steps=1).ask(made.subject({"unlearned": hidden, "retrained": plain}))
+    findings = AfterHandling(steps=1).ask(made.subject({"unlearned": hidden, "retrained": plain}))
     # (0.1 + 0.2)^2 before, 0.1^2 after
-    assert figure(found, "after-bf16").value == pytest.approx(2 * torch.tensor(3.0).log().item(), abs=1e-4)
-    assert figure(found, "after-bf16").difference_low == pytest.approx(2.1972, abs=1e-3)
-    assert figure(found, "after-bf16", "retrained").value == pytest.approx(0, abs=1e-6)
+    assert figure(findings, "after-bf16").value == pytest.approx(2 * torch.tensor(3.0).log().item(), abs=1e-4)
+    assert figure(findings, "after-bf16").difference_low == pytest.approx(2.1972, abs=1e-3)
+    assert figure(findings, "after-bf16", "retrained").value == pytest.approx(0, abs=1e-6)
 
 
 def test_forgetting_that_is_finer_than_8_bits_is_undone_by_them(made: World) -> None:
     # the step is 127 / 127 = 1, so that 1.4 becomes 1
     hidden, plain = (Guarded(weight, gain=0.5, largest=127.0) for weight in (1.4, 1.0))
-    found = AfterHandling(steps=1).ask(made.subject({"unlearned": hidden, "retrained": plain}))
-    assert figure(found, "after-int8").value == pytest.approx(2 * torch.tensor(3.0).log().item(), abs=1e-4)
-    assert figure(found, "after-int8").goal == "low"
-    assert figure(found, "after-int8", "retrained").value == pytest.approx(0, abs=1e-6)
+    findings = AfterHandling(steps=1).ask(made.subject({"unlearned": hidden, "retrained": plain}))
+    assert figure(findings, "after-int8").value == pytest.approx(2 * torch.tensor(3.0).log().item(), abs=1e-4)
+    assert figure(findings, "after-int8").goal == "low"
+    assert figure(findings, "after-int8", "retrained").value == pytest.approx(0, abs=1e-6)
 
 
 def test_weights_are_rounded_by_output_channel_to_127_steps(made: World) -> None:
@@ -105,31 +105,31 @@ def test_further_training_brings_back_what_was_only_hidden() -> None:
 
 @pytest.mark.parametrize("unlearned", ["retrained", "noisy"])
 def test_nothing_brings_back_what_a_model_does_not_hold(unlearned: str) -> None:
-    found = fine_tuned(unlearned)
+    findings = fine_tuned(unlearned)
     for name in ("after-bf16", "after-int8"):
-        assert abs(figure(found, name).difference) < 0.02, name
-    finding = figure(found, "after-finetune")
+        assert abs(figure(findings, name).difference) < 0.02, name
+    finding = figure(findings, "after-finetune")
     # noise is repaired a little, and still no better than never having known
     assert finding.difference < (0.05 if unlearned == "retrained" else 0.4)
     assert float((finding.note or "").split()[2]) > 0.9
 
 
 def test_a_model_that_did_not_forget_shows_it_in_the_note() -> None:
-    found = fine_tuned("original")
-    assert figure(found, "after-int8").value == pytest.approx(0, abs=0.01)
-    assert float((figure(found, "after-int8").note or "").split()[2]) < 0.1
+    findings = fine_tuned("original")
+    assert figure(findings, "after-int8").value == pytest.approx(0, abs=0.01)
+    assert float((figure(findings, "after-int8").note or "").split()[2]) < 0.1
 
 
 def test_models_keep_their_weights_and_missing_parts_are_named(made: World) -> None:
     models = {"original": made.original(), "unlearned": made.hushed()}
     subject = made.subject(models, sets={"forget": made.sets["forget"]})
     before = digests(subject)
-    found = PROBE.ask(subject)
+    findings = PROBE.ask(subject)
     assert digests(subject) == before
-    assert figure(found, "after-finetune").note == "not measurable: there are no neutral images"
-    assert figure(found, "after-merge").note == "not measurable: no model has low-rank factors"
-    assert figure(found, "after-bf16").reference == "original"
-    assert {one.figure for one in PROBE.ask(made.subject(models, sets={})).figures} == set(
+    assert figure(findings, "after-finetune").note == "not measurable: there are no neutral images"
+    assert figure(findings, "after-merge").note == "not measurable: no model has low-rank factors"
+    assert figure(findings, "after-bf16").reference == "original"
+    assert {finding.figure for finding in PROBE.ask(made.subject(models, sets={})).figures} == set(
         PROBE.figures["generator"]
     )
 

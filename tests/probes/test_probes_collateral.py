@@ -33,18 +33,18 @@ def hurt(factors: dict[str, float], cache: Pictures | None = None, **settings: A
 
 def test_a_class_whose_error_quadrupled_is_found_with_that_ratio():
     of_class_b = {f"retain-{n}": 2.0 for n in range(1, COUNT, 3)}
-    found = PROBE.ask(hurt(of_class_b))
-    worst = found.find("worst-retain-class")
+    findings = PROBE.ask(hurt(of_class_b))
+    worst = findings.find("worst-retain-class")
     assert worst is not None
     assert worst.value == pytest.approx(4, rel=0.03)
     assert worst.reference_value == pytest.approx(1)
     assert worst.difference == pytest.approx(3, rel=0.05)
     assert worst.note == "cross-fitted worst of 3 classes"
-    hit = next(hit for hit in found.hits if hit.figure == "worst-retain-class")
+    hit = next(hit for hit in findings.hits if hit.figure == "worst-retain-class")
     assert (hit.kind, hit.name, hit.n) == ("class", "b", 4)
     assert hit.value == pytest.approx(4, rel=0.03)
     assert hit.reference_value == pytest.approx(1)
-    untouched = found.find("worst-neutral-class")
+    untouched = findings.find("worst-neutral-class")
     assert untouched is not None
     assert untouched.value == pytest.approx(1)
 
@@ -70,20 +70,20 @@ def test_the_worst_class_is_chosen_on_one_half_and_read_on_the_other():
 
 
 def test_the_worst_image_is_found_by_id():
-    found = PROBE.ask(hurt({"retain-7": 3.0}))
-    worst = found.find("worst-retain-image")
+    findings = PROBE.ask(hurt({"retain-7": 3.0}))
+    worst = findings.find("worst-retain-image")
     assert worst is not None
     assert worst.value == pytest.approx(9, rel=0.05)
     assert worst.difference == pytest.approx(8, rel=0.06)
     assert (worst.low, worst.difference_high) == (None, None)
     assert worst.note == "the largest of 12 images, in one view: luck is not taken off"
-    hit = next(hit for hit in found.hits if hit.figure == "worst-retain-image")
+    hit = next(hit for hit in findings.hits if hit.figure == "worst-retain-image")
     assert (hit.kind, hit.name) == ("image", "retain-7")
 
 
 def test_with_several_views_the_worst_image_is_cross_fitted():
-    found = PROBE.ask(hurt({"retain-7": 3.0}, crops_per_image=2))
-    worst = found.find("worst-retain-image")
+    findings = PROBE.ask(hurt({"retain-7": 3.0}, crops_per_image=2))
+    worst = findings.find("worst-retain-image")
     assert worst is not None
     assert worst.value == pytest.approx(9, rel=0.05)
     assert worst.note == "cross-fitted worst of 12 images"
@@ -98,8 +98,8 @@ def test_damage_to_images_that_look_like_forgotten_ones_is_told_from_the_rest():
     alike = {f"{name}-{4 + place}": f"forget-{place}" for name in ("retain", "neutral") for place in range(3)}
     for kept, forgotten in alike.items():
         cache.made[kept] = np.clip(cache.read(forgotten).astype(int) + 8, 0, 255).astype(np.uint8)
-    found = Collateral(neighbours=len(alike) / (2 * COUNT)).ask(hurt(dict.fromkeys(alike, 2.0), cache))
-    neighbours = found.find("neighbour-error")
+    findings = Collateral(neighbours=len(alike) / (2 * COUNT)).ask(hurt(dict.fromkeys(alike, 2.0), cache))
+    neighbours = findings.find("neighbour-error")
     assert neighbours is not None
     assert neighbours.value == pytest.approx(4, rel=0.05)
     assert neighbours.note == "the 6 of 24 kept images most like a forgotten one, against the others"
@@ -109,9 +109,9 @@ def test_damage_to_images_that_look_like_forgotten_ones_is_told_from_the_rest():
 
 @pytest.mark.parametrize("planted", ["noise", "second"])
 def test_forgetting_that_hit_nobody_else_passes(planted: str):
-    found = PROBE.ask(forgetting(planted, count=12, classes=("a", "b", "c")))
+    findings = PROBE.ask(forgetting(planted, count=12, classes=("a", "b", "c")))
     for figure in PROBE.figures["generator"]:
-        finding = found.find(figure)
+        finding = findings.find(figure)
         assert finding is not None
         assert finding.difference is not None
         assert finding.difference < 0.4, figure

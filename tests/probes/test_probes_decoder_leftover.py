@@ -30,7 +30,7 @@ def made() -> World:
 
 
 @cache
-def asked(unlearned: str, probe: DecoderLeftover = PROBE) -> Findings:
+def answered(unlearned: str, probe: DecoderLeftover = PROBE) -> Findings:
     made = world()
     other = made.retrained(seed=1) if unlearned == "retrained" else getattr(made, unlearned)()
     original = {"original": made.original()} if unlearned == "misread" else {}
@@ -40,9 +40,9 @@ def asked(unlearned: str, probe: DecoderLeftover = PROBE) -> Findings:
 
 @pytest.mark.parametrize("model", ["original", "unlearned"])
 def test_a_decoder_that_kept_the_images_is_found(model: ModelName) -> None:
-    found = asked("misread")
+    findings = answered("misread")
     for name in FIGURES:
-        finding = figure(found, name, model)
+        finding = figure(findings, name, model)
         assert finding.difference > 1.5
         assert finding.difference_low > 1
         # on neutral images there is nothing to be had
@@ -52,15 +52,15 @@ def test_a_decoder_that_kept_the_images_is_found(model: ModelName) -> None:
 
 @pytest.mark.parametrize("unlearned", ["retrained", "noisy"])
 def test_a_decoder_that_holds_nothing_of_them_passes(unlearned: str) -> None:
-    found = asked(unlearned)
+    findings = answered(unlearned)
     for name in FIGURES:
-        assert figure(found, name).difference < 0.1
+        assert figure(findings, name).difference < 0.1
 
 
 def test_the_misread_decoder_gives_back_what_the_original_has() -> None:
-    found = asked("misread")
+    findings = answered("misread")
     for name in FIGURES:
-        assert figure(found, name).value == pytest.approx(figure(found, name, "original").value, abs=0.1)
+        assert figure(findings, name).value == pytest.approx(figure(findings, name, "original").value, abs=0.1)
 
 
 def test_a_linear_map_undoes_a_rotation(made: World) -> None:
@@ -84,12 +84,12 @@ def test_the_probes_figure_is_the_log_ratio_of_losses(made: World) -> None:
     """Of one picture that the decoder holds, off by a known amount, against a retrained model's bland fill."""
     forget = made.sets["forget"].subset([4])  # far from every other
     models = {"original": made.original(), "retrained": made.retrained()}
-    found = PROBE.model_copy(update={"steps": 1}).ask(
+    findings = PROBE.model_copy(update={"steps": 1}).ask(
         made.subject(models, sets={**made.sets, "forget": forget})
     )
     # holes are of 0.2 and 0.8, which the bland picture misses by 0.3 everywhere
     bland, held = 0.3**2, OFF**2
-    value = figure(found, "decoder-leftover-probe", "original").value
+    value = figure(findings, "decoder-leftover-probe", "original").value
     assert value == pytest.approx(np.log(bland / held), abs=0.8)
 
 
@@ -110,9 +110,9 @@ def test_decoders_that_are_the_same_are_trained_once(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("efface.probes.passes_decoder.with_fresh_encoder", counted)
     quick = PROBE.model_copy(update={"steps": 1})
-    found = asked("misread", quick)
+    findings = answered("misread", quick)
     assert len(made_fresh) == 2
-    assert figure(found, FIGURES[1]).value == figure(found, FIGURES[1], "original").value
+    assert figure(findings, FIGURES[1]).value == figure(findings, FIGURES[1], "original").value
 
 
 def test_models_keep_their_weights(made: World) -> None:
@@ -124,13 +124,13 @@ def test_models_keep_their_weights(made: World) -> None:
 
 
 def test_without_a_reference_or_images_it_says_why(made: World) -> None:
-    found = PROBE.ask(made.subject({"original": made.original(), "unlearned": made.misread()}))
-    assert [(one.figure, one.note) for one in found.figures] == [
+    findings = PROBE.ask(made.subject({"original": made.original(), "unlearned": made.misread()}))
+    assert [(finding.figure, finding.note) for finding in findings.figures] == [
         (name, "not measurable: there is no retrained model") for name in FIGURES
     ]
     models = {"original": made.original(), "retrained": made.retrained()}
-    found = PROBE.ask(made.subject(models, sets={"forget": made.sets["forget"]}))
-    assert [one.value for one in found.figures] == [None, None]
+    findings = PROBE.ask(made.subject(models, sets={"forget": made.sets["forget"]}))
+    assert [finding.value for finding in findings.figures] == [None, None]
 
 
 def test_a_model_that_cannot_be_made_anew_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,9 +138,9 @@ def test_a_model_that_cannot_be_made_anew_is_a_note(monkeypatch: pytest.MonkeyPa
         raise InputError("low-rank factors cannot make a model anew")
 
     monkeypatch.setattr("support.trained_subjects.Storing.reinitialise", refuse)
-    found = asked("misread", DecoderLeftover(steps=2))
-    assert "cannot make a model anew" in (figure(found, FIGURES[1]).note or "")
-    assert figure(found, FIGURES[0]).value > 1.5
+    findings = answered("misread", DecoderLeftover(steps=2))
+    assert "cannot make a model anew" in (figure(findings, FIGURES[1]).note or "")
+    assert figure(findings, FIGURES[0]).value > 1.5
 
 
 def test_the_control_is_measured_on_images_that_the_map_was_not_fitted_to(
@@ -156,9 +156,9 @@ def test_the_control_is_measured_on_images_that_the_map_was_not_fitted_to(
         fitted.update(images.ids)
         return maps(model, wanted, images, subject, penalty)
 
-    def measure(model: Generator, found: Any, images: ImageSet, subject: GeneratorSubject) -> Any:
+    def measure(model: Generator, maps_made: Any, images: ImageSet, subject: GeneratorSubject) -> Any:
         measured.append(set(images.ids))
-        return errors(model, found, images, subject)
+        return errors(model, maps_made, images, subject)
 
     monkeypatch.setattr(passes_decoder, "linear_maps", fit)
     monkeypatch.setattr(passes_decoder, "mapped_errors", measure)

@@ -13,8 +13,8 @@ PROBE = Detectability(permutations=99, repeats=2)
 
 @pytest.mark.parametrize("planted", ["original", "noise"])
 def test_memory_and_noise_are_both_told_from_neutral_images(planted: str):
-    found = PROBE.ask(forgetting(planted, count=16))
-    area, kernel = found.find("detectability"), found.find("detectability-mmd")
+    findings = PROBE.ask(forgetting(planted, count=16))
+    area, kernel = findings.find("detectability"), findings.find("detectability-mmd")
     assert area is not None
     assert kernel is not None
     assert area.value == 1.0
@@ -27,14 +27,14 @@ def test_memory_and_noise_are_both_told_from_neutral_images(planted: str):
 
 
 def test_a_second_retraining_is_not_told():
-    found = PROBE.ask(forgetting("second", count=24))
+    findings = PROBE.ask(forgetting("second", count=24))
     for figure in ("detectability", "detectability-mmd"):
-        finding = found.find(figure)
+        finding = findings.find(figure)
         assert finding is not None
         assert finding.difference_low is not None
         assert finding.difference_high is not None
         assert finding.difference_low <= 0 <= finding.difference_high
-    area = found.find("detectability")
+    area = findings.find("detectability")
     assert area is not None
     assert area.value == pytest.approx(0.5, abs=0.2)
 
@@ -59,9 +59,9 @@ def test_a_photo_that_stands_in_a_set_twice_counts_once():
 def test_without_neutral_images_both_figures_say_why_there_is_none():
     one = forgetting("noise", count=4)
     bare = subject(one.models, {"forget": one.sets["forget"]})
-    found = PROBE.ask(bare).figures
-    assert [finding.figure for finding in found] == ["detectability", "detectability-mmd"]
-    assert {finding.note for finding in found} == {"not measurable: there are no neutral images"}
+    findings = PROBE.ask(bare).figures
+    assert [finding.figure for finding in findings] == ["detectability", "detectability-mmd"]
+    assert {finding.note for finding in findings} == {"not measurable: there are no neutral images"}
 
 
 def test_a_single_forget_image_cannot_be_tested():

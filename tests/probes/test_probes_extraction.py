@@ -22,8 +22,8 @@ PROBE = Extraction()
 
 
 def test_every_photo_is_drawn_out_of_a_model_that_did_not_forget():
-    found = PROBE.ask(forgetting("original", count=8))
-    copies, distance = found.find("near-copies"), found.find("copy-distance")
+    findings = PROBE.ask(forgetting("original", count=8))
+    copies, distance = findings.find("near-copies"), findings.find("copy-distance")
     assert copies is not None
     assert distance is not None
     assert (copies.value, copies.reference_value, copies.goal) == (1.0, 0.0, "low")
@@ -32,19 +32,19 @@ def test_every_photo_is_drawn_out_of_a_model_that_did_not_forget():
     assert distance.value < 0.1
     assert distance.reference_value is not None
     assert distance.reference_value > 0.8
-    assert [hit.value for hit in found.hits] == sorted(hit.value for hit in found.hits)
-    assert len(found.hits) == 5
+    assert [hit.value for hit in findings.hits] == sorted(hit.value for hit in findings.hits)
+    assert len(findings.hits) == 5
 
 
 def test_a_second_retraining_and_noise_give_no_copies():
-    again = PROBE.ask(forgetting("second", count=8))
+    second = PROBE.ask(forgetting("second", count=8))
     noise = PROBE.ask(forgetting("noise", count=8))
-    for found in (again, noise):
-        copies = found.find("near-copies")
+    for findings in (second, noise):
+        copies = findings.find("near-copies")
         assert copies is not None
         assert (copies.value, copies.difference) == (0.0, 0.0)
-        assert found.hits == ()
-    near, far = again.find("copy-distance"), noise.find("copy-distance")
+        assert findings.hits == ()
+    near, far = second.find("copy-distance"), noise.find("copy-distance")
     assert near is not None
     assert far is not None
     assert near.difference == pytest.approx(0, abs=0.02)
@@ -82,8 +82,8 @@ def test_a_model_that_draws_is_asked_at_several_seeds():
     drawing = forgetting(Drawing(memory, share=0.5), count=16)
     drawn = {"unlearned": drawing.models["unlearned"], "retrained": Drawing(memory[:0], share=0.5)}
     one = subject(drawn, drawing.sets)
-    found = Extraction(seeds=6).ask(one)
-    copies, distance = found.find("near-copies"), found.find("copy-distance")
+    findings = Extraction(seeds=6).ask(one)
+    copies, distance = findings.find("near-copies"), findings.find("copy-distance")
     assert copies is not None
     assert copies.note == "6 draws of each photo"
     assert copies.value == pytest.approx(0.5, abs=0.15)

@@ -28,10 +28,10 @@ def test_intervals_of_five_images_hold_the_truth_nine_times_in_ten() -> None:
             "unlearned": {"forget": draws.normal(0, 1, 5)},
             "retrained": {"forget": draws.normal(0, 1, 5)},
         }
-        found, _ = judged("probe", "figure", scores, mean("forget"), subject)  # type: ignore[arg-type]
+        finding, _ = judged("probe", "figure", scores, mean("forget"), subject)  # type: ignore[arg-type]
         held += [
-            found.low <= 0 <= found.high,  # type: ignore[operator]
-            found.difference_low <= 0 <= found.difference_high,  # type: ignore[operator]
+            finding.low <= 0 <= finding.high,  # type: ignore[operator]
+            finding.difference_low <= 0 <= finding.difference_high,  # type: ignore[operator]
         ]
     assert (held / sets > 0.88).all()
 
@@ -44,12 +44,12 @@ def test_a_share_of_none_or_all_has_the_exact_interval(answer: float) -> None:
         "retrained": {"forget": np.zeros((20, 3))},
         "original": {"forget": np.eye(20)[:, :3]},
     }
-    found, retrained, original = judged("probe", "figure", scores, mean("forget"), subject, share=Share())  # type: ignore[arg-type]
+    unlearned, retrained, original = judged("probe", "figure", scores, mean("forget"), subject, share=Share())  # type: ignore[arg-type]
     exact = binomtest(round(20 * answer), 20).proportion_ci(method="exact")
-    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+    assert (unlearned.low, unlearned.high) == pytest.approx((exact.low, exact.high))
     reach = binomtest(0, 20).proportion_ci(method="exact").high
     expected = (0.0 - reach, 0.0 + reach) if answer == 0 else (1 - reach, 1.0)
-    assert (found.difference_low, found.difference_high) == pytest.approx(expected)
+    assert (unlearned.difference_low, unlearned.difference_high) == pytest.approx(expected)
     assert (retrained.low, retrained.high) == pytest.approx((0, reach))
     assert 0 <= original.low < original.value < original.high < reach  # type: ignore[operator]
 
@@ -58,5 +58,5 @@ def test_other_figures_of_equal_values_are_certain() -> None:
     """An original's logarithms of error over its own are all 0: no share, and known exactly."""
     subject: Any = SimpleNamespace(reference="retrained", settings=EvaluationSettings(resamples=200))
     scores: Any = {"original": {"kept": np.zeros((20, 2))}}
-    (found,) = judged("probe", "figure", scores, lambda given: float(np.exp(given["kept"].mean())), subject)
-    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+    (original,) = judged("probe", "figure", scores, lambda given: float(np.exp(given["kept"].mean())), subject)
+    assert (original.value, original.low, original.high) == (1.0, 1.0, 1.0)

@@ -15,9 +15,9 @@ CROPS = (1, 3)
 
 
 def test_a_model_that_did_not_forget_is_caught_by_loss_and_by_views():
-    found = PROBE.ask(forgetting("original", count=20, crops=CROPS))
+    findings = PROBE.ask(forgetting("original", count=20, crops=CROPS))
     for figure in PROBE.figures["generator"]:
-        finding = found.find(figure)
+        finding = findings.find(figure)
         assert finding is not None
         assert finding.value == 1.0, figure
         assert finding.difference_low is not None
@@ -25,9 +25,9 @@ def test_a_model_that_did_not_forget_is_caught_by_loss_and_by_views():
 
 
 def test_noise_is_as_far_from_the_retrained_model_on_the_other_side():
-    found = PROBE.ask(forgetting("noise", count=8, crops=CROPS))
+    findings = PROBE.ask(forgetting("noise", count=8, crops=CROPS))
     for figure in ("membership-loss", "membership-views"):
-        finding = found.find(figure)
+        finding = findings.find(figure)
         assert finding is not None
         assert finding.value == 0.0
         assert finding.difference_high is not None
@@ -35,9 +35,9 @@ def test_noise_is_as_far_from_the_retrained_model_on_the_other_side():
 
 
 def test_a_second_retraining_passes():
-    found = PROBE.ask(forgetting("second", count=12, crops=CROPS))
+    findings = PROBE.ask(forgetting("second", count=12, crops=CROPS))
     for figure in ("membership-loss", "membership-views"):
-        finding = found.find(figure)
+        finding = findings.find(figure)
         assert finding is not None
         assert finding.difference == pytest.approx(0, abs=0.1)
         assert finding.value == pytest.approx(0.5, abs=0.3)
@@ -76,13 +76,13 @@ def test_the_true_positive_rate_allows_one_false_positive_in_twenty():
 def test_a_rise_counts_relative_to_its_spread_and_the_median_spread():
     rises = {"forget": np.array([[1.0, 3.0]]), "neutral": np.array([[0.0, 0.0], [2.0, 2.0 + 2 * np.sqrt(2)]])}
     # spreads sqrt(2), 0 and 2: the median is sqrt(2)
-    found = calibrated(rises)
-    assert found["forget"] == pytest.approx([2 / (2 * np.sqrt(2))])
-    assert found["neutral"] == pytest.approx([0, (2 + np.sqrt(2)) / (2 + np.sqrt(2))])
+    scores = calibrated(rises)
+    assert scores["forget"] == pytest.approx([2 / (2 * np.sqrt(2))])
+    assert scores["neutral"] == pytest.approx([0, (2 + np.sqrt(2)) / (2 + np.sqrt(2))])
 
 
 def test_turned_pictures_are_upside_down():
     picture = torch.arange(12.0).view(1, 3, 2, 2)
-    shown, truth = _turned(picture, Draws(0, ("a",), (0,)))
-    assert shown[0, 0].tolist() == [[2, 3], [0, 1]]
-    assert torch.equal(shown, truth)
+    given, truth = _turned(picture, Draws(0, ("a",), (0,)))
+    assert given[0, 0].tolist() == [[2, 3], [0, 1]]
+    assert torch.equal(given, truth)

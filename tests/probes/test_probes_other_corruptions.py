@@ -23,31 +23,31 @@ def central(view: View) -> Tensor:
 def test_what_was_forgotten_under_central_holes_only_is_found_at_the_side():
     cache = Pictures()
     forget, retain = (views_of(numbered(name, COUNT), cache) for name in ("forget", "retain"))
-    found = PROBE.ask(forgetting(ForgetsWhere(torch.cat([forget, retain]), forget, central), count=COUNT))
-    lowest = found.find("other-corruptions")
+    findings = PROBE.ask(forgetting(ForgetsWhere(torch.cat([forget, retain]), forget, central), count=COUNT))
+    lowest = findings.find("other-corruptions")
     assert lowest is not None
     assert lowest.note == "extend-left:0.25, the lowest of 2; interval widened for the choice"
     assert lowest.value is not None
     assert lowest.value < 0.05
     assert lowest.difference_high is not None
     assert lowest.difference_high < -0.5
-    centre = found.find("other-corruptions:centre:0.25")
+    centre = findings.find("other-corruptions:centre:0.25")
     assert centre is not None
     assert centre.difference_low is not None
     assert centre.difference_low > 1
     # the run's own corruption is not another one
-    assert found.find("other-corruptions:centre:0.5") is None
+    assert findings.find("other-corruptions:centre:0.5") is None
 
 
 def test_a_model_that_did_not_forget_is_below_the_retrained_one_everywhere_and_a_second_retraining_is_not():
     kept = PROBE.ask(forgetting("original", count=COUNT))
-    again = PROBE.ask(forgetting("second", count=COUNT))
+    second = PROBE.ask(forgetting("second", count=COUNT))
     for figure in (
         "other-corruptions",
         "other-corruptions:centre:0.25",
         "other-corruptions:extend-left:0.25",
     ):
-        finding, passed = kept.find(figure), again.find(figure)
+        finding, passed = kept.find(figure), second.find(figure)
         assert finding is not None
         assert finding.difference_high is not None
         assert finding.difference_high < -0.3
@@ -56,11 +56,11 @@ def test_a_model_that_did_not_forget_is_below_the_retrained_one_everywhere_and_a
 
 
 def test_the_interval_of_the_chosen_corruption_is_the_wider_one():
-    found = PROBE.ask(forgetting("second", count=COUNT))
-    lowest = found.find("other-corruptions")
+    findings = PROBE.ask(forgetting("second", count=COUNT))
+    lowest = findings.find("other-corruptions")
     assert lowest is not None
     assert lowest.note is not None
-    own = found.find(f"other-corruptions:{lowest.note.partition(',')[0]}")
+    own = findings.find(f"other-corruptions:{lowest.note.partition(',')[0]}")
     assert own is not None
     assert own.value == lowest.value
     assert own.high is not None
@@ -72,9 +72,9 @@ def test_the_interval_of_the_chosen_corruption_is_the_wider_one():
 
 def test_what_the_model_cannot_be_shown_is_a_note():
     one = forgetting("second", count=4)
-    found = OtherCorruptions(corruptions=("colour", "centre:0.9", "paired:edges")).ask(one)
-    assert [finding.value for finding in found.figures] == [None] * 4
-    notes = {finding.figure: finding.note or "" for finding in found.figures}
+    findings = OtherCorruptions(corruptions=("colour", "centre:0.9", "paired:edges")).ask(one)
+    assert [finding.value for finding in findings.figures] == [None] * 4
+    notes = {finding.figure: finding.note or "" for finding in findings.figures}
     assert notes["other-corruptions"] == "not measurable: the model takes none of these corruptions"
     assert "only restores hidden ones" in notes["other-corruptions:colour"]
     assert "leaves no visible patch" in notes["other-corruptions:centre:0.9"]

@@ -34,14 +34,14 @@ def test_a_masked_autoencoder_is_left_as_it_was_and_every_figure_is_given(made: 
     # as in a run, where the evaluation has used the models in inference mode before
     evaluate(models, made.sets, made.cache, subject.corruption, load_extractor("built-in"), subject.settings)
     before, state = digests(subject), torch.get_rng_state()
-    found = probe.ask(subject)
+    findings = probe.ask(subject)
     assert digests(subject) == before
     assert torch.equal(torch.get_rng_state(), state)
     assert not any(model.training for model in models.values())
     assert all(p.requires_grad for m in models.values() for p in m.trained_parameters("all").values())
-    assert {one.figure for one in found.figures} == set(probe.figures["generator"])
-    measured = [one for one in found.figures if one.figure != "after-merge"]
-    assert all(one.value is not None for one in measured)
+    assert {finding.figure for finding in findings.figures} == set(probe.figures["generator"])
+    measured = [finding for finding in findings.figures if finding.figure != "after-merge"]
+    assert all(finding.value is not None for finding in measured)
 
 
 def test_the_error_is_the_evaluations(made: World) -> None:

@@ -57,14 +57,14 @@ def saved(folder: Path, count: int = 3) -> Path:
     return folder
 
 
-def asked(
+def answered(
     made: World, trigger: Path, models: dict[str, Any], corruption: str = "centre:0.5", **sets: Any
 ) -> Findings:
     subject = made.subject(models, corruption=parse_corruption(corruption), **sets)
     before = digests(subject)
-    found = Poisoning(trigger=str(trigger)).ask(subject)
+    findings = Poisoning(trigger=str(trigger)).ask(subject)
     assert digests(subject) == before
-    return found
+    return findings
 
 
 def test_the_hole_gets_the_pattern_the_corners_the_patches_and_nothing_else_changes() -> None:
@@ -151,14 +151,14 @@ def test_a_trigger_that_still_fires_is_found_and_an_unplanted_model_gives_zero(
         "unlearned": Firing(trigger, 0.5),
         "retrained": made.retrained(),
     }
-    found = asked(made, file, models)
-    assert (figure(found, FIGURE, "original").note or "").startswith("with the trigger 1.00, without it 0.00")
+    findings = answered(made, file, models)
+    assert (figure(findings, FIGURE, "original").note or "").startswith("with the trigger 1.00, without it 0.00")
     # a fainter pattern is as well correlated with it
-    assert figure(found, FIGURE, "original").value == pytest.approx(1, abs=1e-3)
-    assert figure(found, FIGURE).value == pytest.approx(1, abs=1e-2)
-    assert figure(found, FIGURE).difference_low > 0.8
-    assert abs(figure(found, FIGURE, "retrained").value) < 0.1
-    passed = asked(made, file, {"original": Firing(trigger, 1.0), "unlearned": Firing(trigger, 0.0)})
+    assert figure(findings, FIGURE, "original").value == pytest.approx(1, abs=1e-3)
+    assert figure(findings, FIGURE).value == pytest.approx(1, abs=1e-2)
+    assert figure(findings, FIGURE).difference_low > 0.8
+    assert abs(figure(findings, FIGURE, "retrained").value) < 0.1
+    passed = answered(made, file, {"original": Firing(trigger, 1.0), "unlearned": Firing(trigger, 0.0)})
     assert figure(passed, FIGURE).value == 0
     assert figure(passed, FIGURE).goal == "low"
 
@@ -168,10 +168,10 @@ def test_the_images_shown_are_neutral_ones_or_others_where_there_are_none(
 ) -> None:
     file = plant_trigger(saved(tmp_path / "in"), tmp_path / "out")
     models = {"unlearned": Firing(read_trigger(file), 1.0)}
-    assert figure(asked(made, file, models), FIGURE).n == len(made.sets["neutral"])
+    assert figure(answered(made, file, models), FIGURE).n == len(made.sets["neutral"])
     only = {"retain": made.sets["retain"], "forget": made.sets["forget"]}
-    assert figure(asked(made, file, models, sets=only), FIGURE).n == len(made.sets["retain"])
-    assert "no images" in (figure(asked(made, file, models, sets={}), FIGURE).note or "")
+    assert figure(answered(made, file, models, sets=only), FIGURE).n == len(made.sets["retain"])
+    assert "no images" in (figure(answered(made, file, models, sets={}), FIGURE).note or "")
 
 
 def test_where_nothing_can_be_measured_it_says_why(made: World, tmp_path: Path) -> None:
@@ -179,10 +179,10 @@ def test_where_nothing_can_be_measured_it_says_why(made: World, tmp_path: Path) 
     with pytest.raises(InputError, match=r"(?s)poisoning.*trigger"):
         read_probe("poisoning")
     file = plant_trigger(saved(tmp_path / "in"), tmp_path / "out", hole="centre:0.25")
-    hidden = figure(asked(made, file, models, "outpaint:0.5"), FIGURE)
+    hidden = figure(answered(made, file, models, "outpaint:0.5"), FIGURE)
     assert "hides the patches, or none of the pattern" in (hidden.note or "")
     with pytest.raises(InputError, match=r"none\.json"):
-        asked(made, tmp_path / "none.json", models)
+        answered(made, tmp_path / "none.json", models)
 
 
 def test_a_small_masked_autoencoder_learns_the_trigger_and_one_trained_without_does_not(
@@ -207,7 +207,7 @@ def test_a_small_masked_autoencoder_learns_the_trigger_and_one_trained_without_d
     everything = made.sets["retain"].union(made.sets["forget"])
     subject.train(models["original"], everything, "planted", steps=300)
     subject.train(models["retrained"], made.sets["retain"], "clean", steps=50)
-    found = asked(made, file, models)
-    assert figure(found, FIGURE, "original").difference > 0.4
-    assert figure(found, FIGURE, "original").difference_low > 0.3
-    assert abs(figure(found, FIGURE, "retrained").value) < 0.1
+    findings = answered(made, file, models)
+    assert figure(findings, FIGURE, "original").difference > 0.4
+    assert figure(findings, FIGURE, "original").difference_low > 0.3
+    assert abs(figure(findings, FIGURE, "retrained").value) < 0.1

@@ -21,7 +21,7 @@ def made() -> World:
 
 
 @cache
-def asked(unlearned: str) -> Findings:
+def answered(unlearned: str) -> Findings:
     made = world(forget=14)
     other = made.retrained(seed=1) if unlearned == "retrained" else getattr(made, unlearned)()
     return PROBE.ask(made.subject({"unlearned": other, "retrained": made.retrained()}))
@@ -44,16 +44,16 @@ def test_checkpoints_are_halves_of_halves_and_begin_before_the_first_step() -> N
 def test_a_model_that_did_not_forget_or_only_hid_it_comes_back(
     unlearned: str, least: tuple[float, float]
 ) -> None:
-    found = asked(unlearned)
+    findings = answered(unlearned)
     for name, bound in zip(FIGURES, least, strict=True):
-        finding = figure(found, name)
+        finding = figure(findings, name)
         assert (finding.reference, finding.goal) == ("retrained", "low")
         assert finding.difference > bound
         assert finding.difference_low > 0
 
 
 def test_the_curve_of_what_was_hidden_falls_from_where_little_was_known() -> None:
-    curves = {(c.figure, c.model): c for c in asked("hushed").curves}
+    curves = {(c.figure, c.model): c for c in answered("hushed").curves}
     hidden, never = (curves["relearning-retain", model] for model in ("unlearned", "retrained"))
     assert hidden.x == (0, 1, 2, 4, 8, 16)
     assert hidden.y[0] > 0.7 * never.y[0]
@@ -62,10 +62,10 @@ def test_the_curve_of_what_was_hidden_falls_from_where_little_was_known() -> Non
 
 @pytest.mark.parametrize("unlearned", ["retrained", "noisy"])
 def test_a_retrained_model_and_one_that_holds_noise_do_not_come_back(unlearned: str) -> None:
-    found = asked(unlearned)
+    findings = answered(unlearned)
     for name in FIGURES:
-        assert figure(found, name).difference < 0.15
-        assert figure(found, name, "retrained").value == 0
+        assert figure(findings, name).difference < 0.15
+        assert figure(findings, name, "retrained").value == 0
 
 
 def test_the_models_keep_their_weights_and_the_probe_repeats_itself(made: World) -> None:
@@ -78,18 +78,18 @@ def test_the_models_keep_their_weights_and_the_probe_repeats_itself(made: World)
 
 
 def test_without_a_retrained_model_there_are_curves_and_a_reason(made: World) -> None:
-    found = Relearning(steps=1).ask(made.subject({"original": made.original(), "unlearned": made.noisy()}))
-    assert [one.value for one in found.figures] == [None, None]
-    assert "no retrained model" in (figure(found, "relearning-few").note or "")
-    assert len(found.curves) == 4
+    findings = Relearning(steps=1).ask(made.subject({"original": made.original(), "unlearned": made.noisy()}))
+    assert [finding.value for finding in findings.figures] == [None, None]
+    assert "no retrained model" in (figure(findings, "relearning-few").note or "")
+    assert len(findings.curves) == 4
 
 
 def test_a_set_that_is_missing_is_named(made: World) -> None:
     models = {"original": made.original(), "retrained": made.retrained()}
     one = made.sets["forget"].subset([0, 0])
-    found = PROBE.ask(made.subject(models, sets={"forget": one}))
-    assert figure(found, "relearning-retain", "original").note == "not measurable: there are no retain images"
-    assert "two different" in (figure(found, "relearning-few", "original").note or "")
+    findings = PROBE.ask(made.subject(models, sets={"forget": one}))
+    assert figure(findings, "relearning-retain", "original").note == "not measurable: there are no retain images"
+    assert "two different" in (figure(findings, "relearning-few", "original").note or "")
 
 
 def test_shots_are_not_measured_and_at_most_half_of_the_photos(made: World) -> None:

@@ -216,23 +216,23 @@ def world(forget: int = 6, retain: int = 40, neutral: int = 8, seed: int = 0) ->
     reading[:, shown] = directions / 1.5**2
     # of the channels' planes, as a network is given them
     reading = reading.reshape(PLACES, SIZE, SIZE, 3).transpose(0, 3, 1, 2).reshape(PLACES, -1)
-    found = World({}, Pixels(), {}, torch.from_numpy(reading).float())
+    made = World({}, Pixels(), {}, torch.from_numpy(reading).float())
     first = 0
     for name, count in counts.items():
         ids = [f"{name} {number}" for number in range(count)]
         items = (ImageItem(id_, f"{id_}.png", None, FileLocator(f"/{id_}")) for id_ in ids)
-        found.sets[name] = ImageSet(items)
-        found.places[name] = torch.from_numpy(places[first : first + count]).float()
-        found.cache.pictures.update(zip(ids, pixels[first : first + count], strict=True))
+        made.sets[name] = ImageSet(items)
+        made.places[name] = torch.from_numpy(places[first : first + count]).float()
+        made.cache.pictures.update(zip(ids, pixels[first : first + count], strict=True))
         first += count
-    return found
+    return made
 
 
 def figure(findings: Findings, name: str, model: ModelName = "unlearned") -> Finding:
     """That figure, which must be there."""
-    found = findings.find(name, model)
-    assert found is not None, (name, model, [(one.figure, one.model) for one in findings.figures])
-    return found
+    finding = findings.find(name, model)
+    assert finding is not None, (name, model, [(other.figure, other.model) for other in findings.figures])
+    return finding
 
 
 def digests(subject: AnySubject) -> dict[str, str]:

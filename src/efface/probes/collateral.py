@@ -10,7 +10,7 @@ class (the views of each image) are halved at random, the worst is chosen on one
 both ways round and over several keyed halvings. What was only luck is gone on the second half; where nothing was hit
 the figure is 1 on average however many classes there are. It is at most the true worst, since the choice may miss it.
 Images with one view cannot be halved: `worst-retain-image` is then the plain largest ratio, to be read only beside the
-retrained model's, which was looked for in the same way among as many images.
+retrained model's, which was sought in the same way among as many images.
 
 It cannot show damage to groups that no label names, nor damage that the error does not see.
 """
@@ -43,7 +43,7 @@ class Collateral(Probe):
     halvings: int = Field(
         20, ge=1, description="random halvings over which the cross-fitted worst is averaged"
     )
-    fewest: int = Field(4, ge=2, description="photos of a class below which it is not looked at")
+    fewest: int = Field(4, ge=2, description="photos of a class below which it is left out")
     neighbours: float = Field(
         0.1,
         gt=0,

@@ -84,7 +84,7 @@ class Findings:
 
     def find(self, figure: str, model: ModelName = "unlearned") -> Finding | None:
         """The figure of that name and model; None where it is absent."""
-        return next((one for one in self.figures if (one.figure, one.model) == (figure, model)), None)
+        return next((own for own in self.figures if (own.figure, own.model) == (figure, model)), None)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values, as `probes.json` holds them."""

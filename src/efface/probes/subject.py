@@ -160,7 +160,7 @@ class Subject(ABC, Generic[ModelT, ImagesT]):
 
     @abstractmethod
     def features(self, name: SetName) -> Values:
-        """By which photos of a set are like each other, `[photos, features]`; no unlearned model is asked for them."""
+        """By which photos of a set are like each other, `[photos, features]`; no unlearned model has a part in them."""
 
     @abstractmethod
     def evaluated(self, model: ModelName, name: SetName) -> Errors:
