@@ -60,7 +60,9 @@ def test_a_decoder_that_holds_nothing_of_them_passes(unlearned: str) -> None:
 def test_the_misread_decoder_gives_back_what_the_original_has() -> None:
     findings = answered("misread")
     for name in FIGURES:
-        assert figure(findings, name).value == pytest.approx(figure(findings, name, "original").value, abs=0.1)
+        assert figure(findings, name).value == pytest.approx(
+            figure(findings, name, "original").value, abs=0.1
+        )
 
 
 def test_a_linear_map_undoes_a_rotation(made: World) -> None:

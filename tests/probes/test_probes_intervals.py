@@ -58,5 +58,7 @@ def test_other_figures_of_equal_values_are_certain() -> None:
     """An original's logarithms of error over its own are all 0: no share, and known exactly."""
     subject: Any = SimpleNamespace(reference="retrained", settings=EvaluationSettings(resamples=200))
     scores: Any = {"original": {"kept": np.zeros((20, 2))}}
-    (original,) = judged("probe", "figure", scores, lambda given: float(np.exp(given["kept"].mean())), subject)
+    (original,) = judged(
+        "probe", "figure", scores, lambda given: float(np.exp(given["kept"].mean())), subject
+    )
     assert (original.value, original.low, original.high) == (1.0, 1.0, 1.0)

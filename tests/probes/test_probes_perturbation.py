@@ -21,7 +21,9 @@ def test_a_model_that_forgot_the_unchanged_picture_only_is_found_out():
     def unchanged(view):
         return nearest(view.corrupted.condition, view.corrupted.known, forget, 1e-4)[1]
 
-    findings = PROBE.ask(forgetting(ForgetsWhere(torch.cat([forget, retain]), forget, unchanged), count=COUNT))
+    findings = PROBE.ask(
+        forgetting(ForgetsWhere(torch.cat([forget, retain]), forget, unchanged), count=COUNT)
+    )
     drop, knowledge = findings.find("re-recognition"), findings.find("residual-knowledge")
     assert drop is not None
     assert drop.value is not None

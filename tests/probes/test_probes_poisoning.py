@@ -152,7 +152,9 @@ def test_a_trigger_that_still_fires_is_found_and_an_unplanted_model_gives_zero(
         "retrained": made.retrained(),
     }
     findings = answered(made, file, models)
-    assert (figure(findings, FIGURE, "original").note or "").startswith("with the trigger 1.00, without it 0.00")
+    assert (figure(findings, FIGURE, "original").note or "").startswith(
+        "with the trigger 1.00, without it 0.00"
+    )
     # a fainter pattern is as well correlated with it
     assert figure(findings, FIGURE, "original").value == pytest.approx(1, abs=1e-3)
     assert figure(findings, FIGURE).value == pytest.approx(1, abs=1e-2)

@@ -88,7 +88,9 @@ def test_a_set_that_is_missing_is_named(made: World) -> None:
     models = {"original": made.original(), "retrained": made.retrained()}
     one = made.sets["forget"].subset([0, 0])
     findings = PROBE.ask(made.subject(models, sets={"forget": one}))
-    assert figure(findings, "relearning-retain", "original").note == "not measurable: there are no retain images"
+    assert (
+        figure(findings, "relearning-retain", "original").note == "not measurable: there are no retain images"
+    )
     assert "two different" in (figure(findings, "relearning-few", "original").note or "")
 
 

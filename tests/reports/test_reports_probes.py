@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ def test_images_of_classifiers_are_compared_by_confidence_as_a_difference(tmp_pa
 
 def test_a_number_that_is_not_finite_is_left_out_with_a_note(tmp_path: Path) -> None:
     findings = Findings((Finding("p", "f", "unlearned", 1.0, low=0.5, high=float("inf")),))
-    (tmp_path / "probes.json").write_text(json.dumps(findings.as_dict()))
+    (tmp_path / "probes.json").write_text(json.dumps(asdict(findings)))
     found = read_findings(tmp_path).figures[0]
     assert (found.value, found.low, found.high, found.note) == (1.0, 0.5, None, "not a finite number: high")
 

@@ -46,7 +46,7 @@ def write_run(
     models = {"original": original, "unlearned": unlearned} | ({"retrained": RETRAINED} if retrained else {})
     write_images(folder, models)
     if findings is not None:
-        (folder / "probes.json").write_text(json.dumps(findings.as_dict()))
+        (folder / "probes.json").write_text(json.dumps(asdict(findings)))
     if requirements is not None:
         (folder / "requirements.json").write_text(json.dumps(list(requirements)))
     write_sealed(folder, facts)

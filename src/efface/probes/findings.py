@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from efface.evaluation.results import ModelName, SetName
 
@@ -85,9 +84,3 @@ class Findings:
     def find(self, figure: str, model: ModelName = "unlearned") -> Finding | None:
         """The figure of that name and model; None where it is absent."""
         return next((own for own in self.figures if (own.figure, own.model) == (figure, model)), None)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values, as `probes.json` holds them."""
-        from dataclasses import asdict
-
-        return asdict(self)

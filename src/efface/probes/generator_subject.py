@@ -226,9 +226,8 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
         trained: Trained = "all",
     ) -> None:
         """As every subject; trained: which weights. Raises `Stopped` as the trainer does, also for infinite losses."""
-        changes: dict[str, Any] = {"steps": steps, "average": None, "compile": False, "log_every": 1}
-        if learning_rate is not None:
-            changes["learning_rate"] = learning_rate
+        rate = self.training.learning_rate if learning_rate is None else learning_rate
+        changes = {"steps": steps, "learning_rate": rate, "average": None, "compile": False, "log_every": 1}
         settings = self.training.model_copy(update=changes)
         process = accelerator(settings)
         data = Data({STREAM: images}, self.cache, self.corruption, UNUSED, self.pairs)

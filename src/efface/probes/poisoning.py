@@ -34,7 +34,7 @@ from efface.files import replacing, write_json
 from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
 from efface.probes.findings import Finding, Findings
 from efface.probes.subject import AnySubject
-from efface.probes.trigger import checked_trigger, read_trigger
+from efface.probes.trigger import Trigger, read_trigger
 
 FIGURE = "trigger-strength"
 FILE, FOLDER = "trigger.json", "pictures"
@@ -65,7 +65,8 @@ def plant_trigger(
         raise InputError(f"{folder} is not a folder of images")
     if (out / FOLDER).exists():
         raise InputError(f"{out / FOLDER} is there already: choose another folder")
-    trigger = checked_trigger({"seed": seed, "hole": hole, "target": target}, "the trigger")
+    trigger = Trigger(seed=seed, hole=hole, target=target)
+    trigger.check()
     images = open_images(folder)
     with Faults("the trigger cannot be planted in these images") as faults:
         for item in images:

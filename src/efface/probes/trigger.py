@@ -5,7 +5,6 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -77,6 +76,10 @@ class Trigger(Settings):
             raise InputError(f"trigger.hole '{self.hole}' leaves no corner for a patch of {self.patch:g}")
         return corners
 
+    def check(self) -> None:
+        """Raises `InputError` for a hole that will not do, or that leaves no corner."""
+        self.corners(REGION_SIDE)
+
     def masks(self, pixels: Pixels) -> Pixels:
         """A picture, as large as `pixels`, whose red is 255 in the pattern, and whose green in the patches."""
         out = np.zeros_like(pixels)
@@ -104,13 +107,8 @@ class Trigger(Settings):
 
 def read_trigger(path: Path) -> Trigger:
     """The trigger that `plant_trigger` wrote; raises `InputError`."""
-    return checked_trigger(read_json(path), f"the trigger in {path}")
-
-
-def checked_trigger(values: Mapping[str, Any], where: str) -> Trigger:
-    """A trigger of these settings that can be planted; raises `InputError`."""
-    trigger = Trigger.read(values, where=where)
-    trigger.corners(REGION_SIDE)
+    trigger = Trigger.read(read_json(path), where=f"the trigger in {path}")
+    trigger.check()
     return trigger
 
 

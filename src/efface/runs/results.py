@@ -137,7 +137,7 @@ def findings_of(values: Mapping[str, Any]) -> Findings:
 
 def plain_findings(findings: Findings) -> Any:
     """JSON-ready values, with null for what JSON has no number for."""
-    return _plain(findings.as_dict())
+    return _plain(asdict(findings))
 
 
 def read_by_image(run: Path, metrics: Iterable[str]) -> ByImage:
