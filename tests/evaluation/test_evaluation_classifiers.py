@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from efface.classifiers.classifier import Classifier, Normalisation
 from efface.evaluation.classifiers import evaluate_classifiers
 from efface.evaluation.protocol import Evaluation
+from efface.evaluation.requirements import judge
 from efface.evaluation.results import ModelName, Row, SetName, find
 from efface.evaluation.settings import ClassifierEvaluationSettings
 from efface.images.labelled import LabelledImages
+from efface.probes.findings import Findings
 
 SETTINGS = ClassifierEvaluationSettings(resamples=200, batch_size=7)
 LN3 = math.log(3)
@@ -181,3 +183,25 @@ def test_the_worst_hit_are_those_that_lost_most_with_classes_by_name() -> None:
         ("class", "dog", "error_rate", 0.0, 1.0),
     ]
     assert all(entry.ratio is None for entry in worst)
+
+
+def test_requirements_of_a_classifier_are_judged() -> None:
+    """Both models answer with the first class and are right on 18 of 20 images; the retrained one always."""
+    sure, turned = model([[LN3, 0.0]] * 20), model([[LN3, 0.0]] * 10 + [[0.0, LN3]] * 10)
+    given = {
+        "retain": images(list(range(20)), [0] * 18 + [1] * 2),
+        "forget": images(list(range(20)), [0] * 20),
+    }
+    evaluation = evaluated({"original": sure, "unlearned": sure, "retrained": turned}, given)
+    texts = [
+        "retain-accuracy>=0.9x",
+        "forget-accuracy<=1.5x",
+        "forget-agreement>=0.2",
+        "forget-membership<=0.9",
+    ]
+    verdicts = judge(texts, "classifier", evaluation, given, Findings(), SETTINGS)
+    assert [one.state for one in verdicts] == ["met", "not met", "met", "not measurable"]
+    assert [one.value for one in verdicts] == [1, 2, 0.5, None]
+    assert "over that of the original model" in verdicts[0].words
+    assert "over that of the retrained model" in verdicts[1].words
+    assert "no neutral images" in verdicts[3].words

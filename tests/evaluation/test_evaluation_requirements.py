@@ -84,7 +84,7 @@ def grey(ids: list[str]) -> Pixels:
 
 
 def verdict_of(text: str, evaluation: Evaluation, findings: Findings | None = None, **how: bool) -> Verdict:
-    (verdict,) = judge([text], evaluation, SETS, findings or Findings(), SETTINGS, **how)
+    (verdict,) = judge([text], "generator", evaluation, SETS, findings or Findings(), SETTINGS, **how)
     return verdict
 
 
@@ -105,9 +105,9 @@ def found(**values: object) -> Findings:
     ],
 )
 def test_requirements_are_read(text: str, plain: str, threshold: float, ratio: bool) -> None:
-    read = Requirement.parse(text)
+    read = Requirement.parse(text, "generator")
     assert (read.text, read.threshold, read.ratio) == (plain, threshold, ratio)
-    assert Requirement.parse(read.text) == read
+    assert Requirement.parse(read.text, "generator") == read
     assert read.at_most == ("<=" in text)
 
 
@@ -123,29 +123,30 @@ def test_requirements_are_read(text: str, plain: str, threshold: float, ratio: b
         ("likeness<=1.02x", "leave out the x"),
         ("retain-error<=0x", "a ratio is above 0"),
         ("retain-error<=1.02", "a ratio has an x behind its value, for example retain-error<=1.02x"),
-        ("neutral-error>=0", "between 0 and 1"),
+        ("neutral-error>=0", "between 0 and 1, so this bound says nothing"),
+        ("retain-psnr>=120", "between 0 and 100, so this bound cannot be kept"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_a_way_out(text: str, said: str) -> None:
     with pytest.raises(InputError) as caught:
-        Requirement.parse(text)
+        Requirement.parse(text, "generator")
     assert said in str(caught.value)
     assert text in str(caught.value)
 
 
 def test_bounds_that_no_value_can_keep_are_named_and_bands_are_not() -> None:
     band = ["forget-error>=0.9x", "forget-error<=1.1x", "retain-error>=0.9x"]
-    assert contradictions(band) == []
+    assert contradictions(band, "generator") == []
     # of the same figure an absolute bound and a ratio are two things
-    assert contradictions([*band, "forget-error<=0.5"]) == []
-    assert contradictions([*band, "retain-error<=0.8x"]) == [
+    assert contradictions([*band, "forget-error<=0.5"], "generator") == []
+    assert contradictions([*band, "retain-error<=0.8x"], "generator") == [
         "retain-error>=0.9x and retain-error<=0.8x cannot both hold"
     ]
 
 
 def test_a_probes_figure_names_the_probe_that_gives_it() -> None:
-    assert probes_for(["likeness-unlike<=0", "retain-error<=1x", "likeness<=1"]) == ["likeness"]
-    assert {"likeness", "likeness-unlike", "worst-damage", "neutral-kernel"} <= set(requirable())
+    assert probes_for(["likeness-unlike<=0", "retain-error<=1x", "likeness<=1"], "generator") == ["likeness"]
+    assert {"likeness", "likeness-unlike", "worst-damage", "neutral-kernel"} <= set(requirable("generator"))
 
 
 def test_retain_figures_are_ratios_to_the_original_and_forget_figures_to_the_retrained(
@@ -237,7 +238,7 @@ def test_few_images_and_no_region_are_not_measurable() -> None:
     models = {"original": KnownModel(0.1), "unlearned": KnownModel(0.1)}
     small = measured(models, few)
     for text in ("retain-error<=1.02x", "retain-error<=0.99"):
-        (verdict,) = judge([text], small, few, Findings(), SETTINGS)  # type: ignore[arg-type]
+        (verdict,) = judge([text], "generator", small, few, Findings(), SETTINGS)  # type: ignore[arg-type]
         assert (verdict.state, "fewer than 5 photos" in verdict.words) == ("not measurable", True)
     shown = measured(models, SETS, NothingHidden(), grey(FORGET + RETAIN))  # type: ignore[arg-type]
     for text in ("retain-error<=1.02x", "retain-error<=0.99"):
@@ -269,13 +270,26 @@ def test_what_cannot_be_measured_is_foreseen() -> None:
         "retain-error<=1.02x",
         "neutral-psnr>=3",
     ]
-    lines = foreseen(texts, {"forget": 9, "retain": 9, "neutral": 3}, retrained=False)
+    lines = foreseen(texts, "generator", {"forget": 9, "retain": 9, "neutral": 3}, retrained=False)
     assert [line.split()[1] for line in lines] == ["forget-error>=0.9x", "likeness<=0.05", "neutral-psnr>=3"]
     assert "neutral has 3 images" in lines[2]
-    assert foreseen(texts[:4], {"forget": 9, "retain": 9}, retrained=True) == []
+    assert foreseen(texts[:4], "generator", {"forget": 9, "retain": 9}, retrained=True) == []
 
 
 def test_reading_requirements_does_not_import_torch() -> None:
     code = "import sys, efface.evaluation.requirements, efface.runs.config; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_classifier_has_requirements_of_its_own() -> None:
+    names = requirable("classifier")
+    assert {"retain-accuracy", "forget-cross-entropy", "forget-membership", "neutral-agreement"} <= set(names)
+    # an attack is of forget images alone, and one that is trained once has no interval
+    assert not {"retain-membership", "forget-svc-membership", "retain-error"} & set(names)
+    assert Requirement.parse("retain-accuracy>=0.98x", "classifier").reference == "original"
+    assert Requirement.parse("forget-accuracy<=1.05x", "classifier").reference == "retrained"
+    with pytest.raises(InputError, match="only SET-accuracy, SET-cross-entropy can"):
+        Requirement.parse("forget-membership<=1.1x", "classifier")
+    with pytest.raises(InputError, match="unknown figure 'retain-error'"):
+        Requirement.parse("retain-error<=1.02x", "classifier")

@@ -1,8 +1,9 @@
 """Requirements: thresholds that are set before a run, such as `retain-error<=1.02x`, and what became of them.
 
-A requirement names a figure, a bound and a value. Figures of rows are `SET-FIGURE`; with an `x` behind the value they
-are ratios: of retain and neutral images to the original's, of forget images to the retrained model's. Every figure of
-a probe can be named too; what is judged is its difference to the retrained model's. A requirement is met only if the
+A requirement names a figure, a bound and a value. Figures of rows are `SET-FIGURE`, with the short name of a metric; with
+an `x` behind the value they are ratios: of retain and neutral images to the original's, of forget images to the retrained
+model's. Every figure of a probe can be named too; what is judged is its difference to the retrained model's. Which metrics
+and probes there are depends on the kind of the model. A requirement is met only if the
 whole confidence interval keeps it, so few images never make a requirement easier. Nothing here imports torch.
 """
 
@@ -11,13 +12,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from efface.errors import InputError
 from efface.evaluation.results import SETS, ModelName, SetName, find
-from efface.evaluation.settings import EvaluationSettings
+from efface.evaluation.settings import MeasuringSettings
+from efface.metrics.base import Metric, ModelKind
+from efface.metrics.catalogue import metrics_of
 from efface.metrics.intervals import FEWEST_GROUPS, bootstrap_ratio
 from efface.probes.findings import Findings
 from efface.probes.registry import PROBES, probes_by_figure
@@ -25,30 +29,30 @@ from efface.settings import unknown_name
 
 if TYPE_CHECKING:
     from efface.evaluation.protocol import Evaluation
-    from efface.images.items import ImageSet
 
 State = Literal["met", "not met", "not measurable"]
 
-OF_ROWS = {
-    "error": "hole_mse",
-    "psnr": "hole_psnr",
-    "similarity": "ssim",
-    "cosine": "feature_cosine",
-    "kernel": "kernel_distance",
+EXAMPLES: Mapping[ModelKind, str] = {
+    "generator": "detectability<=0.05 or, as a ratio, retain-error<=1.02x",
+    "classifier": "forget-membership<=0.55 or, as a ratio, retain-accuracy>=0.98x",
 }
-"""The metric behind the second part of `SET-FIGURE`. The Fréchet distance is left out: it has no interval."""
-WITH_RATIO = ("error", "similarity", "cosine")
-"""Decibels have no ratio that means anything, and distances of two sets none with an interval."""
-
 NO_RETRAINED = "there is no retrained model to compare with"
 RETRAIN = "retrain instead"
 FORM = re.compile(r"\s*([a-z0-9][\w-]*)\s*(<=|>=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(x?)\s*", re.I)
 
 
+class WithIds(Protocol):
+    """Images of which only the ids matter: one for each entry, alike for entries with the same bytes."""
+
+    @property
+    def ids(self) -> Sequence[str]: ...
+
+
 @dataclass(frozen=True)
 class Requirement:
-    """One bound on one figure. `text` is its plain form; row: the set and metric of a figure of rows, else None."""
+    """One bound on one figure of a kind of model. `text` is its plain form."""
 
+    kind: ModelKind
     text: str
     name: str
     at_most: bool
@@ -56,38 +60,47 @@ class Requirement:
     ratio: bool
 
     @classmethod
-    def parse(cls, text: str) -> Requirement:
+    def parse(cls, text: str, kind: ModelKind) -> Requirement:
         """Read `NAME<=VALUE`, `NAME>=VALUE`, `NAME<=VALUEx`; raises `InputError`.
 
-        >>> Requirement.parse("retain-error <= 1.02x")
-        Requirement(text='retain-error<=1.02x', name='retain-error', at_most=True, threshold=1.02, ratio=True)
+        >>> Requirement.parse("retain-error <= 1.02x", "generator").text
+        'retain-error<=1.02x'
         """
         match = FORM.fullmatch(text)
         if not match:
             raise InputError(
-                f"requirement '{text}': write it as NAME<=VALUE or NAME>=VALUE, for example detectability<=0.05 or, as "
-                "a ratio, retain-error<=1.02x"
+                f"requirement '{text}': write it as NAME<=VALUE or NAME>=VALUE, for example {EXAMPLES[kind]}"
             )
         name, sign, number, times = match[1].lower(), match[2], match[3], match[4].lower()
-        if name not in requirable():
-            raise InputError(f"requirement '{text}': {unknown_name('figure', name, requirable())}")
-        if times and (name not in of_rows() or name.partition("-")[2] not in WITH_RATIO):
-            able = ", ".join(f"SET-{one}" for one in WITH_RATIO)
-            raise InputError(
-                f"requirement '{text}': {name} cannot be judged as a ratio (only {able} can); leave out the x"
-            )
-        if times and float(number) <= 0:
-            raise InputError(f"requirement '{text}': a ratio is above 0")
-        if not times and name in of_rows() and name.endswith("-error") and not 0 < float(number) < 1:
-            raise InputError(
-                f"requirement '{text}': an error lies between 0 and 1, so this bound says nothing; a ratio has an x behind "
-                f"its value, for example {name}<=1.02x"
-            )
-        return cls(f"{name}{sign}{number}{times}", name, sign == "<=", float(number), bool(times))
+        if name not in requirable(kind):
+            raise InputError(f"requirement '{text}': {unknown_name('figure', name, requirable(kind))}")
+        read = cls(kind, f"{name}{sign}{number}{times}", name, sign == "<=", float(number), bool(times))
+        if fault := read._fault():
+            raise InputError(f"requirement '{text}': {fault}")
+        return read
+
+    def _fault(self) -> str | None:
+        """Why the figure cannot have this bound."""
+        metric = self.row[1] if self.row else None
+        if self.ratio and not (metric and metric.ratio):
+            able = ", ".join(f"SET-{one.short}" for one in metrics_of(self.kind).values() if one.ratio)
+            return f"{self.name} cannot be judged as a ratio (only {able} can); leave out the x"
+        if self.ratio:
+            return None if self.threshold > 0 else "a ratio is above 0"
+        if metric is None:
+            return None
+        least, most = metric.least, metric.most
+        empty = self.threshold >= most if self.at_most else self.threshold <= least
+        if not empty and least <= self.threshold <= most:
+            return None
+        said = f"{self.name} lies {f'between {least:g} and {most:g}' if isfinite(most) else f'at {least:g} or above'}"
+        hint = f"; a ratio has an x behind its value, for example {self.name}<=1.02x" * metric.ratio
+        return f"{said}, so this bound {'says nothing' if empty else 'cannot be kept'}{hint}"
 
     @property
-    def row(self) -> tuple[SetName, str] | None:
-        return of_rows().get(self.name)
+    def row(self) -> tuple[SetName, type[Metric]] | None:
+        """The set and the metric of a figure of rows; None of a probe's figure."""
+        return of_rows(self.kind).get(self.name)
 
     @property
     def reference(self) -> ModelName | None:
@@ -97,7 +110,8 @@ class Requirement:
         only probes that can do without these are judged beside it.
         """
         if self.row is None:
-            return "retrained" if "forget" in PROBES[probes_by_figure()[self.name]].needs else "original"
+            probe = PROBES[probes_by_figure(self.kind)[self.name]]
+            return "retrained" if "forget" in probe.needs else "original"
         return None if not self.ratio else "retrained" if self.row[0] == "forget" else "original"
 
     def kept_by(self, value: float) -> bool:
@@ -134,19 +148,25 @@ class _Measured:
     why_not: str | None = None
 
 
-def of_rows() -> dict[str, tuple[SetName, str]]:
-    """Set and metric by the name of a figure of rows."""
-    return {f"{name}-{short}": (name, metric) for name in SETS for short, metric in OF_ROWS.items()}
+def of_rows(kind: ModelKind) -> dict[str, tuple[SetName, type[Metric]]]:
+    """Set and metric by the name of a figure of rows: of metrics with intervals; an attack has one on forget images."""
+    return {
+        f"{name}-{metric.short}": (name, metric)
+        for name in SETS
+        for metric in metrics_of(kind).values()
+        if metric.has_interval and (name == "forget" or "neutral" not in metric.requires)
+    }
 
 
-def requirable() -> list[str]:
+def requirable(kind: ModelKind) -> list[str]:
     """Every name that a requirement can have."""
-    return [*of_rows(), *(name for name in probes_by_figure() if name not in of_rows())]
+    rows = of_rows(kind)
+    return [*rows, *(name for name in probes_by_figure(kind) if name not in rows)]
 
 
-def contradictions(requirements: Iterable[str]) -> list[str]:
+def contradictions(requirements: Iterable[str], kind: ModelKind) -> list[str]:
     """Pairs of bounds on one figure that no value can keep, one sentence each."""
-    read = [Requirement.parse(text) for text in requirements]
+    read = [Requirement.parse(text, kind) for text in requirements]
     return [
         f"{low.text} and {high.text} cannot both hold"
         for low in read
@@ -158,19 +178,20 @@ def contradictions(requirements: Iterable[str]) -> list[str]:
     ]
 
 
-def probes_for(requirements: Iterable[str]) -> list[str]:
+def probes_for(requirements: Iterable[str], kind: ModelKind) -> list[str]:
     """Names of the probes without which these requirements cannot be judged."""
-    names = (Requirement.parse(text).name for text in requirements)
-    needed = (probes_by_figure()[name] for name in names if name not in of_rows())
+    names = (Requirement.parse(text, kind).name for text in requirements)
+    needed = (probes_by_figure(kind)[name] for name in names if name not in of_rows(kind))
     return list(dict.fromkeys(needed))
 
 
 def judge(
     requirements: Sequence[str],
+    kind: ModelKind,
     evaluation: Evaluation,
-    sets: Mapping[SetName, ImageSet],
+    sets: Mapping[SetName, WithIds],
     findings: Findings,
-    settings: EvaluationSettings,
+    settings: MeasuringSettings,
     *,
     advise: bool = True,
 ) -> list[Verdict]:
@@ -180,7 +201,7 @@ def judge(
     to retrain, which is out of place for a model that was retrained.
     """
     found = []
-    for requirement in map(Requirement.parse, requirements):
+    for requirement in (Requirement.parse(text, kind) for text in requirements):
         if requirement.row is None:
             measured = _of_finding(requirement, findings)
         elif requirement.ratio:
@@ -210,12 +231,15 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     return text
 
 
-def foreseen(requirements: Iterable[str], counts: Mapping[SetName, int], *, retrained: bool) -> list[str]:
+def foreseen(
+    requirements: Iterable[str], kind: ModelKind, counts: Mapping[SetName, int], *, retrained: bool
+) -> list[str]:
     """Why requirements will not be measurable, as far as it is known before the run; counts: photos by set."""
     found = []
-    for requirement in map(Requirement.parse, requirements):
+    for requirement in (Requirement.parse(text, kind) for text in requirements):
         row = requirement.row
-        if requirement.reference == "retrained" and not retrained:
+        needs_retrained = requirement.reference == "retrained" or (row and "retrained" in row[1].requires)
+        if needs_retrained and not retrained:
             why = f"{NO_RETRAINED} (--retrained)"
         elif row and counts.get(row[0], 0) < FEWEST_GROUPS:
             why = f"{row[0]} has {counts.get(row[0], 0)} images, and an interval needs {FEWEST_GROUPS}"
@@ -228,8 +252,8 @@ def foreseen(requirements: Iterable[str], counts: Mapping[SetName, int], *, retr
 def _ratio(
     requirement: Requirement,
     evaluation: Evaluation,
-    sets: Mapping[SetName, ImageSet],
-    settings: EvaluationSettings,
+    sets: Mapping[SetName, WithIds],
+    settings: MeasuringSettings,
 ) -> _Measured:
     assert requirement.row is not None
     (name, metric), reference = requirement.row, requirement.reference
@@ -238,8 +262,8 @@ def _ratio(
     missing = _missing(requirement, evaluation, reference)
     if missing:
         return _Measured(what, why_not=missing)
-    values = evaluation.per_image["unlearned", name][metric]
-    others = evaluation.per_image[reference, name][metric]
+    values = evaluation.per_image["unlearned", name][metric.name]
+    others = evaluation.per_image[reference, name][metric.name]
     ids = sets[name].ids
     numbers = {id_: number for number, id_ in enumerate(dict.fromkeys(ids))}
     photos = np.array([numbers[id_] for id_ in ids])
@@ -259,20 +283,15 @@ def _absolute(requirement: Requirement, evaluation: Evaluation) -> _Measured:
     assert requirement.row is not None
     name, metric = requirement.row
     what = f"{requirement.name} of the unlearned model"
-    row = find(evaluation.rows, "unlearned", name, metric)
+    row = find(evaluation.rows, "unlearned", name, metric.name)
     if row is None or row.value is None:
-        why = (
-            _missing(requirement, evaluation, None)
-            or (row.note if row else None)
-            or "there is no such figure"
-        )
-        return _Measured(what, why_not=why)
+        return _Measured(what, why_not=_missing(requirement, evaluation, None) or "there is no such figure")
     why_not = (row.note or "no interval") if row.low is None or row.high is None else None
     return _Measured(what, row.value, row.low, row.high, why_not=why_not)
 
 
 def _missing(requirement: Requirement, evaluation: Evaluation, reference: ModelName | None) -> str | None:
-    """Which of the models, images or regions a figure of rows lacks."""
+    """Which of the models, images, regions or answers a figure of rows lacks."""
     assert requirement.row is not None
     name, metric = requirement.row
     models = {model for model, _ in evaluation.per_image}
@@ -280,14 +299,16 @@ def _missing(requirement: Requirement, evaluation: Evaluation, reference: ModelN
         return "there is no unlearned model"
     if reference and reference not in models:
         return NO_RETRAINED if reference == "retrained" else "there is no original model"
-    measured = evaluation.per_image.get(("unlearned", name))
-    if measured is None:
+    sides: list[ModelName] = ["unlearned", *([reference] if reference else [])]
+    measured = [evaluation.per_image.get((model, name)) for model in sides]
+    if measured[0] is None:
         return f"there are no {name} images"
-    return (
-        "the corruption leaves no region to measure"
-        if metric.startswith("hole") and metric not in measured
-        else None
-    )
+    for model, values in zip(sides, measured, strict=True):
+        if values is None or metric.name not in values:
+            row = find(evaluation.rows, model, name, metric.name)
+            region = "the corruption leaves no region to measure" if "region" in metric.requires else None
+            return (row.note if row else None) or region or f"the {model} model has no such figure"
+    return None
 
 
 def _of_finding(requirement: Requirement, findings: Findings) -> _Measured:

@@ -160,7 +160,7 @@ def _risks_of_sets(config: RunConfig, split: Split, extractor: FeatureExtractor 
 
 def _risks_of_requirements(config: RunConfig, split: Split) -> list[str]:
     counts = {name: len(set(images.ids)) for name, images in _sets(split).items()}
-    return foreseen(config.require, counts, retrained=config.retrained is not None)
+    return foreseen(config.require, "generator", counts, retrained=config.retrained is not None)
 
 
 def _notes_of_probes(config: RunConfig) -> list[str]:

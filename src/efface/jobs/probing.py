@@ -85,7 +85,13 @@ def probe_and_judge(asked: Asked, run: RunFolder, settings: Any, progress: Progr
         write_findings(run.path, _keyed(findings, keyed_by_id(prepared.sets, run.key)))
     if config.require:
         verdicts = judge(
-            config.require, asked.evaluation, prepared.sets, findings, settings, advise=not asked.exact
+            config.require,
+            subject.kind,
+            asked.evaluation,
+            prepared.sets,
+            findings,
+            settings,
+            advise=not asked.exact,
         )
         write_requirements(run.path, verdicts)
         progress.log("requirements", **{verdict.requirement: verdict.state for verdict in verdicts})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -97,7 +98,9 @@ ProbeSection = Annotated[
         lambda section: section if isinstance(section, Probe) else or_value_error(_probe, section)
     ),
 ]
-RequirementText = Annotated[str, AfterValidator(lambda text: or_value_error(Requirement.parse, text).text)]
+RequirementText = Annotated[
+    str, AfterValidator(lambda text: or_value_error(partial(Requirement.parse, kind="generator"), text).text)
+]
 
 
 class JudgedConfig(MeasuredConfig):
@@ -133,7 +136,7 @@ class JudgedConfig(MeasuredConfig):
     @field_validator("require", mode="after")
     @classmethod
     def _each_once_and_together_possible(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        found = contradictions(given)
+        found = contradictions(given, "generator")
         if found:
             raise ValueError("; ".join(found))
         return tuple(dict.fromkeys(given))
@@ -180,7 +183,7 @@ class JudgedConfig(MeasuredConfig):
         for probe in given:
             if found.setdefault(probe.name, probe) != probe:
                 raise ValueError(f"{probe.name} is given twice, with different settings")
-        for name in probes_for(info.data.get("require", ())):
+        for name in probes_for(info.data.get("require", ()), "generator"):
             if name not in found:
                 found[name] = or_value_error(_probe, name)
         return tuple(found[name] for name in PROBES if name in found)
