@@ -280,3 +280,12 @@ def test_a_trigger_of_another_kind_or_class_is_not_measurable(tmp_path: Path) ->
         finding = figure(Poisoning(trigger=str(file)).ask(subject), "trigger-strength", "original")
         assert finding.value is None
         assert why in finding.note
+
+
+def test_of_a_large_set_so_many_photos_are_drawn_as_the_setting_says() -> None:
+    subject = hurt(2.0)
+    findings = Collateral(halvings=3, photos=12).ask(subject)
+    assert figure(findings, "worst-retain-image").n == 12
+    assert figure(findings, "worst-retain-image").value == pytest.approx(math.exp(2), rel=1e-3)
+    assert figure(findings, "neighbour-error").n == 24
+    assert Collateral(halvings=3, photos=12).ask(subject) == findings

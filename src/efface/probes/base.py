@@ -105,17 +105,12 @@ def judged(
     values = {model: criterion(given) for model, given in scores.items()}
     drawn: dict[ModelName, Values] = {}
     if min(groups.values()) >= FEWEST_IMAGES:
-        rounds = subject.settings.resamples
         draws = numpy_draws(subject.settings.seed, "probe bootstrap", probe, figure)
-        places = [
-            {name: draws.integers(0, count, count) for name, count in groups.items()} for _ in range(rounds)
-        ]
-        drawn = {
-            model: np.array(
-                [criterion({name: given[name][some[name]] for name in groups}) for some in places]
-            )
-            for model, given in scores.items()
-        }
+        drawn = {model: np.empty(subject.settings.resamples) for model in scores}
+        for number in range(subject.settings.resamples):
+            places = {name: draws.integers(0, count, count) for name, count in groups.items()}
+            for model, given in scores.items():
+                drawn[model][number] = criterion({name: given[name][places[name]] for name in groups})
     confidence, fewest = subject.settings.confidence, min(groups.values())
     reach = 1 - ((1 - confidence) / 2) ** (1 / (share.images or fewest)) if drawn and share else 0.0
 

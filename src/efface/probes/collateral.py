@@ -28,7 +28,7 @@ from pydantic import Field
 from efface.evaluation.results import ModelName, SetName
 from efface.probes.base import FEWEST_IMAGES, Cost, Criterion, FiguresByKind, Probe, Scores, judged
 from efface.probes.findings import Finding, Findings, Hit
-from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, Measure, Values
+from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, Images, Measure, Values
 from efface.randomness import numpy_draws
 
 Integers = npt.NDArray[np.int64]
@@ -49,6 +49,9 @@ class Collateral(Probe):
         gt=0,
         lt=1,
         description="share of the kept images, nearest to a forgotten one, that are its neighbours",
+    )
+    photos: int = Field(
+        5000, ge=10, description="photos of a set that are taken into account; of more, so many are drawn"
     )
 
     name: ClassVar[str] = "collateral"
@@ -80,7 +83,7 @@ class Collateral(Probe):
         figure = CLASSES[name]
         if not subject.has(name):
             return self._unmeasured(subject, figure, f"there are no {name} images")
-        labels = subject.classes(subject.photos(name))
+        labels = subject.classes(self._photos(subject, name))
         counts = {label: labels.count(label) for label in sorted(set(labels) - {None}, key=str)}
         classes = [label for label, count in counts.items() if label and count >= self.fewest]
         if not classes:
@@ -95,7 +98,7 @@ class Collateral(Probe):
             note += f"; {len(counts) - len(classes)} classes of fewer than {self.fewest} photos left out"
         findings = Findings()
         for measure in subject.measures:
-            rises = {model: values[inside] for model, values in _rises(subject, name, measure).items()}
+            rises = {model: values[inside] for model, values in self._rises(subject, name, measure).items()}
             scores = {
                 model: {"kept": np.column_stack([values, belongs, halves])} for model, values in rises.items()
             }
@@ -112,9 +115,8 @@ class Collateral(Probe):
         figure, name = IMAGE, KEPT[0]
         if not subject.has(name):
             return self.unmeasured(subject, (figure,), "there are no retain images")
-        errors = {model: subject.evaluated_views(model, name)[LOG_ERROR] for model in subject.models}
-        rises = {model: values - errors["original"] for model, values in errors.items()}
-        views, ids = rises["original"].shape[1], list(subject.photos(name).ids)
+        rises = _above_original(self._errors(subject, name, LOG_ERROR))
+        views, ids = rises["original"].shape[1], list(self._photos(subject, name).ids)
         means = {model: values.mean(axis=1) for model, values in rises.items()}
         sizes = np.ones(len(ids), np.int64)
         hits = _hits(self, subject, LOG_ERROR, figure, name, "image", ids, means, sizes)
@@ -135,8 +137,8 @@ class Collateral(Probe):
         names = [name for name in KEPT if subject.has(name)]
         if not names:
             return self._unmeasured(subject, NEIGHBOURS, "there are no images to be kept")
-        forgotten = subject.features("forget")
-        kept = np.concatenate([subject.features(name) for name in names])
+        forgotten = self._features(subject, "forget")
+        kept = np.concatenate([self._features(subject, name) for name in names])
         spread = np.concatenate([kept, forgotten]).std(axis=0)
         apart = _nearest(kept, forgotten, np.where(spread > 0, spread, 1))
         count = max(FEWEST_IMAGES, round(self.neighbours * len(kept)))
@@ -147,7 +149,7 @@ class Collateral(Probe):
         note = f"the {count} of {len(kept)} kept images most like a forgotten one, against the others"
         findings: list[Finding] = []
         for measure in subject.measures:
-            rises = [_rises(subject, name, measure) for name in names]
+            rises = [self._rises(subject, name, measure) for name in names]
             together = {
                 model: np.concatenate([of_set[model] for of_set in rises]) for model in subject.models
             }
@@ -159,6 +161,31 @@ class Collateral(Probe):
                 unit=_unit(measure), goal="low", note=note, share=measure.share(),
             )  # fmt: skip
         return Findings(tuple(findings))
+
+    def _places(self, subject: AnySubject, name: SetName) -> Integers:
+        """Of the photos that are taken into account, among all of a set."""
+        count = len(subject.photos(name))
+        if count <= self.photos:
+            return np.arange(count)
+        drawn = numpy_draws(subject.seed, "collateral photos", name).permutation(count)[: self.photos]
+        return np.sort(drawn)
+
+    def _photos(self, subject: AnySubject, name: SetName) -> Images:
+        photos: Images = subject.photos(name).subset(self._places(subject, name))
+        return photos
+
+    def _features(self, subject: AnySubject, name: SetName) -> Values:
+        return subject.features(name)[self._places(subject, name)]
+
+    def _errors(self, subject: AnySubject, name: SetName, measure: Measure) -> dict[ModelName, Values]:
+        """How badly each model answers, `[photos, views]`."""
+        places = self._places(subject, name)
+        return {model: subject.evaluated_views(model, name)[measure][places] for model in subject.models}
+
+    def _rises(self, subject: AnySubject, name: SetName, measure: Measure) -> dict[ModelName, Values]:
+        """How much worse than the original each model is, `[photos]`; logarithms are averaged over views."""
+        errors = self._errors(subject, name, measure)
+        return _above_original({model: values.mean(axis=1) for model, values in errors.items()})
 
     def _unmeasured(self, subject: AnySubject, figure: str, why: str) -> Findings:
         return self.unmeasured(subject, [measure.named(figure) for measure in subject.measures], why)
@@ -214,9 +241,7 @@ def near_by_far(measure: Measure) -> Criterion:
     return criterion
 
 
-def _rises(subject: AnySubject, name: SetName, measure: Measure) -> dict[ModelName, Values]:
-    """How much worse than the original each model is, `[photos]`; logarithms are averaged over views."""
-    errors = {model: subject.evaluated_views(model, name)[measure].mean(axis=1) for model in subject.models}
+def _above_original(errors: Mapping[ModelName, Values]) -> dict[ModelName, Values]:
     return {model: values - errors["original"] for model, values in errors.items()}
 
 
