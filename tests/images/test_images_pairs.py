@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from efface.errors import InputError
-from efface.images.cache import PixelCache, evict_everywhere
+from efface.images.cache import PixelCache
 from efface.images.crops import fitted, random_resized_crop
 from efface.images.items import ImageSet
 from efface.images.pairs import open_pairs
@@ -190,17 +190,6 @@ def test_a_manifest_of_other_columns_is_refused(photos: ImageSet, animals: Path,
         open_pairs(animals / "pairs.txt", photos, cache)
     with pytest.raises(InputError, match="did you mean 'dogs'"):
         open_pairs(animals / "dog", photos, cache)
-
-
-def test_what_stands_for_forgotten_images_is_evicted_like_them(
-    photos: ImageSet, animals: Path, cache: PixelCache, tmp_path: Path
-) -> None:
-    pairs = open_pairs(sketches(tmp_path / "edges", photos, animals), photos, cache)
-    assert len(cache) == 12
-    assert evict_everywhere(tmp_path / "cache", pairs.values()) == 6
-    left = PixelCache(tmp_path / "cache", 40)
-    assert len(left) == 6
-    assert all(id_ in left for id_ in photos.ids)
 
 
 def test_a_window_cut_with_the_same_draws_shows_the_same_place() -> None:
