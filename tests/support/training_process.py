@@ -38,15 +38,14 @@ class Watched(Progress):
             time.sleep(0.05)
 
 
-def run(folder: Path, what: str, step: int = 0, method: str = "encoder-noise") -> int:
+def run(folder: Path, what: str, step: int = 0) -> int:
     """Train, and return the exit code that the command line would give."""
     torch.set_num_threads(1)
     generator = tiny()
     chosen = settings(steps=200 if what == "wait" else 8)
-    rank = int(os.environ.get("RANK", "0"))
-    data = training_data(folder / f"images of {rank}")
+    data = training_data(folder / "images")
     job = trainer(
-        generator, read_method({"name": method}).phases(), data, asked=chosen, folder=folder / "work",
+        generator, read_method({"name": "encoder-noise"}).phases(), data, asked=chosen, folder=folder / "work",
         config_digest="config", progress=Watched(what, step),
     )  # fmt: skip
     try:
@@ -54,13 +53,10 @@ def run(folder: Path, what: str, step: int = 0, method: str = "encoder-noise") -
     except EffaceError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    if rank == 0:
-        torch.save(generator.network.state_dict(), folder / "weights.pt")
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    torch.save(generator.network.state_dict(), folder / "weights.pt")
     return 0
 
 
 if __name__ == "__main__":
     step = int(sys.argv[3]) if len(sys.argv) > 3 else 0
-    sys.exit(run(Path(sys.argv[1]), sys.argv[2], step, *sys.argv[4:5]))
+    sys.exit(run(Path(sys.argv[1]), sys.argv[2], step))

@@ -19,9 +19,9 @@ from efface.training import step
 from efface.training.codes import Codes, keep_codes
 from efface.training.data import Cropper, Data
 from efface.training.settings import TrainingSettings
-from support.family_process import descent
 from support.family_training import WITH_FIRST_STAGE, fresh, phases_of
 from support.tiny_models import SIZE, changed, settings, trainer, weights_of
+from support.two_processes import descent
 
 IMAGES, CROPS, STEPS = 12, 3, 4
 

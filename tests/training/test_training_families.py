@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +16,10 @@ from efface.generators.latent.generator import LatentGenerator
 from efface.progress import Progress
 from efface.training.data import Data
 from efface.training.phases import Training
-from support.family_process import run as run_process
 from support.family_training import FAMILIES, WITH_FIRST_STAGE, dropping, fresh, phases_of
 from support.stopping import StopAt
 from support.tiny_models import changed, settings, trainer, weights_of
 
-PROCESS = ("-m", "support.family_process")
 STEPS = 3
 
 
@@ -200,43 +195,3 @@ def test_each_stage_has_its_own_settings(data: Data) -> None:
     ]
     assert steps[0]["learning_rate"] == 5e-4
     assert steps[2]["learning_rate"] == 2e-3
-
-
-# two processes
-
-
-def in_two_processes(folder: Path, *arguments: object) -> None:
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *PROCESS]
-    done = subprocess.run(
-        [sys.executable, *command, str(folder), *map(str, arguments)],
-        check=False, timeout=250, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
-
-
-@pytest.mark.parametrize(
-    ("family", "method", "crops"),
-    [
-        ("mage", "encoder-noise", 2),
-        *(
-            pytest.param(family, method, crops, marks=pytest.mark.slow)
-            for family, method, crops in (
-                ("mage", "encoder-noise", None),
-                ("mage", "noisy-label", None),
-                ("palette", "encoder-noise", None),
-                ("palette", "retrain", None),
-                ("latent-inpainting", "encoder-noise", 2),
-                ("latent-inpainting", "encoder-noise", None),
-                ("latent-inpainting", "retrain", None),
-            )
-        ),
-    ],
-)
-def test_two_processes_train_the_same_weights_as_one(
-    family: str, method: str, crops: int | None, tmp_path: Path
-) -> None:
-    in_two_processes(tmp_path / "two", family, method, *([crops] if crops else []))
-    assert run_process(tmp_path / "one", family, method, crops) == 0
-    one, two = (torch.load(tmp_path / name / "weights.pt") for name in ("one", "two"))
-    assert largest_difference(one, two) < 1e-5
-    assert largest_difference(one, weights_of(fresh(family))) > 1e-4, "ten times the tolerance"

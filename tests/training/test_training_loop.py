@@ -5,9 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +23,7 @@ from efface.training.settings import TrainingSettings
 from efface.training.step import training_corruption
 from support.stopping import StopAt
 from support.tiny_models import SIZE, changed, settings, tiny, trainer, weights_of
-from support.training_process import run as run_process
 
-PROCESS = ("-m", "support.training_process")
-
-TWO_PROCESSES = 5e-6
-"""Largest difference of a weight after 8 steps of about 1e-3 in float32, one process against two.
-
-Measured: 6e-7 for encoder-noise, 1e-7 for retain-label: the mean of two gradients is rounded otherwise.
-"""
 NO_GRADIENT = "k_proj.bias"
 """Attention does not depend on the bias of its keys: what Adam moves there is rounding error alone."""
 
@@ -205,7 +194,7 @@ def test_the_corruption_is_the_settings_else_the_phases(data: Data) -> None:
         assert str(chosen) == "outpaint:0.25"
 
 
-# precision and processes
+# precision
 
 
 def test_bf16_trains_weights_that_stay_in_float32(data: Data) -> None:
@@ -224,18 +213,3 @@ def test_bf16_trains_weights_that_stay_in_float32(data: Data) -> None:
         assert changed(before, weights) == set(tiny().trained_parameters("all"))
     apart = largest_difference(results["fp32"], results["bf16"])
     assert 1e-6 < apart < 8e-3, "they differ by rounding, not by more than 8 steps of 1e-3 can"
-
-
-@pytest.mark.parametrize("method", ["encoder-noise", "retain-label", "random-encoder"])
-def test_two_processes_train_the_same_weights_as_one(method: str, tmp_path: Path) -> None:
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    arguments = [*PROCESS, str(tmp_path / "two"), "whole", "0", method]
-    done = subprocess.run(
-        [sys.executable, *command, *arguments], check=False, timeout=200, env=environment, capture_output=True
-    )
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
-    assert run_process(tmp_path / "one", "whole", 0, method) == 0
-    one, two = (torch.load(tmp_path / name / "weights.pt") for name in ("one", "two"))
-    assert largest_difference(one, two) < TWO_PROCESSES
-    assert largest_difference(one, weights_of(tiny())) > 1e-3

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +18,8 @@ from efface.training.checkpoint import load_checkpoint
 from efface.training.data import Data
 from efface.training.phases import Batch, Edit, Keep, Loss, Phase, Training
 from efface.training.settings import Budget
-from support.objectives_process import SECTIONS, carry_out
 from support.tiny_models import changed, settings, tiny, trainer, weights_of
+from support.two_processes import SECTIONS
 
 NO_GRADIENT = "k_proj.bias"
 """Attention does not depend on the bias of its keys: what Adam moves there is rounding error alone."""
@@ -331,33 +328,3 @@ def test_a_loss_is_told_the_corruption_of_its_step(data: Data) -> None:
         tiny(), [Training("train", loss, ("retain",), "all")], data, asked=settings(corruption="random:0.5")
     ).run()
     assert set(seen) == {"random:0.5"}
-
-
-# processes
-
-
-def test_two_processes_combine_and_end_as_one_does(tmp_path: Path) -> None:
-    command = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        "-m",
-        "support.objectives_process",
-    ]
-    done = subprocess.run(
-        [sys.executable, *command, str(tmp_path / "two")],
-        check=False,
-        timeout=200,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-    )
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
-    carry_out(tmp_path / "one")
-    for name in SECTIONS:
-        (one, steps), (two, again) = (torch.load(tmp_path / which / f"{name}.pt") for which in ("one", "two"))
-        assert steps == again
-        assert (steps < 8) == (name == "decouple"), "ascent ended early"
-        assert largest_difference(one, two) < 2e-5
-        assert largest_difference(one, weights_of(tiny())) > 1e-3
