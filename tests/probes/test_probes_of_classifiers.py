@@ -81,26 +81,33 @@ def test_a_model_that_did_not_forget_is_caught_by_confidence_alone_and_within_cl
     findings = Membership().ask(against_retraining("original"))
     for name in Membership.figures["classifier"]:
         finding = figure(findings, name)
+        if name == "membership-loss-tpr1":
+            why = "40 neutral photos; 100 are needed for a threshold of 1 % false positives"
+            assert (finding.value, finding.note) == (None, f"not measurable: {why}")
+            continue
         assert finding.value == 1.0, name
         assert finding.difference_low > 0.2, name
 
 
 def test_a_second_retraining_passes_the_attacks() -> None:
     findings = Membership().ask(against_retraining("second"))
-    for name in Membership.figures["classifier"]:
+    for name in ("membership-loss", "membership-loss-tpr", "membership-class"):
         assert figure(findings, name).difference == pytest.approx(0, abs=0.05), name
 
 
 def test_the_attack_by_confidence_is_the_area_under_the_curve_of_the_loss() -> None:
     draws = np.random.default_rng(3)
-    table = draws.normal(size=(60, 2)).tolist()
-    sets = {"forget": rows(list(range(20)), [0] * 20), "neutral": rows(list(range(20, 60)), [1] * 40)}
+    table = draws.normal(size=(140, 2)).tolist()
+    sets = {"forget": rows(list(range(20)), [0] * 20), "neutral": rows(list(range(20, 140)), [1] * 120)}
     subject = labelled_subject({"original": known(table)}, sets)
     log_odds = np.array(table)[:, 0] - np.array(table)[:, 1]
     losses = np.log1p(np.exp(-np.concatenate([log_odds[:20], -log_odds[20:]])))
-    wanted = roc_auc_score([1] * 20 + [0] * 40, -losses)
+    wanted = roc_auc_score([1] * 20 + [0] * 120, -losses)
     findings = Membership().ask(subject)
     assert figure(findings, "membership-loss", "original").value == pytest.approx(wanted)
+    # of 120 one may be taken for a member
+    share = (losses[:20] < np.sort(losses[20:])[1]).mean()
+    assert figure(findings, "membership-loss-tpr1", "original").value == pytest.approx(share)
     missing = figure(findings, "membership-class", "original")
     assert missing.note == "not measurable: no class has both forget and neutral images"
 

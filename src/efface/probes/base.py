@@ -15,7 +15,7 @@ import numpy as np
 from efface.errors import InputError
 from efface.evaluation.results import ModelName, SetName
 from efface.metrics.base import ModelKind
-from efface.metrics.intervals import percentile_ends
+from efface.metrics.intervals import FEWEST_GROUPS, percentile_ends
 from efface.probes.findings import Finding, Findings
 from efface.probes.subject import AnySubject, Share, Values
 from efface.randomness import numpy_draws
@@ -28,9 +28,7 @@ Criterion = Callable[[Scores], float]
 FiguresByKind = Mapping[ModelKind, tuple[str, ...]]
 Cost = Literal["nothing", "passes", "training"]
 
-FEWEST_IMAGES = 5
-"""Of a group, below which a figure has no interval."""
-TOO_FEW = f"interval not available: fewer than {FEWEST_IMAGES} images"
+TOO_FEW = f"interval not available: fewer than {FEWEST_GROUPS} images"
 
 
 class Probe(Settings, ABC):
@@ -95,7 +93,7 @@ def judged(
 
     Images of a group are drawn anew together for all models, so differences are paired. Percentiles are read at the
     expanded levels of the smallest group (see `metrics.intervals`): plain ones are too narrow for few images. No
-    intervals where a group has fewer than `FEWEST_IMAGES` images.
+    intervals where a group has fewer than `FEWEST_GROUPS` images.
 
     share: what the figure is, where it counts images. Where all of them are counted alike, draws cannot differ, and the
     interval reaches as far as the exact one (Clopper and Pearson 1934): none of 20 may still be 17 % of all.
@@ -104,7 +102,7 @@ def judged(
     reference = subject.reference if subject.reference in scores else None
     values = {model: criterion(given) for model, given in scores.items()}
     drawn: dict[ModelName, Values] = {}
-    if min(groups.values()) >= FEWEST_IMAGES:
+    if min(groups.values()) >= FEWEST_GROUPS:
         draws = numpy_draws(subject.settings.seed, "probe bootstrap", probe, figure)
         drawn = {model: np.empty(subject.settings.resamples) for model in scores}
         for number in range(subject.settings.resamples):

@@ -26,7 +26,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from efface.evaluation.results import ModelName, SetName
-from efface.probes.base import FEWEST_IMAGES, Cost, Criterion, FiguresByKind, Probe, Scores, judged
+from efface.metrics.intervals import FEWEST_GROUPS
+from efface.probes.base import Cost, Criterion, FiguresByKind, Probe, Scores, judged
 from efface.probes.findings import Finding, Findings, Hit
 from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, Images, Measure, Values
 from efface.randomness import numpy_draws
@@ -141,7 +142,7 @@ class Collateral(Probe):
         kept = np.concatenate([self._features(subject, name) for name in names])
         spread = np.concatenate([kept, forgotten]).std(axis=0)
         apart = _nearest(kept, forgotten, np.where(spread > 0, spread, 1))
-        count = max(FEWEST_IMAGES, round(self.neighbours * len(kept)))
+        count = max(FEWEST_GROUPS, round(self.neighbours * len(kept)))
         near = np.zeros(len(kept), dtype=bool)
         near[np.argsort(apart, kind="stable")[:count]] = True
         if near.all():

@@ -42,9 +42,8 @@ if TYPE_CHECKING:
 
 BY_LOSS, BY_VIEWS, BY_CLASS = "membership-loss", "membership-views", "membership-class"
 SETS: tuple[SetName, ...] = ("forget", "neutral")
-FALSE_POSITIVES = 0.05
-FEWEST_NEUTRAL = 20
-"""Neutral photos below which no threshold has 5 % false positives."""
+FALSE_POSITIVES = {"-tpr": 0.05, "-tpr1": 0.01}
+"""By the suffix of a figure: the share of neutral images that may be taken for members."""
 
 
 class Membership(Probe):
@@ -62,7 +61,7 @@ class Membership(Probe):
     cost: ClassVar[Cost] = "passes"
     figures: ClassVar[FiguresByKind] = {
         "generator": (BY_LOSS, f"{BY_LOSS}-tpr", BY_VIEWS, f"{BY_VIEWS}-tpr"),
-        "classifier": (BY_LOSS, f"{BY_LOSS}-tpr", BY_CLASS),
+        "classifier": (BY_LOSS, f"{BY_LOSS}-tpr", f"{BY_LOSS}-tpr1", BY_CLASS),
     }
 
     def run(self, subject: AnySubject) -> Findings:
@@ -78,11 +77,18 @@ class Membership(Probe):
     def _judged(self, figure: str, scores: dict[ModelName, Scores], subject: AnySubject) -> Findings:
         findings = Findings(tuple(judged(self.name, figure, scores, auc("forget", "neutral"), subject)))
         neutral = len(next(iter(scores.values()))["neutral"])
-        if neutral < FEWEST_NEUTRAL:
-            why = f"{neutral} neutral photos; {FEWEST_NEUTRAL} are needed for a threshold of 5 % false positives"
-            return findings.join(self.unmeasured(subject, (f"{figure}-tpr",), why))
-        rate = true_positives("forget", "neutral", FALSE_POSITIVES)
-        return findings.join(Findings(tuple(judged(self.name, f"{figure}-tpr", scores, rate, subject))))
+        for suffix, rate in FALSE_POSITIVES.items():
+            if f"{figure}{suffix}" not in self.figures[subject.kind]:
+                continue
+            if neutral * rate < 1:
+                need = f"{1 / rate:.0f} are needed for a threshold of {100 * rate:g} % false positives"
+                why = f"{neutral} neutral photos; {need}"
+                findings = findings.join(self.unmeasured(subject, (f"{figure}{suffix}",), why))
+                continue
+            criterion = true_positives("forget", "neutral", rate)
+            shares = judged(self.name, f"{figure}{suffix}", scores, criterion, subject)
+            findings = findings.join(Findings(tuple(shares)))
+        return findings
 
     def _within_classes(self, scores: dict[ModelName, Scores], subject: AnySubject) -> Findings:
         classes = {name: subject.classes(subject.photos(name)) for name in SETS}
