@@ -7,12 +7,12 @@ import tempfile
 from pathlib import Path
 
 from efface.corruptions import parse_corruption
+from efface.evaluation.pictures import picture_grid
 from efface.evaluation.settings import EvaluationSettings
 from efface.generators import load_generator
 from efface.images.cache import PixelCache
 from efface.images.selection import ImagesSettings, split_images
 from efface.jobs.demo import FORGET, MARGIN, NEUTRAL
-from efface.reports.pictures import picture_grid
 from efface.runs.folder import open_run
 
 ROWS = 2

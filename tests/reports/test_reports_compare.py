@@ -17,8 +17,8 @@ from efface.cli.report import report as report_verb
 from efface.errors import InputError
 from efface.reports.charts import Point, plane_chart
 from efface.reports.compare_page import compare_runs
-from efface.reports.trade_offs import trade_offs
-from efface.runs.comparing import Change, change, check_comparable, differing_settings, gap, read_runs
+from efface.runs.compared import Change, change, differing_settings, gap
+from efface.runs.comparing import check_comparable, compare, read_runs
 from support.found_runs import COUNTS, ORIGINAL, RETRAINED, a_requirement, some_findings, write_run
 from support.report_runs import Page, a_record, a_training, an_evaluation, described, images_facts
 
@@ -171,7 +171,7 @@ def test_detectability_beside_other_references_is_not_on_one_axis(tmp_path: Path
         found, figures=tuple(dataclasses.replace(one, reference="original") for one in found.figures)
     )
     runs.append(write_run(tmp_path / "3", NOISE, findings=alone))
-    (plane,) = [one for one in trade_offs(read_runs(runs)) if one.name == "pareto-detectability"]
+    (plane,) = [plane for plane in compare(runs).planes if plane.name == "pareto-detectability"]
     assert list(plane.points) == [1, 2]
     assert plane.y_name == "detectability: difference to retrained"
 
@@ -344,7 +344,7 @@ def test_the_verb_compares_only_where_asked(
     assert capsys.readouterr().out.strip() == str(tmp_path / "all.html")
     verb(three[:1], compare=False, out=None)
     assert (three[0] / "report.html").exists()
-    for runs, compare, out, told in (
+    for runs, side_by_side, out, told in (
         (three, False, None, "--compare"),
         (three, True, None, "--out FILE.html"),
         (three[:1], False, tmp_path / "x.html", "--out goes with --compare"),
@@ -352,4 +352,4 @@ def test_the_verb_compares_only_where_asked(
         (three, True, tmp_path / "all.html" / "x.html", "cannot be written there"),
     ):
         with pytest.raises(InputError, match=told):
-            verb(runs, compare=compare, out=out)
+            verb(runs, compare=side_by_side, out=out)

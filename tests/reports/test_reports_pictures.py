@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from efface.corruptions import parse_corruption
+from efface.evaluation.pictures import picture_grid, restored
 from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import EvaluationSettings
 from efface.images.items import ImageSet
-from efface.reports.pictures import picture_grid, write_pictures
+from efface.reports.pictures import write_pictures
 from support.report_runs import Page
 from support.report_stubs import SIDE, GreyFill, as_cache, as_generator, some_images
 
@@ -33,7 +34,8 @@ def written(
     folder: Path, stubs: dict[ModelName, GreyFill], sets: dict[SetName, ImageSet], count: int
 ) -> Page:
     generators = {name: as_generator(stub) for name, stub in stubs.items()}
-    path = write_pictures(folder, generators, sets, as_cache(IMAGES), HOLE, SETTINGS, count)
+    parts = restored(generators, sets, as_cache(IMAGES), HOLE, SETTINGS, count)
+    path = write_pictures(folder, parts, HOLE.label)
     assert path == folder / "pictures.html"
     page = Page(path.read_text(encoding="utf-8"))
     assert not page.faults

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from efface.evaluation.requirements import Verdict, summary
 from efface.evaluation.results import Row
 from efface.probes.findings import Curve, Finding, Findings, Hit
 from support.report_runs import a_record, described, images_facts, rows_of, write_sealed
@@ -43,6 +44,14 @@ def write_run(
     facts = a_record(images=images_facts(COUNTS), retrained=reference, durations=durations) | dict(
         record or {}
     )
+    if requirements is not None and "requirements" not in facts:
+        verdicts = [Verdict(**verdict) for verdict in requirements]
+        judged = {
+            "words": "Set before the run.",
+            "summary": summary(verdicts),
+            "verdicts": list(requirements),
+        }
+        facts["requirements"] = judged
     models = {"original": original, "unlearned": unlearned} | ({"retrained": RETRAINED} if retrained else {})
     write_images(folder, models)
     if findings is not None:

@@ -60,6 +60,8 @@ from efface.training.loop import TrainingReport
 from efface.training.settings import TrainingSettings
 
 IMAGES_FOR_RISKS = 16
+PICTURES = 8
+"""Images of each set in `pictures.html`."""
 Model = Generator | Classifier
 
 
@@ -240,9 +242,11 @@ def measure(
     )  # fmt: skip
     write_evaluation(run.path, evaluation, sets, run.key)
     if config.with_pictures:
+        from efface.evaluation.pictures import restored
         from efface.reports.pictures import write_pictures
 
-        write_pictures(run.path, models, sets, cache, corruption, settings, pairs=pairs)
+        parts = restored(models, sets, cache, corruption, settings, PICTURES, pairs)
+        write_pictures(run.path, parts, corruption.label)
     return evaluation
 
 

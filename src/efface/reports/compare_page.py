@@ -9,27 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from efface.errors import InputError
-from efface.evaluation.results import ModelName
 from efface.files import write_text
-from efface.probes.findings import Curve
 from efface.reports.canvas import LOOKS, SERIES, Chart
-from efface.reports.charts import Line, line_chart
+from efface.reports.charts import Line, Point, line_chart, plane_chart
 from efface.reports.page import render
 from efface.reports.probe_tables import SIGNS
-from efface.reports.trade_offs import Plane, shared_references, trade_offs
-from efface.runs.comparing import (
-    Change,
-    ComparedRun,
-    change,
-    check_comparable,
-    differing_settings,
-    read_runs,
-)
+from efface.runs.compared import Change, ComparedRun
+from efface.runs.comparing import BESIDE, Changes, Comparison, compare
 from efface.runs.folder import is_run
+from efface.runs.planes import Costs, Plane
+from efface.runs.results import Curve
 from efface.wording import duration, figure, interval, name_of, signed
 
-CHANGES = {"forget": "retrained", "retain": "original", "neutral": "original"}
-"""Which model the unlearned one is put beside on each set."""
+ENDS = ("value", "low", "high", "difference", "difference_low", "difference_high", "reference")
+"""What the table beside the page tells of each figure of a probe."""
 
 
 def compare_runs(folders: Sequence[Path], out: Path) -> Path:
@@ -43,40 +36,53 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
         raise InputError(f"--out {out}: a comparison is an .html file, with a .csv file beside it")
     if is_run(out.parent):
         raise InputError(f"--out {out}: this is the folder of a run, whose own files must not be replaced")
-    runs = read_runs(folders)
-    cautions = check_comparable(runs)
-    plots = trade_offs(runs)
-    page = render("compare.html", **_content(runs, cautions, plots), table=out.with_suffix(".csv").name)
+    comparison = compare(folders)
+    page = render("compare.html", **_content(comparison), table=out.with_suffix(".csv").name)
     try:
-        write_text(out.with_suffix(".csv"), _csv(runs, plots))
+        write_text(out.with_suffix(".csv"), _csv(comparison))
         write_text(out, page)
     except OSError as error:
         raise InputError(f"--out {out}: it cannot be written there: {error.strerror}") from None
     return out
 
 
-def _content(runs: Sequence[ComparedRun], cautions: list[str], plots: Sequence[Plane]) -> dict[str, Any]:
-    yardstick = runs[0].measure
+def _content(comparison: Comparison) -> dict[str, Any]:
+    runs = comparison.runs
     first = runs[0]
+    is_ratio = first.measure.is_ratio
     return {
-        "cautions": cautions,
-        "yardstick": yardstick,
+        "cautions": comparison.cautions,
+        "measure": first.measure,
         "confidence": _confidence(first),
         "conditions": _conditions(first),
-        "sets": list(CHANGES.items()),
-        "rows": [_row(run, differs) for run, differs in zip(runs, differing_settings(runs), strict=True)],
-        "references": [_reference_row(first, name) for name in shared_references(runs)],
+        "sets": list(BESIDE.items()),
+        "rows": [
+            {
+                "place": run.place,
+                "name": run.name,
+                "record": run.run.record,
+                "requirements": run.run.requirements,
+                "settings": [f"{name} {value}" for name, value in differing.items()],
+                "cells": _cells(changes, is_ratio),
+                "time": _time(run),
+            }
+            for run, changes, differing in zip(runs, comparison.changes, comparison.differing, strict=True)
+        ],
+        "references": [
+            {"model": model, "cells": _cells(changes, is_ratio)}
+            for model, changes in comparison.references.items()
+        ],
+        "signs": SIGNS,
         "has_requirements": any(run.run.requirements for run in runs),
         "plots": [
             {
-                "title": plot.title,
-                "chart": plot.chart(),
-                "front": [{"place": place, "label": plot.points[place].label} for place in plot.front],
-                "left_out": [run.place for run in runs if run.place not in plot.points],
+                "chart": _plane_chart(plane),
+                "front": [{"place": place, "label": plane.points[place].label} for place in plane.front],
+                "left_out": [run.place for run in runs if run.place not in plane.points],
             }
-            for plot in plots
+            for plane in comparison.planes
         ],
-        "requests": len({run.run.record.request and run.run.record.request.id for run in runs}),
+        "requests": len({request.id if (request := run.run.record.request) else None for run in runs}),
         "probes": _probe_lines(runs),
         "reference": _probe_reference(runs),
         "places": [run.place for run in runs],
@@ -84,44 +90,40 @@ def _content(runs: Sequence[ComparedRun], cautions: list[str], plots: Sequence[P
     }
 
 
-def _row(run: ComparedRun, differs: Mapping[str, str]) -> dict[str, Any]:
-    record = run.run.record
-    seconds = record.durations.training
-    return {
-        "place": run.place,
-        "name": run.name,
-        "method": record.method.name if record.method else "models as given",
-        "settings": [f"{name} {value}" for name, value in differs.items()],
-        "claim": record.claim.level,
-        "cells": [_cell(run, change(run, name, "unlearned", other)) for name, other in CHANGES.items()],
-        "time": "none" if seconds is None else duration(seconds),
-        "requirements": [
-            {"sign": SIGNS[one.state], "state": one.state, "text": one.requirement}
-            for one in run.run.requirements
-        ],
-        "request": record.request.id if record.request else None,
-    }
+def _time(run: ComparedRun) -> str:
+    seconds = run.run.record.durations.training
+    return "none" if seconds is None else duration(seconds)
 
 
-def _reference_row(run: ComparedRun, model: ModelName) -> dict[str, Any]:
-    cells = [_cell(run, change(run, name, model, other)) for name, other in CHANGES.items()]
-    return {"model": model, "cells": cells}
+def _cells(changes: Changes, is_ratio: bool) -> list[dict[str, str | None]]:
+    return [_cell(change, is_ratio) for change in changes.values()]
 
 
-def _cell(run: ComparedRun, found: Change | None) -> dict[str, str | None]:
-    if found is None:
+def _cell(change: Change | None, is_ratio: bool) -> dict[str, str | None]:
+    if change is None:
         return {"value": "none", "interval": None}
-    value, low, high = found
-    is_ratio = run.measure.is_ratio
+    value, low, high = change
     if not is_ratio:
         return {"value": signed(value), "interval": interval(low, high)}
     # most ratios are close to 1, and what counts is how close
     return {"value": figure(value, 4), "interval": interval(low, high, 4)}
 
 
+def _plane_chart(plane: Plane) -> Chart | None:
+    front = plane.front
+    points = [_point(costs, str(place), place in front) for place, costs in plane.points.items()]
+    references = [_point(costs) for costs in plane.references.values()]
+    return plane_chart(plane.name, plane.title, plane.x_name, plane.y_name, points, references)
+
+
+def _point(costs: Costs, key: str = "", on_front: bool = False) -> Point:
+    across, up = costs.across, costs.up
+    return Point(costs.label, across.value, up.value, across.low, across.high, up.low, up.high, key, on_front)
+
+
 def _conditions(run: ComparedRun) -> list[str]:
     record = run.run.record
-    counts = [f"{record.images.count(name)} {name} images" for name in CHANGES]
+    counts = [f"{record.images.count(name)} {name} images" for name in BESIDE]
     return [*counts, *([f"hidden: {record.corruption}"] if record.corruption else [])]
 
 
@@ -132,7 +134,8 @@ def _confidence(run: ComparedRun) -> float:
 
 
 def _figure_names(runs: Sequence[ComparedRun]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((one.probe, one.figure) for run in runs for one in run.run.findings.figures))
+    figures = (finding for run in runs for finding in run.run.findings.figures)
+    return list(dict.fromkeys((finding.probe, finding.figure) for finding in figures))
 
 
 def _probe_lines(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
@@ -141,18 +144,17 @@ def _probe_lines(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     for probe, name in _figure_names(runs):
         cells = []
         for run in runs:
-            found = run.finding(name)
-            if found is None or found.value is None:
-                cells.append({"value": None, "note": found.note if found else "not asked"})
+            finding = run.finding(name)
+            if finding is None or finding.value is None:
+                cells.append({"value": None, "note": finding.note if finding else "not asked"})
                 continue
-            difference = None if found.difference is None else signed(found.difference)
-            bounds = interval(found.difference_low, found.difference_high, 2)
+            difference = None if finding.difference is None else signed(finding.difference)
             cells.append(
                 {
-                    "value": figure(found.value, 3),
+                    "value": figure(finding.value, 3),
                     "difference": difference,
-                    "interval": bounds,
-                    "to": found.reference,
+                    "interval": interval(finding.difference_low, finding.difference_high, 2),
+                    "to": finding.reference,
                 }
             )
         lines.append({"probe": probe, "figure": name, "cells": cells})
@@ -161,7 +163,8 @@ def _probe_lines(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
 
 def _probe_reference(runs: Sequence[ComparedRun]) -> str | None:
     """The model that all differences are taken to; None where they are not taken to the same one."""
-    used = {one.reference for run in runs for one in run.run.findings.figures if one.model == "unlearned"}
+    figures = (finding for run in runs for finding in run.run.findings.figures)
+    used = {finding.reference for finding in figures if finding.model == "unlearned"}
     return next(iter(used - {None})) if len(used - {None}) == 1 else None
 
 
@@ -185,54 +188,46 @@ def _curve_charts(runs: Sequence[ComparedRun]) -> list[Chart]:
 
 def _reference_lines(curves: Sequence[tuple[ComparedRun, Curve]]) -> list[Line]:
     for model in ("retrained", "original"):
-        found = [(run, curve) for run, curve in curves if curve.model == model]
-        if found:
-            run, curve = found[0]
-            label = (
-                model if len({one.weights(model) for one, _ in found}) == 1 else f"{model} of run {run.place}"
-            )
+        of_model = [(run, curve) for run, curve in curves if curve.model == model]
+        if of_model:
+            run, curve = of_model[0]
+            is_shared = len({run.weights(model) for run, _ in of_model}) == 1
+            label = model if is_shared else f"{model} of run {run.place}"
             return [Line(label, curve.x, curve.y, LOOKS[curve.model])]
     return []
 
 
-def _csv(runs: Sequence[ComparedRun], plots: Sequence[Plane]) -> str:
+def _csv(comparison: Comparison) -> str:
     """A row for each run with everything that the page has of it."""
-    lines = []
-    for run, differs in zip(runs, differing_settings(runs), strict=True):
-        record = run.run.record
-        line: dict[str, Any] = {
-            "run": run.name,
-            "method": record.method.name if record.method else None,
-            "settings": "; ".join(f"{name}={value}" for name, value in differs.items()),
-            "claim": record.claim.level,
-            "training_seconds": record.durations.training,
-        }
-        for name, other in CHANGES.items():
-            found = change(run, name, "unlearned", other) or (None, None, None)
-            line |= dict(
-                zip((f"{name}_to_{other}{end}" for end in ("", "_low", "_high")), found, strict=True)
-            )
-        line |= {
-            plot.name.replace("-", "_"): run.place in plot.front for plot in plots if run.place in plot.points
-        }
-        line |= {f"require {one.requirement}": one.state for one in run.run.requirements}
-        for one in run.run.findings.figures:
-            if one.model == "unlearned":
-                ends = (
-                    "value",
-                    "low",
-                    "high",
-                    "difference",
-                    "difference_low",
-                    "difference_high",
-                    "reference",
-                )
-                line |= {f"{one.figure} {end}": getattr(one, end) for end in ends}
-        lines.append(line)
+    rows = zip(comparison.runs, comparison.changes, comparison.differing, strict=True)
+    lines = [_csv_line(run, changes, differing, comparison.planes) for run, changes, differing in rows]
     text = io.StringIO()
-    writer = csv.DictWriter(
-        text, list(dict.fromkeys(name for line in lines for name in line)), lineterminator="\n"
-    )
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
+
+
+def _csv_line(
+    run: ComparedRun, changes: Changes, differing: Mapping[str, str], planes: Sequence[Plane]
+) -> dict[str, str | float | None]:
+    record = run.run.record
+    line: dict[str, str | float | None] = {
+        "run": run.name,
+        "method": record.method.name if record.method else None,
+        "settings": "; ".join(f"{name}={value}" for name, value in differing.items()),
+        "claim": record.claim.level,
+        "training_seconds": record.durations.training,
+    }
+    for set_name, change in changes.items():
+        for end, value in zip(("", "_low", "_high"), change or (None, None, None), strict=True):
+            line[f"{set_name}_to_{BESIDE[set_name]}{end}"] = value
+    for plane in planes:
+        if run.place in plane.points:
+            line[plane.name.replace("-", "_")] = run.place in plane.front
+    line |= {f"require {verdict.requirement}": verdict.state for verdict in run.run.requirements}
+    for finding in run.run.findings.figures:
+        if finding.model == "unlearned":
+            line |= {f"{finding.figure} {end}": getattr(finding, end) for end in ENDS}
+    return line

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from efface.corruptions import CORRUPTIONS
-from efface.generators.registry import FAMILIES
 from efface.runs.config import RequestSettings
 from efface.runs.log import TrainingLog
 from efface.runs.record import (
@@ -23,6 +21,7 @@ from efface.runs.record import (
     StatisticsFacts,
     WorkingFiles,
 )
+from efface.runs.words import corruption_words, family_words
 from efface.wording import counted, duration, moment, name_of, setting
 
 SHORT = 16
@@ -70,7 +69,7 @@ def work_facts(record: Record, log: TrainingLog) -> list[Fact]:
     if record.training:
         facts += _training(record.training, log)
     if record.corruption:
-        facts.append(Fact("Hidden from the model", [_corruption(record.corruption)]))
+        facts.append(Fact("Hidden from the model", [corruption_words(record.corruption)]))
     if record.statistics:
         facts.append(Fact("Running statistics of batch normalisation", [_statistics(record.statistics)]))
     facts.append(Fact("Seeds", _named(record.seeds.model_dump(exclude_none=True))))
@@ -226,9 +225,9 @@ def _model(record: Record) -> list[Fact]:
     described = model.description
     if described.kind == "classifier":
         return [Fact("Model", [_classifier(described)])]
-    family = FAMILIES.get(described.family or "")
-    name = f"{family.name}: {family.summary.partition(' (')[0]}" if family else str(described.family)
-    lines = [f"{name}; {described.parameters:,} parameters, {described.image_size} px"]
+    lines = [
+        f"{family_words(described.family or '')}; {described.parameters:,} parameters, {described.image_size} px"
+    ]
     stage = described.first_stage
     return [Fact("Model", [*lines, f"behind and before it: {stage.kind}"] if stage else lines)]
 
@@ -244,8 +243,3 @@ def _classifier(described: Description) -> str:
 def _statistics(facts: StatisticsFacts) -> str:
     count = facts.batch_norm_layers
     return f"{counted(count, 'layer')}: {facts.handled}" if count else facts.handled
-
-
-def _corruption(text: str) -> str:
-    known = CORRUPTIONS.get(text.partition(":")[0])
-    return f"{text} ({known.summary})" if known else text

@@ -12,7 +12,7 @@ from efface.evaluation.pareto import pareto_front
 from efface.reports.canvas import LOOKS, SERIES, Chart
 from efface.reports.charts import Dot, Guide, Line, Point, dot_chart, line_chart, plane_chart
 from efface.reports.generator_benchmark_tables import numbered
-from efface.runs.comparing import Change, gap
+from efface.runs.compared import Change, gap
 
 Found = Mapping[str, Any]
 LEVELS = {"ceiling": "#009e73", "doing nothing": LOOKS["original"].colour, "floor": "#cc79a7"}

@@ -14,13 +14,13 @@ from markupsafe import Markup
 
 from efface.files import write_text
 from efface.reports.facts import digests, environment_facts, leftovers, request_facts, work_facts
-from efface.reports.kinds import WORDS
-from efface.reports.probe_tables import BY_IMAGE, image_table, probe_sections, requirement_table
+from efface.reports.probe_tables import image_table, probe_sections, requirement_table
 from efface.reports.run_charts import error_charts, loss_charts
 from efface.reports.tables import set_tables, worst_tables
 from efface.reports.verdict import verdict_of
 from efface.runs.record import Record
 from efface.runs.results import FinishedRun
+from efface.runs.words import WORDS, metrics_by_image
 from efface.wording import moment, printable, sentence
 
 
@@ -47,17 +47,19 @@ def report_content(run: FinishedRun) -> dict[str, Any]:
         "verdict": verdict_of(
             run.rows, record.claim.level, record.retrained.stages if record.retrained else "all"
         ),
-        "requirements": requirement_table(run.requirements),
+        "requirements": requirement_table(record.requirements),
         "probes": probe_sections(run.findings, {probe.name: probe.question for probe in record.probes}),
         "set_before": record.requirements.words if record.requirements else None,
         "substitute": record.substitute,
         "probe_notes": run.findings.notes,
-        "images": image_table(run.by_image(BY_IMAGE)),
+        "images": image_table(run.by_image(metrics_by_image())),
         "mismatches": ", ".join(run.mismatches),
         "is_unlearning": record.method is not None,
         "asked": request_facts(record),
         "done": work_facts(record, run.log),
-        "tables": set_tables(run.rows, extractor.digest if extractor else "", record.images.proxy_retain),
+        "tables": set_tables(
+            run.rows, kind, extractor.digest if extractor else "", record.images.proxy_retain
+        ),
         "confidence": evaluation.settings.confidence if evaluation else None,
         "comparable_to": extractor.comparable_to if extractor else None,
         "has_retrained": any(row.model == "retrained" for row in run.rows),

@@ -1,171 +1,38 @@
 """Pictures of the very images that were to be forgotten: a separate file that has to be asked for.
 
-They are views of the evaluation, not chosen for their looks: the first images of each set, with the crops and
-masks that the figures were taken from. The report never holds any of them.
+The report never holds any of them.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from efface.evaluation.results import MODELS, SETS, ModelName, SetName
 from efface.files import write_text
-from efface.images.items import ImageSet
+from efface.reports.page import render
 
 if TYPE_CHECKING:
-    from PIL.Image import Image, Resampling
-    from torch import Tensor
+    from PIL.Image import Image
 
-    from efface.corruptions import Corruption
-    from efface.evaluation.settings import EvaluationSettings
-    from efface.generators.base import Generator
-    from efface.images.cache import PixelCache
-    from efface.training.data import Crops
+    from efface.evaluation.pictures import RestoredPictures
 
-BY_MODEL: dict[ModelName, str] = {
-    "original": "by the original",
-    "unlearned": "by the unlearned",
-    "retrained": "by the retrained",
-}
-MARGIN, HEADING, SMALLEST = 6, 22, 128
+SMALLEST = 128
+"""Pixels below which a picture is shown enlarged, pixel by pixel."""
 
 
-@dataclass
-class Shown:
-    """Rows of pictures of one set: each row the image, what a model sees, and what each model restores."""
+def write_pictures(folder: Path, parts: Iterable[RestoredPictures], corruption: str) -> Path:
+    """Write `FOLDER/pictures.html`, one self-contained page with the pictures of each set; returns its path.
 
-    set_name: SetName
-    columns: list[str]
-    rows: list[list[Image]] = field(default_factory=list)
-
-
-def write_pictures(
-    folder: Path,
-    models: Mapping[ModelName, Generator],
-    sets: Mapping[SetName, ImageSet],
-    cache: PixelCache,
-    corruption: Corruption,
-    settings: EvaluationSettings,
-    count: int = 8,
-    pairs: Mapping[str, str] | None = None,
-) -> Path:
-    """Write `FOLDER/pictures.html`, one self-contained page with `count` images of each set; returns its path.
-
-    It shows images that were to be forgotten, and says so. The models are left in evaluation mode.
+    It shows images that were to be forgotten, and says so.
     """
-    from efface.reports.page import render
-
     path = Path(folder) / "pictures.html"
-    shown = list(restored(models, sets, cache, corruption, settings, count, pairs))
-    tables = [(part, [[data_url(picture) for picture in row] for row in part.rows]) for part in shown]
-    small = any(row[0].width < SMALLEST for part in shown for row in part.rows)
-    write_text(path, render("pictures.html", tables=tables, corruption=corruption.label, small=small))
+    tables = [(part, [[data_url(picture) for picture in row] for row in part.rows]) for part in parts]
+    small = any(row[0].width < SMALLEST for part, _ in tables for row in part.rows)
+    write_text(path, render("pictures.html", tables=tables, corruption=corruption, small=small))
     return path
-
-
-def picture_grid(
-    models: Mapping[ModelName, Generator],
-    sets: Mapping[SetName, ImageSet],
-    cache: PixelCache,
-    corruption: Corruption,
-    settings: EvaluationSettings,
-    count: int = 4,
-    *,
-    side: int = SMALLEST,
-    pairs: Mapping[str, str] | None = None,
-) -> Image:
-    """The same pictures as one labelled RGB picture, each at least `side` pixels wide.
-
-    Raises `ValueError` where every set is empty.
-    """
-    from PIL import Image, ImageDraw, ImageFont
-
-    shown = list(restored(models, sets, cache, corruption, settings, count, pairs))
-    if not shown:
-        raise ValueError("there is nothing to draw: every set is empty")
-    cell = max(side, shown[0].rows[0][0].width)
-    font = ImageFont.load_default(size=max(11, cell // 11))
-    columns = max(len(part.columns) for part in shown)
-    heights = [HEADING * 2 + len(part.rows) * (cell + MARGIN) for part in shown]
-    grid = Image.new("RGB", (columns * (cell + MARGIN) + MARGIN, sum(heights) + MARGIN), "white")
-    draw = ImageDraw.Draw(grid)
-    top = 0
-    for part, height in zip(shown, heights, strict=True):
-        draw.text((MARGIN, top + HEADING // 2), f"{part.set_name} images", "black", font, anchor="lm")
-        for column, name in enumerate(part.columns):
-            left = MARGIN + column * (cell + MARGIN)
-            draw.text((left, top + HEADING * 3 // 2), name, "#5a5e62", font, anchor="lm")
-            for number, row in enumerate(part.rows):
-                picture = row[column].resize((cell, cell), _resampler(row[column].width, cell))
-                grid.paste(picture, (left, top + HEADING * 2 + number * (cell + MARGIN)))
-        top += height
-    return grid
-
-
-def restored(
-    models: Mapping[ModelName, Generator],
-    sets: Mapping[SetName, ImageSet],
-    cache: PixelCache,
-    corruption: Corruption,
-    settings: EvaluationSettings,
-    count: int,
-    pairs: Mapping[str, str] | None = None,
-) -> Iterator[Shown]:
-    """The pictures of each set that is not empty: the first view of each of its first `count` images."""
-    import torch
-
-    from efface.evaluation.answers import view_batches
-
-    order = [name for name in MODELS if name in models]
-    if not order:
-        raise ValueError("there is no model to restore anything")
-    for model in models.values():
-        model.eval()
-    size = models[order[0]].image_size
-    for set_name in SETS:
-        images = sets.get(set_name, ImageSet())
-        images = images.subset(range(min(count, len(images))))
-        if not len(images):
-            continue
-        part = Shown(set_name, ["image", "what a model sees", *(BY_MODEL[name] for name in order)])
-        for crops in view_batches(images, cache, size, settings, pairs):
-            with torch.inference_mode():
-                columns = _columns([models[name] for name in order], crops, corruption, settings)
-            first = [place for place, visit in enumerate(crops.draws.visits) if visit == 0]
-            part.rows += [[_picture(column[place]) for column in columns] for place in first]
-        yield part
-
-
-def _columns(
-    models: list[Generator],
-    crops: Crops,
-    corruption: Corruption,
-    settings: EvaluationSettings,
-) -> list[Tensor]:
-    """What stands in each column for one batch, `[B, 3, H, W]` each, in [0, 1]."""
-    import torch
-
-    columns: list[Tensor] = []
-    for model in models:
-        view = model.view(crops.images, corruption, crops.draws, condition=crops.conditions)
-        if not columns:
-            columns += [view.images, view.corrupted.condition]
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            columns.append(model.restore(view, settings.sampler).float())
-    return columns
-
-
-def _picture(pixels: Tensor) -> Image:
-    """`[3, H, W]` in [0, 1] as an RGB picture."""
-    from PIL import Image
-
-    array = pixels.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(array)
 
 
 def data_url(picture: Image) -> str:
@@ -173,10 +40,3 @@ def data_url(picture: Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _resampler(width: int, cell: int) -> Resampling:
-    """Whole pixels for small models, so that nothing is shown smoother than it is."""
-    from PIL.Image import Resampling
-
-    return Resampling.NEAREST if cell >= 2 * width else Resampling.LANCZOS

@@ -6,26 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from efface.evaluation.requirements import State, Verdict, summary
-from efface.evaluation.results import MODELS, ModelName
-from efface.probes.findings import Finding, Findings, Hit
-from efface.probes.registry import PROBES
 from efface.reports.canvas import Chart
 from efface.reports.charts import line_chart
 from efface.reports.run_charts import model_lines
 from efface.reports.tables import LISTED, SHORT, Cell, Distance
 from efface.reports.verdict import NO_DIFFERENCE
-from efface.runs.results import ByImage
+from efface.runs.record import Judgement
+from efface.runs.results import MODELS, ByImage, Finding, Findings, Hit, ModelName, State
+from efface.runs.words import metrics_by_image
 from efface.wording import counted, figure, interval, name_of, ratio, signed
 
 SIGNS: dict[State, str] = {"met": "✓", "not met": "✗", "not measurable": "?"}
 MOST_IMAGES = 500
-BY_IMAGE: dict[str, tuple[str, bool]] = {
-    "hole_mse": ("error in the hidden region", True),
-    "ssim": ("structural similarity", False),
-    "confidence": ("confidence (log-odds of the true class)", False),
-}
-"""What may stand in the table of single images, best first: in words, and whether values are compared as a ratio."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +74,11 @@ class ImageTable:
     left_out: int
 
 
-def requirement_table(verdicts: Sequence[Verdict]) -> Requirements | None:
+def requirement_table(judgement: Judgement | None) -> Requirements | None:
     """The verdicts in the order in which they were set; None where none was."""
-    if not verdicts:
+    if judgement is None:
         return None
-    overall, _, advice = summary(verdicts).partition(" Advice: ")
+    overall, _, advice = judgement.summary.partition(" Advice: ")
     lines = [
         {
             "requirement": verdict.requirement,
@@ -97,23 +89,25 @@ def requirement_table(verdicts: Sequence[Verdict]) -> Requirements | None:
             "interval": interval(verdict.low, verdict.high, 4),
             "words": verdict.words,
         }
-        for verdict in verdicts
+        for verdict in judgement.verdicts
     ]
     return Requirements(overall, advice or None, lines)
 
 
-def probe_sections(found: Findings, asked_as: Mapping[str, str]) -> list[ProbeSection]:
-    """A section for each probe, in the order in which they were asked. asked_as: questions by probe, as recorded."""
-    asked = dict.fromkeys(one.probe for kind in (found.figures, found.curves, found.hits) for one in kind)
-    return [_section(name, place, found, asked_as.get(name)) for place, name in enumerate(asked)]
+def probe_sections(findings: Findings, questions: Mapping[str, str]) -> list[ProbeSection]:
+    """A section for each probe, in the order in which they were asked. questions: by probe, as recorded."""
+    parts = (findings.figures, findings.curves, findings.hits)
+    names = dict.fromkeys(finding.probe for part in parts for finding in part)
+    return [_section(name, place, findings, questions.get(name, "")) for place, name in enumerate(names)]
 
 
 def image_table(by_image: ByImage) -> ImageTable | None:
     """Forget images one by one; None where no such figures are there."""
     models = [model for model in MODELS if by_image.of(model, "forget")]
-    if by_image.metric not in BY_IMAGE or not models:
+    metric = metrics_by_image().get(by_image.metric)
+    if metric is None or not models:
         return None
-    words, is_ratio = BY_IMAGE[by_image.metric]
+    is_ratio = bool(metric.yardstick and metric.yardstick.as_ratio)
     values = {model: by_image.of(model, "forget") for model in models}
     reference: ModelName | None = next((name for name in ("retrained", "original") if name in values), None)
     reference = reference if "unlearned" in values else None
@@ -130,80 +124,77 @@ def image_table(by_image: ByImage) -> ImageTable | None:
         if reference:
             entry["change"] = _change(values["unlearned"].get(name), values[reference].get(name), is_ratio)
         entries.append(entry)
-    return ImageTable(words, models, reference, entries, len(names) - len(entries))
+    return ImageTable(metric.phrase, models, reference, entries, len(names) - len(entries))
 
 
-def meaning(found: Finding) -> str:
+def meaning(finding: Finding) -> str:
     """What a difference to the reference says."""
-    if found.difference_low is None or found.difference_high is None:
+    if finding.difference_low is None or finding.difference_high is None:
         return "no interval: it may be chance"
-    if found.goal == "low":
-        if found.difference_low > 0:
-            return f"more than the {found.reference} model's"
-        if found.difference_high <= 0:
-            return f"no more than the {found.reference} model's"
+    if finding.goal == "low":
+        if finding.difference_low > 0:
+            return f"more than the {finding.reference} model's"
+        if finding.difference_high <= 0:
+            return f"no more than the {finding.reference} model's"
         return NO_DIFFERENCE
-    if found.difference_low <= 0 <= found.difference_high:
+    if finding.difference_low <= 0 <= finding.difference_high:
         return NO_DIFFERENCE
-    return f"differs from the {found.reference} model"
+    return f"differs from the {finding.reference} model"
 
 
-def _section(name: str, place: int, found: Findings, question: str | None) -> ProbeSection:
-    figures = [one for one in found.figures if one.probe == name]
-    known = PROBES.get(name)
-    models = [model for model in MODELS if any(one.model == model for one in figures)]
-    names = dict.fromkeys(one.figure for one in figures)
-    lines = [_line([one for one in figures if one.figure == what], models) for what in names]
+def _section(name: str, place: int, findings: Findings, question: str) -> ProbeSection:
+    figures = [figure for figure in findings.figures if figure.probe == name]
+    curves = [curve for curve in findings.curves if curve.probe == name]
+    models = [model for model in MODELS if any(finding.model == model for finding in figures)]
     charts = []
-    curves = [curve for curve in found.curves if curve.probe == name]
     for number, (what, along) in enumerate(dict.fromkeys((curve.figure, curve.x_name) for curve in curves)):
-        drawn = model_lines(curve for curve in curves if (curve.figure, curve.x_name) == (what, along))
-        chart = line_chart(f"probe-{place}-{number}", what, name_of(along), name_of(what), drawn)
+        lines = model_lines(curve for curve in curves if (curve.figure, curve.x_name) == (what, along))
+        chart = line_chart(f"probe-{place}-{number}", what, name_of(along), name_of(what), lines)
         charts += [chart] if chart else []
     return ProbeSection(
         name,
-        question or (known.question if known else ""),
+        question,
         models,
-        next((one.reference for one in figures if one.reference), None),
-        lines,
-        _hit_tables([hit for hit in found.hits if hit.probe == name]),
+        next((finding.reference for finding in figures if finding.reference), None),
+        [
+            _line([finding for finding in figures if finding.figure == what], models)
+            for what in dict.fromkeys(finding.figure for finding in figures)
+        ],
+        _hit_tables([hit for hit in findings.hits if hit.probe == name]),
         charts,
     )
 
 
-def _line(found: Sequence[Finding], models: Sequence[ModelName]) -> FigureLine:
-    first = found[0]
-    notes = {one.note for one in found}
+def _line(findings: Sequence[Finding], models: Sequence[ModelName]) -> FigureLine:
+    """findings: one figure, of each model."""
+    first = findings[0]
+    notes = {finding.note for finding in findings}
     shared = notes.pop() if len(notes) == 1 else None
-    by_model = {one.model: one for one in found}
-    measured = any(one.value is not None for one in found)
+    by_model = {finding.model: finding for finding in findings}
+    measured = any(finding.value is not None for finding in findings)
     about = [f"Unit: {first.unit}."] if first.unit not in ("", "1") else []
     about += [f"From {counted(first.n, 'image')}."] if first.n else []
     if measured:
         about.append(f"Wanted: {'no more than' if first.goal == 'low' else 'as'} the reference's.")
-    return FigureLine(
-        first.figure,
-        " ".join(about),
-        shared,
-        [_cell(model, by_model.get(model), shared, measured) for model in models],
-        [
-            Distance(one.model, signed(one.difference), _ends(one), meaning(one))
-            for model in models
-            if (one := by_model.get(model)) and one.difference is not None
-        ],
-    )
+    differences = [
+        Distance(model, signed(finding.difference), _ends(finding), meaning(finding))
+        for model in models
+        if (finding := by_model.get(model)) and finding.difference is not None
+    ]
+    cells = [_cell(model, by_model.get(model), shared, measured) for model in models]
+    return FigureLine(first.figure, " ".join(about), shared, cells, differences)
 
 
-def _cell(model: ModelName, found: Finding | None, shared: str | None, measured: bool) -> Cell:
-    if found is None:
+def _cell(model: ModelName, finding: Finding | None, shared: str | None, measured: bool) -> Cell:
+    if finding is None:
         return Cell(model, None, None, "not measured" if measured else None)
-    value = None if found.value is None else figure(found.value)
-    note = found.note if found.note != shared else None
-    return Cell(model, value, interval(found.low, found.high), note)
+    value = None if finding.value is None else figure(finding.value)
+    note = finding.note if finding.note != shared else None
+    return Cell(model, value, interval(finding.low, finding.high), note)
 
 
-def _ends(found: Finding) -> str | None:
-    return interval(found.difference_low, found.difference_high, 2)
+def _ends(finding: Finding) -> str | None:
+    return interval(finding.difference_low, finding.difference_high, 2)
 
 
 def _hit_tables(hits: Sequence[Hit]) -> list[HitTable]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from efface.evaluation.results import MODELS, SETS, Row, find
-from efface.metrics.base import ModelKind
-from efface.probes.findings import Curve
 from efface.reports.canvas import LOOKS, Chart
 from efface.reports.charts import Dot, Guide, Line, dot_chart, line_chart
-from efface.reports.kinds import WORDS
 from efface.runs.log import Steps
+from efface.runs.results import MODELS, SETS, Curve, Row, find
+from efface.runs.words import WORDS, ModelKind
 from efface.wording import name_of
 
 

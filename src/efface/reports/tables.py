@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from efface.evaluation.results import MODELS, SETS, ModelName, Row, SetName, Worst
-from efface.metrics.base import ImageMetric, Metric, ModelKind
-from efface.metrics.catalogue import METRICS, distance_title
-from efface.reports.kinds import WORDS, kind_of
 from efface.reports.verdict import NO_DIFFERENCE, includes_zero
+from efface.runs.results import MODELS, SETS, ModelName, Row, SetName, Worst
+from efface.runs.words import WORDS, ModelKind, metric_named, metric_order, metric_title
 from efface.wording import counted, figure, interval, ratio, signed
 
 DIRECTIONS = {
@@ -80,7 +78,9 @@ class WorstTable:
     left_out: int
 
 
-def set_tables(rows: Iterable[Row], extractor_digest: str = "", proxy_retain: bool = False) -> list[SetTable]:
+def set_tables(
+    rows: Iterable[Row], kind: ModelKind, extractor_digest: str = "", proxy_retain: bool = False
+) -> list[SetTable]:
     """Tables in the order forget, retain, neutral; one for each corruption and sampler that was measured."""
     rows = list(rows)
     tables: list[SetTable] = []
@@ -88,7 +88,7 @@ def set_tables(rows: Iterable[Row], extractor_digest: str = "", proxy_retain: bo
         mine = [row for row in rows if row.set == set_name]
         for conditions in dict.fromkeys((row.corruption, row.sampler) for row in mine):
             chosen = [row for row in mine if (row.corruption, row.sampler) == conditions]
-            table = _set_table(set_name, chosen, extractor_digest)
+            table = _set_table(set_name, chosen, kind, extractor_digest)
             if set_name == "retain" and proxy_retain:
                 table = SetTable(
                     **{**vars(table), "about": "Proxy images that stood in for the retain images."}
@@ -110,19 +110,17 @@ def worst_tables(worst: Iterable[Worst]) -> list[WorstTable]:
     return tables
 
 
-def _set_table(set_name: SetName, rows: list[Row], extractor_digest: str) -> SetTable:
+def _set_table(set_name: SetName, rows: list[Row], kind: ModelKind, extractor_digest: str) -> SetTable:
     models = [model for model in MODELS if any(row.model == model for row in rows)]
     reference = next((row.reference for row in rows if row.model == "unlearned" and row.reference), None)
     reference = reference or next((row.reference for row in rows if row.reference), None)
-    known = {name: place for place, name in enumerate(METRICS)}
     keys = sorted(
-        dict.fromkeys((r.metric, r.extractor or "") for r in rows), key=lambda k: known.get(k[0], len(known))
+        dict.fromkeys((r.metric, r.extractor or "") for r in rows), key=lambda key: metric_order(key[0])
     )
     lines = []
     for metric, extractor in keys:
         of_metric = {r.model: r for r in rows if (r.metric, r.extractor or "") == (metric, extractor)}
         lines.append(_line(metric, extractor, extractor_digest, of_metric, models))
-    kind = kind_of(rows)
     about = ABOUT.get(set_name) or WORDS[kind].kept
     return SetTable(set_name, about, "; ".join(_conditions(rows[0], kind)), models, reference, lines)
 
@@ -141,16 +139,12 @@ def _conditions(row: Row, kind: ModelKind) -> list[str]:
 def _line(
     metric: str, extractor: str, digest: str, rows: Mapping[ModelName, Row], models: list[ModelName]
 ) -> Line:
-    known = METRICS.get(metric)
-    title = known.title if known else metric
-    if extractor and known:
-        single = issubclass(known, ImageMetric)
-        title = f"{title} ({extractor})" if single else distance_title(metric, extractor, digest)
+    known = metric_named(metric)
     first = next(iter(rows.values()))
     notes = {row.note for row in rows.values()}
     shared = notes.pop() if len(notes) == 1 else None
     return Line(
-        title,
+        metric_title(metric, extractor, digest),
         known.summary if known else "",
         first.unit,
         DIRECTIONS.get(first.direction, first.direction),
@@ -178,19 +172,15 @@ def _meaning(row: Row, bounds: str | None) -> str:
         return "no interval: it may be chance"
     if includes_zero(row):
         return NO_DIFFERENCE
-    metric = METRICS.get(row.metric)
+    metric = metric_named(row.metric)
     if metric is None or not row.distance:
         return f"differs from the {row.reference} model"
     worse = (row.distance > 0) == (metric.better == "down")
-    how = _how(metric, worse)
+    does = WORDS[metric.of].well
+    how = (metric.comparison or (f"{does} better", f"{does} worse"))[worse]
     if row.set == "forget" and row.reference == "retrained" and row.model == "unlearned":
         return f"{how} than the retrained model: {'overshoot' if worse else 'undershoot'}"
     return f"{how} than the {row.reference} model"
-
-
-def _how(metric: type[Metric], worse: bool) -> str:
-    does = WORDS[metric.of].well
-    return (metric.comparison or (f"{does} better", f"{does} worse"))[worse]
 
 
 def _worst_entry(entry: Worst) -> dict[str, str]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from efface.evaluation.results import Row, SetName, find
-from efface.runs.yardsticks import Yardstick, yardstick_of
+from efface.runs.results import Row, SetName, find
+from efface.runs.words import Measure, measure_of
 from efface.wording import compared, counted, figure, interval, ratio, signed
 
 NAMES: dict[str, str] = {"forget": "forgotten images", "retain": "retain images", "neutral": "neutral images"}
@@ -42,21 +42,21 @@ class Verdict:
 def verdict_of(rows: Iterable[Row], claim: str = "empirical", reference_stages: str = "all") -> Verdict:
     """The verdict on `rows`. reference_stages: which stages of the retrained model were retrained."""
     rows = [row for row in rows if row.value is not None]
-    yardstick = yardstick_of(rows)
-    if yardstick is None:
+    measure = measure_of(rows)
+    if measure is None:
         return Verdict(
             "Not measured",
             "No error, similarity or accuracy on the forgotten images was measured.",
             "Whether anything was forgotten cannot be said.",
         )
-    return _Judge(rows, yardstick, claim, reference_stages).verdict()
+    return _Judge(rows, measure, claim, reference_stages).verdict()
 
 
 class _Judge:
-    def __init__(self, rows: list[Row], yardstick: Yardstick, claim: str, stages: str) -> None:
-        self.rows, self.by, self.claim, self.stages = rows, yardstick, claim, stages
+    def __init__(self, rows: list[Row], measure: Measure, claim: str, stages: str) -> None:
+        self.rows, self.by, self.claim, self.stages = rows, measure, claim, stages
         self.original, self.unlearned, self.retrained = (
-            find(rows, model, "forget", yardstick.metric) for model in ("original", "unlearned", "retrained")
+            find(rows, model, "forget", measure.name) for model in ("original", "unlearned", "retrained")
         )
 
     def verdict(self) -> Verdict:
@@ -126,7 +126,7 @@ class _Judge:
             )
         meaning = (
             "It cannot be judged whether the unlearned model behaves like a retrained model, because no model that was "
-            f"retrained without these images was measured. {self.by.decline} is not by itself a success."
+            f"retrained without these images was measured. {self.by.yardstick.decline} is not by itself a success."
         )
         if includes_zero(unlearned):
             meaning += f" Against the original there is {NO_DIFFERENCE}, so nothing here shows that anything was forgotten."
@@ -134,8 +134,8 @@ class _Judge:
 
     def _cautions(self) -> list[str]:
         cautions = []
-        if self.by.caution:
-            cautions.append(self.by.caution)
+        if self.by.yardstick.caution:
+            cautions.append(self.by.yardstick.caution)
         if self.retrained is not None and self.stages != "all":
             cautions.append(f"The reference was not retrained in every stage, only: {self.stages}.")
         original = self.original
@@ -147,9 +147,9 @@ class _Judge:
         return cautions
 
     def _cost(self, name: SetName) -> str:
-        unlearned = find(self.rows, "unlearned", name, self.by.metric)
+        unlearned = find(self.rows, "unlearned", name, self.by.name)
         if unlearned is None:
-            if find(self.rows, "original", name, self.by.metric):
+            if find(self.rows, "original", name, self.by.name):
                 return f"On the {self._count(name)} {self._standing(name)}."
             unknown = (
                 "what it cost them" if name == "retain" else "how images are treated that no model ever saw"
@@ -192,12 +192,12 @@ class _Judge:
 
     def _values(self, name: SetName) -> list[float | None]:
         found = (
-            find(self.rows, model, name, self.by.metric) for model in ("original", "unlearned", "retrained")
+            find(self.rows, model, name, self.by.name) for model in ("original", "unlearned", "retrained")
         )
         return [row.value if row else None for row in found]
 
     def _count(self, name: SetName) -> str:
-        n = next(row.n for row in self.rows if row.set == name and row.metric == self.by.metric)
+        n = next(row.n for row in self.rows if row.set == name and row.metric == self.by.name)
         return counted(n, NAMES[name].removesuffix("s"))
 
 

@@ -19,13 +19,29 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from efface.errors import InputError
-from efface.evaluation.requirements import Verdict
-from efface.evaluation.results import Row, Worst, read_results
+from efface.evaluation.requirements import State, Verdict
+from efface.evaluation.results import (
+    MODELS,
+    SETS,
+    ModelName,
+    Row,
+    SetName,
+    Worst,
+    find,
+    read_results,
+)
 from efface.files import sha256_of_file, write_json
 from efface.probes.findings import Curve, Finding, Findings, Hit
 from efface.runs.digests import unlisted_results
 from efface.runs.log import TrainingLog, read_log
 from efface.runs.record import Record, is_intact, read_record
+
+__all__ = [
+    "MODELS", "SETS", "ByImage", "Curve", "Finding", "Findings", "FinishedRun", "Hit", "ModelName", "Row", "SetName",
+    "State", "Verdict", "Worst", "find", "findings_of", "plain_findings", "read_by_image", "read_findings",
+    "read_requirements", "read_worst", "write_findings", "write_requirements", "write_worst",
+]  # fmt: skip
+"""What a finished run consists of, with the types of its parts: pages read them from here."""
 
 Entry = TypeVar("Entry", Row, Finding)
 VERDICTS, WORST = TypeAdapter(list[Verdict]), TypeAdapter(list[Worst])
