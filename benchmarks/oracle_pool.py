@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from efface.benchmark.classifiers.runs import CLASSIFIERS
+from efface.benchmark.classifiers.kind import CLASSIFIERS
 from efface.benchmark.classifiers.task import ClassifierTask, task_named
 from efface.benchmark.engines import Engine, InLineEngine, ProcessEngine
 from efface.benchmark.pool import Pool
-from efface.benchmark.runs import Run
+from efface.benchmark.runs import PoolRun
 from machine import ratios, spread, write_result
 
 FEW = 8
@@ -83,7 +83,7 @@ def main() -> None:
 def timed(pool: Pool, engine: Engine, runs: int) -> float:
     """Seconds until a fresh pool holds so many retrained models."""
     began = time.monotonic()
-    failures = pool.fill([Run("retrained", seed) for seed in range(runs)], engine)
+    failures = pool.fill([PoolRun("retrained", seed) for seed in range(runs)], engine)
     if failures:
         raise RuntimeError(failures[0].error)
     return time.monotonic() - began
@@ -100,9 +100,7 @@ def made_up(folder: Path, count: int, side: int, epochs: int) -> ClassifierTask:
         Image.fromarray(pixels).save(path)
     return ClassifierTask.read(
         {
-            "data": "folder",
-            "path": str(folder),
-            "image_size": side,
+            "images": {"data": "folder", "path": str(folder), "image_size": side},
             "network": {"network": "resnet18"},
             "recipe": {"epochs": epochs},
         },

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from efface.benchmark.generators.data import GeneratorData, open_images
-from efface.benchmark.generators.runs import trained, unlearn
+from efface.benchmark.generators.data import GeneratorData, images_of
+from efface.benchmark.generators.models import trained, unlearn
 from efface.benchmark.generators.task import GeneratorTask
 from efface.corruptions import parse_corruption
 from efface.evaluation.answers import answers_of
 from efface.evaluation.drift import Again, History, Limits, Request, retrain_due
-from efface.files import canonical_json, write_json
+from efface.files import write_json
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
 from efface.metrics.extractors import load_extractor
@@ -107,7 +107,7 @@ class Bench:
 def one_seed(config: Mapping[str, Any], seed: int, progress: Progress) -> Figures:
     """Train, retrain, and let every method unlearn in both ways; raw figures."""
     task = GeneratorTask.from_values(config["task"])
-    data = open_images(canonical_json(task.as_dict()))
+    data = images_of(task)
     forget = data.sets["forget"]
     order = numpy_draws(seed, "sequence", "order of requests").permutation(len(forget)).tolist()
     bench = Bench(task, data, forget.subset(order), config["requests"], seed)

@@ -8,13 +8,13 @@ corruption after a space where it is not the first, and perhaps `paper` for the 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from scipy import stats
+
+from efface.benchmark.results import BenchRow, Estimate, TaskResults, read_bench_results
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "benchmarks" / "results" / "generators"
@@ -42,102 +42,92 @@ def main() -> None:
         page.write_text(text, encoding="utf-8")
 
 
-def table(asked: str) -> str:
+def table(comment: str) -> str:
     """The table that a comment asks for."""
-    name, *options = asked.split(" ")
-    results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    name, *options = comment.split(" ")
+    results = read_bench_results(RESULTS / f"{name}.json")
     parts = []
-    for task, found in results["tasks"].items():
-        corruption = next((one for one in options if one in found["corruptions"]), found["corruptions"][0])
-        title = f"*{task}*\n\n" if len(results["tasks"]) > 1 else ""
+    for task, found in results.tasks.items():
+        chosen = next((one for one in found.tables if one.corruption in options), found.tables[0])
+        title = f"*{task}*\n\n" if len(results.tasks) > 1 else ""
         make = paper_table if "paper" in options else plain_table
-        parts.append(
-            title + "\n".join(make(found["rows"], corruption)) + "\n" + levels(found["rows"], corruption)
-        )
+        parts.append(title + "\n".join(make(chosen.rows)) + "\n" + levels(found))
     return "\n".join(parts)
 
 
-def plain_table(rows: list[dict[str, Any]], corruption: str) -> Iterable[str]:
+def plain_table(rows: Sequence[BenchRow]) -> Iterable[str]:
     """What the criteria of the search ask for, a line a method."""
-    measured = [row for row in rows if row["measures"]]
+    measured = [row for row in rows if row.measures]
     columns = {
-        name: title
-        for name, title in COLUMNS.items()
-        if any(name in row["measures"][corruption] for row in measured)
+        name: title for name, title in COLUMNS.items() if any(name in row.measures for row in measured)
     }
-    scored = any(row["scores"] for row in measured)
+    scored = any("robust" in row.measures for row in measured)
     titles = ["method", *(["robust F"] if scored else []), *columns.values(), "time"]
     yield "| " + " | ".join(titles) + " |"
     yield "|---" * len(titles) + "|"
     for row in measured:
-        measures = row["measures"][corruption]
         score = [_score(row)] if scored else []
-        cells = [_estimate(measures.get(name)) for name in columns]
-        time = "" if row["kind"] != "method" else f"{measures['seconds_share']['value']:.0%}"
+        cells = [_estimate(row.measures.get(name)) for name in columns]
+        time = "" if row.kind != "method" else f"{row.measures['time_share'].value:.0%}"
         yield "| " + " | ".join([_label(row), *score, *cells, time]) + " |"
 
 
-def levels(rows: list[dict[str, Any]], corruption: str) -> str:
+def levels(task: TaskResults) -> str:
     """A sentence with what the scores of a table are to be read beside."""
-    scored = [row for row in rows if row["scores"] and row["kind"] == "method"]
+    scored = [row for row in task.tables[0].rows if row.kind == "method" and "robust" in row.measures]
     if not scored:
         return ""
-    robust, official = (scored[0]["scores"][mode] for mode in ("robust", "official"))
-    scores = [row["scores"]["robust"]["score"] for row in scored]
-    gaps = [-abs(row["measures"][corruption]["forget_gap"]["value"]) for row in scored]
+    robust, official = (task.levels[mode] for mode in ("robust", "official"))
+    assert robust.doing_nothing is not None
+    scores = [row.measures["robust"].value for row in scored]
+    gaps = [-abs(row.measures["forget_gap"].value) for row in scored]
     tau = stats.kendalltau(scores, gaps).statistic
-    best = max(scored, key=lambda row: row["scores"]["official"]["score"])
+    best = max(scored, key=lambda row: row.measures["official"].value)
     return (
-        f"\nRobust F: ceiling {robust['ceiling']:.2f}, floor {robust['floor']:.2f}, doing nothing "
-        f"{robust['do_nothing']:.2f}. "
-        f"Official F, which depends on a grid of thresholds made for classifiers: ceiling {official['ceiling']:.3f}, floor "
-        f"{official['floor']:.3f}, highest {best['scores']['official']['score']:.3f} ({_label(best)}). "
+        f"\nRobust F: ceiling {robust.ceiling.value:.2f}, floor {robust.floor.value:.2f}, doing nothing "
+        f"{robust.doing_nothing.value:.2f}. "
+        f"Official F, which depends on a grid of thresholds made for classifiers: ceiling {official.ceiling.value:.3f}, "
+        f"floor {official.floor.value:.3f}, highest {best.measures['official'].value:.3f} ({_label(best)}). "
         "Kendall's tau between the "
         f"order by robust F and the order by the distance of the forget gap from 0: {tau:.2f}.\n"
     )
 
 
-def paper_table(rows: list[dict[str, Any]], corruption: str) -> Iterable[str]:
+def paper_table(rows: Sequence[BenchRow]) -> Iterable[str]:
     """The columns of the paper's tables, forget / retain / neutral in each."""
-    measured = [row for row in rows if row["measures"]]
-    columns = [
-        name for name in PAPER if any(f"{name}_forget" in row["measures"][corruption] for row in measured)
-    ]
+    measured = [row for row in rows if row.measures]
+    columns = [name for name in PAPER if any(f"{name}_forget" in row.measures for row in measured)]
     yield "| method | " + " | ".join(name.replace("_", " ") for name in columns) + " |"
     yield "|---" * (len(columns) + 1) + "|"
     for row in measured:
-        cells = []
-        for name in columns:
-            each = [
-                row["measures"][corruption].get(f"{name}_{one}") for one in ("forget", "retain", "neutral")
-            ]
-            cells.append("; ".join(_estimate(value) for value in each))
+        cells = [
+            "; ".join(_estimate(row.measures.get(f"{name}_{one}")) for one in ("forget", "retain", "neutral"))
+            for name in columns
+        ]
         yield "| " + " | ".join([_label(row), *cells]) + " |"
 
 
-def _label(row: dict[str, Any]) -> str:
+def _label(row: BenchRow) -> str:
     # a section within the settings is told apart by its name alone
-    label = re.sub(r"=\{.*?\}", "", str(row["label"]))
-    return "original (doing nothing)" if row["kind"] == "original" else label
+    label = re.sub(r"=\{.*?\}", "", row.label)
+    return "original (doing nothing)" if row.kind == "original" else label
 
 
-def _score(row: dict[str, Any]) -> str:
-    robust = row["scores"].get("robust")
-    return (
-        f"{robust['score']:.2f} ({robust['interval'][0]:.2f} to {robust['interval'][1]:.2f})"
-        if robust
-        else ""
-    )
+def _score(row: BenchRow) -> str:
+    robust = row.measures.get("robust")
+    # what retrained models score against each other is the ceiling, said below the table
+    if robust is None or row.kind == "retrained":
+        return ""
+    return f"{robust.value:.2f} ({robust.low:.2f} to {robust.high:.2f})"
 
 
-def _estimate(found: dict[str, Any] | None) -> str:
+def _estimate(found: Estimate | None) -> str:
     if found is None:
         return ""
-    value, low, high = (found[name] for name in ("value", "low", "high"))
-    digits = 4 if abs(value) < 0.05 and (high is None or abs(high) < 0.1) else 2
-    if low is None:
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    digits = 4 if abs(found.value) < 0.05 and (found.high is None or abs(found.high) < 0.1) else 2
+    if found.low is None or found.high is None:
+        return f"{found.value:.{digits}f}"
+    return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
 
 
 if __name__ == "__main__":

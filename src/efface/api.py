@@ -11,16 +11,16 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from efface.benchmark.benchmark import bench_config
-from efface.benchmark.generators.benchmark import generator_bench_config
+from efface.benchmark.classifiers.config import ClassifierBench
+from efface.benchmark.config import read_bench
+from efface.benchmark.generators.config import GeneratorBench
 from efface.classifiers import ClassifierSettings, load_classifier
 from efface.classifiers.classifier import Classifier
 from efface.generators import ModelSettings, load_generator
 from efface.generators.base import Generator
-from efface.jobs.benchmark import BenchResult
-from efface.jobs.benchmark import bench as bench_run
+from efface.jobs.bench import BenchOutcome
+from efface.jobs.bench import bench as bench_run
 from efface.jobs.evaluation import EvaluateResult, evaluate_models
-from efface.jobs.generator_benchmark import bench_generators as bench_generators_run
 from efface.jobs.planning import Plan
 from efface.jobs.planning import plan as plan_run
 from efface.jobs.training import TrainResult
@@ -213,17 +213,19 @@ def bench(
     *,
     out: PathOrName,
     data: PathOrName | None = None,
+    retry_failed: bool = False,
     progress: Progress | None = None,
     **settings: Any,
-) -> BenchResult:
+) -> BenchOutcome:
     """Compare methods for classifiers on a task, in the folder `out`; the same call continues it.
 
     task: `digits`, `faces-age`, `casia-surf`, `cifar10`, `folder:PATH` or a YAML file; data: the folder of its images;
-    settings: those of `BenchConfig`, such as `models=32` or `methods=["fine-tune", {"name": "scrub", "epochs": 3}]`.
-    Raises `InputError`, `RunRefused` and `Stopped`. On worker processes, call it under `if __name__ == "__main__":`.
+    settings: those of `ClassifierBench`, such as `models=32` or `methods=["fine-tune", {"name": "scrub", "epochs": 3}]`.
+    retry_failed: run what is kept as failed a second time. Raises `InputError`, `RunRefused` and `Stopped`. On worker
+    processes, call it under `if __name__ == "__main__":`.
     """
-    config = bench_config(fspath(task), settings, data=fspath(data) if data is not None else None)
-    return bench_run(config, Path(out), progress)
+    config = read_bench(ClassifierBench, fspath(task), settings, data=_path(data))
+    return bench_run(config, Path(out), progress, retry_failed=retry_failed)
 
 
 def bench_generators(
@@ -235,16 +237,18 @@ def bench_generators(
     retry_failed: bool = False,
     progress: Progress | None = None,
     **settings: Any,
-) -> BenchResult:
+) -> BenchOutcome:
     """Compare methods for generators, in the folder `out`; the same call continues it.
 
-    config: a YAML file; data: the folder of packed images, in the place of `DATA` in it; settings: those of
-    `GeneratorBenchConfig` in place of the file's, such as `models=8` or `methods=["fine-tune", "encoder-noise"]`.
-    with_pictures: also write `pictures.html`, which shows forgotten images. retry_failed: try runs again that are kept
-    as failed. Raises `InputError`, `RunRefused` and `Stopped`. On worker processes, call it under
+    config: a YAML file; data: the folder of the images, in the place of `DATA` in it; settings: those of
+    `GeneratorBench` in place of the file's, such as `models=8` or `methods=["fine-tune", "encoder-noise"]`.
+    with_pictures: also write `pictures.html`, which shows forgotten images. retry_failed: run what is kept as failed a
+    second time. Raises `InputError`, `RunRefused` and `Stopped`. On worker processes, call it under
     `if __name__ == "__main__":`.
     """
-    chosen = generator_bench_config(fspath(config), settings, data=fspath(data) if data is not None else None)
-    return bench_generators_run(
-        chosen, Path(out), progress, with_pictures=with_pictures, retry_failed=retry_failed
-    )
+    chosen = read_bench(GeneratorBench, fspath(config), settings, data=_path(data))
+    return bench_run(chosen, Path(out), progress, with_pictures=with_pictures, retry_failed=retry_failed)
+
+
+def _path(given: PathOrName | None) -> str | None:
+    return None if given is None else fspath(given)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from efface.benchmark.generators.reading import GeneratorReader
 from efface.benchmark.generators.runs import GeneratorOutputs, read_outputs
-from efface.benchmark.generators.table import BY_SET, Table
 from efface.evaluation.settings import EvaluationSettings
 from efface.metrics.inception_score import inception_score
 
@@ -40,7 +40,7 @@ def of_set(outputs: GeneratorOutputs, views: int) -> dict[str, float]:
     task = SimpleNamespace(evaluation=EvaluationSettings(seed=4))
     truth = {"retain": np.random.default_rng(1).normal(size=(views, 3)).astype(np.float32)}
     table: Any = SimpleNamespace(task=task, truth=truth)
-    return Table._of_set(table, outputs, "centre:0.5", "retain")
+    return GeneratorReader._of_set(table, outputs, "centre:0.5", "retain")
 
 
 def test_probabilities_are_kept_and_make_an_inception_score(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_probabilities_are_kept_and_make_an_inception_score(tmp_path: Path) -> N
         inception_score(answers.probabilities, order_seed=4).mean, rel=1e-12
     )
     assert 1 < found["inception_score"] < 5
-    assert set(found) <= set(BY_SET)
+    assert set(found) <= {"hole_mse", "frechet_distance", "kernel_distance", "inception_score"}
 
 
 def test_few_images_or_an_extractor_that_does_not_classify_have_no_such_column(tmp_path: Path) -> None:

@@ -9,25 +9,23 @@ import numpy as np
 import pytest
 import torch
 
+from efface.benchmark.config import BenchConfig, entries, merged, read_bench
 from efface.benchmark.engines import InLineEngine
-from efface.benchmark.generators.benchmark import (
-    Entry,
-    GeneratorBenchConfig,
-    entries,
-    generator_bench_config,
-    merged,
-)
-from efface.benchmark.generators.data import open_images
-from efface.benchmark.generators.runs import GENERATORS, GeneratorOutputs, new_generator, run_phases
-from efface.benchmark.generators.statistics import errors_of
-from efface.benchmark.generators.table import Table, by_distance
+from efface.benchmark.generators.config import GeneratorBench
+from efface.benchmark.generators.data import images_of
+from efface.benchmark.generators.errors import errors_of
+from efface.benchmark.generators.kind import GENERATORS
+from efface.benchmark.generators.models import new_generator, run_phases
+from efface.benchmark.generators.runs import GeneratorOutputs
 from efface.benchmark.generators.task import GeneratorTask
 from efface.benchmark.pool import Pool
-from efface.benchmark.runs import Run
+from efface.benchmark.results import BenchRow
+from efface.benchmark.runs import PoolRun
+from efface.benchmark.tables import TaskTables
 from efface.errors import InputError
-from efface.files import canonical_json
 from efface.generators.base import Generator
 from efface.images.datasets import DatasetSettings, open_dataset
+from efface.progress import Progress
 from efface.training.phases import Batch, Loss, Training
 
 SMALL = {"batch_size": 8, "crop_scale": [1.0, 1.0], "flip": False, "precision": "fp32"}
@@ -44,7 +42,9 @@ VALUES: dict[str, Any] = {
     "pictures": 2,
     "relearning": {"steps": [1, 2]},
 }  # fmt: skip
-ENTRY = Entry("encoder-noise", {"name": "encoder-noise"})
+SECTION = entries(
+    GeneratorBench.read({"tasks": {"one": GeneratorTask.from_values(VALUES)}, "methods": "encoder-noise"})
+)[0].section
 
 
 def task(**changes: Any) -> GeneratorTask:
@@ -55,17 +55,22 @@ def task(**changes: Any) -> GeneratorTask:
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool[GeneratorOutputs]:
     filled = Pool(tmp_path_factory.mktemp("pool"), task(), GENERATORS)
     runs = [
-        *(Run(kind, seed) for kind in ("original", "retrained") for seed in range(2)),  # type: ignore[arg-type]
-        *(Run.unlearned(ENTRY.section, seed, 0) for seed in range(2)),
+        *(PoolRun(kind, seed) for kind in ("original", "retrained") for seed in range(2)),  # type: ignore[arg-type]
+        *(PoolRun.unlearned(SECTION, seed, 0) for seed in range(2)),
     ]
     assert filled.fill(runs, InLineEngine()) == []
     return filled
 
 
 @pytest.fixture(scope="module")
-def table(pool: Pool[GeneratorOutputs]) -> Table:
-    data = open_images(canonical_json(task().as_dict()))
-    return Table(task(), data, pool, 2, False, "log-hole-error", 0.95, 0)
+def tables(pool: Pool[GeneratorOutputs]) -> TaskTables:
+    config = config_of("encoder-noise", models=2)
+    return TaskTables(config, GENERATORS.reader(config, pool), entries(config), {}, {})
+
+
+def row(tables: TaskTables, label: str, corruption: str = "centre:0.5") -> BenchRow:
+    found = tables.results(None, Progress()).tables[task().corruptions.index(corruption)]
+    return next(row for row in found.rows if row.label == label)
 
 
 def test_all_faults_of_a_task_are_named_at_once() -> None:
@@ -95,7 +100,7 @@ def test_a_task_survives_being_written_down() -> None:
 
 
 def test_a_run_keeps_answers_for_every_corruption_and_set(pool: Pool[GeneratorOutputs]) -> None:
-    found = pool.outputs(Run("original", 0))
+    found = pool.outputs(PoolRun("original", 0))
     assert set(found.answers) == {
         (corruption, name) for corruption in task().corruptions for name in ("forget", "retain", "neutral")
     }
@@ -105,20 +110,20 @@ def test_a_run_keeps_answers_for_every_corruption_and_set(pool: Pool[GeneratorOu
     assert answers.seen.shape == (12, 64 + answers.hole.shape[1])
     assert answers.pictures.shape == (2, 3, 8, 8)
     assert found.answers["centre:0.5", "retain"].values["ssim"].shape == (10,)
-    assert found.steps == 4
-    assert found.seconds > 0
+    assert found.spent.steps == 4
+    assert found.spent.seconds > 0
 
 
 def test_the_same_run_is_the_same_to_the_bit(pool: Pool[GeneratorOutputs], tmp_path: Path) -> None:
     again = Pool(tmp_path, task(), GENERATORS)
-    again.fill([Run.unlearned(ENTRY.section, 1, 0)], InLineEngine())
+    again.fill([PoolRun.unlearned(SECTION, 1, 0)], InLineEngine())
     for name in ("forget", "retain", "neutral"):
         one, other = (
-            where.outputs(Run.unlearned(ENTRY.section, 1, 0)).answers["centre:0.5", name]  # type: ignore[index]
+            where.outputs(PoolRun.unlearned(SECTION, 1, 0)).answers["centre:0.5", name]  # type: ignore[index]
             for where in (pool, again)
         )
         assert np.array_equal(one.features, other.features)
-    mine, theirs = (where.outputs(Run.unlearned(ENTRY.section, 1, 0)) for where in (pool, again))
+    mine, theirs = (where.outputs(PoolRun.unlearned(SECTION, 1, 0)) for where in (pool, again))
     assert all(np.array_equal(mine.relearning[name], theirs.relearning[name]) for name in ("retain", "few"))
 
 
@@ -127,20 +132,20 @@ def test_a_full_pool_has_nothing_to_do(pool: Pool[GeneratorOutputs]) -> None:
         def run(self, function: Any, tasks: Any) -> Any:
             raise AssertionError("nothing is missing")
 
-    assert Pool(pool.folder, task(), GENERATORS).fill([Run("original", 0)], Refusing()) == []
+    assert Pool(pool.folder, task(), GENERATORS).fill([PoolRun("original", 0)], Refusing()) == []
 
 
 def test_unlearning_starts_from_the_original(pool: Pool[GeneratorOutputs]) -> None:
     still = {"name": "fine-tune", "training": {"learning_rate": 1e-12, "steps": 1}}
-    pool.fill([Run.unlearned(still, 0, 0)], InLineEngine())
-    before, after = pool.outputs(Run("original", 0)), pool.outputs(Run.unlearned(still, 0, 0))
-    assert after.steps == 1
+    pool.fill([PoolRun.unlearned(still, 0, 0)], InLineEngine())
+    before, after = pool.outputs(PoolRun("original", 0)), pool.outputs(PoolRun.unlearned(still, 0, 0))
+    assert after.spent.steps == 1
     for place, answers in before.answers.items():
         assert np.allclose(answers.values["hole_mse"], after.answers[place].values["hole_mse"], atol=1e-7)
 
 
 def test_relearning_begins_with_the_models_own_error(pool: Pool[GeneratorOutputs]) -> None:
-    found = pool.outputs(Run("original", 1))
+    found = pool.outputs(PoolRun("original", 1))
     errors = found.answers["centre:0.5", "forget"].of_images("hole_mse")
     assert found.relearning["retain"].shape == (3,)
     assert found.relearning["retain"][0] == pytest.approx(np.log(errors).mean(), abs=1e-5)
@@ -150,7 +155,7 @@ def test_relearning_begins_with_the_models_own_error(pool: Pool[GeneratorOutputs
 
 
 def test_the_proxy_images_are_never_trained_on() -> None:
-    data = open_images(canonical_json(task().as_dict()))
+    data = images_of(task())
     ids = {name: set(images.ids) for name, images in data.sets.items()}
     assert not ids["proxy"] & (ids["forget"] | ids["retain"] | ids["neutral"])
     assert len(ids["forget"]) == 12
@@ -159,7 +164,7 @@ def test_the_proxy_images_are_never_trained_on() -> None:
 
 def test_no_proxy_image_is_of_a_class_to_be_forgotten() -> None:
     images = {"data": "digits", "forget": "classes:4", "limit": 100, "validation": 0.2}
-    data = open_images(canonical_json(task(images=images).as_dict()))
+    data = images_of(task(images=images))
     assert len(data.sets["proxy"])
     assert set(data.sets["proxy"].labels) <= set(data.sets["retain"].labels)
     assert not set(data.sets["proxy"].labels) & set(data.sets["forget"].labels)
@@ -167,32 +172,31 @@ def test_no_proxy_image_is_of_a_class_to_be_forgotten() -> None:
 
 def test_a_missing_proxy_set_is_a_lasting_failure(tmp_path: Path) -> None:
     without = Pool(tmp_path, task(images={"validation": 0.0}), GENERATORS)
-    (failure,) = without.fill([Run.unlearned({**ENTRY.section, "retain": "proxy"}, 0, 0)], InLineEngine())
+    (failure,) = without.fill([PoolRun.unlearned({**SECTION, "retain": "proxy"}, 0, 0)], InLineEngine())
     assert failure.lasting
     assert "images.validation" in failure.error
 
 
-def test_doing_nothing_costs_nothing_and_is_detected_like_itself(table: Table) -> None:
-    row = table.doing_nothing()
+def test_doing_nothing_costs_nothing_and_is_detected_like_itself(tables: TaskTables) -> None:
     for corruption in task().corruptions:
-        assert row.measures[corruption]["retain_cost"].each == (1.0, 1.0)
-        assert row.measures[corruption]["neutral_cost"].value == 1.0
-    assert row.measures["centre:0.5"]["seconds_share"].value == 0.0
+        measures = row(tables, "original", corruption).measures
+        assert measures["retain_cost"].each == [1.0, 1.0]
+        assert measures["neutral_cost"].value == 1.0
+        assert measures["time_share"].value == 0.0
 
 
 def test_figures_stand_beside_the_retrained_model_of_the_same_seed(
-    table: Table, pool: Pool[GeneratorOutputs]
+    tables: TaskTables, pool: Pool[GeneratorOutputs]
 ) -> None:
-    row = table.row(Entry("encoder-noise", ENTRY.section), {})
     mine, theirs = (
         [errors_of(pool.outputs(run).answers["extend-left:0.25", "forget"]) for run in runs]
         for runs in (
-            [Run.unlearned(ENTRY.section, seed, 0) for seed in range(2)],
-            [Run("retrained", seed) for seed in range(2)],
+            [PoolRun.unlearned(SECTION, seed, 0) for seed in range(2)],
+            [PoolRun("retrained", seed) for seed in range(2)],
         )
     )
     gaps = [float((np.log(a) - np.log(b)).mean()) for a, b in zip(mine, theirs, strict=True)]
-    found = row.measures["extend-left:0.25"]
+    found = row(tables, "encoder-noise", "extend-left:0.25").measures
     assert found["forget_gap"].each == pytest.approx(gaps)
     assert found["forget_ratio"].value == pytest.approx(
         np.mean([a.mean() / b.mean() for a, b in zip(mine, theirs, strict=True)])
@@ -202,36 +206,51 @@ def test_figures_stand_beside_the_retrained_model_of_the_same_seed(
     assert low is not None
     assert high is not None
     assert (low + high) / 2 == pytest.approx(np.mean(gaps))
-    assert found["seconds_share"].value > 0
+    assert found["time_share"].value > 0
     assert "frechet_distance_forget" not in found  # twelve images do not give a covariance of 64 features
     assert np.isfinite(found["kernel_distance_forget"].value)
 
 
-def test_a_retrained_model_is_measured_beside_another_one(table: Table, pool: Pool[GeneratorOutputs]) -> None:
+def test_a_retrained_model_is_measured_beside_another_one(
+    tables: TaskTables, pool: Pool[GeneratorOutputs]
+) -> None:
     first, second = (
-        errors_of(pool.outputs(Run("retrained", seed)).answers["centre:0.5", "forget"]) for seed in range(2)
+        errors_of(pool.outputs(PoolRun("retrained", seed)).answers["centre:0.5", "forget"])
+        for seed in range(2)
     )
-    found = table.retraining().measures["centre:0.5"]["forget_gap"]
+    found = row(tables, "retrained").measures["forget_gap"]
     apart = float((np.log(second) - np.log(first)).mean())
     assert found.each == pytest.approx((apart, -apart))
 
 
-def test_a_row_whose_runs_are_missing_says_why(table: Table) -> None:
-    section = {"name": "fine-tune"}
-    run = Run.unlearned(section, 0, 0)
-    row = table.row(Entry("fine-tune", section), {run: "out of memory"})
-    assert (row.failed, row.reason, row.measures) == (2, "out of memory", {})
-    assert by_distance([row, table.doing_nothing()], "centre:0.5")[-1] is row
+def test_a_row_whose_runs_are_missing_says_why_and_comes_last(pool: Pool[GeneratorOutputs]) -> None:
+    config = config_of("gradient-ascent", "encoder-noise", models=2)
+    missing, there = entries(config)
+    errors = {PoolRun.unlearned(missing.section, 0, 0): "out of memory"}
+    tables = TaskTables(config, GENERATORS.reader(config, pool), [missing, there], {}, errors)
+    for found in tables.results(None, Progress()).tables:
+        assert [row.label for row in found.rows] == [
+            "original",
+            "retrained",
+            "encoder-noise",
+            "gradient-ascent",
+        ]
+        last = found.rows[-1]
+        assert (last.failed, last.reason, last.measures, last.place) == (2, "out of memory", {}, None)
 
 
 def test_the_statistic_is_the_log_of_the_mean_error_over_views(
-    table: Table, pool: Pool[GeneratorOutputs]
+    tables: TaskTables, pool: Pool[GeneratorOutputs]
 ) -> None:
-    runs = [Run("retrained", seed) for seed in range(2)]
-    found = table.statistics(runs, "centre:0.5")
+    runs = [PoolRun("retrained", seed) for seed in range(2)]
+    found = tables.reader.stacked(runs)
     assert found.shape == (2, 12)
     answers = pool.outputs(runs[1]).answers["centre:0.5", "forget"]
     assert found[1] == pytest.approx(np.log(answers.of_images("hole_mse")))
+
+
+def generator_bench_config(path: Path, **given: Any) -> BenchConfig:
+    return read_bench(GeneratorBench, path, **given)
 
 
 def write(tmp_path: Path, **settings: Any) -> Path:
@@ -273,8 +292,8 @@ def test_a_place_for_data_asks_for_the_folder(tmp_path: Path) -> None:
     assert config.tasks["packed"].images.path == "/somewhere/pictures"
 
 
-def config_of(*methods: Any) -> GeneratorBenchConfig:
-    return GeneratorBenchConfig.read({"tasks": {"one": task()}, "methods": methods})
+def config_of(*methods: Any, **settings: Any) -> GeneratorBench:
+    return GeneratorBench.read({"tasks": {"one": task()}, "methods": methods, **settings})
 
 
 def test_labels_say_what_differs_from_published_settings() -> None:
@@ -300,7 +319,7 @@ def test_labels_say_what_differs_from_published_settings() -> None:
 def test_wrong_files_are_refused_with_the_right_words(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a section of what it changes"):
         generator_bench_config(write(tmp_path, vary={"one": 5}))
-    with pytest.raises(InputError, match="nothing in it is to be replaced"):
+    with pytest.raises(InputError, match="come with scikit-learn"):
         generator_bench_config(write(tmp_path), data="/somewhere")
     with pytest.raises(InputError, match="did you mean 'models'"):
         generator_bench_config(write(tmp_path, model=3))
@@ -310,17 +329,19 @@ def test_wrong_files_are_refused_with_the_right_words(tmp_path: Path) -> None:
 
 
 def test_relearning_is_the_greatest_lead_over_the_retrained_model(
-    table: Table, pool: Pool[GeneratorOutputs]
+    tables: TaskTables, pool: Pool[GeneratorOutputs]
 ) -> None:
-    row = table.row(Entry("encoder-noise", ENTRY.section), {})
     leads = [
         (
-            pool.outputs(Run("retrained", seed)).relearning["few"]
-            - pool.outputs(Run.unlearned(ENTRY.section, seed, 0)).relearning["few"]
+            pool.outputs(PoolRun("retrained", seed)).relearning["few"]
+            - pool.outputs(PoolRun.unlearned(SECTION, seed, 0)).relearning["few"]
         )[1:].max()
         for seed in range(2)
     ]
-    assert row.measures["centre:0.5"]["relearning_few"].each == pytest.approx(leads)
+    found = row(tables, "encoder-noise")
+    assert found.measures["relearning_few"].each == pytest.approx(leads)
+    assert [curve.after for curve in found.curves] == ["retain", "few"]
+    assert found.curves[0].mean == pytest.approx(np.mean(found.curves[0].each, axis=0))
 
 
 def test_methods_that_cannot_be_compared_are_all_named() -> None:
@@ -402,7 +423,7 @@ def test_draws_of_dropout_hang_on_the_runs_seed_alone() -> None:
         return Loss(student.task_loss(batch.views["retain"]).mean(), {})
 
     small = task()
-    data = open_images(canonical_json(small.as_dict()))
+    data = images_of(small)
     for state, seed in ((1, 5), (2, 5), (2, 6)):
         torch.manual_seed(state)
         before = torch.get_rng_state()

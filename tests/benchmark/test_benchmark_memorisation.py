@@ -20,12 +20,14 @@ TINY = {
     "network": {"network": "mlp", "width": 64},
     "normalisation": "unit",
     "recipe": RECIPE,
-    "limit": 80,
 }
+IMAGES = {"limit": 80}
 
 
 def tiny(**changes: object) -> ClassifierTask:
-    return ClassifierTask.read({**task_named("digits").as_dict(), **TINY, **changes})
+    """changes: of the images."""
+    digits = task_named("digits").as_dict()
+    return ClassifierTask.read({**digits, **TINY, "images": {**digits["images"], **IMAGES, **changes}})
 
 
 def test_scores_are_right_with_less_right_without():
@@ -73,7 +75,7 @@ def test_a_wrong_label_is_memorised_and_others_are_not(tmp_path: Path, monkeypat
     task = tiny(forget=f"list:{tmp_path}/planted.txt")
     found = estimate(task, 10, InLineEngine(), tmp_path / "models")
     module._opened.cache_clear()
-    train = open_dataset(task).train
+    train = open_dataset(task.images).train
     wrong = np.isin(train.ids, planted)
     assert found.scores[wrong].min() > 0.6
     assert np.nanmedian(found.scores[~wrong]) < 0.2
@@ -111,8 +113,8 @@ def test_an_estimate_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytes
 
 def test_the_scores_of_a_task_make_a_forget_set_of_it(tmp_path: Path):
     found = estimate(tiny(limit=40), 4, InLineEngine(), tmp_path)
-    chosen = open_dataset(tiny(limit=40, forget=f"memorised:4@{tmp_path}/scores.npz"))
-    train = open_dataset(tiny(limit=40)).train
+    chosen = open_dataset(tiny(limit=40, forget=f"memorised:4@{tmp_path}/scores.npz").images)
+    train = open_dataset(tiny(limit=40).images).train
     assert chosen.train.ids == train.ids
     taken = np.isin(train.ids, chosen.forget.ids)
     assert taken.sum() == 4

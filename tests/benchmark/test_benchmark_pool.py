@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from efface.benchmark.classifiers.runs import CLASSIFIERS, WARM_UP_STEPS, warm_up
+from efface.benchmark.classifiers.kind import CLASSIFIERS
+from efface.benchmark.classifiers.runs import WARM_UP_STEPS, warm_up
 from efface.benchmark.classifiers.task import ClassifierTask, new_classifier
 from efface.benchmark.engines import InLineEngine, Outcome
-from efface.benchmark.pool import Failure, Pool
-from efface.benchmark.runs import Job, Run
+from efface.benchmark.pool import Pool, RunFailure
+from efface.benchmark.runs import PoolRun, RunJob
 from efface.errors import InputError, RunRefused
 from efface.forgetting.confidence import logit_scaled_confidence
 from efface.images.datasets import open_dataset
@@ -30,8 +31,7 @@ from efface.training.passes import Facts, training_pass
 
 TASK = ClassifierTask.read(
     {
-        "data": "digits",
-        "limit": 150,
+        "images": {"data": "digits", "limit": 150},
         "network": {"network": "small-conv", "width": 4},
         "recipe": {"epochs": 2, "learning_rate": 5e-3, "batch_size": 32},
     },
@@ -40,13 +40,17 @@ TASK = ClassifierTask.read(
 METHOD = {"name": "fine-tune", "epochs": 1.0, "learning_rate": 0.05}
 
 
+def with_images(**changes: str) -> ClassifierTask:
+    return TASK.model_copy(update={"images": TASK.images.model_copy(update=changes)})
+
+
 class Counting(InLineEngine):
     """Carries out at most `most` runs, and remembers which."""
 
     def __init__(self, most: int = 1000) -> None:
-        self.most, self.done = most, list[Run]()
+        self.most, self.done = most, list[PoolRun]()
 
-    def run(self, function, tasks: Sequence[Job], done) -> Iterator[Outcome[Job]]:  # type: ignore[no-untyped-def, override]
+    def run(self, function, tasks: Sequence[RunJob], done) -> Iterator[Outcome[RunJob]]:  # type: ignore[no-untyped-def, override]
         for outcome in super().run(function, tasks[: self.most - len(self.done)], done):
             self.done.append(outcome.task.run)
             yield outcome
@@ -56,10 +60,10 @@ class Counting(InLineEngine):
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     filled = Pool(tmp_path_factory.mktemp("pool"), TASK, CLASSIFIERS)
     runs = [
-        Run("retrained", 0),
-        Run("retrained", 1),
-        Run.unlearned(METHOD, 0, 0),
-        Run.unlearned(METHOD, 0, 1),
+        PoolRun("retrained", 0),
+        PoolRun("retrained", 1),
+        PoolRun.unlearned(METHOD, 0, 0),
+        PoolRun.unlearned(METHOD, 0, 1),
     ]
     assert filled.fill(runs, InLineEngine()) == []
     return filled
@@ -72,14 +76,14 @@ def logits(model: torch.nn.Module, images: LabelledImages) -> np.ndarray:
 
 
 def test_an_unlearned_run_is_the_method_on_the_original_by_hand(pool: Pool) -> None:
-    data = open_dataset(TASK)
+    data = open_dataset(TASK.images)
     sets = {"forget": data.forget, "retain": data.retain, "validation": data.validation}
     sizes = {name: len(images) for name, images in sets.items()}
 
-    def facts(run: Run) -> Facts:
+    def facts(run: PoolRun) -> Facts:
         return Facts(sizes, 10, model.blocks, TASK.recipe, run.key)
 
-    first, second = Run("original", 0), Run.unlearned(METHOD, 0, 1)
+    first, second = PoolRun("original", 0), PoolRun.unlearned(METHOD, 0, 1)
     model = new_classifier(TASK, data, first.key)
     run_passes(model, [training_pass(TASK.recipe, "train")], {**sets, "train": data.train}, facts(first))
     unlearned, report = unlearn_classifier(model, read_classifier_method(METHOD), sets, facts(second))
@@ -90,21 +94,21 @@ def test_an_unlearned_run_is_the_method_on_the_original_by_hand(pool: Pool) -> N
         np.testing.assert_allclose(kept.confidence[name], confidence, atol=1e-4)
         assert kept.accuracy(name) == pytest.approx((found.argmax(1) == images.labels).mean())
     np.testing.assert_allclose(kept.logits["test"], logits(unlearned, data.test), atol=1e-4)
-    assert kept.steps == report.steps
-    assert kept.seconds > 0
+    assert kept.spent.steps == report.steps
+    assert kept.spent.seconds > 0
 
 
 def test_runs_of_other_seeds_differ(pool: Pool) -> None:
-    stacked = pool.stack([Run("retrained", 0), Run("retrained", 1)], "confidence", "forget")
-    assert stacked.shape == (2, len(open_dataset(TASK).forget))
+    stacked = np.stack([pool.outputs(PoolRun("retrained", seed)).confidence["forget"] for seed in (0, 1)])
+    assert stacked.shape == (2, len(open_dataset(TASK.images).forget))
     assert not np.allclose(stacked[0], stacked[1])
     assert not np.array_equal(
-        *(pool.outputs(Run.unlearned(METHOD, 0, seed)).confidence["forget"] for seed in (0, 1))
+        *(pool.outputs(PoolRun.unlearned(METHOD, 0, seed)).confidence["forget"] for seed in (0, 1))
     )
 
 
 def test_what_is_there_is_not_done_again_and_a_stopped_pool_goes_on(pool: Pool, tmp_path: Path) -> None:
-    runs = [Run("retrained", 0), Run("retrained", 1), Run.unlearned(METHOD, 0, 0)]
+    runs = [PoolRun("retrained", 0), PoolRun("retrained", 1), PoolRun.unlearned(METHOD, 0, 0)]
     started = Pool(tmp_path, TASK, CLASSIFIERS)
     started.fill(runs, Counting(most=2))
     again = Counting()
@@ -121,12 +125,12 @@ def test_what_is_there_is_not_done_again_and_a_stopped_pool_goes_on(pool: Pool, 
 
 def test_the_original_that_a_run_starts_from_is_made_first(tmp_path: Path) -> None:
     engine = Counting()
-    Pool(tmp_path, TASK, CLASSIFIERS).fill([Run.unlearned(METHOD, 5, 0)], engine)
-    assert engine.done == [Run("original", 5), Run.unlearned(METHOD, 5, 0)]
+    Pool(tmp_path, TASK, CLASSIFIERS).fill([PoolRun.unlearned(METHOD, 5, 0)], engine)
+    assert engine.done == [PoolRun("original", 5), PoolRun.unlearned(METHOD, 5, 0)]
 
 
 def test_a_run_that_would_fail_again_is_remembered_and_not_tried_again(pool: Pool) -> None:
-    wild = Run.unlearned({"name": "fine-tune", "learning_rate": 1e30}, 0, 0)
+    wild = PoolRun.unlearned({"name": "fine-tune", "learning_rate": 1e30}, 0, 0)
     engine = Counting()
     for _ in range(2):
         (failure,) = pool.fill([wild], engine)
@@ -142,16 +146,16 @@ def test_results_are_told_no_place_of_this_machine() -> None:
     error = (
         "OSError: [Errno 2] No such file: '/home/someone/pool/run.npz'; see https://pypi.org/project/x or a/b"
     )
-    told = Failure(Run("original", 0), error, lasting=False).told
+    told = RunFailure(PoolRun("original", 0), error, lasting=False).told
     assert told == "OSError: [Errno 2] No such file: 'run.npz'; see https://pypi.org/project/x or a/b"
 
 
 def test_a_limit_of_time_is_kept_and_said(pool: Pool) -> None:
-    long = Run.unlearned({**METHOD, "epochs": 500.0}, 0, 0)
+    long = PoolRun.unlearned({**METHOD, "epochs": 500.0}, 0, 0)
     pool.fill([long], InLineEngine(), limit=0.05)
-    assert pool.outputs(long).cut
-    assert pool.outputs(long).seconds < 5
-    assert not pool.outputs(Run.unlearned(METHOD, 0, 0)).cut
+    assert pool.spent(long).cut
+    assert pool.spent(long).seconds < 5
+    assert not pool.spent(PoolRun.unlearned(METHOD, 0, 0)).cut
 
 
 def test_torch_is_warm_before_the_first_timed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,11 +170,11 @@ def test_torch_is_warm_before_the_first_timed_run(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("efface.training.classification.run_passes", noting)
     state = torch.random.get_rng_state()
     warmed = Pool(tmp_path, TASK, CLASSIFIERS)
-    warmed.fill([Run("original", 0), Run("original", 1)], InLineEngine())
+    warmed.fill([PoolRun("original", 0), PoolRun("original", 1)], InLineEngine())
     # 3 thrown-away steps once, then two trainings of two epochs
     assert steps == [WARM_UP_STEPS, steps[1], steps[1]]
     assert steps[1] > WARM_UP_STEPS
-    assert {warmed.spent(Run("original", seed)).steps for seed in (0, 1)} == {steps[1]}
+    assert {warmed.spent(PoolRun("original", seed)).steps for seed in (0, 1)} == {steps[1]}
     assert sorted(path.name for path in (tmp_path / "score" / "original").iterdir()) == [
         "0.npz", "0.safetensors", "1.npz", "1.safetensors"
     ]  # fmt: skip
@@ -180,49 +184,49 @@ def test_torch_is_warm_before_the_first_timed_run(tmp_path: Path, monkeypatch: p
 def test_the_warm_up_changes_no_run(pool: Pool, tmp_path: Path) -> None:
     warm_up.cache_clear()
     again = Pool(tmp_path, TASK, CLASSIFIERS)
-    again.fill([Run("retrained", 0)], InLineEngine())
-    one, other = (some.outputs(Run("retrained", 0)).confidence for some in (again, pool))
+    again.fill([PoolRun("retrained", 0)], InLineEngine())
+    one, other = (some.outputs(PoolRun("retrained", 0)).confidence for some in (again, pool))
     np.testing.assert_array_equal(one["test"], other["test"])
 
 
 class Losing(InLineEngine):
     """Its workers write where nobody reads."""
 
-    def _run_once(self, function, tasks: Sequence[Job], *others) -> Iterator[Outcome[Job]]:  # type: ignore[no-untyped-def, override]
+    def _run_once(self, function, tasks: Sequence[RunJob], *others) -> Iterator[Outcome[RunJob]]:  # type: ignore[no-untyped-def, override]
         yield from (Outcome(task) for task in tasks)
 
 
 def test_a_run_that_ended_well_but_left_no_file_is_a_failure_that_says_so(tmp_path: Path) -> None:
-    (failure,) = Pool(tmp_path, TASK, CLASSIFIERS).fill([Run("retrained", 0)], Losing())
-    assert failure.run == Run("retrained", 0)
+    (failure,) = Pool(tmp_path, TASK, CLASSIFIERS).fill([PoolRun("retrained", 0)], Losing())
+    assert failure.run == PoolRun("retrained", 0)
     assert not failure.lasting
     assert failure.error.startswith("the task ended without an error, but its result is not there")
     assert "shared" in failure.error
 
 
 def test_workers_are_told_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Job] = []
+    told: list[RunJob] = []
 
     class Noting(Losing):
-        def _run_once(self, function, tasks: Sequence[Job], *others) -> Iterator[Outcome[Job]]:  # type: ignore[no-untyped-def, override]
+        def _run_once(self, function, tasks: Sequence[RunJob], *others) -> Iterator[Outcome[RunJob]]:  # type: ignore[no-untyped-def, override]
             told.extend(tasks)
             yield from super()._run_once(function, tasks, *others)
 
     monkeypatch.chdir(tmp_path)
     rules = {"path": "images", "forget": "list:mine.txt"}
     Path("mine.txt").write_text("0\n1\n2\n", encoding="utf-8")
-    started = Pool(Path("pool"), TASK.model_copy(update={"forget": rules["forget"]}), CLASSIFIERS)
-    started.fill([Run("retrained", 0)], Noting())
+    started = Pool(Path("pool"), with_images(forget=rules["forget"]), CLASSIFIERS)
+    started.fill([PoolRun("retrained", 0)], Noting())
     assert told[0].folder == str(tmp_path / "pool")
-    assert json.loads(told[0].task)["forget"] == f"list:{tmp_path / 'mine.txt'}"
-    folders = TASK.model_copy(update={"data": "folder", **rules}).with_whole_path()
-    assert folders.path == str(tmp_path / "images")
+    assert json.loads(told[0].task)["images"]["forget"] == f"list:{tmp_path / 'mine.txt'}"
+    folders = with_images(data="folder", **rules).with_whole_path()
+    assert folders.images.path == str(tmp_path / "images")
 
 
 def test_an_original_that_was_made_again_is_read_again(tmp_path: Path) -> None:
-    first, second = Run.unlearned(METHOD, 0, 0), Run.unlearned(METHOD, 0, 1)
+    first, second = PoolRun.unlearned(METHOD, 0, 0), PoolRun.unlearned(METHOD, 0, 1)
     refilled = Pool(tmp_path, TASK, CLASSIFIERS)
-    refilled.fill([first, Run("original", 1)], InLineEngine())
+    refilled.fill([first, PoolRun("original", 1)], InLineEngine())
     expected = refilled.outputs(first).confidence["test"]
     # another original in its place
     weights = tmp_path / "score" / "original" / "0.safetensors"
@@ -235,12 +239,13 @@ def test_an_original_that_was_made_again_is_read_again(tmp_path: Path) -> None:
 def test_few_outputs_are_kept_in_memory_and_none_to_know_seconds(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = [Run("retrained", 0), Run("retrained", 1), Run.unlearned(METHOD, 0, 0)]
+    runs = [PoolRun("retrained", 0), PoolRun("retrained", 1), PoolRun.unlearned(METHOD, 0, 0)]
     monkeypatch.setattr("efface.benchmark.pool.KEPT", 2)
     fresh = Pool(pool.folder, TASK, CLASSIFIERS)
-    assert fresh.seconds(runs) == np.mean([pool.outputs(run).seconds for run in runs])
+    assert fresh.seconds(runs) == np.mean([pool.outputs(run).spent.seconds for run in runs])
     assert list(fresh._read) == []
-    fresh.stack([*runs[:2], runs[0], runs[2]], "confidence", "forget")
+    for run in (*runs[:2], runs[0], runs[2]):
+        fresh.outputs(run)
     # the one that was not asked for of late is gone
     assert list(fresh._read) == [runs[0], runs[2]]
 
@@ -249,13 +254,13 @@ def test_another_version_of_an_outside_method_is_another_run(monkeypatch: pytest
     class Outside(FineTuneClassifier):
         name: ClassVar[str] = "outside"
 
-    def distributed(version: str) -> Run:
+    def distributed(version: str) -> PoolRun:
         dist = SimpleNamespace(name="other-package", version=version)
         point = SimpleNamespace(name="outside", dist=dist, value="other:Outside", load=lambda: Outside)
         monkeypatch.setattr("efface.plugins.entry_points", lambda group: [point])
         registry: Registry[type[ClassifierMethod]] = Registry("method", "any", ClassifierMethod, ())
-        monkeypatch.setattr("efface.benchmark.runs.CLASSIFIER_METHODS", registry)
-        return Run.unlearned({"name": "outside"}, 0, 0)
+        monkeypatch.setattr("efface.benchmark.runs.METHODS", [registry])
+        return PoolRun.unlearned({"name": "outside"}, 0, 0)
 
     first, second, again = (distributed(version) for version in ("1.0", "1.1", "1.0"))
     monkeypatch.undo()
@@ -263,11 +268,11 @@ def test_another_version_of_an_outside_method_is_another_run(monkeypatch: pytest
     assert first == again
     assert first.name != second.name
     assert first.key == second.key
-    assert Run.unlearned(METHOD, 0, 0).version == ""
+    assert PoolRun.unlearned(METHOD, 0, 0).version == ""
 
 
 def test_a_folder_of_another_task_is_refused(pool: Pool) -> None:
     with pytest.raises(RunRefused, match="a pool of another task"):
-        Pool(pool.folder, TASK.model_copy(update={"forget": "random:0.1"}), CLASSIFIERS)
+        Pool(pool.folder, with_images(forget="random:0.1"), CLASSIFIERS)
     note = json.loads((pool.folder / "task.json").read_text(encoding="utf-8"))
-    assert note["contents"] == open_dataset(TASK).digest()
+    assert note["contents"] == open_dataset(TASK.images).digest()

@@ -5,22 +5,29 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import Field
 
-from efface.benchmark.benchmark import (
+from efface.benchmark.classifiers.config import ClassifierBench
+from efface.benchmark.config import (
     REFERENCE_METHOD,
-    bench_config,
+    BenchConfig,
     entries,
     entry,
+    read_bench,
     shared_runs,
     unlearned_runs,
 )
 from efface.errors import InputError
 from efface.methods import CLASSIFIER_METHODS, ClassifierMethod
 from efface.training.passes import Facts, Passes
+
+
+def bench_config(*given: Any) -> BenchConfig:
+    return read_bench(ClassifierBench, *given)
+
 
 CONFIGS = Path(__file__).parents[2] / "benchmarks" / "configs"
 
@@ -69,9 +76,9 @@ def test_an_unknown_task_and_a_file_without_one_are_refused(tmp_path: Path) -> N
 
 def test_values_win_over_the_file_and_overrides_over_both() -> None:
     path = str(CONFIGS / "digits.yaml")
-    overrides = ["originals=5", "tuning.trials=9", "task.limit=100"]
+    overrides = ["originals=5", "tuning.trials=9", "task.images.limit=100"]
     config = bench_config(path, {"models": 16, "originals": 2}, overrides)
-    assert (config.models, config.originals, config.task.limit) == (16, 5, 100)
+    assert (config.models, config.originals, config.tasks["digits"].images.limit) == (16, 5, 100)
     assert config.tuning is not None
     assert (config.tuning.trials, config.tuning.models) == (9, 4)
 
@@ -106,9 +113,11 @@ def test_a_method_with_a_setting_that_must_be_given_has_a_row() -> None:
             return []
 
     with CLASSIFIER_METHODS.added(Needing):
-        assert entry({"name": "needing", "strength": 2}).label == "needing (strength=2.0)"
+        digits = bench_config("digits")
+        assert entry(digits, {"name": "needing", "strength": 2}).label == "needing (strength=2.0)"
         assert (
-            entry({"name": "needing", "strength": 2, "rounds": 4}).label == "needing (strength=2.0, rounds=4)"
+            entry(digits, {"name": "needing", "strength": 2, "rounds": 4}).label
+            == "needing (strength=2.0, rounds=4)"
         )
 
 
@@ -131,8 +140,9 @@ def test_setups_share_their_runs() -> None:
 
 def test_a_benchmark_is_read_without_torch() -> None:
     code = (
-        "import sys; from efface.benchmark.benchmark import bench_config, entries; "
-        "from efface.benchmark.tuning import trials; from efface.benchmark.table import Row; "
-        "entries(bench_config('digits')); sys.exit('torch' in sys.modules)"
+        "import sys; from efface.benchmark.config import entries, read_bench; "
+        "from efface.benchmark.classifiers.config import ClassifierBench; from efface.benchmark.results import BenchRow; "
+        "import efface.benchmark.generators.config; "
+        "entries(read_bench(ClassifierBench, 'digits')); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,14 +7,20 @@ from typing import Any
 
 import pytest
 
-from efface.benchmark.runs import Run
-from efface.benchmark.setups import SETUPS, Cost, Experiment, cost_of_runs, experiments
+from efface.benchmark.runs import PoolRun
+from efface.benchmark.setups import SETUPS, Experiment, count_of, experiments
 
 METHOD = {"name": "fine-tune", "epochs": 2.0}
 N, E = 4, 3
 
 
-def all_runs(found: list[Experiment]) -> list[Run]:
+def counted(runs: list[PoolRun]) -> tuple[int, int, int]:
+    found = count_of(runs, lambda run: 2.0)
+    assert found.seconds == 2.0 * (found.originals + found.retrained + found.unlearned)
+    return found.originals, found.retrained, found.unlearned
+
+
+def all_runs(found: list[Experiment]) -> list[PoolRun]:
     return [run for experiment in found for run in experiment.runs]
 
 
@@ -34,7 +40,7 @@ def test_full_experiments_share_nothing() -> None:
     found = experiments("full", METHOD, N, E)
     for one, other in combinations(found, 2):
         assert not set(one.runs) & set(other.runs)
-    assert cost_of_runs(all_runs(found)) == Cost(E * N, E * 2 * N, E * N)
+    assert counted(all_runs(found)) == (E * N, E * 2 * N, E * N)
     for experiment in found:
         assert len({run.start for run in experiment.unlearned}) == N
 
@@ -43,7 +49,7 @@ def test_reuse_n_n_shares_originals_and_retrained_models() -> None:
     found = experiments("reuse-n-n", METHOD, N, E)
     assert len({experiment.original for experiment in found}) == 1
     assert len({experiment.retrained for experiment in found}) == 1
-    assert cost_of_runs(all_runs(found)) == Cost(N, 2 * N, E * N)
+    assert counted(all_runs(found)) == (N, 2 * N, E * N)
 
 
 def test_reuse_n_1_starts_all_from_one_original() -> None:
@@ -51,7 +57,7 @@ def test_reuse_n_1_starts_all_from_one_original() -> None:
     assert [len(experiment.original) for experiment in found] == [1] * E
     assert [experiment.original[0].seed for experiment in found] == list(range(E))
     assert all(len(set(experiment.unlearned)) == N for experiment in found)
-    assert cost_of_runs(all_runs(found)) == Cost(E, 2 * N, E * N)
+    assert counted(all_runs(found)) == (E, 2 * N, E * N)
 
 
 def test_the_bootstrap_costs_no_more_than_one_experiment_and_repeats_with_its_seed() -> None:
@@ -74,8 +80,7 @@ def test_methods_share_originals_and_retrained_models() -> None:
     shared = {(start, seed) for start in range(N) for seed in range(E)} & {
         (start, seed) for start in range(E) for seed in range(N)
     }
-    assert cost_of_runs(runs) == Cost(N, 2 * N, 2 * (2 * E * N - len(shared)))
-    assert cost_of_runs(runs, lambda run: 2.0).seconds == 2.0 * (N + 2 * N + 2 * (2 * E * N - len(shared)))
+    assert counted(runs) == (N, 2 * N, 2 * (2 * E * N - len(shared)))
 
 
 def test_the_tuning_forget_set_has_runs_of_its_own_but_the_same_originals() -> None:
@@ -88,20 +93,20 @@ def test_the_tuning_forget_set_has_runs_of_its_own_but_the_same_originals() -> N
 
 def test_runs_have_names_of_their_own_and_seeds_of_their_own() -> None:
     runs = [
-        Run("original", 0),
-        Run("retrained", 0),
-        Run("retrained", 0, purpose="tuning"),
-        Run.unlearned(METHOD, 0, 0),
-        Run.unlearned({**METHOD, "epochs": 3.0}, 0, 0),
-        Run.unlearned(METHOD, 1, 0),
-        Run.unlearned(METHOD, 0, 1),
+        PoolRun("original", 0),
+        PoolRun("retrained", 0),
+        PoolRun("retrained", 0, purpose="tuning"),
+        PoolRun.unlearned(METHOD, 0, 0),
+        PoolRun.unlearned({**METHOD, "epochs": 3.0}, 0, 0),
+        PoolRun.unlearned(METHOD, 1, 0),
+        PoolRun.unlearned(METHOD, 0, 1),
     ]
     assert len({run.name for run in runs}) == len({run.key for run in runs}) == len(runs)
-    assert Run.unlearned({"epochs": 2.0, "name": "fine-tune"}, 0, 0) == Run.unlearned(METHOD, 0, 0)
+    assert PoolRun.unlearned({"epochs": 2.0, "name": "fine-tune"}, 0, 0) == PoolRun.unlearned(METHOD, 0, 0)
 
 
 def test_a_deterministic_method_is_run_once_for_each_original() -> None:
     for setup, runs in (("reuse-n-1", E), ("reuse-n-n", N), ("full", E * N)):
         found = experiments(setup, METHOD, N, E, deterministic=True)  # type: ignore[arg-type]
-        assert cost_of_runs(all_runs(found)).unlearned == runs
+        assert counted(all_runs(found))[2] == runs
         assert all(len(experiment.unlearned) == N for experiment in found)

@@ -5,42 +5,41 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from efface.benchmark.table import (
+from efface.benchmark.classifiers.reading import (
     MEASURES,
-    Estimate,
-    Row,
-    Sides,
-    by_score,
-    levels,
+    Answers,
     measures_against,
     measures_of,
     u_lira_auc,
 )
+from efface.benchmark.reading import estimate, levels_of
+from efface.forgetting.comparison import compare
 from efface.forgetting.official import official_score
 
 EXAMPLES = 12
 
 
-def sides(models: int, mean: float, seed: int, accuracy: float = 1.0, seconds: float = 2.0) -> Sides:
+def sides(models: int, mean: float, seed: int, accuracy: float = 1.0, seconds: float = 2.0) -> Answers:
     """Models whose confidences are normal around `mean`, and who are right on a share of all examples."""
     draws = np.random.default_rng(seed)
     confidence = {name: draws.normal(mean, 1.5, (models, EXAMPLES)) for name in ("forget", "retain", "test")}
     right = np.broadcast_to(np.arange(EXAMPLES) < accuracy * EXAMPLES, (models, EXAMPLES)).astype(np.float64)
-    return Sides(confidence, dict.fromkeys(confidence, right), seconds)
+    return Answers(confidence, dict.fromkeys(confidence, right), seconds)
 
 
 def test_an_interval_is_students_t_over_the_experiments() -> None:
-    found = Estimate.of([1.0, 2.0, 3.0], 0.95)
+    found = estimate([1.0, 2.0, 3.0], 0.95, least=0.0)
     # t(0.975; 2) = 4.3027, spread 1 / sqrt(3)
     assert found.value == 2
     assert found.high == pytest.approx(2 + 4.302653 / np.sqrt(3), rel=1e-6)
     assert found.low == 0
-    assert Estimate.of([0.2], 0.95) == Estimate(0.2, None, None, (0.2,))
+    alone = estimate([0.2], 0.95)
+    assert (alone.value, alone.low, alone.high, alone.each) == (0.2, None, None, [0.2])
 
 
 def test_a_row_has_every_measure() -> None:
     found = measures_of(sides(8, 0, 0), sides(16, 0, 1), 0)
-    assert set(found) == set(MEASURES)
+    assert set(found) == {measure.name for measure in MEASURES}
     assert all(np.isfinite(value) for value in found.values())
 
 
@@ -79,8 +78,10 @@ def test_forgetting_less_scores_less_on_every_measure() -> None:
 
 
 def test_levels_are_those_of_retrained_models_alone() -> None:
-    found = levels(sides(32, 0, 0), 0)
-    assert found["official"].equal_models == 16
+    retrained = sides(32, 0, 0)
+    half, whole = retrained.half(True).confidence["forget"], retrained.confidence["forget"]
+    found = {mode: levels_of(compare(half, whole, mode=mode)) for mode in ("official", "robust")}
+    assert found["official"].models == 16
     assert found["robust"].ceiling.value == pytest.approx(1, abs=0.25)
     assert found["official"].ceiling.value > found["official"].floor.value == 0
 
@@ -89,16 +90,7 @@ def test_models_that_differ_by_rounding_alone_are_alike() -> None:
     one = sides(1, 0, 0)
     noise = np.random.default_rng(1).uniform(-1e-5, 1e-5, (8, EXAMPLES))
     same = {name: values + noise for name, values in one.confidence.items()}
-    assert Sides(same, one.correct, 1.0).alike
+    assert Answers(same, one.correct, 1.0).alike
     assert not sides(8, 0, 0).alike
     # what differs on the retain set alone differs
-    assert not Sides({**same, "retain": sides(8, 0, 0).confidence["retain"]}, one.correct, 1.0).alike
-
-
-def test_rows_without_numbers_come_last() -> None:
-    def row(label: str, value: float | None) -> Row:
-        found = {} if value is None else {"official": Estimate(value, None, None, (value,))}
-        return Row(label, "published", {}, found)
-
-    order = by_score([row("failed", None), row("low", 0.1), row("high", 0.2)])
-    assert [one.label for one in order] == ["high", "low", "failed"]
+    assert not Answers({**same, "retain": sides(8, 0, 0).confidence["retain"]}, one.correct, 1.0).alike

@@ -15,7 +15,16 @@ DIGITS = task_named("digits")
 
 
 def digits(**changes: object) -> ClassifierTask:
-    return ClassifierTask.read({**DIGITS.as_dict(), **changes})
+    """changes: of the task, or else of its images."""
+    values = DIGITS.as_dict()
+    own = {name: value for name, value in changes.items() if name in values}
+    return ClassifierTask.read(
+        {**values, **own, "images": {**values["images"], **changes_of_images(changes)}}
+    )
+
+
+def changes_of_images(changes: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in changes.items() if name not in ClassifierTask.model_fields}
 
 
 def ids(data: Dataset) -> dict[str, set[str]]:
@@ -23,7 +32,7 @@ def ids(data: Dataset) -> dict[str, set[str]]:
 
 
 def test_the_digits_are_split_by_their_shares_and_no_image_is_in_two_parts():
-    data = open_dataset(digits(limit=None, forget="random:0.05"))
+    data = open_dataset(digits(limit=None, forget="random:0.05").images)
     assert {name: len(found) for name, found in ids(data).items()} == {
         "forget": 72,  # a twentieth of 1437
         "retain": 1365,
@@ -40,7 +49,7 @@ def test_values_of_the_digits_are_stretched_to_a_byte():
     from sklearn.datasets import load_digits
 
     raw = load_digits()
-    train = open_dataset(digits(limit=None)).train
+    train = open_dataset(digits(limit=None).images).train
     for place in (0, 700):
         number = int(train.ids[place].removeprefix("digits/"))
         assert np.array_equal(train.pixels[place, 0], np.floor(raw.images[number] * 255 / 16 + 0.5))
@@ -48,14 +57,14 @@ def test_values_of_the_digits_are_stretched_to_a_byte():
 
 
 def test_a_task_opens_alike_each_time_and_otherwise_for_another_seed():
-    assert open_dataset(DIGITS).digest() == open_dataset(DIGITS).digest()
-    assert open_dataset(DIGITS).digest() != open_dataset(digits(split_seed=1)).digest()
+    assert open_dataset(DIGITS.images).digest() == open_dataset(DIGITS.images).digest()
+    assert open_dataset(DIGITS.images).digest() != open_dataset(digits(split_seed=1).images).digest()
     assert DIGITS.digest() == digits().digest() != digits(split_seed=1).digest()
 
 
 @pytest.mark.parametrize("rule", ["random:0.1", "random:40", "class:3@0.5", "class:3,5"])
 def test_the_forget_set_for_tuning_is_another_one_and_all_else_stays(rule: str):
-    scored, tuned = (open_dataset(digits(forget=rule), purpose) for purpose in ("score", "tuning"))
+    scored, tuned = (open_dataset(digits(forget=rule).images, purpose) for purpose in ("score", "tuning"))
     assert not ids(scored)["forget"] & ids(tuned)["forget"]
     assert ids(scored)["forget"] <= ids(tuned)["retain"]
     assert scored.train.ids == tuned.train.ids
@@ -69,21 +78,21 @@ def test_the_forget_set_for_tuning_is_another_one_and_all_else_stays(rule: str):
 
 
 def test_a_limit_draws_training_images_and_leaves_the_others():
-    whole, few = open_dataset(digits(limit=None)), open_dataset(digits(limit=100))
+    whole, few = open_dataset(digits(limit=None).images), open_dataset(digits(limit=100).images)
     assert (len(few.forget), len(few.retain)) == (8, 92)
     assert set(few.train.ids) <= set(whole.train.ids)
     assert few.test.ids == whole.test.ids
 
 
 def test_images_are_brought_to_the_size_and_the_channels_that_were_asked_for():
-    data = open_dataset(digits(image_size=12, channels=3, limit=20))
+    data = open_dataset(digits(image_size=12, channels=3, limit=20).images)
     assert data.retain.pixels.shape[1:] == (3, 12, 12)
     assert np.array_equal(data.test.pixels[:, 0], data.test.pixels[:, 2])
-    assert len(open_dataset(digits(validation=0, limit=20)).validation) == 0
+    assert len(open_dataset(digits(validation=0, limit=20).images).validation) == 0
 
 
 def test_a_fresh_classifier_is_keyed_by_its_seed_and_takes_raw_values():
-    data = open_dataset(DIGITS)
+    data = open_dataset(DIGITS.images)
     first, again, other = (new_classifier(DIGITS, data, seed) for seed in (1, 1, 2))
     assert first.weights_digest() == again.weights_digest() != other.weights_digest()
     assert first(torch.from_numpy(data.test.pixels[:3])).shape == (3, 10)
@@ -93,11 +102,11 @@ def test_a_fresh_classifier_is_keyed_by_its_seed_and_takes_raw_values():
 
 def test_standard_normalisation_is_that_of_the_training_images_whichever_are_forgotten():
     task = digits(normalisation="standard")
-    data = open_dataset(task)
+    data = open_dataset(task.images)
     fed = new_classifier(task, data, 0).prepare(torch.from_numpy(data.train.pixels))
     assert abs(float(fed.mean())) < 1e-4
     assert abs(float(fed.std()) - 1) < 1e-3
-    tuned = new_classifier(task, open_dataset(task, "tuning"), 0)
+    tuned = new_classifier(task, open_dataset(task.images, "tuning"), 0)
     assert tuned.normalisation == new_classifier(task, data, 0).normalisation
 
 
@@ -106,7 +115,7 @@ def test_the_recipe_of_the_digits_learns_them_in_few_steps():
     from efface.training.classification import run_passes
     from efface.training.passes import Facts, cost_of, training_pass
 
-    data, recipe = open_dataset(DIGITS), DIGITS.recipe
+    data, recipe = open_dataset(DIGITS.images), DIGITS.recipe
     model, passes = new_classifier(DIGITS, data, 0), [training_pass(recipe, "train")]
     sizes = {"train": len(data.train)}
     assert cost_of(passes, sizes).steps < 250
@@ -151,10 +160,10 @@ def test_settings_that_do_not_fit_are_refused(changes: dict[str, object], messag
 
 def test_every_built_in_task_stands_and_another_name_is_refused():
     for name in ("digits", "faces-age", "casia-surf", "cifar10"):
-        assert task_named(name).data == name
+        assert task_named(name).images.data == name
     assert task_named("faces-age").recipe.epochs == 30
     assert task_named("cifar10").recipe.optimizer == "sgd"
-    assert task_named("folder:some/where").path == "some/where"
+    assert task_named("folder:some/where").images.path == "some/where"
     with pytest.raises(InputError, match="did you mean 'cifar10'"):
         task_named("cifar100")
 
@@ -162,13 +171,13 @@ def test_every_built_in_task_stands_and_another_name_is_refused():
 @pytest.mark.parametrize("name", ["faces-age", "casia-surf", "cifar10", "folder"])
 def test_a_task_without_its_path_says_what_must_lie_there(name: str):
     with pytest.raises(InputError, match=r"path: .* need the folder in which they lie: .+"):
-        open_dataset(task_named(name))
+        open_dataset(task_named(name).images)
 
 
 def test_tasks_are_named_and_opened_without_torch():
     code = (
         "import sys; from efface.benchmark.classifiers.task import task_named; "
-        "from efface.images.datasets import open_dataset; open_dataset(task_named('digits')); "
+        "from efface.images.datasets import open_dataset; open_dataset(task_named('digits').images); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,20 +9,32 @@ import numpy as np
 import pytest
 from pydantic import Field
 
-from efface.benchmark.benchmark import (
-    Entry,
-    TuningSettings,
-    bench_config,
-    entry,
+from efface.benchmark.classifiers.config import ClassifierBench
+from efface.benchmark.config import (
+    BenchConfig,
+    MethodEntry,
+    entries,
+    read_bench,
     shared_runs,
-    tuning_reference_runs,
-    tuning_starts,
 )
-from efface.benchmark.tuning import Tried, best, forgetting, objective, trials
+from efface.benchmark.config import entry as entry_of
+from efface.benchmark.results import TrialOutcome
+from efface.benchmark.runs import PoolRun
+from efface.benchmark.tuning import best, forgetting, objective, reference_runs, trials, tuning_runs
 from efface.methods import CLASSIFIER_METHODS, ClassifierMethod
 from efface.training.passes import Facts, Passes
 
-BUDGET = TuningSettings(trials=40, models=2, references=4)
+
+def tuned(**budget: int) -> BenchConfig:
+    return read_bench(ClassifierBench, "digits", {"tuning": budget})
+
+
+BUDGET = tuned(trials=40, models=2, references=4)
+TRIALS = 40
+
+
+def entry(section: dict[str, object]) -> MethodEntry:
+    return entry_of(BUDGET, section)
 
 
 class Counted(ClassifierMethod):
@@ -32,14 +44,14 @@ class Counted(ClassifierMethod):
     name: ClassVar[str] = "counted"
     summary: ClassVar[str] = "for a test"
     source: ClassVar[str] = "none"
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {"rounds": (1, 5)}
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {"rounds": (1, 5)}
 
     def passes(self, facts: Facts) -> Passes:
         return []
 
 
 @pytest.fixture
-def counted() -> Iterator[Entry]:
+def counted() -> Iterator[MethodEntry]:
     with CLASSIFIER_METHODS.added(Counted):
         yield entry({"name": "counted"})
 
@@ -49,8 +61,8 @@ def test_the_first_trial_is_as_published() -> None:
     assert trials(one, BUDGET)[0].section == one.section == {"name": "fine-tune", **one.method.as_dict()}
 
 
-def test_every_method_with_a_space_gets_the_same_number_of_trials(counted: Entry) -> None:
-    assert len(trials(counted, BUDGET)) == BUDGET.trials
+def test_every_method_with_a_space_gets_the_same_number_of_trials(counted: MethodEntry) -> None:
+    assert len(trials(counted, BUDGET)) == TRIALS
 
 
 def test_a_method_without_a_space_is_not_tuned() -> None:
@@ -65,7 +77,7 @@ def test_draws_stay_in_their_range_and_spread_on_a_logarithmic_scale() -> None:
     assert 0.25 < below < 0.75
 
 
-def test_whole_numbers_stay_whole_and_reach_both_ends(counted: Entry) -> None:
+def test_whole_numbers_stay_whole_and_reach_both_ends(counted: MethodEntry) -> None:
     values = [trial.section["rounds"] for trial in trials(counted, BUDGET)[1:]]
     assert all(type(value) is int for value in values)
     assert {1, 5} <= set(values) <= {1, 2, 3, 4, 5}
@@ -73,34 +85,41 @@ def test_whole_numbers_stay_whole_and_reach_both_ends(counted: Entry) -> None:
 
 def test_draws_follow_from_seed_method_and_trial_alone() -> None:
     one = entry({"name": "fine-tune"})
-    few, more = trials(one, TuningSettings(trials=3)), trials(one, TuningSettings(trials=5))
+    few, more = trials(one, tuned(trials=3)), trials(one, tuned(trials=5))
     assert [trial.section for trial in few] == [trial.section for trial in more[:3]]
-    other = trials(one, TuningSettings(trials=3, seed=1))
+    other = trials(one, tuned(trials=3, seed=1))
     assert other[0].section == few[0].section
     assert other[1].section != few[1].section
 
 
 def test_each_trial_starts_from_originals_of_its_own_and_forgets_the_other_set() -> None:
-    runs = trials(entry({"name": "fine-tune"}), BUDGET)[1].runs([3, 4, 5])
+    runs = trials(entry({"name": "fine-tune"}), BUDGET)[1].runs(tuned(models=3))
     assert [(run.start, run.seed, run.purpose) for run in runs] == [
         (start, 0, "tuning") for start in (3, 4, 5)
     ]
 
 
 def test_trials_start_from_originals_that_are_not_scored() -> None:
-    config = bench_config("digits", {"originals": 3})
-    assert list(tuning_starts(config)) == [3, 4, 5, 6]
-    kinds = [(run.kind, run.purpose) for run in tuning_reference_runs(config)]
-    assert (kinds.count(("original", "score")), kinds.count(("retrained", "tuning"))) == (4, 16)
+    config = read_bench(ClassifierBench, "digits", {"originals": 3, "methods": ["fine-tune"]})
+    runs = tuning_runs(config, entries(config))
+    originals = [run for run in runs if run.kind == "original"]
+    assert [run.seed for run in originals] == [3, 4, 5, 6]
+    retrained = [PoolRun("retrained", place, purpose="tuning") for place in range(16)]
+    assert [run for run in runs if run.kind == "retrained"] == reference_runs(config) == retrained
     # the pool of reuse-n-n has them, so that they cost nothing
-    assert set(tuning_reference_runs(config)[:4]) <= set(shared_runs(config, ["reuse-n-n"]))
+    assert set(originals) <= set(shared_runs(config, ["reuse-n-n"]))
+
+
+def test_where_nothing_can_be_tuned_nothing_is_trained_for_it() -> None:
+    config = read_bench(ClassifierBench, "digits", {"methods": ["retrain"]})
+    assert tuning_runs(config, entries(config)) == []
 
 
 def test_the_number_by_hand() -> None:
     # E|U - R| = 1.5, both other means are 1: H = (3 - 1 - 1) / 3
     unlearned, retrained = [[0.0], [2.0]], [[1.0], [3.0]]
     assert forgetting(unlearned, retrained) == pytest.approx(2 / 3)
-    assert objective(unlearned, retrained, 0.5, 1.2) == pytest.approx(1 / 3)
+    assert objective(unlearned, retrained, {"retain": 0.5, "test": 1.2}) == pytest.approx(1 / 3)
 
 
 def test_one_law_scores_one_and_two_points_nothing() -> None:
@@ -117,8 +136,9 @@ def test_the_number_still_falls_where_all_models_are_told_apart() -> None:
 
 
 def test_the_earliest_of_equals_wins_and_failed_trials_never() -> None:
-    made = trials(entry({"name": "fine-tune"}), TuningSettings(trials=4))
-    numbers = [None, 0.4, 0.7, 0.7]
-    tried = [Tried(trial, number) for trial, number in zip(made, numbers, strict=True)]
+    tried = [
+        TrialOutcome(number=place, section={}, objective=number)
+        for place, number in enumerate((None, 0.4, 0.7, 0.7))
+    ]
     assert best(tried) == tried[2]
     assert best(tried[:1]) is None

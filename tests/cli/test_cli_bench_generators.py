@@ -7,15 +7,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 import efface
-from efface.benchmark.generators.benchmark import generator_bench_config
+from efface.benchmark.config import read_bench
+from efface.benchmark.generators.config import GeneratorBench
+from efface.benchmark.generators.data import images_of
+from efface.benchmark.generators.kind import GENERATORS
+from efface.benchmark.generators.task import GeneratorTask
+from efface.benchmark.pool import Pool
+from efface.benchmark.results import read_bench_results
+from efface.benchmark.runs import PoolRun
 from efface.cli import app
 from efface.errors import InputError, RunRefused
-from efface.jobs.generator_benchmark import without_paths
 
 CONFIG = {
     "task": {
@@ -64,9 +72,8 @@ def problem(*arguments: object) -> str:
 
 def test_a_benchmark_prints_its_table_and_names_its_files(out: tuple[Path, Result]) -> None:
     folder, done = out
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    (found,) = results["tasks"].values()
-    assert [row["label"] for row in found["rows"]] == ["original", "retrained", "fine-tune"]
+    (found,) = read_bench_results(folder).tasks.values()
+    assert [row.label for row in found.tables[0].rows] == ["original", "retrained", "fine-tune"]
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [line[0] for line in lines if line and line[0] in ("original", "retrained", "fine-tune")] == [
         "original", "retrained", "fine-tune",
@@ -77,20 +84,63 @@ def test_a_benchmark_prints_its_table_and_names_its_files(out: tuple[Path, Resul
         assert str(folder / name) in done.stdout
 
 
+def test_pictures_are_those_that_the_runs_kept_and_stand_in_a_file_of_their_own(
+    out: tuple[Path, Result],
+) -> None:
+    folder, _ = out
+    results = read_bench_results(folder)
+    ((name, task),) = results.tasks.items()
+    sheets = {sheet.of_set: sheet for sheet in task.tables[0].sheets}
+    assert set(sheets) == {"forget", "retain", "neutral"}
+    assert sheets["forget"].columns == ["image", "what a model sees", "original", "retrained", "1  fine-tune"]
+    data = images_of(results_task(folder))
+    sheet = np.asarray(Image.open(folder / sheets["neutral"].file))
+    assert sheet.shape == (8, 5 * 8, 3)
+    true = data.pictures.read(data.measured(results_task(folder))["neutral"].ids[0])
+    np.testing.assert_array_equal(sheet[:, :8], true)
+    np.testing.assert_array_equal(sheet[:2, 8:16], true[:2])
+    assert (sheet[2:6, 10:14] != true[2:6, 2:6]).any()
+    kept = Pool(folder / "pools" / name, results_task(folder), GENERATORS).outputs(PoolRun("retrained", 0))
+    pictures = kept.answers["centre:0.5", "neutral"].pictures[0].transpose(1, 2, 0)
+    np.testing.assert_array_equal(sheet[:, 24:32], pictures)
+    assert "data:image" not in (folder / "report.html").read_text(encoding="utf-8")
+    page = (folder / "pictures.html").read_text(encoding="utf-8")
+    assert "shows images that were to be forgotten" in page
+    assert page.count("data:image/png;base64,") == 3
+
+
+def test_maps_stand_in_the_results_and_in_the_report(out: tuple[Path, Result]) -> None:
+    folder, _ = out
+    (task,) = read_bench_results(folder).tasks.values()
+    (found,) = task.tables[0].maps
+    groups = [(group.model, group.of_set, len(group.points)) for group in found.groups]
+    assert groups == [
+        (model, of_set, count)
+        for model in ("true", "original", "unlearned")
+        for of_set, count in (("forget", 12), ("retain", 8))
+    ]
+    assert "t-SNE of the features" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def results_task(folder: Path) -> GeneratorTask:
+    values = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    return GeneratorTask.from_values(values["tasks"]["digits"])
+
+
 def test_the_same_folder_takes_another_method_and_keeps_what_was_done(
     config: Path, out: tuple[Path, Result]
 ) -> None:
     folder, _ = out
     before = {path: path.stat().st_mtime_ns for path in (folder / "pools").rglob("*.npz")}
-    spent = json.loads((folder / "results.json").read_text())["cost"]["wall_seconds"]
+    spent = read_bench_results(folder).cost.wall_seconds
     result = efface.bench_generators(config, folder)
     assert result.out == folder
     after = {path: path.stat().st_mtime_ns for path in (folder / "pools").rglob("*.npz")}
     assert before.items() <= after.items()
     assert len(after) == len(before) + 2
-    assert result.results["cost"]["wall_seconds"] > spent
-    (found,) = result.results["tasks"].values()
-    assert {row["label"] for row in found["rows"][2:]} == {"fine-tune", "blank"}
+    assert result.results.cost.wall_seconds > spent
+    (found,) = result.results.tasks.values()
+    assert {row.label for row in found.tables[0].rows[2:]} == {"fine-tune", "blank"}
 
 
 def test_an_estimate_says_models_and_time_and_writes_nothing(config: Path, tmp_path: Path) -> None:
@@ -98,7 +148,7 @@ def test_an_estimate_says_models_and_time_and_writes_nothing(config: Path, tmp_p
     assert done.exit_code == 0, done.output
     assert "8 originals, 16 retrained and 8 unlearned models: about" in done.stdout
     found = json.loads(run(config, "--estimate", "--json", "--set", "models=3").stdout)
-    assert (found["originals"], found["retrained"], found["unlearned"]) == (3, 3, 6)
+    assert [found["total"][kind] for kind in ("originals", "retrained", "unlearned")] == [3, 3, 6]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,16 +167,15 @@ def test_tasks_that_would_share_a_folder_are_named(config: Path) -> None:
 
 def test_methods_for_classifiers_are_said_to_be(config: Path) -> None:
     said = problem(config, "--estimate", "--methods", "ssd,blank,fine-tune")
-    assert "ssd: for classifiers" in said
-    assert "bench classifiers" in said
+    assert "ssd: not for generators, whose methods are encoder-noise" in said
 
 
-@pytest.mark.parametrize("name", ["run.key", "record.json", "pool"])
+@pytest.mark.parametrize("name", ["run.key", "record.json"])
 def test_the_folder_of_something_else_is_refused_and_left_alone(
     config: Path, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "config.yaml").write_text("its own")
-    (tmp_path / name).mkdir() if name == "pool" else (tmp_path / name).touch()
+    (tmp_path / name).touch()
     error = run(config, "--out", tmp_path).exception
     assert isinstance(error, RunRefused)
     assert (tmp_path / "config.yaml").read_text() == "its own"
@@ -138,14 +187,16 @@ def test_a_file_is_no_folder_of_results(config: Path) -> None:
 
 
 def test_results_name_no_place_of_an_extractor(config: Path) -> None:
-    chosen = generator_bench_config(config)
+    chosen = read_bench(GeneratorBench, config)
     (name, task), *_ = chosen.tasks.items()
     evaluation = task.evaluation.model_copy(
         update={"extractor": "inception:/home/me/weights.pth", "similarity": "built-in"}
     )
     tasks = {name: task.model_copy(update={"evaluation": evaluation})}
-    shown = without_paths(chosen.model_copy(update={"tasks": tasks}))["tasks"][name]["evaluation"]
-    assert (shown["extractor"], shown["similarity"]) == ("inception:weights.pth", "built-in")
+    plain = tasks[name].without_paths()["evaluation"]
+    assert isinstance(plain, dict)
+    assert (plain["extractor"], plain["similarity"]) == ("inception:weights.pth", "built-in")
+    assert "/home/me" not in str(chosen.model_copy(update={"tasks": tasks}).without_paths())
 
 
 def test_help_names_both_benchmarks_and_reads_no_torch() -> None:

@@ -9,15 +9,15 @@ from typing import Any, get_args
 
 import pytest
 
-from efface.benchmark.generators.data import open_images
-from efface.benchmark.generators.runs import new_generator
+from efface.benchmark.generators.data import images_of
+from efface.benchmark.generators.models import new_generator
 from efface.benchmark.generators.task import GeneratorTask
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
 from efface.evaluation.answers import Wanted
 from efface.evaluation.protocol import evaluate
 from efface.evaluation.settings import EvaluationSettings
-from efface.files import canonical_json, write_json
+from efface.files import write_json
 from efface.metrics.base import ModelKind
 from efface.metrics.extractors import load_extractor
 from efface.probes.base import Probe
@@ -57,7 +57,7 @@ def subjects() -> dict[ModelKind, AnySubject]:
 
 
 def generators() -> GeneratorSubject:
-    data = open_images(canonical_json(TASK.as_dict()))
+    data = images_of(TASK)
     sets: Any = {name: data.sets[name] for name in ("forget", "retain", "neutral")}
     models: Any = {
         name: new_generator(TASK, seed) for seed, name in enumerate(("original", "unlearned", "retrained"))

@@ -47,8 +47,7 @@ BENCHES = {
     },
     "bench-classifiers.yaml": {
         "task": {
-            "data": "digits",
-            "limit": 60,
+            "images": {"data": "digits", "limit": 60},
             "network": {"network": "small-conv", "width": 2},
             "recipe": {"epochs": 1, "learning_rate": 0.005, "weight_decay": 0.0, "class_weights": False},
         },

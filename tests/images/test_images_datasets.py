@@ -11,16 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from efface.benchmark.classifiers.task import ClassifierTask, task_named
+from efface.benchmark.classifiers.task import ClassifierTask, new_classifier, task_named
 from efface.errors import InputError
-from efface.images.datasets import open_dataset
+from efface.images.datasets import DatasetSettings, open_dataset
 from efface.images.datasets.ages import age_classes
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
 
-def task(name: str, path: Path, **changes: object) -> ClassifierTask:
-    return ClassifierTask.read({**task_named(name, str(path)).as_dict(), **changes})
+def task(name: str, path: Path, **changes: object) -> DatasetSettings:
+    return DatasetSettings.read({**task_named(name, str(path)).images.as_dict(), **changes})
 
 
 def save(path: Path, value: int, size: tuple[int, int] = (8, 8)) -> None:
@@ -325,10 +325,9 @@ def test_the_starting_kit_gives_the_forget_set_and_halves_the_test_images(tmp_pa
 
 
 def test_cifar_is_normalised_with_the_numbers_of_the_kit(tmp_path: Path):
-    from efface.benchmark.classifiers.task import new_classifier
-
-    chosen = task("cifar10", binary(tmp_path), network={"network": "small-conv", "width": 2})
-    model = new_classifier(chosen, open_dataset(chosen), 0)
+    cifar = task_named("cifar10", str(binary(tmp_path))).as_dict()
+    chosen = ClassifierTask.read({**cifar, "network": {"network": "small-conv", "width": 2}})
+    model = new_classifier(chosen, open_dataset(chosen.images), 0)
     fed = model.prepare(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8))[0, :, 0, 0]
     expected = [(1 - 0.4914) / 0.2023, (1 - 0.4822) / 0.1994, (1 - 0.4465) / 0.2010]
     assert torch.allclose(fed, torch.tensor(expected), atol=1e-5)

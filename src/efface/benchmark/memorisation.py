@@ -115,7 +115,7 @@ def estimate(
             faults.add(
                 f"share is {share}: the share of the images that each model is trained on lies between 0 and 1"
             )
-    train = open_dataset(task).train
+    train = open_dataset(task.images).train
     # workers may stand in another folder
     place, whole = str(Path(folder).absolute()), task.with_whole_path()
     jobs = [Job(place, whole, number, share, seed, _digest(train)) for number in range(models)]
@@ -183,7 +183,7 @@ def _opened(task: ClassifierTask, digest: str) -> tuple[Dataset, LabelledImages]
     """The data of a task, opened once in each worker."""
     from efface.images.datasets import open_dataset
 
-    data = open_dataset(task)
+    data = open_dataset(task.images)
     train = data.train
     if _digest(train) != digest:
         raise InputError("the training images are no longer those with which the estimate began")
@@ -203,7 +203,8 @@ def _made_by(job: Job) -> str:
 
     task = job.task
     settings = task.as_dict()
-    described = {name: settings[name] for name in ("data", "network", "normalisation", "recipe")}
+    described = {name: settings[name] for name in ("network", "normalisation", "recipe")}
+    described["data"] = task.images.data
     return sha256_of_json([described, job.data, job.number, job.share, job.seed])
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal
+from typing import Generic
 
 import numpy as np
-import numpy.typing as npt
 
 from efface.benchmark.engines import Engine
 from efface.benchmark.engines.base import without_folders
-from efface.benchmark.runs import Job, Kept, PoolTask, Run, Spent, Trade, read_spent
+from efface.benchmark.kind import BenchKind, Kept
+from efface.benchmark.runs import PoolRun, RunJob, RunSpending
+from efface.benchmark.tasks import BenchTask
 from efface.errors import InputError, RunRefused
 from efface.files import canonical_json, write_json
 from efface.progress import Progress
@@ -25,10 +26,10 @@ KEPT = 512
 
 
 @dataclass(frozen=True)
-class Failure:
+class RunFailure:
     """A run that cannot be had, and why; `lasting` if the same would happen again."""
 
-    run: Run
+    run: PoolRun
     error: str
     lasting: bool
 
@@ -41,13 +42,13 @@ class Failure:
 class Pool(Generic[Kept]):
     """The runs of `task` in a folder. A folder of another task, or of other images, is refused."""
 
-    def __init__(self, folder: Path, task: PoolTask, trade: Trade[Kept]) -> None:
+    def __init__(self, folder: Path, task: BenchTask, kind: BenchKind[Kept]) -> None:
         # runs are carried out by processes that may stand in another folder; `resolve` would name places that other
         # machines do not know
-        self.folder, self.task, self.trade = Path(folder).absolute(), task, trade
-        trade.forget_images()
+        self.folder, self.task, self.kind = Path(folder).absolute(), task, kind
+        kind.drop_images()
         note = self.folder / TASK_FILE
-        wanted = {"task": task.as_dict(), "contents": trade.contents(task)}
+        wanted = {"task": task.as_dict(), "contents": kind.digest(task)}
         if not note.exists():
             write_json(note, wanted)
         elif json.loads(note.read_text(encoding="utf-8")) != json.loads(canonical_json(wanted)):
@@ -55,21 +56,21 @@ class Pool(Generic[Kept]):
                 f"{folder} holds a pool of another task, or of other images ({note} differs); choose another folder, or "
                 "put task and images back"
             )
-        self._read: OrderedDict[Run, Kept] = OrderedDict()
-        self._spent: dict[Run, Spent] = {}
+        self._read: OrderedDict[PoolRun, Kept] = OrderedDict()
+        self._spent: dict[PoolRun, RunSpending] = {}
 
-    def has(self, run: Run) -> bool:
+    def has(self, run: PoolRun) -> bool:
         """Whether the run is there."""
         return self._place(run).with_suffix(".npz").exists()
 
-    def failure(self, run: Run) -> Failure | None:
+    def failure(self, run: PoolRun) -> RunFailure | None:
         """Why the run cannot be had, if it was tried and would fail again."""
         path = self._failed(run)
         if not path.exists():
             return None
-        return Failure(run, json.loads(path.read_text(encoding="utf-8"))["error"], lasting=True)
+        return RunFailure(run, json.loads(path.read_text(encoding="utf-8"))["error"], lasting=True)
 
-    def failure_file(self, run: Run) -> str | None:
+    def failure_file(self, run: PoolRun) -> str | None:
         """Where a lasting failure is kept, from the pool's folder; None where there is none."""
         path = self._failed(run)
         return path.relative_to(self.folder).as_posix() if path.exists() else None
@@ -81,21 +82,21 @@ class Pool(Generic[Kept]):
             path.unlink()
         return found
 
-    def missing(self, runs: Iterable[Run]) -> list[Run]:
+    def missing(self, runs: Iterable[PoolRun]) -> list[PoolRun]:
         """Those that are neither there nor known to fail, each once, originals first."""
         wanted = [run for run in dict.fromkeys(runs) if not self.has(run) and self.failure(run) is None]
         return sorted(wanted, key=lambda run: run.kind != "original")
 
     def fill(
         self,
-        runs: Iterable[Run],
+        runs: Iterable[PoolRun],
         engine: Engine,
         progress: Progress | None = None,
         *,
         limit: float | None = None,
         keep_weights: bool = False,
         name: str = "runs",
-    ) -> list[Failure]:
+    ) -> list[RunFailure]:
         """Carry out what is missing; returns all runs of `runs` that cannot be had. Stopped at any time, it goes on.
 
         limit: seconds that an unlearning run may take before it is stopped where it is.
@@ -103,7 +104,7 @@ class Pool(Generic[Kept]):
         progress = progress or Progress()
         runs = list(dict.fromkeys(runs))
         failures = []
-        originals = {Run("original", run.start) for run in runs if run.kind == "unlearned"}
+        originals = {PoolRun("original", run.start) for run in runs if run.kind == "unlearned"}
         for part in (
             [run for run in {*runs, *originals} if run.kind == "original"],
             [run for run in runs if run.kind != "original"],
@@ -112,11 +113,11 @@ class Pool(Generic[Kept]):
             if not wanted:
                 continue
             task_text = canonical_json(self.task.with_whole_path().as_dict())
-            jobs = [Job(str(self.folder), task_text, run, limit, keep_weights) for run in wanted]
+            jobs = [RunJob(str(self.folder), task_text, run, limit, keep_weights) for run in wanted]
             with progress.task(name, len(jobs), 0) as task:
-                for outcome in engine.run(self.trade.carry_out, jobs, self._ended):
+                for outcome in engine.run(self.kind.carry_out, jobs, self._ended):
                     if outcome.error:
-                        failures.append(Failure(outcome.task.run, outcome.error, lasting=False))
+                        failures.append(RunFailure(outcome.task.run, outcome.error, lasting=False))
                         progress.log("failed", run=outcome.task.run.name, error=outcome.error)
                     task.advance(1)
             for run in wanted:
@@ -125,43 +126,37 @@ class Pool(Generic[Kept]):
         failures += [failure for run in runs if (failure := self.failure(run))]
         return failures
 
-    def outputs(self, run: Run) -> Kept:
+    def outputs(self, run: PoolRun) -> Kept:
         """What is kept of a run; raises `InputError` if it is not there."""
         if run not in self._read:
-            self._read[run] = self.trade.read(self._file(run))
+            self._read[run] = self.kind.read(self._file(run))
             if len(self._read) > KEPT:
                 self._read.popitem(last=False)
         self._read.move_to_end(run)
         return self._read[run]
 
-    def spent(self, run: Run) -> Spent:
+    def spent(self, run: PoolRun) -> RunSpending:
         """What a run took, without reading its arrays; raises `InputError` if it is not there."""
         if run not in self._spent:
-            self._spent[run] = read_spent(self._file(run))
+            self._spent[run] = RunSpending.read(self._file(run))
         return self._spent[run]
 
-    def stack(
-        self, runs: Sequence[Run], what: Literal["confidence", "correct", "logits"], name: str
-    ) -> npt.NDArray[np.float64]:
-        """`[models, examples]` (or with classes, for logits) of one of the sets forget, retain, test."""
-        return np.stack([getattr(self.outputs(run), what)[name] for run in runs]).astype(np.float64)
-
-    def seconds(self, runs: Iterable[Run]) -> float:
+    def seconds(self, runs: Iterable[PoolRun]) -> float:
         """Mean seconds of a run; nan for none."""
         times = [self.spent(run).seconds for run in runs]
         return float(np.mean(times)) if times else float("nan")
 
-    def _ended(self, job: Job) -> bool:
+    def _ended(self, job: RunJob) -> bool:
         """Whether a run left its outputs, or why it would fail again."""
         return self.has(job.run) or self.failure(job.run) is not None
 
-    def _place(self, run: Run) -> Path:
+    def _place(self, run: PoolRun) -> Path:
         return self.folder / run.name
 
-    def _failed(self, run: Run) -> Path:
+    def _failed(self, run: PoolRun) -> Path:
         return self._place(run).with_suffix(".failed.json")
 
-    def _file(self, run: Run) -> Path:
+    def _file(self, run: PoolRun) -> Path:
         path = self._place(run).with_suffix(".npz")
         if not path.exists():
             raise InputError(f"the pool in {self.folder} does not hold the run {run.name}; fill it first")

@@ -6,28 +6,32 @@ A run is a function of its task, its kind, its seed and its method alone; what i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from efface.files import canonical_json, replacing, sha256_of_json
+from efface.errors import EffaceError
+from efface.files import canonical_json, replacing, sha256_of_json, write_json
+from efface.images.datasets import Purpose
 from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
 from efface.randomness import key
 
 if TYPE_CHECKING:
-    from torch import nn
+    import numpy.typing as npt
+    from torch import Tensor, nn
 
-Kept = TypeVar("Kept")
-Kind = Literal["original", "retrained", "unlearned"]
-Purpose = Literal["score", "tuning"]
+RunKind = Literal["original", "retrained", "unlearned"]
+Section = Mapping[str, Any]
+"""A method as in a config file: its name and its settings."""
+METHODS = (GENERATOR_METHODS, CLASSIFIER_METHODS)
 
 
 @dataclass(frozen=True)
-class Run:
+class PoolRun:
     """Which run it is.
 
     method: of an unlearned model, the method's section (name and settings) as canonical JSON; start: the seed of the
@@ -35,7 +39,7 @@ class Run:
     the distribution that provides the method and its version, empty for methods of efface.
     """
 
-    kind: Kind
+    kind: RunKind
     seed: int
     method: str = ""
     start: int = -1
@@ -43,9 +47,11 @@ class Run:
     version: str = ""
 
     @classmethod
-    def unlearned(cls, method: dict[str, Any], start: int, seed: int, purpose: Purpose = "score") -> Run:
+    def unlearned(cls, method: Section, start: int, seed: int, purpose: Purpose = "score") -> PoolRun:
         """The run of a method's section from the original of seed `start`."""
-        return cls("unlearned", seed, canonical_json(method), start, purpose, provider(str(method["name"])))
+        return cls(
+            "unlearned", seed, canonical_json(dict(method)), start, purpose, provider(str(method["name"]))
+        )
 
     @property
     def section(self) -> dict[str, Any]:
@@ -71,7 +77,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Job:
+class RunJob:
     """A run to be carried out, with all that a worker on another machine must know.
 
     limit: seconds after which unlearning stops where it is. keep_weights: whether they are kept of runs that are not
@@ -80,55 +86,55 @@ class Job:
 
     folder: str
     task: str
-    run: Run
+    run: PoolRun
     limit: float | None = None
     keep_weights: bool = False
 
+    @property
+    def place(self) -> Path:
+        """The run's files, without an ending."""
+        return Path(self.folder) / self.run.name
+
+    @property
+    def start(self) -> Path:
+        """The weights of the original that it starts from."""
+        return (Path(self.folder) / PoolRun("original", self.run.start).name).with_suffix(".safetensors")
+
+    def keep(self, arrays: Mapping[str, npt.ArrayLike], network: nn.Module) -> None:
+        """Write what is kept of the run, at once, its weights first."""
+        if self.run.kind == "original" or self.keep_weights:
+            write_weights(network, self.place.with_suffix(".safetensors"))
+        self.place.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self.place.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    def fail(self, error: EffaceError) -> None:
+        """Keep why the run cannot be had: it would fail again."""
+        write_json(self.place.with_suffix(".failed.json"), {"error": str(error)})
+
 
 @dataclass(frozen=True)
-class Spent:
+class RunSpending:
     """What a run took: seconds of training or unlearning alone; optimizer steps; cut: whether the limit stopped it."""
 
     seconds: float
     steps: int
     cut: bool
 
+    def arrays(self) -> dict[str, npt.ArrayLike]:
+        """The arrays of a run's file that say so."""
+        return {"seconds": self.seconds, "steps": self.steps, "cut": self.cut}
 
-class PoolTask(Protocol):
-    """What runs are runs of: settings that name images, a model, and how it is trained."""
+    @classmethod
+    def of(cls, arrays: Mapping[str, Any]) -> RunSpending:
+        """What the arrays of a run's file say."""
+        return cls(float(arrays["seconds"]), int(arrays["steps"]), bool(arrays["cut"]))
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values."""
-        ...
-
-    def with_whole_path(self) -> Self:
-        """The same with its files from the root, for processes that stand in another folder."""
-        ...
-
-
-@dataclass(frozen=True)
-class Trade(Generic[Kept]):
-    """How the runs of one kind of task are carried out: of classifiers, of generators.
-
-    contents: a digest of the images of a task. carry_out: a function of a module, that writes a run's file. read: what
-    it wrote. forget_images: drops what this process keeps of images, for files may have changed.
-    """
-
-    contents: Callable[[Any], str]
-    carry_out: Callable[[Job], None]
-    read: Callable[[Path], Kept]
-    forget_images: Callable[[], None]
-
-
-def read_spent(path: Path) -> Spent:
-    """The same without its arrays."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return spent_of(arrays)
-
-
-def spent_of(arrays: Mapping[str, Any]) -> Spent:
-    """What the arrays of a run's file say that it took."""
-    return Spent(float(arrays["seconds"]), int(arrays["steps"]), bool(arrays["cut"]))
+    @classmethod
+    def read(cls, path: Path) -> RunSpending:
+        """The same without reading the other arrays."""
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls.of(arrays)
 
 
 def write_weights(network: nn.Module, path: Path) -> None:
@@ -141,7 +147,7 @@ def write_weights(network: nn.Module, path: Path) -> None:
         temporary.write_bytes(save(weights))
 
 
-def weights_at(path: Path) -> dict[str, Any]:
+def weights_at(path: Path) -> dict[str, Tensor]:
     """What `write_weights` wrote; the last ones read are kept in memory."""
     facts = path.stat()
     return _read_weights(path, facts.st_mtime_ns, facts.st_size)
@@ -149,11 +155,11 @@ def weights_at(path: Path) -> dict[str, Any]:
 
 def provider(name: str) -> str:
     """Distribution and version that a method comes with; empty for methods of efface and unknown ones."""
-    return ", ".join(filter(None, (m.distribution(name) for m in (GENERATOR_METHODS, CLASSIFIER_METHODS))))
+    return ", ".join(filter(None, (registry.distribution(name) for registry in METHODS)))
 
 
 @lru_cache(maxsize=8)
-def _read_weights(path: Path, changed: int, size: int) -> dict[str, Any]:
+def _read_weights(path: Path, changed: int, size: int) -> dict[str, Tensor]:
     """The weights of a file as it was at a time and size: an original may be made again at the same place."""
     from safetensors.torch import load_file
 

@@ -14,11 +14,13 @@ The paper's definitions were read in its abstract and code, not in full; these a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from efface.benchmark.runs import Purpose, Run
+from efface.benchmark.results import RunCount
+from efface.benchmark.runs import PoolRun, Section
+from efface.images.datasets import Purpose
 from efface.randomness import numpy_draws
 
 Setup = Literal["full", "bootstrap", "reuse-n-n", "reuse-n-1"]
@@ -31,14 +33,21 @@ RETRAINED_FOR_EACH = 2
 class Experiment:
     """N unlearned runs, the retrained ones (twice as many, for the ceiling), and the originals that were started from."""
 
-    unlearned: tuple[Run, ...]
-    retrained: tuple[Run, ...]
-    original: tuple[Run, ...]
+    unlearned: tuple[PoolRun, ...]
+    retrained: tuple[PoolRun, ...]
+    original: tuple[PoolRun, ...]
 
     @property
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[PoolRun, ...]:
         """All of its runs, each once."""
         return tuple(dict.fromkeys((*self.original, *self.retrained, *self.unlearned)))
+
+    @property
+    def other_retrained(self) -> tuple[PoolRun, ...]:
+        """A retrained model to stand beside each of the first N: of the other half, or without one the next in turn."""
+        first, count = len(self.unlearned), len(self.retrained)
+        shift = first if count > first else 1
+        return tuple(self.retrained[(place + shift) % count] for place in range(first))
 
     def without_seeds(self) -> Experiment:
         """The same with seed 0 for every unlearned model."""
@@ -47,7 +56,7 @@ class Experiment:
 
 def experiments(
     setup: Setup,
-    method: Mapping[str, Any],
+    method: Section,
     models: int,
     count: int,
     *,
@@ -67,49 +76,46 @@ def experiments(
         "reuse-n-1": _reuse_n_1,
         "bootstrap": _bootstrap,
     }[setup]
-    section = dict(method)
     found = [
-        make(section, models, number, purpose, models * retrained_for_each, seed) for number in range(count)
+        make(method, models, number, purpose, models * retrained_for_each, seed) for number in range(count)
     ]
     return [one.without_seeds() for one in found] if deterministic else found
 
 
-def _full(
-    section: dict[str, Any], models: int, number: int, purpose: Purpose, retrained: int, _: int
-) -> Experiment:
+def _full(section: Section, models: int, number: int, purpose: Purpose, retrained: int, _: int) -> Experiment:
     # seeds from 10,000 on, so that the first experiment is as independent of the reused pool as the others
     first = 10_000 + number * retrained
     starts = range(first, first + models)
     return Experiment(
-        tuple(Run.unlearned(section, start, 0, purpose) for start in starts),
-        tuple(Run("retrained", first + place, purpose=purpose) for place in range(retrained)),
-        tuple(Run("original", start) for start in starts),
+        tuple(PoolRun.unlearned(section, start, 0, purpose) for start in starts),
+        tuple(PoolRun("retrained", first + place, purpose=purpose) for place in range(retrained)),
+        tuple(PoolRun("original", start) for start in starts),
     )
 
 
 def _reuse_n_n(
-    section: dict[str, Any], models: int, number: int, purpose: Purpose, retrained: int, _: int
+    section: Section, models: int, number: int, purpose: Purpose, retrained: int, _: int
 ) -> Experiment:
     return Experiment(
-        tuple(Run.unlearned(section, start, number, purpose) for start in range(models)),
-        tuple(Run("retrained", place, purpose=purpose) for place in range(retrained)),
-        tuple(Run("original", start) for start in range(models)),
+        tuple(PoolRun.unlearned(section, start, number, purpose) for start in range(models)),
+        tuple(PoolRun("retrained", place, purpose=purpose) for place in range(retrained)),
+        tuple(PoolRun("original", start) for start in range(models)),
     )
 
 
 def _reuse_n_1(
-    section: dict[str, Any], models: int, number: int, purpose: Purpose, retrained: int, _: int
+    section: Section, models: int, number: int, purpose: Purpose, retrained: int, _: int
 ) -> Experiment:
     # seed 0 from the same original is the run of reuse-n-n, so the two setups share it
     return Experiment(
-        tuple(Run.unlearned(section, number, place, purpose) for place in range(models)),
-        tuple(Run("retrained", place, purpose=purpose) for place in range(retrained)),
-        (Run("original", number),),
+        tuple(PoolRun.unlearned(section, number, place, purpose) for place in range(models)),
+        tuple(PoolRun("retrained", place, purpose=purpose) for place in range(retrained)),
+        (PoolRun("original", number),),
     )
 
 
 def _bootstrap(
-    section: dict[str, Any], models: int, number: int, purpose: Purpose, retrained: int, seed: int
+    section: Section, models: int, number: int, purpose: Purpose, retrained: int, seed: int
 ) -> Experiment:
     pool = _reuse_n_n(section, models, 0, purpose, retrained, seed)
     draws = numpy_draws(seed, "bootstrap", number)
@@ -121,28 +127,13 @@ def _bootstrap(
     )
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Models to be trained or unlearned, and the seconds of one worker that they take where times are known."""
-
-    originals: int
-    retrained: int
-    unlearned: int
-    seconds: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values."""
-        return {
-            "originals": self.originals,
-            "retrained": self.retrained,
-            "unlearned": self.unlearned,
-            "worker_hours": None if self.seconds is None else self.seconds / 3600,
-        }
-
-
-def cost_of_runs(runs: Iterable[Run], seconds: Callable[[Run], float] | None = None) -> Cost:
-    """What these runs cost, each once; `seconds` says how long one takes."""
-    chosen: Sequence[Run] = list(dict.fromkeys(runs))
+def count_of(runs: Iterable[PoolRun], seconds: Callable[[PoolRun], float]) -> RunCount:
+    """How many these runs are, each once, and what they take; `seconds` says how long one takes."""
+    chosen = list(dict.fromkeys(runs))
     kinds = [run.kind for run in chosen]
-    total = sum(seconds(run) for run in chosen) if seconds else None
-    return Cost(kinds.count("original"), kinds.count("retrained"), kinds.count("unlearned"), total)
+    return RunCount(
+        originals=kinds.count("original"),
+        retrained=kinds.count("retrained"),
+        unlearned=kinds.count("unlearned"),
+        seconds=sum(seconds(run) for run in chosen),
+    )

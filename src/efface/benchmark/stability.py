@@ -8,47 +8,18 @@ all are turned round, and pairs that are equal on a side count on neither. Sourc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from efface.benchmark.results import Agreement
 from efface.errors import InputError
 from efface.forgetting.arrays import Floats
-from efface.metrics.intervals import percentile_ends
 from efface.randomness import numpy_draws
 
 RESAMPLES = 2000
 FEWEST_METHODS = 3
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """tau-b of the orders `one` and `other` give to `methods` methods.
-
-    `low` and `high`: the interval, from methods drawn with replacement. All None where either side makes all equal, or
-    where there are fewer than 3 methods.
-    """
-
-    one: str
-    other: str
-    methods: int
-    tau: float | None
-    low: float | None
-    high: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values."""
-        return {
-            "one": self.one,
-            "other": self.other,
-            "methods": self.methods,
-            "tau": self.tau,
-            "low": self.low,
-            "high": self.high,
-        }
 
 
 def kendall_tau(one: ArrayLike, other: ArrayLike) -> Floats:
@@ -76,12 +47,14 @@ def agreement(
     a, b = (np.array([side[method] for method in common]) for side in (one, other))
     tau = float(kendall_tau(a, b)) if len(common) >= FEWEST_METHODS else float("nan")
     if not np.isfinite(tau):
-        return Agreement(*names, len(common), None, None, None)
+        return Agreement(one=names[0], other=names[1], methods=len(common), tau=None, low=None, high=None)
     draws = numpy_draws(seed, "rank-stability", *names)
     chosen = draws.integers(len(common), size=(RESAMPLES, len(common)))
-    again = kendall_tau(a[chosen], b[chosen])
-    # a draw of a single method many times has no order at all, and its tau is no number
-    return Agreement(*names, len(common), tau, *percentile_ends(again, confidence))
+    taus = kendall_tau(a[chosen], b[chosen])
+    # a draw of a single method many times has no order at all
+    low, high = np.quantile(taus[np.isfinite(taus)], [(1 - confidence) / 2, (1 + confidence) / 2])
+    ends = {"low": float(low), "high": float(high)}
+    return Agreement(one=names[0], other=names[1], methods=len(common), tau=tau, **ends)
 
 
 def stability(

@@ -73,6 +73,7 @@ for name, verb in (
 benches = typer.Typer(help=bench.HELP, no_args_is_help=True, rich_markup_mode=None)
 benches.command("classifiers")(_interruptible(bench.classifiers))
 benches.command("generators")(_interruptible(bench.generators))
+benches.command("memorisation")(_interruptible(bench.memorisation))
 app.add_typer(benches, name="bench")
 
 

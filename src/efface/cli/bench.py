@@ -1,14 +1,18 @@
-"""`efface bench classifiers` and `efface bench generators`: two verbs, for the tables have little in common."""
+"""`efface bench`: tables of methods, for classifiers and for generators, and scores of memorisation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import JsonValue
 
 import efface.cli.options as o
+
+if TYPE_CHECKING:
+    from efface.benchmark.config import BenchConfig
+    from efface.benchmark.results import BenchResults
 
 WIDTH = 110
 """Signs that the table takes; a narrower terminal breaks its lines."""
@@ -25,7 +29,19 @@ Estimate = Annotated[
     bool, typer.Option("--estimate", help="Print what it would cost, from a few timed steps.")
 ]
 RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Try runs again that are kept as failed for good.")
+    bool, typer.Option("--retry-failed", help="Run what is kept as failed for good a second time.")
+]
+Out = Annotated[
+    Path | None, typer.Option(help="The folder of results; needed but with --estimate on this machine.")
+]
+Data = Annotated[
+    str | None, typer.Option(help="The folder of the task's images, in the place of DATA in a file.")
+]
+Methods = Annotated[
+    str | None, typer.Option(help="Names with commas between, or all. See: efface list methods.")
+]
+Setups = Annotated[
+    str | None, typer.Option(help="With commas between: reuse-n-1, reuse-n-n, bootstrap, full.")
 ]
 
 
@@ -33,24 +49,16 @@ def classifiers(
     task: Annotated[
         str, typer.Argument(help="digits, faces-age, casia-surf, cifar10, folder:PATH, or a YAML file.")
     ],
-    out: Annotated[
-        Path | None, typer.Option(help="The folder of results; needed but with --estimate on this machine.")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="The folder of the task's images; digits need none.")
-    ] = None,
-    methods: Annotated[
-        str | None, typer.Option(help="Names with commas between, or all. See: efface list methods.")
-    ] = None,
+    out: Out = None,
+    data: Data = None,
+    methods: Methods = None,
     models: Annotated[
         int | None, typer.Option(help="N: unlearned models of an experiment; twice as many are retrained.")
     ] = None,
     originals: Annotated[
         int | None, typer.Option(help="Experiments, each from another original: intervals are over them.")
     ] = None,
-    setups: Annotated[
-        str | None, typer.Option(help="With commas between: reuse-n-1, reuse-n-n, bootstrap, full.")
-    ] = None,
+    setups: Setups = None,
     no_tuning: Annotated[bool, typer.Option("--no-tuning", help="Settings as published only.")] = False,
     trials: Annotated[int | None, typer.Option(help="Settings tried of each method when tuning.")] = None,
     time_limit: Annotated[
@@ -68,45 +76,26 @@ def classifiers(
     Trains, retrains and unlearns many models of one task, and writes the table with its page, with settings as
     published and tuned. The same command continues what was interrupted.
     """
-    from efface.benchmark.benchmark import bench_config
+    from efface.benchmark.classifiers.config import ClassifierBench
+    from efface.benchmark.config import read_bench
     from efface.errors import InputError
-    from efface.jobs.benchmark import bench as run
-    from efface.jobs.benchmark import estimate as price
-    from efface.jobs.benchmark import in_words
-    from efface.progress import Progress
 
     if no_tuning and trials is not None:
         raise InputError("--no-tuning and --trials exclude each other; leave one of them out")
-    given: dict[str, Any] = {
-        "methods": _listed(methods) if methods and methods.strip() != "all" else methods,
-        "models": models,
-        "originals": originals,
-        "setups": _listed(setups) if setups else None,
-        "time_limit": time_limit,
-        "engine": engine,
-        "seed": seed,
-    }
-    values = {name: value for name, value in given.items() if value is not None}
-    overrides = [*(set_ or []), *([f"tuning.trials={trials}"] if trials is not None else [])]
+    values = _given(
+        methods=_listed(methods),
+        models=models,
+        originals=originals,
+        setups=_listed(setups),
+        time_limit=time_limit,
+        engine=engine,
+        seed=seed,
+    )
     if no_tuning:
         values["tuning"] = None
-    config = bench_config(task, values, overrides, data)
-    if estimate:
-        cost = price(config, out)
-        if json_:
-            o.show(cost)
-        else:
-            typer.echo(in_words(cost))
-        return
-    if out is None:
-        raise InputError("--out is needed: the folder in which results are written and runs are kept")
-    result = run(config, out, Progress.on_terminal(), retry_failed=retry_failed)
-    if json_:
-        o.show(result.results)
-        return
-    _tell(result.results)
-    for name in ("report.html", "results.csv", "results.md", "results.json"):
-        typer.echo(out / name)
+    overrides = [*(set_ or []), *([f"tuning.trials={trials}"] if trials is not None else [])]
+    config = read_bench(ClassifierBench, task, values, overrides, data)
+    _carry_out(config, out, estimate, retry_failed, json_)
 
 
 def generators(
@@ -114,22 +103,16 @@ def generators(
         Path,
         typer.Argument(help="A YAML file: the task (images, model, training), methods, number of models."),
     ],
-    out: Annotated[
-        Path | None, typer.Option(help="The folder of results; needed but with --estimate.")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="The folder of packed images, in the place of DATA in the file.")
-    ] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(help="Names with commas between, in place of the file's. See: efface list methods."),
-    ] = None,
+    out: Out = None,
+    data: Data = None,
+    methods: Methods = None,
     models: Annotated[
         int | None,
         typer.Option(
             help="N: seeds of each row, 2 or more. From 8 on there is a forgetting score, with 2N retrained."
         ),
     ] = None,
+    setups: Setups = None,
     engine: Engine = None,
     seed: Annotated[
         int | None,
@@ -155,112 +138,144 @@ def generators(
     """Compare methods that make generators forget.
 
     For each seed a model is trained, another one retrained without the forget images, and one unlearned by each
-    method; the table shows how near each comes to retraining, and at what price. The same command continues what was
+    method; the table says how near each comes to retraining, and at what price. The same command continues what was
     interrupted, and with more methods or models adds to what is there.
     """
+    from efface.benchmark.config import read_bench
+    from efface.benchmark.generators.config import GeneratorBench
+
+    values = _given(methods=_listed(methods), models=models, setups=_listed(setups), engine=engine, seed=seed)
+    settings = read_bench(GeneratorBench, config, values, set_ or [], data)
+    _carry_out(settings, out, estimate, retry_failed, json_, with_pictures)
+
+
+def memorisation(
+    task: Annotated[
+        str, typer.Argument(help="digits, faces-age, casia-surf, cifar10, folder:PATH, or a YAML file.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(help="The folder of the models' files and of scores.npz, for memorised:COUNT@FILE."),
+    ],
+    data: Data = None,
+    models: Annotated[
+        int, typer.Option(help="Models to be trained; some hundreds for scores that can be trusted.")
+    ] = 200,
+    share: Annotated[
+        float, typer.Option(help="Share of the training images that each model is trained on.")
+    ] = 0.7,
+    engine: Engine = None,
+    seed: o.Seed = None,
+    set_: o.Set = None,
+) -> None:
+    """Score how much a training remembers each single image, from many trainings on parts of the images.
+
+    The same command continues what was interrupted. Forget the images that are remembered most with
+    --set task.images.forget=memorised:50@FOLDER/scores.npz.
+    """
+    from efface.benchmark.classifiers.config import ClassifierBench
+    from efface.benchmark.config import read_bench
     from efface.benchmark.engines import engine_named
-    from efface.benchmark.generators.benchmark import generator_bench_config
+    from efface.benchmark.memorisation import SCORES, estimate
     from efface.errors import InputError
-    from efface.jobs.generator_benchmark import bench_generators, in_words
-    from efface.jobs.generator_benchmark import estimate as price
     from efface.progress import Progress
 
-    given: dict[str, Any] = {
-        "methods": _listed(methods) if methods else None,
-        "models": models,
-        "engine": engine,
-        "seed": seed,
-    }
-    values = {name: value for name, value in given.items() if value is not None}
-    settings = generator_bench_config(config, values, set_ or [], data)
+    config = read_bench(ClassifierBench, task, _given(engine=engine, seed=seed), set_ or [], data)
+    if len(config.tasks) > 1:
+        raise InputError("vary: scores are those of one task; leave it out")
+    (chosen,) = config.tasks.values()
+    with Progress.on_terminal().task("trainings", models, 0) as told:
+        scored = estimate(
+            chosen,  # type: ignore[arg-type]
+            models,
+            engine_named(config.engine, out / "jobs"),
+            out,
+            share=share,
+            seed=config.seed,
+            each=lambda outcome: told.advance(1),
+        )
+    high = int((scored.low > 0).sum())
+    typer.echo(f"{len(scored.scores)} images, {high} of them remembered beyond chance (95 %)")
+    typer.echo(out / SCORES)
+
+
+def _carry_out(
+    config: BenchConfig,
+    out: Path | None,
+    estimate: bool,
+    retry_failed: bool,
+    as_json: bool,
+    with_pictures: bool = False,
+) -> None:
+    """Price a benchmark or carry it out, and tell what came of it."""
+    from efface.errors import InputError
+    from efface.jobs import bench
+    from efface.progress import Progress
+
     if estimate:
-        cost = price(settings)
-        if json_:
+        cost = bench.estimate(config, out)
+        if as_json:
             o.show(cost.as_dict())
         else:
-            typer.echo(in_words(cost, engine_named(settings.engine)))
+            typer.echo(bench.in_words(cost))
         return
     if out is None:
         raise InputError("--out is needed: the folder in which results are written and runs are kept")
-    progress = Progress.on_terminal()
-    result = bench_generators(settings, out, progress, with_pictures=with_pictures, retry_failed=retry_failed)
-    if json_:
-        o.show(result.results)
+    done = bench.bench(
+        config, out, Progress.on_terminal(), with_pictures=with_pictures, retry_failed=retry_failed
+    )
+    if as_json:
+        o.show(done.results.as_dict())
         return
-    _tell_generators(result.results)
+    _tell(done.results)
     names = ("report.html", "results.csv", "results.md", "results.json")
     for name in (*names, *(("pictures.html",) if with_pictures else ())):
-        typer.echo(out / name)
+        if (out / name).exists():
+            typer.echo(out / name)
 
 
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _given(**values: JsonValue) -> dict[str, JsonValue]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _tell(results: Mapping[str, Any]) -> None:
+def _listed(text: str | None) -> JsonValue:
+    """Names with commas between; `all` is said by that word alone."""
+    if not text:
+        return None
+    names: list[JsonValue] = [part.strip() for part in text.split(",") if part.strip()]
+    return "all" if names == ["all"] else names
+
+
+def _tell(results: BenchResults) -> None:
+    """The short table of each task on the terminal, and what must be said of it."""
     from rich.console import Console
     from rich.table import Table
 
-    from efface.reports.benchmark_tables import remarks, shown, value_of
+    from efface.reports.bench_tables import cell, levels_in_words, remark_line, strength, title_of
 
-    columns = {
-        "official": "F official",
-        "robust": "F robust",
-        "u_lira": "U-LiRA",
-        "retain_ratio": "retain",
-        "test_ratio": "test",
-        "time_share": "time",
-    }
-    table = Table(title=None, box=None, pad_edge=False)
-    for name in ("method", "settings"):
-        table.add_column(name, no_wrap=name == "settings")
-    for name in columns.values():
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in results["rows"]:
-        # bounds of the first column alone: a terminal is narrow, and the files have them all
-        cells = [shown(row, "official"), *(value_of(row, name) for name in list(columns)[1:])]
-        table.add_row(row["label"], row["settings"], *cells)
     console = Console(highlight=False, markup=False)
     console.width = max(console.width, WIDTH)
-    console.print(table)
-    for row in results["rows"]:
-        if text := remarks(row):
-            console.print(f"{row['label']} ({row['settings']}): {text}", soft_wrap=True)
-    for mode, found in results["levels"].items():
-        console.print(f"F {mode}: ceiling {found['ceiling']:.4f}, floor {found['floor']:.4f}")
-
-
-def _tell_generators(results: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from efface.reports.generator_benchmark_tables import cell, numbered, remarks, strength
-
-    columns = {
-        "robust": "F robust",
-        "forget_gap": "forget gap",
-        "detectability": "detectable",
-        "relearning_few": "relearning",
-        "retain_cost": "retain",
-        "seconds_share": "time",
-    }
-    console = Console(highlight=False, markup=False)
-    console.width = max(console.width, WIDTH)
-    for task, found in results["tasks"].items():
-        for corruption in found["corruptions"]:
-            console.print(f"{task}: {corruption}")
-            console.print(strength(found, corruption), soft_wrap=True)
+    columns = [measure for measure in results.measures if measure.brief]
+    for name, task in results.tasks.items():
+        for found in task.tables:
+            console.print(title_of(name, found))
+            for text in strength(found):
+                console.print(text, soft_wrap=True)
+            there = [one for one in columns if any(one.name in row.measures for row in found.rows)]
             table = Table(title=None, box=None, pad_edge=False)
-            table.add_column("row")
-            for name in columns.values():
-                table.add_column(name, justify="right", no_wrap=True)
-            for _, row in numbered(found["rows"]):
-                # bounds of the gap alone: a terminal is narrow, and the files have them all
-                cells = {name: cell(row, name, found, corruption) for name in columns}
-                shown = [value for value, _ in cells.values()]
-                if ends := cells["forget_gap"][1]:
-                    shown[1] += f" ({ends})"
-                table.add_row(row["label"], *shown)
+            for heading in ("row", "settings"):
+                table.add_column(heading, no_wrap=heading == "settings")
+            for measure in there:
+                table.add_column(measure.brief, justify="right", no_wrap=True)
+            for row in found.rows:
+                cells = [cell(row, measure) for measure in there]
+                # bounds of the first column alone: a terminal is narrow, and the files have them all
+                told = [
+                    value + (f" ({ends})" if ends and not n else "") for n, (value, ends) in enumerate(cells)
+                ]
+                table.add_row(row.label, row.settings, *told)
             console.print(table)
-        for text in remarks(found):
+            for text in filter(None, (remark_line(row) for row in found.rows if row.kind == "method")):
+                console.print(text, soft_wrap=True)
+        for text in levels_in_words(task):
             console.print(text, soft_wrap=True)

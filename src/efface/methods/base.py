@@ -45,6 +45,8 @@ class Method(Settings, ABC):
     drives_away: ClassVar[bool] = False
     """Whether it drives the model away from the forget images, rather than towards one that never saw them."""
     claim: ClassVar[ClaimLevel] = "empirical"
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """For tuning: settings and the range in which each is searched, on a logarithmic scale."""
 
 
 class GeneratorMethod(Method):

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
+from efface.benchmark.tasks import BenchTask
 from efface.classifiers.architecture import NetworkName, NetworkSettings
 from efface.errors import InputError
-from efface.images.datasets import Dataset, DatasetSettings
+from efface.images.datasets import Dataset
 from efface.images.datasets.cifar import MEAN, STD, kit_lies_in
 from efface.images.datasets.faces import has_persons
 from efface.images.datasets.settings import NAMES, WITH_PATH
@@ -42,8 +43,8 @@ class TaskNetwork(Settings):
         return self
 
 
-class ClassifierTask(DatasetSettings):
-    """A classification task with a forget set."""
+class ClassifierTask(BenchTask):
+    """A classifier trained on images of which some are to be forgotten."""
 
     network: TaskNetwork = Field(TaskNetwork(), description="the network")
     normalisation: Literal["raw", "unit", "standard"] = Field(
@@ -60,27 +61,27 @@ def task_named(name: str, path: str | None = None) -> ClassifierTask:
     """
     if name not in NAMES and name.partition(":")[0] not in WITH_PATH:
         raise InputError(unknown_name("task", name, NAMES))
-    values: dict[str, Any] = {"data": name, "path": path, **BUILT_IN.get(name, {})}
+    known = BUILT_IN.get(name, {})
+    images = {"data": name, "path": path, **known.get("images", {})}
     if name == "cifar10" and path is not None and kit_lies_in(path):
-        values["forget"] = "kit"
+        images["forget"] = "kit"
     if name == "faces-age" and path is not None and has_persons(path):
-        values["forget"] = "person:0.02"
-    return ClassifierTask.read(values, where=f"task {name}")
+        images["forget"] = "person:0.02"
+    return ClassifierTask.read({**known, "images": images}, where=f"task {name}")
 
 
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
     # few images and many epochs: single images are remembered, and a training takes half a second
     "digits": {
-        "forget": "random:0.08",
-        "limit": 700,
+        "images": {"forget": "random:0.08", "limit": 700},
         "network": {"network": "small-conv", "width": 12},
         "recipe": {"epochs": 15, "learning_rate": 5e-3, "weight_decay": 0.0, "class_weights": False},
     },
-    "faces-age": {"forget": "random:0.02"},
-    "casia-surf": {"forget": "person:15"},
+    "faces-age": {"images": {"forget": "random:0.02"}},
+    "casia-surf": {"images": {"forget": "person:15"}},
     # the starting kit's; how many epochs its original was trained for is not known
     "cifar10": {
-        "forget": "random:0.1",
+        "images": {"forget": "random:0.1"},
         "normalisation": "standard",
         "recipe": {
             "optimizer": "sgd",
@@ -101,13 +102,13 @@ def new_classifier(task: ClassifierTask, data: Dataset, seed: int) -> Classifier
     from efface.classifiers.classifier import Classifier
     from efface.classifiers.networks import blocks_of, build
 
-    values = {"classes": len(data.classes), "channels": task.colours, "image_size": task.side}
+    values = {"classes": len(data.classes), "channels": task.images.colours, "image_size": task.images.side}
     network = build(NetworkSettings.read({**task.network.as_dict(), **values}, where="network"), seed)
     return Classifier(
         network,
         classes=data.classes,
-        image_size=task.side,
-        channels=task.colours,
+        image_size=task.images.side,
+        channels=task.images.colours,
         normalisation=_normalisation(task, data),
         blocks=blocks_of(network),
     )
@@ -120,7 +121,7 @@ def _normalisation(task: ClassifierTask, data: Dataset) -> Normalisation:
         return Normalisation(1.0)
     if task.normalisation == "unit":
         return Normalisation(RAW_VALUES)
-    if task.data == "cifar10" and task.colours == len(MEAN):
+    if task.images.data == "cifar10" and task.images.colours == len(MEAN):
         return Normalisation(RAW_VALUES, MEAN, STD)
     count, total, squares = 0, 0, 0
     # whole numbers, so that the sums do not depend on which images are to be forgotten

@@ -1,5 +1,1 @@
-"""Many generators of one task: trained, retrained, unlearned, and their answers kept. Importing this imports no torch."""
-
-from efface.benchmark.generators.task import GeneratorTask
-
-__all__ = ["GeneratorTask"]
+"""The benchmark of generator methods: what a task is, how its runs are carried out, and what is read of them."""

@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from efface.benchmark.generators.task import GeneratorTask
-from efface.benchmark.runs import Purpose
 from efface.errors import InputError
 from efface.files import canonical_json
-from efface.images.datasets import DatasetSettings, open_dataset
+from efface.images.datasets import DatasetSettings, Purpose, open_dataset
 from efface.images.items import ImageItem, ImageSet
 from efface.images.labelled import LabelledImages
 from efface.randomness import numpy_draws
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pixels in memory by id: what training and measuring read from."""
+class PixelsInMemory:
+    """Pixels by id: what training and measuring read from."""
 
     pixels: Mapping[str, npt.NDArray[np.uint8]]
 
@@ -37,11 +36,15 @@ class Pictures:
 
 @dataclass(frozen=True)
 class GeneratorData:
-    """The images of a task: sets by name (forget, retain, neutral, proxy), and where their pixels are read."""
+    """The images of a task: sets by name (forget, retain, neutral, proxy), and where their pixels are read.
+
+    sha256: a digest of images and sets. notes: what a reader of results must know.
+    """
 
     sets: Mapping[str, ImageSet]
-    pictures: Pictures
+    pictures: PixelsInMemory
     notes: tuple[str, ...]
+    sha256: str
 
     def measured(self, task: GeneratorTask) -> dict[SetName, ImageSet]:
         """The sets that are measured: of the retain images as many as the task says, drawn."""
@@ -68,39 +71,39 @@ class GeneratorData:
         return images.subset(np.sort(order[:count]).tolist())
 
 
-def open_images(task: str, purpose: Purpose = "score") -> GeneratorData:
-    """The images of a task (as JSON), which share their pixels in memory."""
-    return _opened(canonical_json(json.loads(task)["images"]), purpose)
+def images_of(task: GeneratorTask, purpose: Purpose = "score") -> GeneratorData:
+    """The images of a task; tasks that share them share their pixels in memory."""
+    return _opened(canonical_json(task.images.with_whole_path().as_dict()), purpose)
 
 
-def contents(task: GeneratorTask) -> str:
+def digest_of(task: GeneratorTask) -> str:
     """A digest of the images of a task."""
     return open_dataset(task.images).digest()
 
 
-def forget_images() -> None:
+def drop_images() -> None:
     """Drop what this process keeps of images: files may have changed since."""
     _opened.cache_clear()
 
 
 @lru_cache(maxsize=4)
 def _opened(images: str, purpose: Purpose) -> GeneratorData:
-    found = open_dataset(DatasetSettings.read(json.loads(images)), purpose)
+    data = open_dataset(DatasetSettings.read(json.loads(images)), purpose)
     # a proxy of a class that is to be forgotten would teach it again
-    kept = np.isin(found.validation.labels, np.unique(found.retain.labels))
+    kept = np.isin(data.validation.labels, np.unique(data.retain.labels))
     parts = {
-        "forget": found.forget,
-        "retain": found.retain,
-        "neutral": found.test,
-        "proxy": found.validation.subset(np.flatnonzero(kept)),
+        "forget": data.forget,
+        "retain": data.retain,
+        "neutral": data.test,
+        "proxy": data.validation.subset(np.flatnonzero(kept).tolist()),
     }
-    sets = {name: _image_set(images, found.classes) for name, images in parts.items()}
+    sets = {name: _image_set(part, data.classes) for name, part in parts.items()}
     pixels = {
         id_: picture.transpose(1, 2, 0)
-        for images in parts.values()
-        for id_, picture in zip(images.ids, images.pixels, strict=True)
+        for part in parts.values()
+        for id_, picture in zip(part.ids, part.pixels, strict=True)
     }
-    return GeneratorData(sets, Pictures(pixels), found.notes)
+    return GeneratorData(sets, PixelsInMemory(pixels), data.notes, data.digest())
 
 
 @dataclass(frozen=True, slots=True)

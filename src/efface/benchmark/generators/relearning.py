@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from efface.benchmark.generators.data import GeneratorData
-from efface.benchmark.generators.runs import run_phases
-from efface.benchmark.generators.statistics import errors_of
+from efface.benchmark.generators.errors import errors_of
+from efface.benchmark.generators.models import run_phases
 from efface.benchmark.generators.task import GeneratorTask
-from efface.benchmark.runs import Run
+from efface.benchmark.runs import PoolRun
 from efface.corruptions import parse_corruption
 from efface.evaluation.answers import answers_of
 from efface.generators.base import Generator
@@ -25,7 +25,7 @@ from efface.randomness import key, numpy_draws
 
 
 def relearning_curves(
-    generator: Generator, task: GeneratorTask, data: GeneratorData, run: Run
+    generator: Generator, task: GeneratorTask, data: GeneratorData, run: PoolRun
 ) -> list[tuple[str, npt.NDArray[np.float64]]]:
     """Fine-tune copies of `generator` on retain images, and on a few forget images; see `GeneratorOutputs.relearning`.
 

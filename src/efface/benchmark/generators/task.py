@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
+from efface.benchmark.tasks import BenchTask
 from efface.corruptions import parse_corruption
 from efface.errors import Faults, InputError
 from efface.evaluation.settings import EvaluationSettings
 from efface.generators.registry import FAMILIES
 from efface.generators.settings import Architecture
-from efface.images.datasets.settings import DatasetSettings
 from efface.methods.generator.retrain import Retrain
 from efface.settings import Settings, unknown_name
 from efface.training.settings import TrainingSettings
@@ -40,13 +40,13 @@ class RelearningSettings(Settings):
         return steps
 
 
-class GeneratorTask(Settings):
+class GeneratorTask(BenchTask):
     """A generator trained on images of which some are to be forgotten.
 
     The data's test images are the neutral set, its validation images of classes that are retained the proxy retain set.
     """
 
-    images: DatasetSettings = Field(description="the images and the forget set")
+    files: ClassVar[tuple[tuple[str, str], ...]] = (("evaluation", "extractor"), ("evaluation", "similarity"))
     generator: str = Field("mae", description="the family of the model")
     architecture: SerializeAsAny[Architecture] = Field(description="its shape; `size` names one")
     training: TrainingSettings = Field(description="how originals and retrained models are trained")
@@ -67,7 +67,7 @@ class GeneratorTask(Settings):
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """A task from plain values, with what its family recommends; raises one `InputError` with all faults."""
+        """The same with what the family recommends in the place of what is left out."""
         values = dict(values)
         with Faults("this task cannot be used") as faults:
             try:
@@ -132,7 +132,3 @@ class GeneratorTask(Settings):
         if self.images.colours != 3:
             raise ValueError("images.channels: generators take colour pictures; leave it out")
         return self
-
-    def with_whole_path(self) -> Self:
-        """The same with its files from the root, for processes that stand in another folder."""
-        return self.model_copy(update={"images": self.images.with_whole_path()})

@@ -56,7 +56,10 @@ class BadTeacher(ClassifierMethod):
     needs_labels: ClassVar[bool] = False
     needs_original: ClassVar[bool] = True
     drives_away: ClassVar[bool] = True
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {"learning_rate": (1e-5, 1e-2), "epochs": (0.5, 10)}
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "learning_rate": (1e-5, 1e-2),
+        "epochs": (0.5, 10),
+    }
 
     def own_sets(self, sets: Mapping[str, LabelledImages], facts: Facts) -> dict[str, LabelledImages]:
         retain = sets["retain"]

@@ -44,8 +44,6 @@ class ClassifierMethod(Method):
     """Whether it asks the frozen original while it trains."""
     competition: ClassVar[bool] = False
     """Whether it was an entry to the first NeurIPS unlearning competition."""
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {}
-    """For tuning: settings and the range in which each is searched, on a logarithmic scale."""
 
     @property
     def uses_validation(self) -> bool:

@@ -45,7 +45,10 @@ class CfK(ClassifierMethod):
     source: ClassVar[str] = "Goel et al., arXiv:2201.06640"
     deviations: ClassVar[str] = "k counts blocks; batch statistics of blocks that do not train stay"
     needs_forget: ClassVar[bool] = False
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {"learning_rate": (1e-3, 0.3), "epochs": (1, 10)}
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "learning_rate": (1e-3, 0.3),
+        "epochs": (1, 10),
+    }
 
     def passes(self, facts: Facts) -> Passes:
         optimiser = Optimiser(self.learning_rate, self.weight_decay)

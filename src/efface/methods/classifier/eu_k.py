@@ -38,7 +38,7 @@ class EuK(ClassifierMethod):
     source: ClassVar[str] = "Goel et al., arXiv:2201.06640"
     deviations: ClassVar[str] = "k counts blocks; batch statistics of blocks that do not train stay"
     needs_forget: ClassVar[bool] = False
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {"share": (0.03, 1.0)}
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {"share": (0.03, 1.0)}
     reads_recipe: ClassVar[bool] = True
 
     def passes(self, facts: Facts) -> Passes:

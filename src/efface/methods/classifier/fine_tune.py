@@ -30,7 +30,10 @@ class FineTuneClassifier(ClassifierMethod):
     source: ClassVar[str] = "starting kit of the competition, arXiv:2406.09073"
     deviations: ClassVar[str] = "learning rate 0.01, not 0.1"
     needs_forget: ClassVar[bool] = False
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {"learning_rate": (1e-3, 0.3), "epochs": (1, 10)}
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "learning_rate": (1e-3, 0.3),
+        "epochs": (1, 10),
+    }
 
     def passes(self, facts: Facts) -> Passes:
         optimiser = Optimiser(self.learning_rate, self.weight_decay)

@@ -51,7 +51,7 @@ class FisherForgetting(ClassifierMethod):
         "alpha 1e-6 of later comparisons; classes in the forget set alone are found, not named; the last layer is the head"
     )
     needs_forget: ClassVar[bool] = False
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (1e-9, 1e-4)}
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (1e-9, 1e-4)}
 
     def passes(self, facts: Facts) -> Passes:
         return [Edit("noise", self.add_noise)]

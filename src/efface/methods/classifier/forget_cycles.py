@@ -64,7 +64,7 @@ class ForgetCycles(ClassifierMethod):
     needs_labels: ClassVar[bool] = False
     needs_original: ClassVar[bool] = True
     competition: ClassVar[bool] = True
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "last_share": (0.1, 1),
         "image_noise": (5e-3, 0.5),
         "learning_rate": (1e-4, 1e-1),

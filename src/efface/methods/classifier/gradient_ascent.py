@@ -35,7 +35,10 @@ class GradientAscentClassifier(ClassifierMethod):
     source: ClassVar[str] = "baseline of Jia et al., NeurIPS 2023, arXiv:2304.04934"
     needs_retain: ClassVar[bool] = False
     drives_away: ClassVar[bool] = True
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {"learning_rate": (1e-6, 1e-2), "epochs": (1, 10)}
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "learning_rate": (1e-6, 1e-2),
+        "epochs": (1, 10),
+    }
 
     def passes(self, facts: Facts) -> Passes:
         optimiser = Optimiser(self.learning_rate, self.weight_decay)

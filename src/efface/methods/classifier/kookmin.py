@@ -55,7 +55,10 @@ class Kookmin(ClassifierMethod):
     source: ClassVar[str] = "Kookmin, a winner of the competition, arXiv:2406.09073"
     deviations: ClassVar[str] = "gradients are taken in evaluation mode"
     competition: ClassVar[bool] = True
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {"share": (0.05, 0.9), "learning_rate": (1e-4, 1e-2)}
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "share": (0.05, 0.9),
+        "learning_rate": (1e-4, 1e-2),
+    }
 
     def passes(self, facts: Facts) -> Passes:
         return [Edit("draw anew", self.draw_anew), *(self._epoch(number) for number in range(self.epochs))]

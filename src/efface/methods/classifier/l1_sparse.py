@@ -41,7 +41,7 @@ class L1Sparse(ClassifierMethod):
         "alpha 5e-4, not the 0.2 of a flag that the published code shares among methods"
     )
     needs_forget: ClassVar[bool] = False
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "alpha": (1e-6, 1e-2),
         "learning_rate": (1e-3, 0.3),
         "epochs": (1, 10),

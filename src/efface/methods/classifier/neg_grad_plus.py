@@ -41,7 +41,7 @@ class NegGradPlus(ClassifierMethod):
     source: ClassVar[str] = "baseline NegGrad+ of Kurmanji et al., NeurIPS 2023, arXiv:2302.09880"
     deviations: ClassVar[str] = "constant learning rate, since the published drops come after the last epoch"
     drives_away: ClassVar[bool] = True
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "alpha": (0.5, 0.999),
         "learning_rate": (1e-4, 0.1),
         "epochs": (1, 10),

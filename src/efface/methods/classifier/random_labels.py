@@ -50,7 +50,10 @@ class RandomLabels(ClassifierMethod):
     summary: ClassVar[str] = "training goes on with random labels on the forget images"
     source: ClassVar[str] = "amnesiac unlearning, Graves et al., AAAI 2021, arXiv:2010.10981"
     drives_away: ClassVar[bool] = True
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {"learning_rate": (1e-5, 1e-2), "epochs": (1, 10)}
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "learning_rate": (1e-5, 1e-2),
+        "epochs": (1, 10),
+    }
 
     def own_sets(self, sets: Mapping[str, LabelledImages], facts: Facts) -> dict[str, LabelledImages]:
         return {MIXED: sets["forget"].join(sets["retain"])} if self.order == "mixed" else {}

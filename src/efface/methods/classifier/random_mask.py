@@ -43,7 +43,7 @@ class RandomMask(ClassifierMethod):
     )
     needs_forget: ClassVar[bool] = False
     competition: ClassVar[bool] = True
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "share": (0.01, 0.9),
         "learning_rate": (1e-4, 1e-1),
         "epochs": (1, 10),

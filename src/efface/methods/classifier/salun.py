@@ -48,7 +48,7 @@ class SalUn(RandomLabels):
     deviations: ClassVar[str] = "the mask is taken at the original, with no steps in between"
     needs_original: ClassVar[bool] = True
     drives_away: ClassVar[bool] = True
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "learning_rate": (1e-4, 0.1),
         "share": (0.05, 1.0),
         "epochs": (1, 10),

@@ -61,7 +61,7 @@ class Scrub(ClassifierMethod):
     deviations: ClassVar[str] = "rewinding counts epochs from 1; the published code is off by one"
     needs_original: ClassVar[bool] = True
     drives_away: ClassVar[bool] = True
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "learning_rate": (1e-5, 1e-2),
         "alpha": (1e-3, 1.0),
         "epochs": (2, 10),

@@ -60,7 +60,10 @@ class Sebastian(ClassifierMethod):
     needs_forget: ClassVar[bool] = False
     needs_original: ClassVar[bool] = True
     competition: ClassVar[bool] = True
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {"share": (0.3, 0.99), "learning_rate": (1e-4, 1e-1)}
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "share": (0.3, 0.99),
+        "learning_rate": (1e-4, 1e-1),
+    }
 
     def passes(self, facts: Facts) -> Passes:
         optimiser = Optimiser(self.learning_rate, self.weight_decay)

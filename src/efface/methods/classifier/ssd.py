@@ -50,7 +50,7 @@ class Ssd(ClassifierMethod):
         "batches in an order keyed by the images' ids; importances by batch, as in the code"
     )
     deterministic: ClassVar[bool] = True
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0.5, 100), "dampening": (0.1, 5)}
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0.5, 100), "dampening": (0.1, 5)}
     power: ClassVar[int] = 2
     """Of the gradient, in the importance."""
 

@@ -57,7 +57,7 @@ class Unsir(ClassifierMethod):
         "own moments; a fixed share of noise in each batch"
     )
     needs_forget: ClassVar[bool] = False
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "impair_rate": (1e-5, 0.05),
         "repair_rate": (1e-5, 0.05),
     }

@@ -55,7 +55,7 @@ class WoodFisher(ClassifierMethod):
         "the code's recursion by default, the paper's as a setting; images chosen by their ids; mean over those taken"
     )
     deterministic: ClassVar[bool] = True
-    space: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0.1, 100)}
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0.1, 100)}
 
     def passes(self, facts: Facts) -> Passes:
         return [Edit("step", self.step)]

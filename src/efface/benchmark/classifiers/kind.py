@@ -1,0 +1,29 @@
+"""Classifiers, for the benchmark."""
+
+from __future__ import annotations
+
+from efface.benchmark.classifiers.reading import ClassifierReader
+from efface.benchmark.classifiers.runs import ClassifierOutputs, carry_out, digest_of, images_of, read_outputs
+from efface.benchmark.classifiers.timing import time_steps
+from efface.benchmark.config import BenchConfig
+from efface.benchmark.kind import BenchKind
+from efface.benchmark.tasks import BenchTask
+from efface.images.datasets import open_dataset
+
+
+def _check(config: BenchConfig, task: BenchTask) -> None:
+    open_dataset(task.images)
+    if config.tuning:
+        open_dataset(task.images, "tuning")
+
+
+CLASSIFIERS: BenchKind[ClassifierOutputs] = BenchKind(
+    name="classifiers",
+    digest=digest_of,
+    carry_out=carry_out,
+    time_steps=time_steps,
+    read=read_outputs,
+    drop_images=images_of.cache_clear,
+    reader=ClassifierReader,
+    check=_check,
+)

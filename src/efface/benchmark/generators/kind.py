@@ -1,0 +1,39 @@
+"""Generators, for the benchmark."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from efface.benchmark.config import BenchConfig
+from efface.benchmark.generators.data import digest_of, drop_images, images_of
+from efface.benchmark.generators.models import new_generator
+from efface.benchmark.generators.reading import GeneratorReader
+from efface.benchmark.generators.runs import GeneratorOutputs, carry_out, read_outputs
+from efface.benchmark.generators.task import GeneratorTask
+from efface.benchmark.generators.timing import time_steps
+from efface.benchmark.kind import BenchKind
+from efface.benchmark.tasks import BenchTask
+from efface.corruptions import parse_corruption
+
+
+def _check(config: BenchConfig, task: BenchTask) -> None:
+    task = cast("GeneratorTask", task)
+    images_of(task)
+    if config.tuning:
+        images_of(task, "tuning")
+    generator = new_generator(task)
+    for text in task.corruptions:
+        generator.check_corruption(parse_corruption(text))
+    generator.sampler_name(task.evaluation.sampler)
+
+
+GENERATORS: BenchKind[GeneratorOutputs] = BenchKind(
+    name="generators",
+    digest=digest_of,
+    carry_out=carry_out,
+    time_steps=time_steps,
+    read=read_outputs,
+    drop_images=drop_images,
+    reader=GeneratorReader,
+    check=_check,
+)

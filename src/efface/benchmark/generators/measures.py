@@ -1,0 +1,107 @@
+"""What the figures of a benchmark of generators are, and in which table each stands. Imports no torch."""
+
+from __future__ import annotations
+
+from efface.benchmark.generators.task import GeneratorTask
+from efface.benchmark.results import Measure
+from efface.evaluation.results import SETS
+
+FORGETTING, COST, QUALITY = "Forgetting", "What it cost", "Quality of what is restored"
+LIKE_RETRAINED = "as retrained"
+
+
+def measures_of(task: GeneratorTask, scored: bool) -> list[Measure]:
+    """All measures in the order of columns; what no row has a figure of has no column."""
+    return [*(_scores() if scored else ()), *_forgetting(), *_costs(), *_by_set(task)]
+
+
+def _scores() -> list[Measure]:
+    return [
+        Measure(
+            name="robust", heading="F robust", goal="up, to the ceiling", table=FORGETTING, of_set="forget",
+            brief="F robust",
+            about="the forgetting score with thresholds chosen on half of the models, 0 to 1",
+        ),
+        Measure(
+            name="official", heading="F official (grid-dependent)", goal="up, to the ceiling", table=FORGETTING,
+            of_set="forget",
+            about="the rule of the NeurIPS-2023 competition, whose grid of thresholds was made for classifiers",
+        ),
+    ]  # fmt: skip
+
+
+def _forgetting() -> list[Measure]:
+    return [
+        Measure(
+            name="forget_ratio", heading="forget error / retrained's", goal="towards 1", table=FORGETTING, of_set="forget",
+            about="hole error on forget images / the retrained model's",
+        ),
+        Measure(
+            name="forget_gap", heading="forget gap (log)", goal="towards 0", table=FORGETTING, of_set="forget",
+            brief="forget gap",
+            about="mean over forget images of log (hole error / the retrained model's)",
+        ),
+        Measure(
+            name="detectability", heading="detectability, AUC − retrained's", goal="at most 0", table=FORGETTING,
+            of_set="forget", brief="detectable",
+            about="AUC of telling forget from neutral outputs, minus the retrained model's",
+        ),
+        Measure(
+            name="relearning_retain", heading="relearning from retain images", goal="at most 0", table=FORGETTING,
+            of_set="forget",
+            about="greatest lead in log error over the retrained model, fine-tuning on retain images",
+        ),
+        Measure(
+            name="relearning_few", heading="relearning from a few forget images", goal="at most 0", table=FORGETTING,
+            of_set="forget", brief="relearning",
+            about="the same, fine-tuning on a few forget images; the others are measured",
+        ),
+    ]  # fmt: skip
+
+
+def _costs() -> list[Measure]:
+    return [
+        Measure(
+            name="retain_cost", heading="retain error / original's", goal="down", table=COST, of_set="retain",
+            brief="retain",
+            about="hole error on retain images / the original's",
+        ),
+        Measure(
+            name="neutral_cost", heading="neutral error / original's", goal="down", table=COST, of_set="neutral",
+            about="hole error on neutral images / the original's",
+        ),
+        Measure(
+            name="time_share", heading="time / retraining", goal="down", table=COST, least=0.0,
+            percent=True, of_methods=True, brief="time", about="seconds of unlearning / seconds of a retraining",
+        ),
+    ]  # fmt: skip
+
+
+def _by_set(task: GeneratorTask) -> list[Measure]:
+    """Those of each set; on forget images the goal is the retrained model's value."""
+    extractor = task.evaluation.extractor
+    similarity = task.evaluation.similarity or extractor
+    cosine = "CLIP cosine" if similarity.partition(":")[0] == "clip" else "feature cosine"
+    frechet = "FID" if extractor.partition(":")[0] == "inception" else "Fréchet distance"
+    rows = (
+        ("hole_mse", "hole error", COST, "mean squared error in the hole", "down"),
+        ("ssim", "SSIM", QUALITY, "structural similarity", "up"),
+        ("feature_cosine", cosine, QUALITY, "cosine of the features of output and true picture", "up"),
+        ("frechet_distance", frechet, QUALITY, "Fréchet distance of outputs and true pictures", "down"),
+        (
+            "kernel_distance",
+            "kernel distance",
+            QUALITY,
+            "kernel distance of outputs and true pictures",
+            "down",
+        ),
+        ("inception_score", "Inception score", QUALITY, "of outputs, by an extractor that classifies", "up"),
+    )
+    return [
+        Measure(
+            name=f"{name}_{of_set}", heading=f"{heading}, {of_set}", about=about, table=table, of_set=of_set,
+            goal=LIKE_RETRAINED if of_set == "forget" else goal,
+        )
+        for name, heading, table, about, goal in rows
+        for of_set in SETS
+    ]  # fmt: skip

@@ -1,0 +1,144 @@
+"""What is read of the runs of one task. Each kind of model answers here what the tables ask of both alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Generic
+
+import numpy as np
+
+from efface.benchmark.config import BenchConfig
+from efface.benchmark.kind import Kept
+from efface.benchmark.pool import Pool
+from efface.benchmark.results import (
+    Agreement,
+    BenchRow,
+    EmbeddingMap,
+    Estimate,
+    Measure,
+    Pareto,
+    PictureSheet,
+    RelearningCurve,
+    ScoreLevels,
+    ScoreRange,
+)
+from efface.benchmark.runs import PoolRun
+from efface.benchmark.setups import Experiment
+from efface.forgetting.arrays import Floats
+from efface.forgetting.comparison import Comparison, Level, Mode
+from efface.metrics.intervals import student_interval
+
+Figures = dict[str, float]
+"""Figures by name of measure: of one experiment of classifiers, of one seed of generators."""
+
+
+class TaskReader(ABC, Generic[Kept]):
+    """Reads the pool of one task; raises `InputError` for runs that are not there."""
+
+    corruptions: Sequence[str | None] = (None,)
+    """What was hidden in measuring: a table for each, scores in the first alone. Classifiers have one table."""
+    measures: Sequence[Measure]
+    images: dict[str, int]
+    """How many images are measured, by set."""
+    data_sha256: str
+    notes: Sequence[str]
+
+    def __init__(self, config: BenchConfig, pool: Pool[Kept]) -> None:
+        self.config, self.pool = config, pool
+
+    @abstractmethod
+    def facts(self) -> dict[str, str]:
+        """Images, model and training, in words, by heading."""
+
+    @abstractmethod
+    def values(self, run: PoolRun) -> Floats:
+        """What the forgetting score reads of each forget image, `[images]`."""
+
+    @abstractmethod
+    def figures(self, experiments: Sequence[Experiment], corruption: str | None) -> list[Figures]:
+        """What a row's means are taken over."""
+
+    @abstractmethod
+    def retraining(self, experiment: Experiment, corruption: str | None) -> list[Figures]:
+        """The same of retrained models beside others of them."""
+
+    @abstractmethod
+    def levels(self, experiment: Experiment) -> dict[Mode, ScoreLevels]:
+        """What scores are read between; empty with too few models."""
+
+    @abstractmethod
+    def kept(self, runs: Sequence[PoolRun], references: Sequence[PoolRun]) -> dict[str, float]:
+        """How much of what the references do on other images these runs do as well: shares, 1 is all."""
+
+    @abstractmethod
+    def order(self, row: BenchRow) -> float:
+        """Where a row of the first table stands among the methods: the least is first."""
+
+    def stacked(self, runs: Sequence[PoolRun]) -> Floats:
+        """`values` of these runs, `[models, images]`."""
+        return np.stack([self.values(run) for run in runs])
+
+    def alike(self, experiment: Experiment) -> bool:
+        """Whether all unlearned models of an experiment answer alike, up to rounding."""
+        return False
+
+    def scores(self, experiment: Experiment) -> dict[Mode, Estimate]:
+        """Scores of a whole experiment with intervals of their own, where `figures` has none."""
+        return {}
+
+    def curves(self, runs: Sequence[PoolRun]) -> list[RelearningCurve]:
+        """How the forget error falls when these models are trained again, where that was tried."""
+        return []
+
+    def fills(self, corruption: str | None) -> dict[str, float]:
+        """The error of filling a hole without a model, by kind of fill; empty where there is nothing to fill."""
+        return {}
+
+    def is_void(self, original: BenchRow, fills: dict[str, float]) -> bool | None:
+        """Whether the originals are hardly better than the fills; None where that is not known."""
+        return None
+
+    def pareto(self, rows: Sequence[BenchRow]) -> Pareto | None:
+        """The rows of a table by two costs, where they have any."""
+        return None
+
+    def maps(self, corruption: str | None, rows: Sequence[BenchRow]) -> list[EmbeddingMap]:
+        """Maps of the features of what the first methods restore."""
+        return []
+
+    def sheets(self, corruption: str | None, rows: Sequence[BenchRow], out: Path) -> list[PictureSheet]:
+        """Restored pictures, written below `out`: they show images that were to be forgotten."""
+        return []
+
+    def agreements(self, methods: Sequence[BenchRow]) -> list[Agreement]:
+        """How far two of its measures put the methods of the first table in one order."""
+        return []
+
+
+def estimate(values: Sequence[float], confidence: float, least: float | None = None) -> Estimate:
+    """The mean with Student's interval; `least`: what no value can be below, if there is such a bound."""
+    mean, each = float(np.mean(values)), [float(value) for value in values]
+    interval = student_interval(values, confidence)
+    if interval is None:
+        return Estimate(value=mean, low=None, high=None, each=each)
+    low = interval.low if least is None else max(interval.low, least)
+    return Estimate(value=mean, low=low, high=interval.high, each=each)
+
+
+def levels_of(comparison: Comparison) -> ScoreLevels:
+    """What a comparison is read between."""
+
+    def ends(level: Level) -> ScoreRange:
+        return ScoreRange(value=level.value, low=level.low, high=level.high)
+
+    nothing = comparison.do_nothing
+    return ScoreLevels(
+        models=comparison.equal_models,
+        ceiling=ends(comparison.ceiling),
+        floor=ends(comparison.floor),
+        doing_nothing=ends(nothing) if nothing else None,
+        power=comparison.power,
+        measurable=comparison.measurable,
+    )
