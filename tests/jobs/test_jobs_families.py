@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,18 @@ from efface.jobs.unlearning import UnlearnResult
 from efface.randomness import Draws
 from efface.runs.record import DeliveredFacts
 from efface.runs.verification import verify
-from support.family_runs import CATS, SAMPLERS, UNLEARNING, WITH_FIRST_STAGE, evaluation, first_stage, trained
+from support.family_runs import (
+    CATS,
+    OTHER_HOLE,
+    SAMPLERS,
+    UNLEARNING,
+    WITH_FIRST_STAGE,
+    FamilyStory,
+    evaluation,
+    first_stage,
+    trained,
+)
 from support.run_making import texts_of
-
-OTHER_HOLE = "rectangle:0.25,0.25,0.5,0.25"
-
 
 MAGE_FAST = pytest.mark.parametrize(
     "staged", ["mage", pytest.param("latent-inpainting", marks=pytest.mark.slow)], indirect=True
@@ -38,48 +44,13 @@ MAGE_FAST = pytest.mark.parametrize(
 """Of the families with a first stage only the faster one by default."""
 
 
-@dataclass(frozen=True)
-class Story:
-    """What became of one family: a model, its reference, the unlearned model, and a second evaluation."""
-
-    family: str
-    original: TrainResult
-    reference: TrainResult
-    run: UnlearnResult
-    evaluated: EvaluateResult
-
-    @property
-    def runs(self) -> tuple[Path, ...]:
-        return tuple(one.run for one in (self.original, self.reference, self.run, self.evaluated))
-
-
-def story_of(family: str, photos: Path, folder: Path) -> Story:
-    original = trained(photos, folder / "original", family)
-    reference = trained(photos, folder / "reference", family, like=original.model, without="label:cats")
-    run = efface.unlearn(
-        original.model, images=photos, retrained=reference.model, out=folder / "unlearned", training=UNLEARNING,
-        evaluation=evaluation(family), **CATS,
-    )  # fmt: skip
-    evaluated = efface.evaluate(
-        original.model, run.model, retrained=reference.model, images=photos, out=folder / "evaluated",
-        corruption=OTHER_HOLE, evaluation=evaluation(family, 1), **CATS,
-    )  # fmt: skip
-    return Story(family, original, reference, run, evaluated)
-
-
-@pytest.fixture(scope="session")
-def stories(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Story]:
-    folder = tmp_path_factory.mktemp("families")
-    return {family: story_of(family, photos, folder / family) for family in SAMPLERS}
-
-
 @pytest.fixture(params=SAMPLERS)
-def story(request: pytest.FixtureRequest, stories: dict[str, Story]) -> Story:
+def story(request: pytest.FixtureRequest, stories: dict[str, FamilyStory]) -> FamilyStory:
     return stories[request.param]
 
 
 @pytest.fixture(params=WITH_FIRST_STAGE)
-def staged(request: pytest.FixtureRequest, stories: dict[str, Story]) -> Story:
+def staged(request: pytest.FixtureRequest, stories: dict[str, FamilyStory]) -> FamilyStory:
     return stories[request.param]
 
 
@@ -108,7 +79,7 @@ def predicted(generator: Generator) -> Tensor:
 # from the first step to the report
 
 
-def test_every_digest_of_every_run_is_found_again(story: Story) -> None:
+def test_every_digest_of_every_run_is_found_again(story: FamilyStory) -> None:
     checks = {run: verify(run) for run in story.runs}
     for run, found in checks.items():
         assert {check.outcome for check in found} == {"matches"}, run
@@ -119,7 +90,7 @@ def test_every_digest_of_every_run_is_found_again(story: Story) -> None:
     }
 
 
-def test_the_record_says_what_each_model_is(story: Story) -> None:
+def test_the_record_says_what_each_model_is(story: FamilyStory) -> None:
     record = story.run.record
     assert record.model.before.description.family == story.family
     assert record.model.before.weights == after(story.original).weights
@@ -133,7 +104,7 @@ def test_the_record_says_what_each_model_is(story: Story) -> None:
     ]
 
 
-def test_unlearning_changed_the_encoder_alone(story: Story) -> None:
+def test_unlearning_changed_the_encoder_alone(story: FamilyStory) -> None:
     before, now = (efface.load(one.model) for one in (story.original, story.run))
     weights = now.network.state_dict()
     moved = {name for name, tensor in before.network.state_dict().items() if (tensor != weights[name]).any()}
@@ -141,7 +112,7 @@ def test_unlearning_changed_the_encoder_alone(story: Story) -> None:
     assert moved <= set(now.encoder_parameters())
 
 
-def test_every_row_names_the_sampler_that_drew_the_pictures(story: Story) -> None:
+def test_every_row_names_the_sampler_that_drew_the_pictures(story: FamilyStory) -> None:
     first, second = SAMPLERS[story.family]
     assert {(row.sampler, row.corruption) for row in story.run.rows} == {(first, "centre:0.5")}
     assert {(row.sampler, row.corruption) for row in story.evaluated.rows} == {(second, OTHER_HOLE)}
@@ -154,7 +125,9 @@ def test_every_row_names_the_sampler_that_drew_the_pictures(story: Story) -> Non
         assert second in (story.evaluated.run / "report.html").read_text()
 
 
-def test_a_default_sampler_is_named_too(stories: dict[str, Story], photos: Path, tmp_path: Path) -> None:
+def test_a_default_sampler_is_named_too(
+    stories: dict[str, FamilyStory], photos: Path, tmp_path: Path
+) -> None:
     result = efface.evaluate(
         stories["mage"].original.model, images=photos, out=tmp_path / "run", evaluation={"resamples": 200},
         corruption="rectangle:0,0,0.25,0.25", **CATS,
@@ -162,7 +135,7 @@ def test_a_default_sampler_is_named_too(stories: dict[str, Story], photos: Path,
     assert {row.sampler for row in result.rows} == {"confidence:20,6"}
 
 
-def test_all_three_models_are_compared_on_all_sets(story: Story) -> None:
+def test_all_three_models_are_compared_on_all_sets(story: FamilyStory) -> None:
     for rows in (story.run.rows, story.evaluated.rows):
         assert {(row.model, row.set) for row in rows} == {
             (model, name)
@@ -176,7 +149,7 @@ def test_all_three_models_are_compared_on_all_sets(story: Story) -> None:
         assert story.family == "mage" or errors["unlearned"].value != errors["original"].value
 
 
-def test_nothing_that_is_handed_out_names_an_image_or_a_place(story: Story, photos: Path) -> None:
+def test_nothing_that_is_handed_out_names_an_image_or_a_place(story: FamilyStory, photos: Path) -> None:
     secrets = [str(photos), *map(str, story.runs), *(path.name for path in photos.rglob("*.png"))]
     for run in (story.run, story.evaluated):
         for name, text in texts_of(run.run).items():
@@ -190,7 +163,7 @@ def test_nothing_that_is_handed_out_names_an_image_or_a_place(story: Story, phot
 # the plain library opens what was saved
 
 
-def test_a_saved_model_restores_as_the_trained_one(story: Story) -> None:
+def test_a_saved_model_restores_as_the_trained_one(story: FamilyStory) -> None:
     """The figures of the run are those of the model in its folder, opened again."""
     generator = story.run.generator()
     one, other = (restored(generator, sampler) for sampler in SAMPLERS[story.family])
@@ -200,7 +173,7 @@ def test_a_saved_model_restores_as_the_trained_one(story: Story) -> None:
         assert not torch.equal(one, other)
 
 
-def test_the_plain_library_opens_the_saved_model_and_gives_the_same_pictures(story: Story) -> None:
+def test_the_plain_library_opens_the_saved_model_and_gives_the_same_pictures(story: FamilyStory) -> None:
     folder, generator = story.run.model, efface.load(story.run.model)
     other, (fast, _) = efface.load(story.original.model), SAMPLERS[story.family]
     assert not torch.equal(predicted(other), predicted(generator))
@@ -222,7 +195,7 @@ def test_the_plain_library_opens_the_saved_model_and_gives_the_same_pictures(sto
     assert torch.equal(restored(other, fast), restored(generator, fast))
 
 
-def test_diffusers_opens_the_whole_pipeline(stories: dict[str, Story]) -> None:
+def test_diffusers_opens_the_whole_pipeline(stories: dict[str, FamilyStory]) -> None:
     """With its own scheduler, to which nothing was changed, it draws the same latents as this program."""
     from efface.generators.sampling import spread
 
@@ -250,7 +223,7 @@ def test_diffusers_opens_the_whole_pipeline(stories: dict[str, Story]) -> None:
 # first stages
 
 
-def test_the_limits_name_the_first_stage_that_was_not_changed(staged: Story) -> None:
+def test_the_limits_name_the_first_stage_that_was_not_changed(staged: FamilyStory) -> None:
     kind = after(staged.run).description.first_stage.kind
     assert kind in ("VQ-GAN tokenizer", "VAE")
     told = [line for line in staged.run.record.limits if line.startswith(f"The {kind} was not changed.")]
@@ -259,7 +232,7 @@ def test_the_limits_name_the_first_stage_that_was_not_changed(staged: Story) -> 
     assert first_stage(after(staged.run)) == first_stage(staged.run.record.model.before)
 
 
-def test_a_first_stage_that_was_trained_is_no_limit(staged: Story) -> None:
+def test_a_first_stage_that_was_trained_is_no_limit(staged: FamilyStory) -> None:
     for result in (staged.original, staged.reference):
         assert result.record.first_stage.kept is False
         assert result.record.first_stage.training.steps == 3
@@ -267,7 +240,7 @@ def test_a_first_stage_that_was_trained_is_no_limit(staged: Story) -> None:
     assert first_stage(after(staged.original)) != first_stage(after(staged.reference))
 
 
-def test_without_a_first_stage_nothing_is_said_of_one(stories: dict[str, Story]) -> None:
+def test_without_a_first_stage_nothing_is_said_of_one(stories: dict[str, FamilyStory]) -> None:
     for family in ("mae", "palette"):
         for result in (stories[family].original, stories[family].run):
             assert result.record.first_stage is None
@@ -276,7 +249,7 @@ def test_without_a_first_stage_nothing_is_said_of_one(stories: dict[str, Story])
 
 @pytest.fixture(scope="session")
 def kept(
-    stories: dict[str, Story], photos: Path, tmp_path_factory: pytest.TempPathFactory
+    stories: dict[str, FamilyStory], photos: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, TrainResult]:
     """References that took over the original's first stage."""
     folder = tmp_path_factory.mktemp("kept")
@@ -289,7 +262,9 @@ def kept(
     }  # fmt: skip
 
 
-def test_a_kept_first_stage_takes_the_exact_claim_away(staged: Story, kept: dict[str, TrainResult]) -> None:
+def test_a_kept_first_stage_takes_the_exact_claim_away(
+    staged: FamilyStory, kept: dict[str, TrainResult]
+) -> None:
     result = kept[staged.family]
     assert first_stage(after(result)) == first_stage(after(staged.original))
     assert after(result).weights != after(staged.original).weights
@@ -299,7 +274,7 @@ def test_a_kept_first_stage_takes_the_exact_claim_away(staged: Story, kept: dict
     assert {check.outcome for check in verify(result.run)} == {"matches"}
 
 
-def test_only_the_first_stage_is_taken_over(staged: Story, kept: dict[str, TrainResult]) -> None:
+def test_only_the_first_stage_is_taken_over(staged: FamilyStory, kept: dict[str, TrainResult]) -> None:
     one, other = (efface.load(result.model) for result in (staged.original, kept[staged.family]))
     first, weights = one.first_stage_parameters(), other.network.state_dict()
     assert all(torch.equal(parameter, weights[name]) for name, parameter in first.items())
@@ -311,7 +286,12 @@ def test_only_the_first_stage_is_taken_over(staged: Story, kept: dict[str, Train
 @MAGE_FAST
 @pytest.mark.parametrize(("kept_or_new", "level"), [("train", "exact"), ("keep", "empirical")])
 def test_retraining_is_exact_only_with_a_first_stage_of_its_own(
-    staged: Story, kept: dict[str, TrainResult], photos: Path, tmp_path: Path, kept_or_new: str, level: str
+    staged: FamilyStory,
+    kept: dict[str, TrainResult],
+    photos: Path,
+    tmp_path: Path,
+    kept_or_new: str,
+    level: str,
 ) -> None:
     result = efface.unlearn(
         staged.original.model, images=photos, method={"name": "retrain", "first_stage": kept_or_new},
@@ -340,7 +320,7 @@ def shares_first_stage_as_told(result: UnlearnResult | EvaluateResult) -> bool:
 
 @MAGE_FAST
 def test_a_reference_that_shares_the_first_stage_is_not_retrained_in_every_stage(
-    staged: Story, kept: dict[str, TrainResult], photos: Path, tmp_path: Path
+    staged: FamilyStory, kept: dict[str, TrainResult], photos: Path, tmp_path: Path
 ) -> None:
     result = efface.evaluate(
         staged.original.model, images=photos, retrained=kept[staged.family].model, out=tmp_path / "run",
@@ -352,7 +332,7 @@ def test_a_reference_that_shares_the_first_stage_is_not_retrained_in_every_stage
 
 
 def test_a_kept_first_stage_needs_a_model_that_has_one(
-    stories: dict[str, Story], photos: Path, tmp_path: Path
+    stories: dict[str, FamilyStory], photos: Path, tmp_path: Path
 ) -> None:
     for family in ("mae", "palette"):
         with pytest.raises(InputError, match=r"keep_first_stage: .* has no first stage"):
@@ -379,7 +359,7 @@ def test_a_kept_first_stage_needs_a_model_that_has_one(
     ],
 )
 def test_a_sampler_that_the_family_lacks_is_refused_with_what_is_offered(
-    stories: dict[str, Story], photos: Path, tmp_path: Path, family: str, sampler: str, said: str
+    stories: dict[str, FamilyStory], photos: Path, tmp_path: Path, family: str, sampler: str, said: str
 ) -> None:
     model, out = stories[family].original.model, tmp_path / "run"
     chosen: dict[str, Any] = {"images": photos, "evaluation": {"resamples": 200, "sampler": sampler}, **CATS}
@@ -394,7 +374,7 @@ def test_a_sampler_that_the_family_lacks_is_refused_with_what_is_offered(
 
 
 def test_a_reference_of_another_family_is_refused(
-    stories: dict[str, Story], photos: Path, tmp_path: Path
+    stories: dict[str, FamilyStory], photos: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=r"of the family palette .* they cannot see the same views"):
         efface.unlearn(
@@ -408,7 +388,7 @@ def test_a_reference_of_another_family_is_refused(
 
 
 def test_a_plan_names_the_corruption_of_training_and_that_the_asked_one_is_unknown(
-    stories: dict[str, Story], photos: Path
+    stories: dict[str, FamilyStory], photos: Path
 ) -> None:
     model = stories["palette"].original.model
     chosen: dict[str, Any] = {"images": photos, "training": UNLEARNING, "evaluation": evaluation("palette")}
@@ -425,7 +405,9 @@ def test_a_plan_names_the_corruption_of_training_and_that_the_asked_one_is_unkno
     "family",
     ["mage", *(pytest.param(other, marks=pytest.mark.slow) for other in SAMPLERS if other != "mage")],
 )
-def test_a_plan_estimates_a_run_of_every_family(stories: dict[str, Story], family: str, photos: Path) -> None:
+def test_a_plan_estimates_a_run_of_every_family(
+    stories: dict[str, FamilyStory], family: str, photos: Path
+) -> None:
     story = stories[family]
     training = {**UNLEARNING, "crops_per_image": 3}
     found = efface.plan(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import efface
+from efface.jobs.evaluation import EvaluateResult
 from efface.jobs.training import TrainResult
+from efface.jobs.unlearning import UnlearnResult
 from efface.runs.record import ModelFacts
 from support.families import SAMPLERS, SHAPES
 
@@ -28,6 +33,7 @@ FEW: dict[str, Any] = {
 }
 UNLEARNING: dict[str, Any] = {**FEW, "batch_size": 4, "learning_rate": 2e-2}
 CATS: dict[str, Any] = {"forget": "label:cats", "neutral": "label:birds"}
+OTHER_HOLE = "rectangle:0.25,0.25,0.5,0.25"
 
 
 def trained(photos: Path, out: Path, family: str, **settings: Any) -> TrainResult:
@@ -46,3 +52,38 @@ def first_stage(facts: ModelFacts) -> str | None:
     """The digest of the first stage in a model's facts."""
     assert facts.description.first_stage is not None
     return facts.description.first_stage.weights
+
+
+@dataclass(frozen=True)
+class FamilyStory:
+    """What became of one family: a model, its reference, the unlearned model, and a second evaluation."""
+
+    family: str
+    original: TrainResult
+    reference: TrainResult
+    run: UnlearnResult
+    evaluated: EvaluateResult
+
+    @property
+    def runs(self) -> tuple[Path, ...]:
+        return tuple(one.run for one in (self.original, self.reference, self.run, self.evaluated))
+
+
+def story_of(family: str, photos: Path, folder: Path) -> FamilyStory:
+    original = trained(photos, folder / "original", family)
+    reference = trained(photos, folder / "reference", family, like=original.model, without="label:cats")
+    run = efface.unlearn(
+        original.model, images=photos, retrained=reference.model, out=folder / "unlearned", training=UNLEARNING,
+        evaluation=evaluation(family), **CATS,
+    )  # fmt: skip
+    evaluated = efface.evaluate(
+        original.model, run.model, retrained=reference.model, images=photos, out=folder / "evaluated",
+        corruption=OTHER_HOLE, evaluation=evaluation(family, 1), **CATS,
+    )  # fmt: skip
+    return FamilyStory(family, original, reference, run, evaluated)
+
+
+@pytest.fixture(scope="session")
+def stories(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, FamilyStory]:
+    folder = tmp_path_factory.mktemp("families")
+    return {family: story_of(family, photos, folder / family) for family in SAMPLERS}
