@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import random
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from efface.errors import InputError
-from efface.files import sha256_of_file
-from efface.generators.base import Moments
 from efface.generators.mae.generator import MaeGenerator
-from efface.methods import GENERATOR_METHODS, read_method
+from efface.methods import GENERATOR_METHODS, GeneratorMethod, read_method
 from efface.progress import Progress
+from efface.testing import check_method
 from efface.training.data import Data
-from efface.training.phases import Batch, Edit, Training
-from efface.training.settings import TrainingSettings
 from support.tiny_models import (
-    changed,
     draws,
-    pictures,
     settings,
     tiny,
     trainer,
     training_data,
-    view,
-    weights_of,
 )
-
-NAMES = list(GENERATOR_METHODS.built_in)
-MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 
 
 @pytest.fixture(scope="module")
@@ -50,166 +36,9 @@ def unlearn(
     return generator
 
 
-# settings and traits
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_settings_are_documented_and_defaults_read_back(name: str) -> None:
-    kind = GENERATOR_METHODS.built_in[name]
-    for field, info in kind.model_fields.items():
-        assert info.description, f"{field} has no description"
-        assert not info.is_required(), f"{field} has no default"
-    method = read_method({"name": name})
-    assert type(method) is kind
-    assert read_method({"name": name, **method.as_dict()}) == method
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_unknown_settings_are_refused_with_the_nearest_name(name: str) -> None:
-    fields = list(GENERATOR_METHODS.built_in[name].model_fields)
-    for field in fields:
-        with pytest.raises(InputError, match=f"did you mean '{field}'"):
-            read_method({"name": name, f"{field}x": 1})
-    with pytest.raises(
-        InputError, match="unknown setting 'zzzzzz'. Valid: " + (", ".join(sorted(fields)) or "none")
-    ):
-        read_method({"name": name, "zzzzzz": 1})
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_traits_agree_with_the_phases(name: str) -> None:
-    kind = GENERATOR_METHODS.built_in[name]
-    assert (kind.name, bool(kind.summary), bool(kind.source), bool(kind.deviations)) == (
-        name,
-        True,
-        True,
-        True,
-    )
-    phases = read_method({"name": name}).phases()
-    training = [phase for phase in phases if isinstance(phase, Training)]
-    streams = {stream for phase in training for stream in phase.streams}
-    assert streams <= {"retain", "forget"}
-    assert kind.needs_retain == ("retain" in streams)
-    assert kind.needs_forget == ("forget" in streams)
-    # a first stage is trained only where everything is made anew
-    anew = {"first-stage"} if kind.claim == "exact" else set()
-    assert {phase.trained for phase in training} - anew == {kind.trains}
-    assert len({phase.name for phase in phases}) == len(phases)
-    if kind.claim == "exact":
-        assert isinstance(phases[0], Edit)
-        assert streams == {"retain"}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_recommended_training_settings_are_valid_and_give_way_to_the_users(name: str) -> None:
-    kind = GENERATOR_METHODS.built_in[name]
-    recommended = kind.training_settings({})
-    assert recommended == TrainingSettings(**kind.recommended)
-    assert kind.training_settings({"steps": 7}).steps == 7
-    assert kind.training_settings({"steps": 7}).learning_rate == recommended.learning_rate
-
-
-# the loss
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("corruption", ["centre:0.5", "random:0.75"])
-def test_the_loss_is_a_finite_scalar_with_gradients_on_the_declared_weights_only(
-    name: str, corruption: str
-) -> None:
-    for phase in read_method({"name": name}).phases():
-        if isinstance(phase, Edit) or not tiny().trained_parameters(phase.trained):
-            continue
-        generator = tiny().train()
-        generator.set_trained(phase.trained)
-        if phase.needs_teacher:
-            generator.keep_teacher(phase.trained)
-        all_views = {
-            "retain": view(generator, pictures(3, seed=1), corruption),
-            "forget": view(generator, pictures(3, seed=2), corruption, first=100),
-        }
-        loss = phase.loss(generator, Batch({stream: all_views[stream] for stream in phase.streams}, MOMENTS))
-        assert loss.total.shape == ()
-        assert loss.total.isfinite()
-        assert set(loss.parts) == set(phase.streams)
-        assert all(
-            part.shape == () and part.isfinite() and not part.requires_grad for part in loss.parts.values()
-        )
-        loss.total.backward()
-        reached = {n for n, weight in generator.network.named_parameters() if weight.grad is not None}
-        assert reached == set(generator.trained_parameters(phase.trained))
-        assert all(p.grad.isfinite().all() for p in generator.network.parameters() if p.grad is not None)
-        assert generator.active is generator.network
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_loss_does_not_change_its_batch(name: str) -> None:
-    generator = tiny()
-    generator.keep_teacher("all")
-    views = {
-        "retain": view(generator, pictures(3, seed=1)),
-        "forget": view(generator, pictures(2, seed=2), first=9),
-    }
-    before = {
-        key: (seen.images.clone(), seen.inputs.clone(), seen.hidden.clone()) for key, seen in views.items()
-    }
-    for phase in read_method({"name": name}).phases():
-        if isinstance(phase, Training) and generator.trained_parameters(phase.trained):
-            batch = Batch({stream: views[stream] for stream in phase.streams}, MOMENTS)
-            one, again = phase.loss(generator, batch), phase.loss(generator, batch)
-            assert torch.equal(one.total, again.total), (
-                "draws are keyed by image, not by how often they are taken"
-            )
-    for key, seen in views.items():
-        assert all(
-            torch.equal(a, b)
-            for a, b in zip(before[key], (seen.images, seen.inputs, seen.hidden), strict=True)
-        )
-
-
-# training
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_training_changes_the_declared_weights_and_nothing_else(name: str, data: Data) -> None:
-    generator = tiny()
-    before = weights_of(generator)
-    trained = GENERATOR_METHODS.built_in[name].trains
-    expected = set(generator.trained_parameters(trained))
-    unlearn(name, data, generator=generator)
-    after = weights_of(generator)
-    assert changed(before, after) == expected
-    if trained == "encoder":
-        assert not any(key.startswith("decoder.") for key in changed(before, after))
-    assert all(tensor.isfinite().all() for tensor in after.values())
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_training_leaves_global_random_states_and_images_alone(name: str, data: Data, tmp_path: Path) -> None:
-    random.seed(3)
-    np.random.seed(3)
-    torch.manual_seed(3)
-    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
-    files = {item.path: sha256_of_file(Path(item.source.where)) for item in data.sets["forget"]}
-    pixels = {id_: data.cache.read(id_).copy() for images in data.sets.values() for id_ in images.ids}
-    unlearn(name, data)
-    assert states[0] == random.getstate()
-    assert states[1] == np.random.get_state()[1].tolist()
-    assert torch.equal(states[2], torch.get_rng_state())
-    assert files == {item.path: sha256_of_file(Path(item.source.where)) for item in data.sets["forget"]}
-    assert all(np.array_equal(data.cache.read(id_), stored) for id_, stored in pixels.items())
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_run_repeats_with_its_seed_and_differs_with_another(name: str, data: Data) -> None:
-    torch.set_num_threads(1)
-    torch.manual_seed(1)
-    one = unlearn(name, data, seed=1).weights_digest()
-    torch.manual_seed(2)
-    assert unlearn(name, data, seed=1).weights_digest() == one
-    assert (unlearn(name, data, seed=2).weights_digest() == one) == GENERATOR_METHODS.built_in[
-        name
-    ].deterministic
+@pytest.mark.parametrize("method", GENERATOR_METHODS.built_in.values(), ids=lambda method: method.name)
+def test_a_method_keeps_its_contract(method: type[GeneratorMethod]) -> None:
+    check_method(method)
 
 
 # what encoder-noise costs

@@ -8,9 +8,10 @@ import torch
 from efface.corruptions import parse_corruption
 from efface.generators.base import Generator, Moments, View
 from efface.methods import GENERATOR_METHODS, read_method
-from efface.training.phases import Batch, Training
+from efface.testing.generator_methods import steps_train_what_is_declared
+from efface.training.phases import Training
 from support.families import MODELS
-from support.tiny_models import changed, draws, pictures, weights_of
+from support.tiny_models import draws, pictures
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 METHODS = GENERATOR_METHODS.built_in
@@ -44,32 +45,7 @@ def phases_of(name: str, generator: Generator) -> list[Training]:
 
 @every_pair
 def test_a_step_trains_the_declared_weights_and_nothing_else(family: str, name: str) -> None:
-    generator = MODELS[family]().train()
-    before = weights_of(generator)
-    for phase in phases_of(name, generator):
-        generator.set_trained(phase.trained)
-        if phase.needs_teacher:
-            generator.keep_teacher(phase.trained)
-        views = {"retain": view(generator, 3, 1), "forget": view(generator, 3, 2)}
-        batch = Batch({stream: views[stream] for stream in phase.streams}, MOMENTS)
-        loss = phase.loss(generator, batch)
-        assert loss.total.shape == ()
-        assert loss.total.isfinite()
-        assert all(part.isfinite() and not part.requires_grad for part in loss.parts.values())
-        generator.zero_grad()
-        loss.total.backward()
-        trained = generator.trained_parameters(phase.trained)
-        reached = {n: p for n, p in generator.network.named_parameters() if p.grad is not None}
-        assert set(reached) <= set(trained)
-        assert len(reached) > 0.9 * len(trained), sorted(set(trained) - set(reached))
-        assert all(parameter.grad.isfinite().all() for parameter in reached.values())
-        earlier = weights_of(generator)
-        torch.optim.SGD(trained.values(), lr=0.1).step()
-        assert len(changed(earlier, weights_of(generator)) & set(trained)) > 0.8 * len(trained)
-        moved = changed(before, weights_of(generator))
-        assert moved <= {
-            n for p in phases_of(name, generator) for n in generator.trained_parameters(p.trained)
-        }
+    steps_train_what_is_declared(METHODS[name], MODELS[family])
 
 
 @pytest.mark.parametrize("name", taught())

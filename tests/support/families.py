@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from efface.corruptions import CORRUPTIONS, Corruption, parse_corruption
-from efface.errors import InputError
 from efface.generators.base import Generator
 from efface.generators.registry import FAMILIES
+from efface.testing.generators import takes
+from efface.testing.models import randomised
 from support.tiny_models import SIZE, tiny
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -37,12 +36,7 @@ SAMPLERS: dict[str, tuple[str | None, str | None]] = {
 def untrained(family: str, **changes: Any) -> Generator:
     """A tiny model with larger random weights than fresh ones, which give nearly the same whatever is seen."""
     known = FAMILIES.named(family)
-    generator = known.new(known.architecture.read({**SHAPES[family], **changes}), 0).eval()
-    rng = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in generator.trained_parameters("all").values():
-            parameter.add_(torch.randn(parameter.shape, generator=rng), alpha=0.2)
-    return generator
+    return randomised(known.new(known.architecture.read({**SHAPES[family], **changes}), 0).eval())
 
 
 MODELS: dict[str, Callable[[], Generator]] = {
@@ -86,14 +80,6 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.name}; {self.corruption}"
-
-
-def takes(generator: Generator, corruption: Corruption) -> bool:
-    try:
-        generator.check_corruption(corruption)
-    except InputError:
-        return False
-    return True
 
 
 def cases() -> list[Case]:

@@ -1,4 +1,4 @@
-"""A tiny masked autoencoder, made pictures, and a training job small enough for one core."""
+"""The tiny models of `efface.testing`, and a training job small enough for one core."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
@@ -16,27 +15,18 @@ from efface.generators.mae.generator import MaeGenerator
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.sources import open_images
-from efface.randomness import Draws
+from efface.testing.models import GRID, PATCH, SHAPE, SIZE, changed, draws, pictures, weights_of
+from efface.testing.models import tiny_generator as tiny
 from efface.training.data import Data, pixel_moments
 from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator
 from efface.training.phases import Phase
 from efface.training.settings import TrainingSettings
 
-SIZE, PATCH, GRID = 32, 8, 4
-SHAPE = {
-    "image_size": SIZE,
-    "patch_size": PATCH,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "decoder_hidden_size": 32,
-    "decoder_num_hidden_layers": 1,
-    "decoder_num_attention_heads": 2,
-    "decoder_intermediate_size": 64,
-    "layer_norm_eps": 1e-6,
-}
+__all__ = [
+    "GRID", "PATCH", "SHAPE", "SIZE", "changed", "draws", "pictures", "save_pictures", "settings", "tiny", "trainer",
+    "training_data", "view", "weights_of",
+]  # fmt: skip
 SETTINGS: dict[str, Any] = {
     "steps": 8,
     "batch_size": 4,
@@ -48,36 +38,10 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def tiny(seed: int = 0, **changes: Any) -> MaeGenerator:
-    """An untrained masked autoencoder of 4 x 4 patches of 8 px, in evaluation mode."""
-    return MaeGenerator.new(seed, **{**SHAPE, **changes}).eval()
-
-
-def pictures(count: int, seed: int = 0, size: int = SIZE) -> Tensor:
-    """Smooth random colour pictures `[count, 3, size, size]` in [0, 1]."""
-    coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1)
-
-
-def draws(count: int, seed: int = 0, visit: int = 0, first: int = 0) -> Draws:
-    """Draws of the images `image first`, `image first + 1`, ..."""
-    return Draws(seed, tuple(f"image {first + number}" for number in range(count)), (visit,) * count)
-
-
 def view(
     generator: MaeGenerator, images: Tensor, corruption: str = "centre:0.5", seed: int = 0, first: int = 0
 ) -> Any:
     return generator.view(images, parse_corruption(corruption), draws(len(images), seed, first=first))
-
-
-def weights_of(generator: MaeGenerator) -> dict[str, Tensor]:
-    """A copy of all weights."""
-    return {name: tensor.clone() for name, tensor in generator.network.state_dict().items()}
-
-
-def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    """Names of the tensors that are not bit for bit the same."""
-    return {name for name in before if not torch.equal(before[name], after[name])}
 
 
 def save_pictures(folder: Path, count: int, seed: int) -> ImageSet:
