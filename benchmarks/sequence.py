@@ -6,7 +6,7 @@ For every seed an original is trained, and a model without any of the forget ima
 equal requests, every one from the model that the last one left (which is also its teacher) with what is not yet asked
 for still among the retain images; and all at once, with the steps of one request and with those of all of them. The
 rule of `efface.evaluation.drift` is asked after every request. A seed's figures lie in DIR; the same command goes on
-with the next one. `docs/sequences.md` reads the result, and `docs/make_sequences.py` draws it.
+with the next one. `docs/sequences.md` reads the result, and `docs/make.py` draws it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 For every seed a small masked autoencoder is trained on scikit-learn's digits, and another one without the forget
 images (128 images of three of the ten classes). `encoder-noise` then runs for 0 to 300 steps, each length a finished
 unlearning of its own that starts at the original, with noise from N(0, I) and with noise of the forget set's moments.
-`docs/theory.md` reads the result, and `docs/make_theory.py` draws it.
+`docs/theory.md` reads the result, and `docs/make.py` draws it.
 """
 
 from __future__ import annotations

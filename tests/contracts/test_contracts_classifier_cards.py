@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -70,12 +69,3 @@ def test_the_card_says_what_is_needed(method: type[ClassifierMethod]) -> None:
         name: "yes" if value else "no" for name, value in wanted.items()
     }
     assert found["claim"] == method.claim
-
-
-def test_the_table_of_methods_is_the_one_that_the_traits_give() -> None:
-    spec = importlib.util.spec_from_file_location("make_methods", DOCS / "make_methods.py")
-    assert spec is not None
-    assert spec.loader is not None
-    maker = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(maker)
-    assert (DOCS / "methods" / "README.md").read_text(encoding="utf-8") == maker.page()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import inspect
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from efface.forgetting.declared import statistics
+from making.statistics import BETTER, anchor, heading
 
 STATISTICS = statistics()
 DOCS = Path(__file__).parents[2] / "docs"
@@ -23,15 +22,6 @@ PARTS = [
 ]  # fmt: skip
 
 every_statistic = pytest.mark.parametrize("name", STATISTICS)
-
-
-def maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_statistics", DOCS / "make_statistics.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def sections() -> dict[str, str]:
@@ -46,24 +36,12 @@ def part(name: str, title: str) -> str:
 
 def anchors(path: Path) -> set[str]:
     """What links to the headings of a page are called."""
-    anchor = maker().anchor
     return {anchor(title) for title in re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.M)}
 
 
-def test_the_tables_are_current() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    assert maker().page(text) == text, "run python docs/make_statistics.py"
-
-
-def test_a_page_without_its_markers_is_refused() -> None:
-    with pytest.raises(SystemExit, match="'catalogue'"):
-        maker().page("# Statistics\n")
-
-
 def test_there_is_one_section_for_each_statistic_in_the_order_of_the_catalogue() -> None:
-    made = maker()
     titles = re.findall(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), re.M)
-    assert titles == [made.heading(info) for info in STATISTICS.values()]
+    assert titles == [heading(info) for info in STATISTICS.values()]
 
 
 @every_statistic
@@ -76,7 +54,7 @@ def test_the_section_says_what_the_catalogue_says(name: str) -> None:
     info = STATISTICS[name]
     said = part(name, "Range and direction")
     assert info.range in said
-    assert f"Better: {maker().BETTER[info.direction]}." in said
+    assert f"Better: {BETTER[info.direction]}." in said
     assert info.source in part(name, "Source")
 
 
@@ -98,11 +76,11 @@ def test_every_link_to_a_statistic_leads_to_its_section() -> None:
     pages = [PAGE, *(DOCS / "metrics").glob("*.md"), DOCS / "forgetting" / "score.md"]
     found = 0
     for page in pages:
-        for path, anchor in re.findall(
+        for path, section in re.findall(
             r"\]\(([\w./]*\.md)?(?:#([\w-]+))?\)", page.read_text(encoding="utf-8")
         ):
             target = page.parent / path if path else page
             assert target.is_file(), f"{page.name}: {path}"
-            assert not anchor or anchor in anchors(target), f"{page.name}: {anchor}"
+            assert not section or section in anchors(target), f"{page.name}: {section}"
             found += target.name == PAGE.name
     assert found >= len(STATISTICS) + 5

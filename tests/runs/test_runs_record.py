@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -30,21 +28,6 @@ def documented(section: str) -> dict[str, str]:
             _, names, text, _ = line.split("|", 3)
             rows |= {name.strip(" `"): text for name in names.split(",")}
     return rows
-
-
-def printed() -> Callable[[str], str]:
-    """What `docs/make_record.py` makes of a page."""
-    path = Path(__file__).parents[2] / "docs" / "make_record.py"
-    spec = importlib.util.spec_from_file_location("make_record", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return cast(Callable[[str], str], module.with_tables)
-
-
-def test_the_document_is_printed_from_the_record() -> None:
-    assert printed()(DOCUMENT) == DOCUMENT
 
 
 def test_every_field_of_every_part_is_described() -> None:

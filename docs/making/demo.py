@@ -1,10 +1,11 @@
-"""The picture in the README, made from a finished demo: `python docs/make_pictures.py runs/demo`."""
+"""The picture in the README, of a finished demo."""
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
+
+from PIL.Image import Image
 
 from efface.corruptions import parse_corruption
 from efface.evaluation.pictures import picture_grid
@@ -19,7 +20,8 @@ ROWS = 2
 SIDE = 112
 
 
-def main(demo: Path) -> None:
+def picture(demo: Path) -> Image:
+    """What its three models restore."""
     run = open_run(demo / "unlearned")
     models = {
         "original": load_generator(str(demo / "original" / "model")),
@@ -32,13 +34,6 @@ def main(demo: Path) -> None:
         split = split_images(settings, needs_retain=True, cache=cache)
         sets = {"forget": split.forget, "retain": split.retain, "neutral": split.neutral}
         evaluation = EvaluationSettings.read(run["evaluation"])
-        grid = picture_grid(
+        return picture_grid(
             models, sets, cache, parse_corruption(run["corruption"]), evaluation, ROWS, side=SIDE
         )
-    out = Path(__file__).parent / "demo.png"
-    grid.save(out, optimize=True)
-    print(out)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

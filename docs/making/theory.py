@@ -1,22 +1,19 @@
-"""Tables and pictures of docs/theory.md, from benchmarks/results/theory.json: `python docs/make_theory.py`."""
+"""Tables and pictures of `theory.md`, from `benchmarks/results/theory.json`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 
 from efface.metrics.intervals import student_interval
+from making.pictures import RESULTS, panels
 
-HERE = Path(__file__).parent
-RESULT = HERE.parent / "benchmarks" / "results" / "theory.json"
-PAGE = HERE / "theory.md"
-BEGIN, END = "<!-- {}: written by docs/make_theory.py -->\n", "<!-- end of {} -->\n"
 PIXEL_NOISE, FEATURES = 1 / 32, 13 * 48
 """Of benchmarks/theory.py: what is added to outputs, and the numbers in the features of an image (tokens, width)."""
 SETS = {
@@ -36,22 +33,20 @@ COLUMNS = {
 }
 
 
-def main() -> None:
-    result = json.loads(RESULT.read_text(encoding="utf-8"))
-    text = PAGE.read_text(encoding="utf-8")
-    for name, lines in (("figures", table(result)), ("readings", readings(result))):
-        before, rest = text.split(BEGIN.format(name))
-        after = rest.split(END.format(name))[1]
-        text = before + BEGIN.format(name) + lines + END.format(name) + after
-    PAGE.write_text(text, encoding="utf-8")
-    plt.rcParams.update(
-        {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "efface"}
-    )
-    save(along_training(result), "theory_training")
-    save(against_distance(result), "theory_distance")
+def table(name: str) -> str:
+    """`figures` or `readings`."""
+    return {"figures": figures_table, "readings": readings}[name](_result())
 
 
-def table(result: dict[str, Any]) -> str:
+def pictures() -> dict[str, Figure]:
+    """The pictures of the page."""
+    return {
+        "theory_training.svg": along_training(_result()),
+        "theory_distance.svg": against_distance(_result()),
+    }
+
+
+def figures_table(result: dict[str, Any]) -> str:
     """First and last stage of both noises, what noise itself gives, and the retrained model, set by set."""
     last = result["stages"][-1]
     models = {"standard-normal 0": "original"}
@@ -137,17 +132,17 @@ def written(figure: dict[str, Any], form: str) -> str:
     return f"{mean} ± {form.format(figure['high'] - figure['mean'])}" if "high" in figure else mean
 
 
-def along_training(result: dict[str, Any]) -> plt.Figure:
+def along_training(result: dict[str, Any]) -> Figure:
     """Divergence, bound and error against steps, with the retrained model's value at the right end."""
-    panels = {
+    parts = {
         "output_kl": "output KL to the original, nats",
         "bound_same": "InfoNCE bound, nats",
         "hole_error": "error in the hole",
     }
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3.4), layout="constrained")
+    figure, axes = panels(3, 9, 3.4)
     stages = result["stages"]
     places = range(len(stages))
-    for panel, (column, label) in zip(axes, panels.items(), strict=True):
+    for panel, (column, label) in zip(axes, parts.items(), strict=True):
         for name, (shown, colour) in SETS.items():
             curve(panel, places, points(result, name, column), colour, "-", shown)
             if column == "bound_same":
@@ -183,9 +178,9 @@ def curve(
         panel.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def against_distance(result: dict[str, Any]) -> plt.Figure:
+def against_distance(result: dict[str, Any]) -> Figure:
     """Every seed, set and stage: the bound and the divergence against how far the features moved."""
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    figure, axes = panels(2, 8, 3.2)
     for panel, (column, label) in zip(
         axes,
         {"bound_same": "InfoNCE bound, nats", "output_kl": "output KL to the original, nats"}.items(),
@@ -212,10 +207,6 @@ def against_distance(result: dict[str, Any]) -> plt.Figure:
     return figure
 
 
-def save(figure: plt.Figure, name: str) -> None:
-    figure.savefig(HERE / f"{name}.svg", metadata={"Date": None})
-    print(HERE / f"{name}.svg")
-
-
-if __name__ == "__main__":
-    main()
+def _result() -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((RESULTS / "theory.json").read_text(encoding="utf-8"))
+    return result

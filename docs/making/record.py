@@ -1,9 +1,8 @@
-"""Writes the tables of `record.md` from the record's own descriptions: `python docs/make_record.py`."""
+"""The tables of `record.md`, from the record's own descriptions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import get_args
 
 from pydantic import BaseModel
@@ -11,24 +10,10 @@ from pydantic import BaseModel
 from efface.runs.config import RequestSettings
 from efface.runs.record import Described, Record
 
-PAGE = Path(__file__).parent / "record.md"
-BEGIN, END = "<!-- fields: begin -->", "<!-- fields: end -->"
 
-
-def main() -> None:
-    """Write the page."""
-    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def with_tables(page: str) -> str:
-    """The page with the tables between its marks made anew."""
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n\n{tables()}\n{END}{rest.partition(END)[2]}"
-
-
-def tables() -> str:
+def table(_: str) -> str:
     """A table of the record's fields, and one for each part of it, in the order in which they appear."""
-    return "\n".join(_table(model) for model in _parts(Record, {Record: None}))
+    return "\n" + "\n".join(_table(model) for model in _parts(Record, {Record: None})) + "\n"
 
 
 def _table(model: type[BaseModel]) -> str:
@@ -63,7 +48,3 @@ def _models(annotation: object) -> Iterator[type[BaseModel]]:
             yield kind
         elif kind is not annotation:
             yield from _models(kind)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,17 +1,15 @@
-"""The picture in docs/corruptions.md, from bundled photos: `python docs/make_corruptions.py`."""
+"""The picture of `corruptions.md`, from bundled photos."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
 from efface.corruptions import parse_corruption
-from efface.images.bundled import bundled_photos
 from efface.images.crops import centre_crop
 from efface.images.reading import decode
+from efface.images.sources import open_images
 from efface.randomness import Draws
 
 PHOTOS = ("coffee", "chelsea")
@@ -23,8 +21,9 @@ SIDE, GRID, COLUMNS, LINE = 224, 14, 6, 14
 SHRUNK = 128
 
 
-def main() -> None:
-    photos = {item.label: item for item in bundled_photos()}
+def pictures() -> dict[str, Image.Image]:
+    """The picture of the page."""
+    photos = {item.label: item for item in open_images("bundled")}
     rows = []
     for name in PHOTOS:
         pixels = centre_crop(decode(photos[name].read_bytes()), SIDE)
@@ -41,10 +40,4 @@ def main() -> None:
         for row, tiles in enumerate(rows):
             tile = Image.fromarray(tiles[place]).resize((SHRUNK, SHRUNK), Image.Resampling.LANCZOS)
             whole.paste(tile, (left, top + LINE + row * SHRUNK))
-    out = Path(__file__).parent / "corruptions.jpg"
-    whole.save(out, quality=85)
-    print(out)
-
-
-if __name__ == "__main__":
-    main()
+    return {"corruptions.jpg": whole}

@@ -1,4 +1,4 @@
-"""The tables of `docs/forgetting/statistics.md`, between their marker comments: `python docs/make_statistics.py`.
+"""The tables of `forgetting/statistics.md`.
 
 One table is the catalogue; the other is what retraining against itself gives at finite numbers of models, simulated.
 """
@@ -6,26 +6,19 @@ One table is the catalogue; the other is what retraining against itself gives at
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from efface.forgetting.declared import StatisticInfo, statistics
 from efface.forgetting.distributions import energy_distance, klom, kolmogorov_smirnov
 from efface.randomness import numpy_draws
 
-PAGE = Path(__file__).parent / "forgetting" / "statistics.md"
 BETTER = {"up": "up", "down": "down", "match_retrained": "as the retrained model"}
 MODELS = (8, 16, 64, 512)
 EXAMPLES = 100
 
 
-def page(text: str) -> str:
-    """`text` with all tables made anew; a marker that is missing is an error."""
-    for name, made in (("catalogue", catalogue()), ("retrained", retrained())):
-        parts = re.split(rf"(<!-- {name}: begin.*? -->\n|<!-- {name}: end -->\n)", text)
-        if len(parts) != 5:
-            raise SystemExit(f"{PAGE}: needs the two marker comments of the table '{name}' once, in order")
-        text = "".join((parts[0], parts[1], made, parts[3], parts[4]))
-    return text
+def table(name: str) -> str:
+    """`catalogue` or `retrained`."""
+    return {"catalogue": catalogue, "retrained": retrained}[name]()
 
 
 def heading(info: StatisticInfo) -> str:
@@ -63,8 +56,3 @@ def retrained() -> str:
         )  # fmt: skip
         lines.append(f"| {models} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    print(PAGE)

@@ -1,18 +1,15 @@
-"""Tables and picture of docs/sequences.md, from benchmarks/results/sequence.json: `python docs/make_sequences.py`."""
+"""Tables and picture of `sequences.md`, from `benchmarks/results/sequence.json`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
-HERE = Path(__file__).parent
-RESULT = HERE.parent / "benchmarks" / "results" / "sequence.json"
-PAGE = HERE / "sequences.md"
-BEGIN, END = "<!-- {}: written by docs/make_sequences.py -->\n", "<!-- end of {} -->\n"
+from making.pictures import RESULTS, panels
+
 COLOURS = ("#d55e00", "#e69f00", "#0072b2", "#56b4e9", "#009e73")
 SHOWN = (1, 2, 3, 5, 10, 20)
 """Requests that the table along the sequence shows."""
@@ -26,25 +23,15 @@ ALONG = {
 JOINT = {"joint": "one joint request, steps of one", "joint_same_steps": "one joint request, steps of all"}
 
 
-def main() -> None:
-    result = json.loads(RESULT.read_text(encoding="utf-8"))
-    text = PAGE.read_text(encoding="utf-8")
-    tables = {
-        "models": models(result),
-        "figures": along(result),
-        "joint": against_joint(result),
-        "rule": rule(result),
-    }
-    for name, lines in tables.items():
-        before, rest = text.split(BEGIN.format(name))
-        after = rest.split(END.format(name))[1]
-        text = before + BEGIN.format(name) + "\n".join(lines) + "\n" + END.format(name) + after
-    PAGE.write_text(text, encoding="utf-8")
-    plt.rcParams.update(
-        {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "efface"}
-    )
-    picture(result).savefig(HERE / "sequences.svg", metadata={"Date": None})
-    print(HERE / "sequences.svg")
+def table(name: str) -> str:
+    """`models`, `figures`, `joint` or `rule`."""
+    tables = {"models": models, "figures": along, "joint": against_joint, "rule": rule}
+    return "\n".join(tables[name](_result())) + "\n"
+
+
+def pictures() -> dict[str, Figure]:
+    """The picture of the page."""
+    return {"sequences.svg": picture(_result())}
 
 
 def models(result: dict[str, Any]) -> list[str]:
@@ -121,15 +108,15 @@ def written(figure: dict[str, Any], digits: int = 2) -> str:
     return f"{figure['mean']:.{digits}f}{half}"
 
 
-def picture(result: dict[str, Any]) -> plt.Figure:
+def picture(result: dict[str, Any]) -> Figure:
     """Costs and forgetting against the number of requests, thin by seed; marks behind the last: the joint requests."""
-    panels = {
+    parts = {
         "retain_cost": "retain error over the original's",
         "neutral_cost": "neutral error over the original's",
         "forgotten_level": "error on all forgotten so far\nover the retrained model's",
     }
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3.5), layout="constrained")
-    for panel, (name, words) in zip(axes, panels.items(), strict=True):
+    figure, axes = panels(3, 9, 3.5)
+    for panel, (name, words) in zip(axes, parts.items(), strict=True):
         panel.axhline(1, color="#888888", linewidth=0.8)
         for colour, (label, found) in zip(COLOURS, result["methods"].items(), strict=False):
             curve = [one[name] for one in found["sequence"]]
@@ -152,5 +139,6 @@ def picture(result: dict[str, Any]) -> plt.Figure:
     return figure
 
 
-if __name__ == "__main__":
-    main()
+def _result() -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((RESULTS / "sequence.json").read_text(encoding="utf-8"))
+    return result

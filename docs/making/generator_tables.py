@@ -1,24 +1,19 @@
-"""Writes the tables of `search.md` and `generator-benchmark.md` from the results of the benchmarks behind them.
+"""The tables of `search.md` and `generator-benchmark.md`, from the results of the benchmarks behind them.
 
-    python docs/make_generator_tables.py
-
-A table stands between `<!-- NAME -->` and `<!-- end -->`, where NAME is a file in `benchmarks/results/generators/`, a
-corruption after a space where it is not the first, and perhaps `paper` for the columns of the paper's tables.
+A table's name is a file in `benchmarks/results/generators/`, a corruption after a space where it is not the first, and
+perhaps `paper` for the columns of the paper's tables.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from scipy import stats
 
 from efface.benchmark.results import BenchRow, Estimate, TaskResults, read_bench_results
+from making.pictures import RESULTS
 
-DOCS = Path(__file__).parent
-RESULTS = DOCS.parent / "benchmarks" / "results" / "generators"
-PAGES = ("search.md", "generator-benchmark.md")
 COLUMNS = {
     "forget_gap": "forget gap",
     "retain_cost": "retain cost",
@@ -30,22 +25,10 @@ COLUMNS = {
 PAPER = ("hole_mse", "frechet_distance", "kernel_distance", "feature_cosine")
 
 
-def main() -> None:
-    for name in PAGES:
-        page = DOCS / name
-        text = re.sub(
-            r"(<!-- (?!end)([^>]+?) -->\n).*?(<!-- end -->)",
-            lambda found: found[1] + table(found[2]) + found[3],
-            page.read_text(encoding="utf-8"),
-            flags=re.S,
-        )
-        page.write_text(text, encoding="utf-8")
-
-
 def table(comment: str) -> str:
     """The table that a comment asks for."""
     name, *options = comment.split(" ")
-    results = read_bench_results(RESULTS / f"{name}.json")
+    results = read_bench_results(RESULTS / "generators" / f"{name}.json")
     parts = []
     for task, found in results.tasks.items():
         chosen = next((one for one in found.tables if one.corruption in options), found.tables[0])
@@ -128,7 +111,3 @@ def _estimate(found: Estimate | None) -> str:
     if found.low is None or found.high is None:
         return f"{found.value:.{digits}f}"
     return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
-
-
-if __name__ == "__main__":
-    main()

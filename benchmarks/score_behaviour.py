@@ -1,7 +1,8 @@
-"""The figures of docs/forgetting/score.md, measured: `python docs/forgetting/measure.py [PART ...]`.
+"""The figures of docs/forgetting/score.md, measured: `python benchmarks/score_behaviour.py [PART ...]`.
 
-Parts: ceiling, sensitivity, resolution, shifted, coverage. Each writes its numbers into docs/forgetting/measured.json, from
-which `draw.py` beside this file makes the pictures. On one core coverage takes about 15 minutes, the rest 6.
+Parts: ceiling, sensitivity, resolution, shifted, coverage. Each writes its numbers into
+benchmarks/results/score_behaviour.json, from which `docs/make.py` draws the pictures. On one core coverage takes about
+15 minutes, the rest 6.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from efface.forgetting.official import official_score
 from efface.forgetting.robust import robust_score
 from efface.randomness import numpy_draws
 
-MEASURED = Path(__file__).parent / "measured.json"
+MEASURED = Path(__file__).parent / "results" / "score_behaviour.json"
 Floats = NDArray[np.float64]
 SIZES = (16, 64, 512)
 

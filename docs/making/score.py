@@ -1,23 +1,31 @@
-"""The pictures of docs/forgetting/score.md, from measured.json: `python docs/forgetting/draw.py`."""
+"""The pictures of `forgetting/score.md`, from `benchmarks/results/score_behaviour.json` and `forgetting_score.json`."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import Any
 
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
-HERE = Path(__file__).parent
-COST = HERE.parents[1] / "benchmarks" / "results" / "forgetting_score.json"
+from making.pictures import RESULTS, panels
+
 OFFICIAL, ROBUST = "#d55e00", "#0072b2"
 
 
-def main() -> None:
-    measured = json.loads((HERE / "measured.json").read_text(encoding="utf-8"))
-    plt.rcParams.update(
-        {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "efface"}
-    )
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
+def pictures() -> dict[str, Figure]:
+    """The pictures of the page."""
+    measured = json.loads((RESULTS / "score_behaviour.json").read_text(encoding="utf-8"))
+    seconds = json.loads((RESULTS / "forgetting_score.json").read_text(encoding="utf-8"))["seconds"]
+    return {
+        "ceiling.svg": ceilings(measured),
+        "sensitivity.svg": sensitivity(measured),
+        "cost.svg": cost(seconds),
+    }
+
+
+def ceilings(measured: dict[str, Any]) -> Figure:
+    """What retraining gets against retraining, by number of models and by unit."""
+    figure, (left, right) = panels(2, 8, 2.8)
     models = [row["models"] for row in measured["ceiling"]]
     left.plot(
         models, [row["official"] for row in measured["ceiling"]], "D-", color=OFFICIAL, label="official"
@@ -46,10 +54,13 @@ def main() -> None:
         xlabel="standard deviation of the confidences",
         title="... in other units",
     )
-    save(figure, "ceiling")
+    return figure
 
+
+def sensitivity(measured: dict[str, Any]) -> Figure:
+    """How the score falls with a change of the confidences, as a share of its ceiling."""
     rows = [row for row in measured["sensitivity"] if row["change"] != "shift of 0.1 sd"][::-1]
-    figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
+    figure, (axes,) = panels(1, 8, 3.4)
     ceiling = {
         mode: next(row[f"{mode}_512"] for row in rows if row["change"] == "none")
         for mode in ("official", "robust")
@@ -66,13 +77,12 @@ def main() -> None:
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set(xlim=(0, 1.1), xlabel="score as a share of its ceiling, 512 models a side")
     axes.legend(frameon=False, loc="center right")
-    save(figure, "sensitivity")
-    save(cost(json.loads(COST.read_text(encoding="utf-8"))["seconds"]), "cost")
+    return figure
 
 
-def cost(seconds: dict[str, dict[str, dict[str, float]]]) -> plt.Figure:
+def cost(seconds: dict[str, dict[str, dict[str, float]]]) -> Figure:
     """Processor seconds against examples and against models, with a line of proportion beside them."""
-    figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained", sharey=True)
+    figure, axes = panels(2, 8, 2.8, sharey=True)
     for panel, by, label in zip(axes, ("by_examples", "by_models"), ("images", "models a side"), strict=True):
         for mode, colour, marker in (("official", OFFICIAL, "D-"), ("robust", ROBUST, "s-")):
             places = [int(count) for count in seconds[mode][by]]
@@ -92,12 +102,3 @@ def cost(seconds: dict[str, dict[str, dict[str, float]]]) -> plt.Figure:
     axes[1].set(title="200 images")
     axes[0].legend(frameon=False)
     return figure
-
-
-def save(figure: plt.Figure, name: str) -> None:
-    figure.savefig(HERE / f"{name}.svg", metadata={"Date": None})
-    print(HERE / f"{name}.svg")
-
-
-if __name__ == "__main__":
-    main()
