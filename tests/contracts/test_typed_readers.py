@@ -13,11 +13,9 @@ BELOW_RUNS = {
     "images", "corruptions", "forgetting", "generators", "classifiers", "training", "methods", "metrics",
     "evaluation", "probes",
 }  # fmt: skip
-KEYS = {"efface.reports": 505, "efface.cli": 50}
+KEYS = {"efface.reports": 7, "efface.cli": 36}
 """How often a package reads something by a string: `record["forget"]`, `record.get("forget")`."""
-PAGES_BELOW_RUNS = 21
-MODULES_IN_CIRCLES = 25
-UNTYPED_MAPPINGS = 565
+UNTYPED_MAPPINGS = 260
 
 
 def is_text(node: ast.AST) -> bool:
@@ -26,7 +24,9 @@ def is_text(node: ast.AST) -> bool:
 
 def reads_a_key(node: ast.AST) -> bool:
     if isinstance(node, ast.Subscript):
-        return is_text(node.slice) and ast.unparse(node.value) not in ("Literal", "os.environ")
+        read = ast.unparse(node.value)
+        # a name in capitals is a table of the module's own
+        return is_text(node.slice) and read not in ("Literal", "os.environ") and not read.isupper()
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
         return False
     by_key = node.func.attr in ("get", "pop", "setdefault") and is_text(node.args[0])
@@ -51,12 +51,12 @@ def test_a_page_imports_nothing_below_runs() -> None:
     found = {
         module: below(module) for module in trees() if module.startswith("efface.reports") and below(module)
     }
-    assert len(found) <= PAGES_BELOW_RUNS, found
+    assert found == {}
 
 
 def test_imports_make_no_circles() -> None:
     found = [module for module in trees() if module in reached(module)]
-    assert len(found) <= MODULES_IN_CIRCLES, found
+    assert found == []
 
 
 UNTYPED = re.compile(r"(dict|\w*Mapping)\[str, (Any|object)\]")
