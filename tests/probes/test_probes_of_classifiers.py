@@ -162,6 +162,9 @@ def test_a_class_that_is_named_less_surely_is_hurt_in_odds_and_not_in_accuracy()
     # none of the 6 images of a class may still be up to 46 % of all
     assert kept.high == pytest.approx(1 - 0.025 ** (1 / 6))
     assert (kept.unit, kept.goal) == ("share of images", "low")
+    # the original is as the original, whatever the sample
+    original = figure(findings, "worst-retain-class-accuracy", "original")
+    assert (original.low, original.high) == (0, 0)
 
 
 def test_a_class_that_is_taken_for_another_loses_all_accuracy() -> None:

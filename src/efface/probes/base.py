@@ -124,7 +124,7 @@ def judged(
         other = reference if reference != model else None
         low, high = ends(drawn.get(model), value, 1.0)
         if low is not None and share:
-            low = max(low, share.low)
+            low, high = (0.0, 0.0) if model == share.known else (max(low, share.low), high)
         apart = drawn[model] - drawn[other] if other and drawn else None
         difference = value - values[other] if other else 0.0
         difference_low, difference_high = ends(apart, difference, 1.0 - share.low if share else 0.0)

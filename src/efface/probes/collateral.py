@@ -105,7 +105,7 @@ class Collateral(Probe):
             }
             figures = judged(
                 self.name, measure.named(figure), scores, worst_class(measure), subject,
-                unit=_unit(measure), goal="low", note=note, share=measure.share(int(sizes.min())),
+                unit=_unit(measure), goal="low", note=note, share=measure.share(int(sizes.min()), "original"),
             )  # fmt: skip
             means = {model: _class_means(values, belongs) for model, values in rises.items()}
             hits = _hits(self, subject, measure, figure, name, "class", classes, means, sizes)
@@ -159,7 +159,7 @@ class Collateral(Probe):
             }
             findings += judged(
                 self.name, measure.named(NEIGHBOURS), scores, near_by_far(measure), subject,
-                unit=_unit(measure), goal="low", note=note, share=measure.share(),
+                unit=_unit(measure), goal="low", note=note, share=measure.share(known="original"),
             )  # fmt: skip
         return Findings(tuple(findings))
 

@@ -113,7 +113,7 @@ class Relearning(Probe):
         }
         figures = judged(
             self.name, figure, scores, greatest_lead, subject,
-            unit=measure.unit, goal="low", share=measure.share(),
+            unit=measure.unit, goal="low", share=measure.share(known="retrained"),
         )  # fmt: skip
         return Findings(tuple(figures), curves)
 

@@ -58,11 +58,13 @@ ImagesT = TypeVar("ImagesT", bound=Images)
 class Share:
     """What a figure is that counts images: a share of them, from 0, or a difference of two shares, from -1, each to 1.
 
-    images: on which it rests; None: those of its smallest group of scores.
+    images: on which it rests; None: those of its smallest group of scores. known: the model whose figure is 0 by its
+    meaning, since others are compared with it image by image.
     """
 
     low: Literal[-1, 0] = 0
     images: int | None = None
+    known: ModelName | None = None
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,9 @@ class Measure:
         """As figures show a mean difference: a ratio of errors, or a share of images."""
         return float(np.exp(difference)) if self.is_log else difference
 
-    def share(self, images: int | None = None) -> Share | None:
+    def share(self, images: int | None = None, known: ModelName | None = None) -> Share | None:
         """What a mean difference is, where it counts images."""
-        return None if self.is_log else Share(-1, images)
+        return None if self.is_log else Share(-1, images, known)
 
 
 LOG_ERROR = Measure("", "nats", is_log=True)
