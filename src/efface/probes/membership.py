@@ -32,7 +32,7 @@ from efface.evaluation.results import ModelName, SetName
 from efface.probes.base import Cost, Criterion, FiguresByKind, Probe, Scores, judged
 from efface.probes.criteria import area, auc, logs
 from efface.probes.findings import Findings
-from efface.probes.subject import AnySubject, Values
+from efface.probes.subject import AnySubject, Share, Values
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +76,7 @@ class Membership(Probe):
 
     def _judged(self, figure: str, scores: dict[ModelName, Scores], subject: AnySubject) -> Findings:
         findings = Findings(tuple(judged(self.name, figure, scores, auc("forget", "neutral"), subject)))
-        neutral = len(next(iter(scores.values()))["neutral"])
+        forget, neutral = (len(next(iter(scores.values()))[name]) for name in SETS)
         for suffix, rate in FALSE_POSITIVES.items():
             if f"{figure}{suffix}" not in self.figures[subject.kind]:
                 continue
@@ -86,7 +86,8 @@ class Membership(Probe):
                 findings = findings.join(self.unmeasured(subject, (f"{figure}{suffix}",), why))
                 continue
             criterion = true_positives("forget", "neutral", rate)
-            shares = judged(self.name, f"{figure}{suffix}", scores, criterion, subject)
+            share = Share(images=forget)
+            shares = judged(self.name, f"{figure}{suffix}", scores, criterion, subject, share=share)
             findings = findings.join(Findings(tuple(shares)))
         return findings
 
