@@ -40,7 +40,7 @@ from efface.generators.mae.architecture import SIZES, MaeArchitecture
 from efface.generators.mae.generator import MaeGenerator
 from efface.images.items import ImageItem, ImageSet
 from efface.images.listings import FileLocator
-from efface.jobs.preparation import stored_side
+from efface.jobs.generator import stored_side
 from efface.metrics.extractors import FeatureExtractor, load_extractor
 from efface.randomness import numpy_draws
 from machine import write_result

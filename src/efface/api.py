@@ -14,21 +14,15 @@ from typing import Any
 from efface.benchmark.classifiers.config import ClassifierBench
 from efface.benchmark.config import read_bench
 from efface.benchmark.generators.config import GeneratorBench
-from efface.classifiers import ClassifierSettings, load_classifier
 from efface.classifiers.classifier import Classifier
-from efface.generators import ModelSettings, load_generator
 from efface.generators.base import Generator
 from efface.jobs.bench import BenchOutcome
 from efface.jobs.bench import bench as bench_run
-from efface.jobs.evaluation import EvaluateResult, evaluate_models
-from efface.jobs.planning import Plan
-from efface.jobs.planning import plan as plan_run
-from efface.jobs.training import TrainResult
-from efface.jobs.training import train as train_run
-from efface.jobs.unlearning import UnlearnResult
-from efface.jobs.unlearning import unlearn as unlearn_run
+from efface.jobs.kinds import kind_of, read_config
+from efface.jobs.plan import Plan
+from efface.jobs.plan import plan as plan_run
+from efface.jobs.run import RunResult, carry_out
 from efface.progress import Progress
-from efface.runs.kinds import evaluate_config, names_classifier, run_config, train_config
 
 PathOrName = str | PathLike[str]
 Selection = PathOrName | Iterable[PathOrName] | None
@@ -43,9 +37,9 @@ def load(model: PathOrName, **settings: Any) -> Generator | Classifier:
     Raises `InputError`.
     """
     values = {"path": fspath(model), **settings}
-    if names_classifier(values):
-        return load_classifier(ClassifierSettings.read(values, where="model"))
-    return load_generator(ModelSettings.read(values, where="model"))
+    kind = kind_of({"model": values})
+    opened: Generator | Classifier = kind.operations.load(kind.settings.read(values, where="model"))
+    return opened
 
 
 def unlearn(
@@ -63,7 +57,7 @@ def unlearn(
     require: Requirements = None,
     progress: Progress | None = None,
     **settings: Any,
-) -> UnlearnResult:
+) -> RunResult:
     """Make a model forget images, in the run folder `out`; the same call continues an interrupted run.
 
     Sets are selectors as on the command line (a folder, `label:cat`, `glob:*.png`, ...) or several of them.
@@ -71,15 +65,15 @@ def unlearn(
     and of its sets: `duplicates`, `near_duplicate_distance`, `skip_unreadable`. For a classifier, those of
     `ClassifierRunConfig`: `validation`, `recipe={...}`, `statistics`, `seed`, `budget`, `evaluation={...}`.
     method: by default `encoder-noise` for a generator, `fine-tune` for a classifier.
-    probes: of a generator, names or sections with a name and settings, `all` or `cheap`; found in `.probes`.
+    probes: names or sections with a name and settings, `all` or `cheap`; found in `.probes`.
     require: thresholds such as `retain-error<=1.02x`; the verdicts are in `.requirements`, and none is raised.
     Raises `InputError` before anything changes, `RunRefused`, and `Stopped` with everything kept.
     """
     sets = _images(images, forget, retain, neutral, proxy_retain, settings)
     models = _models(model=model, retrained=retrained)
     asked = {**({"method": method} if method is not None else {}), **_judged(probes, require)}
-    config = run_config({**models, "images": sets, **asked, **settings})
-    return unlearn_run(config, Path(out), progress)
+    config = read_config("unlearn", {**models, "images": sets, **asked, **settings})
+    return carry_out(config, Path(out), progress)
 
 
 def plan(
@@ -101,8 +95,7 @@ def plan(
     sets = _images(images, forget, retain, neutral, proxy_retain, settings)
     models = _models(model=model, retrained=retrained)
     asked = {**({"method": method} if method is not None else {}), **_judged(probes, require)}
-    config = run_config({**models, "images": sets, **asked, **settings})
-    return plan_run(config, progress)
+    return plan_run(read_config("unlearn", {**models, "images": sets, **asked, **settings}), progress)
 
 
 def train(
@@ -114,7 +107,7 @@ def train(
     like: PathOrName | None = None,
     progress: Progress | None = None,
     **settings: Any,
-) -> TrainResult:
+) -> RunResult:
     """Train a model from scratch; `settings` are those of `TrainConfig`, for example `generator="mage"`.
 
     A classifier with `classifier="resnet18"`, `"small-conv"` or `"mlp"`, or with `like` a classifier; `settings` are
@@ -127,7 +120,7 @@ def train(
         **({"like": fspath(like)} if like is not None else {}),
         **settings,
     }
-    return train_run(train_config(values), Path(out), progress)
+    return carry_out(read_config("train", values), Path(out), progress)
 
 
 def evaluate(
@@ -144,7 +137,7 @@ def evaluate(
     require: Requirements = None,
     progress: Progress | None = None,
     **settings: Any,
-) -> EvaluateResult:
+) -> RunResult:
     """Compare models that are there already; `settings` are those of `EvaluateConfig` or `ClassifierEvaluateConfig`.
 
     probes, require: as in `unlearn`.
@@ -152,7 +145,7 @@ def evaluate(
     sets = _images(images, forget, retain, neutral, None, settings)
     models = _models(original=original, unlearned=unlearned, retrained=retrained)
     values = {**models, "images": sets, **_judged(probes, require), **settings}
-    return evaluate_models(evaluate_config(values), Path(out), progress)
+    return carry_out(read_config("evaluate", values), Path(out), progress)
 
 
 def compare_runs(runs: Iterable[PathOrName], out: PathOrName) -> Path:

@@ -136,13 +136,14 @@ def test_faults_are_named_by_plan_and_unlearn_alike(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_classifier_has_no_probes(cli: CommandLine, story: Story, tmp_path: Path) -> None:
+def test_a_classifier_is_asked_for_figures_of_its_own(cli: CommandLine, story: Story, tmp_path: Path) -> None:
     outcome = cli(
         "unlearn", story.original.model, "--forget", tmp_path, "--out", tmp_path / "run",
-        "--probe", "all", "--require", "retain-error<=1x",
+        "--require", "retain-error<=1x",
     )  # fmt: skip
     assert outcome.code == 2
-    assert "probes, require: settings of generators, and this model is a classifier" in outcome.err
+    assert "unknown figure 'retain-error'" in outcome.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_probes_are_listed_with_their_figures(cli: CommandLine) -> None:

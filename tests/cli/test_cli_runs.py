@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs.run import RunResult
 from efface.runs.record import read_record
 from support.run_fixtures import CommandLine, Outcome
 from support.run_making import SHORT, SHORT_OPTIONS, in_a_process
@@ -244,7 +244,7 @@ def test_keeping_then_purging_from_the_command_line(
     assert cli("verify", tmp_path / "run").code == 0
 
 
-def test_the_page_can_be_written_anew(finished: UnlearnResult, cli: CommandLine) -> None:
+def test_the_page_can_be_written_anew(finished: RunResult, cli: CommandLine) -> None:
     page = finished.run / "report.html"
     before = page.read_bytes()
     page.unlink()
@@ -254,7 +254,7 @@ def test_the_page_can_be_written_anew(finished: UnlearnResult, cli: CommandLine)
 
 
 def test_a_finished_run_is_evaluated_again_with_other_options(
-    finished: UnlearnResult, cli: CommandLine, tmp_path: Path
+    finished: RunResult, cli: CommandLine, tmp_path: Path
 ) -> None:
     outcome = cli(
         "evaluate",

@@ -17,7 +17,7 @@ from efface.errors import Faults, InputError
 from efface.evaluation.answers import Answers, Truth, Wanted, answers_of
 from efface.evaluation.results import Row, find
 from efface.evaluation.settings import EvaluationSettings
-from efface.jobs.preparation import open_similarity
+from efface.jobs.generator_images import open_similarity
 from efface.metrics import kernel
 from efface.metrics.hole_statistics import HOLE_STATISTICS
 from efface.metrics.inception_score import inception_score

@@ -16,7 +16,7 @@ import torch
 import efface
 from efface.errors import InputError, RunRefused, Stopped
 from efface.evaluation import results
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs.run import RunResult
 from efface.runs.folder import working_files
 from efface.runs.verification import verify
 from efface.training.checkpoint import load_checkpoint
@@ -30,13 +30,13 @@ def sets(tiny: Path, photos: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def whole(tiny: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> UnlearnResult:
+def whole(tiny: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """The run of `sets` on a good day."""
     out = tmp_path_factory.mktemp("whole") / "run"
     return efface.unlearn(tiny, forget=photos / "cats", retain=photos / "dogs", out=out, **SHORT)
 
 
-def after(result: UnlearnResult) -> str:
+def after(result: RunResult) -> str:
     digest: str = result.record.model.after.weights
     return digest
 
@@ -57,7 +57,7 @@ def full() -> OSError:
 
 
 def test_a_disk_that_fills_in_a_checkpoint_stops_the_run_with_the_last_one_intact(
-    sets: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: UnlearnResult
+    sets: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: RunResult
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(torch, "save", failing_at(3, torch.save, full))
@@ -78,7 +78,7 @@ def test_a_disk_that_fills_in_a_checkpoint_stops_the_run_with_the_last_one_intac
 
 @pytest.mark.parametrize("name", ["results.json", "worst.json", "record.json", "report.html", "state.json"])
 def test_a_disk_that_fills_while_a_result_is_written_stops_the_run(
-    sets: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: UnlearnResult, name: str
+    sets: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: RunResult, name: str
 ) -> None:
     replace = os.replace
 
@@ -126,7 +126,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 @pytest.mark.parametrize("size", ["150k", "300k", "450k"])
 def test_a_disk_that_is_really_full_stops_the_run_and_more_room_continues_it(
-    sets: dict[str, Any], small_disk: Callable[[str], Path], whole: UnlearnResult, size: str
+    sets: dict[str, Any], small_disk: Callable[[str], Path], whole: RunResult, size: str
 ) -> None:
     # torch and safetensors raise errors of their own here, which say nothing of a disk
     out = small_disk(size) / "run"
@@ -171,7 +171,7 @@ def test_a_read_only_folder_is_refused(
 
 
 def test_writing_rights_lost_in_a_run_stop_it(
-    sets: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: UnlearnResult
+    sets: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: RunResult
 ) -> None:
     def forbidden(*_: Any) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "results.json")

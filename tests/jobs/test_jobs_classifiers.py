@@ -22,19 +22,20 @@ from efface.classifiers import load_classifier
 from efface.errors import InputError, RunRefused
 from efface.evaluation.results import find
 from efface.images.labelled import LabelledImages
-from efface.jobs.classifiers import timing
-from efface.jobs.classifiers.models import averaged_weights, recompute_statistics
-from efface.jobs.classifiers.unlearning import _of_the_bound
-from efface.jobs.planning import plan
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs import timing
+from efface.jobs.classifier import of_the_bound
+from efface.jobs.classifier_models import averaged_weights, recompute_statistics
+from efface.jobs.kinds import read_config
+from efface.jobs.plan import plan
+from efface.jobs.run import RunResult
 from efface.runs.folder import working_files
-from efface.runs.kinds import run_config
 from efface.runs.verification import verify
+from efface.training.classification import PassesReport
 from efface.training.passes import Edit, Facts, training_pass
 from efface.training.recipe import Recipe
 from support.classifier_fixtures import FINE_TUNE, SETTINGS, SMALL, Digits, Story
 
-Forget = Callable[..., UnlearnResult]
+Forget = Callable[..., RunResult]
 
 
 def text_of(page: Path) -> str:
@@ -227,7 +228,7 @@ def test_a_model_with_shuffled_classes_is_a_risk(story: Story) -> None:
         },
         "method": FINE_TUNE,
     }
-    found = plan(run_config(values))
+    found = plan(read_config("unlearn", values))
     assert not found.faults
     assert any("its classes, image size or normalisation may not be those" in risk for risk in found.risks)
 
@@ -327,10 +328,8 @@ def test_a_method_that_ended_too_late_is_not_said_to_have_been_stopped(
 ) -> None:
     run = forget_digits(tmp_path / "run", method="ssd", budget="1000s")
     assert not any("bound on time" in limit for limit in run.record.limits)
-    late = run.record.training.model_copy(update={"cut": True})
-    assert _of_the_bound(late, complete=True) == [
-        "the method went to its end, but took longer than its bound on time allows"
-    ]
+    late = PassesReport(0, 1001.0, 0, 0.0, cut=True, finished=True, resumed_from=None)
+    assert of_the_bound(late) == ["the method went to its end, but took longer than its bound on time allows"]
 
 
 def test_scrub_rewinds_with_validation_images_and_asks_for_them(
@@ -353,7 +352,7 @@ def config_of(story: Story, model: Path, **changed: Any) -> Any:
         "forget": [str(story.digits.forget)],
         "near_duplicate_distance": -1,
     }
-    return run_config({"model": {"path": str(model)}, "images": images, **changed})
+    return read_config("unlearn", {"model": {"path": str(model)}, "images": images, **changed})
 
 
 def test_a_recipe_that_nobody_named_is_a_risk_where_it_is_read(

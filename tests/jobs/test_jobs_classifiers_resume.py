@@ -15,16 +15,16 @@ from PIL import Image
 
 import efface
 from efface.errors import InputError, RunRefused, Stopped
-from efface.jobs import frame
-from efface.jobs.classifiers import unlearning
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs import classifier, concluding
+from efface.jobs import run as skeleton
+from efface.jobs.run import RunResult
 from efface.runs.folder import working_files
 from efface.runs.verification import verify
 from efface.training import classification
 from efface.training.classification import CHECKPOINT
 from support.classifier_fixtures import SMALL, Digits, Story
 
-Forget = Callable[..., UnlearnResult]
+Forget = Callable[..., RunResult]
 
 
 class Crash(BaseException):
@@ -49,7 +49,7 @@ def crash() -> None:
     raise Crash
 
 
-def same_result(one: UnlearnResult, other: UnlearnResult) -> bool:
+def same_result(one: RunResult, other: RunResult) -> bool:
     weights = [result.record.model.after.weights for result in (one, other)]
     return weights[0] == weights[1] and one.rows == other.rows
 
@@ -88,11 +88,11 @@ def test_a_run_killed_between_checkpoints_continues_from_the_last(
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (unlearning, "save_model"),
-        (unlearning, "evaluate_classifiers"),
-        (unlearning, "write_evaluation"),
-        (frame, "purge"),
-        (frame, "write_report"),
+        (classifier, "save_model"),
+        (classifier, "evaluate_classifiers"),
+        (skeleton, "write_evaluation"),
+        (concluding, "purge"),
+        (concluding, "write_report"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -135,7 +135,7 @@ def test_a_run_is_not_continued_with_other_images_or_another_model(
     model = shutil.copytree(story.original.model, tmp_path / "model")
     given: dict[str, Any] = {"images": images, "forget": "glob:3/00[0-7].png", "model": model}
     with monkeypatch.context() as patched:
-        patched.setattr(unlearning, "run_passes", lambda *_, **__: crash())
+        patched.setattr(classifier, "run_passes", lambda *_, **__: crash())
         with pytest.raises(Crash):
             forget_digits(tmp_path / "run", **given)
     Image.new("L", (8, 8), 99).save(images / "0" / "new.png")

@@ -9,7 +9,7 @@ import pytest
 
 import efface
 from efface.errors import InputError
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs.run import RunResult
 from efface.runs.verification import verify
 from support.run_making import SHORT, texts_of
 
@@ -17,7 +17,7 @@ SETS: dict[str, Any] = {"forget": "label:cats", "neutral": "label:birds"}
 
 
 def test_evaluating_again_gives_the_figures_of_the_run(
-    finished: UnlearnResult, tiny: Path, photos: Path, tmp_path: Path
+    finished: RunResult, tiny: Path, photos: Path, tmp_path: Path
 ) -> None:
     result = efface.evaluate(
         tiny, finished.model, images=photos, out=tmp_path / "run", evaluation=SHORT["evaluation"], **SETS
@@ -34,7 +34,7 @@ def test_evaluating_again_gives_the_figures_of_the_run(
 
 
 def test_figures_do_not_depend_on_the_evaluation_batch(
-    finished: UnlearnResult, tiny: Path, photos: Path, tmp_path: Path
+    finished: RunResult, tiny: Path, photos: Path, tmp_path: Path
 ) -> None:
     result = efface.evaluate(
         tiny, finished.model, images=photos, out=tmp_path / "run", evaluation={**SHORT["evaluation"], "batch_size": 2},

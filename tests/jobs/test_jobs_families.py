@@ -19,9 +19,7 @@ from efface.errors import InputError
 from efface.generators.base import Generator, View
 from efface.generators.mage.network import MageModel
 from efface.generators.palette.network import PaletteUNet
-from efface.jobs.evaluation import EvaluateResult
-from efface.jobs.training import TrainResult
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs.run import RunResult
 from efface.randomness import Draws
 from efface.runs.record import DeliveredFacts
 from efface.runs.verification import verify
@@ -54,7 +52,7 @@ def staged(request: pytest.FixtureRequest, stories: dict[str, FamilyStory]) -> F
     return stories[request.param]
 
 
-def after(result: TrainResult | UnlearnResult) -> DeliveredFacts:
+def after(result: RunResult) -> DeliveredFacts:
     facts = result.record.model.after
     assert facts is not None
     return facts
@@ -250,7 +248,7 @@ def test_without_a_first_stage_nothing_is_said_of_one(stories: dict[str, FamilyS
 @pytest.fixture(scope="session")
 def kept(
     stories: dict[str, FamilyStory], photos: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, TrainResult]:
+) -> dict[str, RunResult]:
     """References that took over the original's first stage."""
     folder = tmp_path_factory.mktemp("kept")
     return {
@@ -263,7 +261,7 @@ def kept(
 
 
 def test_a_kept_first_stage_takes_the_exact_claim_away(
-    staged: FamilyStory, kept: dict[str, TrainResult]
+    staged: FamilyStory, kept: dict[str, RunResult]
 ) -> None:
     result = kept[staged.family]
     assert first_stage(after(result)) == first_stage(after(staged.original))
@@ -274,7 +272,7 @@ def test_a_kept_first_stage_takes_the_exact_claim_away(
     assert {check.outcome for check in verify(result.run)} == {"matches"}
 
 
-def test_only_the_first_stage_is_taken_over(staged: FamilyStory, kept: dict[str, TrainResult]) -> None:
+def test_only_the_first_stage_is_taken_over(staged: FamilyStory, kept: dict[str, RunResult]) -> None:
     one, other = (efface.load(result.model) for result in (staged.original, kept[staged.family]))
     first, weights = one.first_stage_parameters(), other.network.state_dict()
     assert all(torch.equal(parameter, weights[name]) for name, parameter in first.items())
@@ -287,7 +285,7 @@ def test_only_the_first_stage_is_taken_over(staged: FamilyStory, kept: dict[str,
 @pytest.mark.parametrize(("kept_or_new", "level"), [("train", "exact"), ("keep", "empirical")])
 def test_retraining_is_exact_only_with_a_first_stage_of_its_own(
     staged: FamilyStory,
-    kept: dict[str, TrainResult],
+    kept: dict[str, RunResult],
     photos: Path,
     tmp_path: Path,
     kept_or_new: str,
@@ -306,7 +304,7 @@ def test_retraining_is_exact_only_with_a_first_stage_of_its_own(
     assert shares_first_stage_as_told(result)
 
 
-def shares_first_stage_as_told(result: UnlearnResult | EvaluateResult) -> bool:
+def shares_first_stage_as_told(result: RunResult) -> bool:
     """Whether record, limits and page say that the reference was not retrained in every stage."""
     stages = "encoder and decoder only; the first stage is the original's"
     limit = f"The reference model was not retrained in every stage: {stages}"
@@ -320,7 +318,7 @@ def shares_first_stage_as_told(result: UnlearnResult | EvaluateResult) -> bool:
 
 @MAGE_FAST
 def test_a_reference_that_shares_the_first_stage_is_not_retrained_in_every_stage(
-    staged: FamilyStory, kept: dict[str, TrainResult], photos: Path, tmp_path: Path
+    staged: FamilyStory, kept: dict[str, RunResult], photos: Path, tmp_path: Path
 ) -> None:
     result = efface.evaluate(
         staged.original.model, images=photos, retrained=kept[staged.family].model, out=tmp_path / "run",
@@ -416,6 +414,6 @@ def test_a_plan_estimates_a_run_of_every_family(
     assert found.faults == []
     assert found.estimate is not None
     assert 0 < found.estimate.seconds_per_step < 10
-    assert found.changes["trains"] == "encoder"
-    assert 0 < found.changes["share"] < 1
+    assert found.changes.trains == "encoder"
+    assert 0 < found.changes.share < 1
     assert json.dumps(found.as_dict())

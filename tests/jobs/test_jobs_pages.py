@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import efface
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs.run import RunResult
 from efface.reports.page import write_report
 from efface.runs.record import Record, read_record
 from support.classifier_fixtures import SETTINGS, Story
@@ -22,7 +22,7 @@ def runs(
     tmp_path_factory: pytest.TempPathFactory,
     tiny: Path,
     photos: Path,
-    finished: UnlearnResult,
+    finished: RunResult,
     story: Story,
     stories: dict[str, FamilyStory],
 ) -> dict[str, Path]:
@@ -80,7 +80,7 @@ def test_a_page_says_how_many_weight_tensors_were_trained(runs: dict[str, Path])
         assert f"{training.changed_tensors} of {training.tensors} weight tensors {done}" in page_of(run), kind
 
 
-def test_a_page_names_every_setting_of_the_training(finished: UnlearnResult, story: Story) -> None:
+def test_a_page_names_every_setting_of_the_training(finished: RunResult, story: Story) -> None:
     settings = finished.record.training.settings.as_dict()
     page = page_of(finished.run)
     assert [

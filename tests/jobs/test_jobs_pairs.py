@@ -23,9 +23,8 @@ from efface.generators.palette.generator import PaletteGenerator
 from efface.images.cache import PixelCache
 from efface.images.pairs import open_pairs
 from efface.images.sources import open_images
-from efface.jobs import unlearning
-from efface.jobs.training import TrainResult
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs import generator
+from efface.jobs.run import RunResult
 from efface.randomness import Draws
 from efface.runs.folder import working_files
 from efface.runs.verification import verify
@@ -56,7 +55,7 @@ def drawings(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def model(photos: Path, drawings: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+def model(photos: Path, drawings: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """A pixel diffusion model that was trained to turn drawings into photos."""
     out = tmp_path_factory.mktemp("paired") / "original"
     return trained(photos, out, "palette", training={**FEW, "corruption": f"paired:{drawings}"})
@@ -64,8 +63,8 @@ def model(photos: Path, drawings: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def run(
-    model: TrainResult, photos: Path, drawings: Path, tmp_path_factory: pytest.TempPathFactory
-) -> UnlearnResult:
+    model: RunResult, photos: Path, drawings: Path, tmp_path_factory: pytest.TempPathFactory
+) -> RunResult:
     out = tmp_path_factory.mktemp("paired") / "unlearned"
     corruption = f"paired:{drawings}"
     return efface.unlearn(
@@ -91,7 +90,7 @@ class Seen:
         return iter(self.views)
 
 
-def test_a_run_with_pairs_ends_well(run: UnlearnResult, model: TrainResult) -> None:
+def test_a_run_with_pairs_ends_well(run: RunResult, model: RunResult) -> None:
     for result in (model, run):
         assert {check.outcome for check in verify(result.run)} == {"matches"}
         assert working_files(result.run) == [], "what stands for forgotten images is purged with them"
@@ -101,7 +100,7 @@ def test_a_run_with_pairs_ends_well(run: UnlearnResult, model: TrainResult) -> N
     assert errors["original"] != errors["unlearned"]
 
 
-def test_no_place_of_the_pairs_is_handed_out(run: UnlearnResult, model: TrainResult, drawings: Path) -> None:
+def test_no_place_of_the_pairs_is_handed_out(run: RunResult, model: RunResult, drawings: Path) -> None:
     texts = {**texts_of(run.run), "record of training": (model.run / "record.json").read_text()}
     for name, text in texts.items():
         assert str(drawings) not in text, name
@@ -121,7 +120,7 @@ def test_a_first_stage_hands_out_no_place_either(photos: Path, drawings: Path, t
 
 
 def test_the_other_pictures_decide_what_is_learnt(
-    run: UnlearnResult, model: TrainResult, photos: Path, drawings: Path, tmp_path: Path
+    run: RunResult, model: RunResult, photos: Path, drawings: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(photos, other)
@@ -138,7 +137,7 @@ def test_the_other_pictures_decide_what_is_learnt(
 
 @pytest.mark.parametrize("crops", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_condition_that_equals_the_image_has_its_crop_in_training_and_in_evaluation(
-    model: TrainResult, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crops: int
+    model: RunResult, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crops: int
 ) -> None:
     same = shutil.copytree(photos, tmp_path / "same")
     for file in same.rglob("*.png"):
@@ -189,7 +188,7 @@ def negative_error(images: Tensor, conditions: Tensor) -> float:
 
 
 def test_a_continued_run_refuses_other_pairs(
-    model: TrainResult, photos: Path, drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: RunResult, photos: Path, drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Crash(Exception):
         pass
@@ -200,7 +199,7 @@ def test_a_continued_run_refuses_other_pairs(
     mine = tmp_path / "drawings"
     shutil.copytree(drawings, mine)
 
-    def run() -> UnlearnResult:
+    def run() -> RunResult:
         return efface.unlearn(
             model.model,
             images=photos,
@@ -211,7 +210,7 @@ def test_a_continued_run_refuses_other_pairs(
         )
 
     with monkeypatch.context() as patched:
-        patched.setattr(unlearning, "save_model", crash)
+        patched.setattr(generator, "save_model", crash)
         with pytest.raises(Crash):
             run()
     one = sorted(mine.rglob("*.png"))[0]
@@ -225,7 +224,7 @@ def test_a_continued_run_refuses_other_pairs(
 
 
 def test_missing_pairs_are_refused_before_anything_changes(
-    model: TrainResult, photos: Path, drawings: Path, tmp_path: Path
+    model: RunResult, photos: Path, drawings: Path, tmp_path: Path
 ) -> None:
     some = shutil.copytree(drawings, tmp_path / "some")
     for gone in ("cats/cats-1.png", "birds/birds-0.png"):
@@ -255,7 +254,7 @@ def test_training_asks_no_pairs_for_what_it_leaves_out(photos: Path, drawings: P
 
 
 def test_unlearning_may_train_with_pairs_and_be_measured_with_a_hole(
-    model: TrainResult, photos: Path, drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: RunResult, photos: Path, drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = {**UNLEARNING, "corruption": f"paired:{drawings}"}
     seen = Seen(monkeypatch)
@@ -266,7 +265,7 @@ def test_unlearning_may_train_with_pairs_and_be_measured_with_a_hole(
     assert sum(len(view) for view in seen if not view.corrupted.known.any()) == FEW["steps"] * 4
 
 
-def test_a_plan_of_training_with_pairs_is_timed(model: TrainResult, photos: Path, drawings: Path) -> None:
+def test_a_plan_of_training_with_pairs_is_timed(model: RunResult, photos: Path, drawings: Path) -> None:
     training = {**UNLEARNING, "corruption": f"paired:{drawings}"}
     found = efface.plan(model.model, images=photos, training=training, **CATS)
     assert found.faults == []
@@ -274,7 +273,7 @@ def test_a_plan_of_training_with_pairs_is_timed(model: TrainResult, photos: Path
 
 
 def test_a_folder_of_pairs_that_is_not_there_is_one_of_the_faults(
-    model: TrainResult, photos: Path, tmp_path: Path
+    model: RunResult, photos: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError) as caught:
         efface.unlearn(
@@ -307,7 +306,7 @@ def shown(generator: Generator, view: View) -> Tensor:
         return generator.restore(view, "ddim:2")
 
 
-def test_restoring_depends_on_what_is_shown_and_on_nothing_hidden(model: TrainResult) -> None:
+def test_restoring_depends_on_what_is_shown_and_on_nothing_hidden(model: RunResult) -> None:
     generator = model.generator()
     rng = torch.Generator().manual_seed(1)
     images, other, condition = (torch.rand(1, 3, 32, 32, generator=rng) for _ in range(3))

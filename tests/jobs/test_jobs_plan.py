@@ -77,15 +77,15 @@ def test_an_estimate_has_positive_numbers(tiny: Path, photos: Path) -> None:
     assert estimate.training_seconds == pytest.approx(6 * estimate.seconds_per_step)
     assert estimate.evaluation_seconds > 0
     assert estimate.peak_memory_bytes > 50 << 20
-    weights = found.model["parameters"] * 4
+    weights = found.model.parameters * 4
     # the parameters of the model and its fixed position embeddings are all that is kept
     assert estimate.disk_kept_bytes == weights
     # at least the pixels of ten photos at short side 37, two checkpoints and the models
     assert estimate.disk_bytes > 10 * 37 * 37 * 3 + 2 * weights
     assert found.sets == {"forget": 3, "retain": 7, "neutral": 0}
-    assert found.changes["trains"] == "encoder"
-    assert found.changes["tensors"] == 21
-    assert 0 < found.changes["share"] < 1
+    assert found.changes.trains == "encoder"
+    assert found.changes.tensors == 21
+    assert 0 < found.changes.share < 1
 
 
 @pytest.mark.parametrize(("budget", "steps"), [("17steps", 17), ("0.001s", 1)])

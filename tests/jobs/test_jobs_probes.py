@@ -17,18 +17,18 @@ from efface.errors import InputError, RunRefused, Stopped
 from efface.evaluation.requirements import Verdict
 from efface.evaluation.results import SetName
 from efface.files import sha256_of_file
-from efface.jobs import unlearning
-from efface.jobs.account import method_facts
-from efface.jobs.probing import Asked
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs.facts import method_facts
+from efface.jobs.operations import Processes
+from efface.jobs.run import RunResult, carry_out
 from efface.methods.generator.fine_tune import FineTune
 from efface.methods.generator.unseen import Unseen
 from efface.probes.base import Cost, FiguresByKind, Probe, judged
 from efface.probes.findings import Curve, Findings, Hit
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.registry import PROBES
-from efface.runs.config import EvaluateConfig, RunConfig
+from efface.runs.evaluate_config import EvaluateConfig
 from efface.runs.results import FinishedRun
+from efface.runs.unlearn_config import RunConfig
 from efface.runs.verification import verify
 from efface.training.phases import Keep, Phase
 from support.run_making import SHORT, make_model, texts_of
@@ -108,7 +108,7 @@ def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(
     tmp_path_factory: pytest.TempPathFactory, tiny: Path, photos: Path, retrained: Path
-) -> Iterator[UnlearnResult]:
+) -> Iterator[RunResult]:
     """Tests must not change it."""
     with pytest.MonkeyPatch.context() as patch:
         only(patch, PROBES, Darkness, Retraining, Trigger)
@@ -118,7 +118,7 @@ def run(
         )  # fmt: skip
 
 
-def unlearn(tiny: Path, photos: Path, out: Path, **settings: Any) -> UnlearnResult:
+def unlearn(tiny: Path, photos: Path, out: Path, **settings: Any) -> RunResult:
     sets = {"forget": "label:cats", "neutral": "label:birds", "images": photos}
     return efface.unlearn(tiny, out=out, **sets, **{**SHORT, **settings})
 
@@ -131,7 +131,7 @@ def config_of(**values: Any) -> RunConfig:
     return RunConfig.from_values({"model": "m", "images": {"forget": ["cats"]}, **values})
 
 
-def test_a_run_without_probes_is_as_it_was(finished: UnlearnResult) -> None:
+def test_a_run_without_probes_is_as_it_was(finished: RunResult) -> None:
     assert not (finished.run / "probes.json").exists()
     assert not (finished.run / "requirements.json").exists()
     assert (finished.probes, finished.requirements) == (None, [])
@@ -146,7 +146,7 @@ def test_a_run_without_probes_is_as_it_was(finished: UnlearnResult) -> None:
     assert "task_loss" not in (finished.run / "per_image.csv").read_text()
 
 
-def test_findings_and_verdicts_are_written_and_given(run: UnlearnResult) -> None:
+def test_findings_and_verdicts_are_written_and_given(run: RunResult) -> None:
     assert run.probes is not None
     figures = read(run.run / "probes.json")["figures"]
     assert [(one["figure"], one["model"]) for one in figures] == [
@@ -167,14 +167,14 @@ def test_findings_and_verdicts_are_written_and_given(run: UnlearnResult) -> None
     assert "task_loss" in (run.run / "per_image.csv").read_text().splitlines()[0]
 
 
-def test_images_appear_by_keyed_id_and_classes_by_name(run: UnlearnResult) -> None:
+def test_images_appear_by_keyed_id_and_classes_by_name(run: RunResult) -> None:
     image, label = read(run.run / "probes.json")["hits"]
     manifest = (run.run / "manifests" / "forget.jsonl").read_text().splitlines()
     assert image["name"] == json.loads(manifest[0])["id"]
     assert label["name"] == "dogs"
 
 
-def test_the_record_tells_and_binds_them(run: UnlearnResult, tmp_path: Path) -> None:
+def test_the_record_tells_and_binds_them(run: RunResult, tmp_path: Path) -> None:
     record = run.record
     assert [probe.name for probe in record.probes] == ["darkness", "retraining"]
     assert record.probes[0].settings == {"scale": 1.0}
@@ -196,7 +196,7 @@ def test_the_record_tells_and_binds_them(run: UnlearnResult, tmp_path: Path) -> 
 
 
 def test_a_threshold_cannot_be_changed_afterwards(
-    run: UnlearnResult, tiny: Path, photos: Path, retrained: Path
+    run: RunResult, tiny: Path, photos: Path, retrained: Path
 ) -> None:
     require = ["retain-error<=9x", "darkness<=-1", "forget-error<=1.1x"]
     with pytest.raises(RunRefused, match="retain-error<=9x"):
@@ -204,7 +204,7 @@ def test_a_threshold_cannot_be_changed_afterwards(
 
 
 def test_a_finished_run_still_gives_its_verdicts(
-    run: UnlearnResult, tiny: Path, photos: Path, retrained: Path
+    run: RunResult, tiny: Path, photos: Path, retrained: Path
 ) -> None:
     require = ["retain-error<=5x", "darkness<=-1", "forget-error<=1.1x"]
     again = unlearn(tiny, photos, run.run, retrained=retrained, probes=["all"], require=require)
@@ -213,7 +213,7 @@ def test_a_finished_run_still_gives_its_verdicts(
 
 
 def test_evaluating_again_asks_the_same(
-    run: UnlearnResult, tiny: Path, photos: Path, retrained: Path, tmp_path: Path
+    run: RunResult, tiny: Path, photos: Path, retrained: Path, tmp_path: Path
 ) -> None:
     result = efface.evaluate(
         tiny, run.model, retrained=retrained, forget="label:cats", neutral="label:birds", images=photos,
@@ -255,12 +255,12 @@ def test_a_killed_run_does_not_ask_a_finished_probe_again(
 def test_a_kept_answer_to_another_question_is_not_taken(
     tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, data = tmp_path / "run", shutil.copytree(photos, tmp_path / "data")
+    out = tmp_path / "run"
     monkeypatch.setattr(Retraining, "trouble", Stopped("broken off"))
 
     def evaluate() -> Any:
         return efface.evaluate(
-            tiny, forget="label:cats", neutral="label:birds", images=data, out=out,
+            tiny, forget="label:cats", neutral="label:birds", images=photos, out=out,
             evaluation=SHORT["evaluation"], training=SHORT["training"], probes=["darkness", "retraining"],
         )  # fmt: skip
 
@@ -268,7 +268,9 @@ def test_a_kept_answer_to_another_question_is_not_taken(
         with pytest.raises(Stopped):
             evaluate()
     assert asked == ["darkness", "retraining", "retraining"]
-    (data / "dogs" / "dogs-0.png").unlink()
+    place = out / "work" / "probes" / "darkness.json"
+    kept = json.loads(place.read_text())
+    place.write_text(json.dumps(kept | {"key": "of other images"}))
     monkeypatch.setattr(Retraining, "trouble", None)
     evaluate()
     assert asked[3:] == ["darkness", "retraining"]
@@ -293,7 +295,7 @@ def test_a_probe_that_does_not_fit_costs_its_answer_and_not_the_run(
 def test_a_probe_that_trains_is_left_to_a_job_of_one_process(
     tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unlearning, "Asked", lambda *values: Asked(*values[:-1], 2))
+    monkeypatch.setattr(Processes, "count", 2)
     result = unlearn(tiny, photos, tmp_path / "run", probes="all")
     assert asked == ["darkness"]
     assert result.probes is not None
@@ -361,7 +363,7 @@ def test_requirements_and_a_substitute_that_make_no_sense_are_refused() -> None:
             config_of(**values)
 
 
-def test_a_page_that_shows_foreign_verdicts_says_so(finished: UnlearnResult, tmp_path: Path) -> None:
+def test_a_page_that_shows_foreign_verdicts_says_so(finished: RunResult, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(finished.run, tmp_path / "run"))
     verdict = Verdict("retain-error<=1.02x", "met", 1.0, 1.0, 1.0, 1.02, "All is well.")
     (copied / "requirements.json").write_text(json.dumps([verdict.as_dict()]))
@@ -369,7 +371,7 @@ def test_a_page_that_shows_foreign_verdicts_says_so(finished: UnlearnResult, tmp
     assert FinishedRun.read(finished.run).mismatches == []
 
 
-def test_limits_speak_of_the_probes_that_were_asked(finished: UnlearnResult, run: UnlearnResult) -> None:
+def test_limits_speak_of_the_probes_that_were_asked(finished: RunResult, run: RunResult) -> None:
     assert any("under one corruption" in limit for limit in finished.record.limits)
     assert not any("under one corruption" in limit for limit in run.record.limits)
     assert any("what the probes named here found" in limit for limit in run.record.limits)
@@ -398,13 +400,13 @@ def test_all_faults_are_named_before_anything_runs(tiny: Path, photos: Path, tmp
             require=["retain-eror<=1", "retain-error=1"],
         )  # fmt: skip
     text = "\n".join(caught.value.problems)
-    assert len(caught.value.problems) == 6, text
+    assert len(caught.value.problems) == 5, text
     for said in (
         "did you mean 'darkness'",
         "did you mean 'scale'",
         "probes.2: give a name",
         "did you mean 'retain-error'",
-        "require.1: requirement 'retain-error=1': write it as",
+        "requirement 'retain-error=1': write it as",
         "seed: ",
     ):
         assert said in text
@@ -446,7 +448,7 @@ def test_further_models_are_saved_recorded_and_verified(tiny: Path, photos: Path
     images = {"images": str(photos), "forget": ("label:cats",)}
     values = {"model": str(tiny), "images": images, "method": "fine-tune", **SHORT}
     config = RunConfig.from_values(values).model_copy(update={"method": Keeping()})
-    result = unlearning.unlearn(config, tmp_path / "run")
+    result = carry_out(config, tmp_path / "run")
     path = result.record.model.path
     assert list(path) == ["before", "after"]
     assert path["before"].weights == result.record.model.before.weights

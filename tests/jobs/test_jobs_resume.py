@@ -15,8 +15,9 @@ import pytest
 
 import efface
 from efface.errors import InputError, RunRefused
-from efface.jobs import account, frame, unlearning
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs import concluding, generator
+from efface.jobs import run as skeleton
+from efface.jobs.run import RunResult
 from efface.runs.folder import working_files
 from efface.runs.verification import verify
 from support.run_fixtures import CommandLine
@@ -60,10 +61,10 @@ class Crash(BaseException):
 
 
 @pytest.fixture
-def call(tiny: Path, photos: Path) -> Callable[[Path], UnlearnResult]:
+def call(tiny: Path, photos: Path) -> Callable[[Path], RunResult]:
     """The call of the `finished` run, into another folder."""
 
-    def unlearn(out: Path) -> UnlearnResult:
+    def unlearn(out: Path) -> RunResult:
         return efface.unlearn(
             tiny,
             forget="label:cats",
@@ -77,7 +78,7 @@ def call(tiny: Path, photos: Path) -> Callable[[Path], UnlearnResult]:
     return unlearn
 
 
-def same_result(one: UnlearnResult, other: UnlearnResult) -> bool:
+def same_result(one: RunResult, other: RunResult) -> bool:
     weights = [result.record.model.after.weights for result in (one, other)]
     files = [(result.run / "results.json").read_bytes() for result in (one, other)]
     return weights[0] == weights[1] and files[0] == files[1] and one.rows == other.rows
@@ -89,8 +90,8 @@ def same_result(one: UnlearnResult, other: UnlearnResult) -> bool:
     ids=["in training", "while writing a checkpoint", "in evaluation"],
 )
 def test_a_killed_run_continues_to_the_same_result(
-    call: Callable[[Path], UnlearnResult],
-    finished: UnlearnResult,
+    call: Callable[[Path], RunResult],
+    finished: RunResult,
     tiny: Path,
     photos: Path,
     tmp_path: Path,
@@ -117,18 +118,18 @@ def test_a_killed_run_continues_to_the_same_result(
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (unlearning, "save_model"),
-        (unlearning, "measure"),
-        (account, "write_evaluation"),
-        (frame, "purge"),
-        (frame, "write_record"),
-        (frame, "write_report"),
+        (generator, "save_model"),
+        (generator, "evaluate"),
+        (skeleton, "write_evaluation"),
+        (concluding, "purge"),
+        (concluding, "write_record"),
+        (concluding, "write_report"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_run_that_crashed_anywhere_continues_to_the_same_result(
-    call: Callable[[Path], UnlearnResult],
-    finished: UnlearnResult,
+    call: Callable[[Path], RunResult],
+    finished: RunResult,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     module: Any,
@@ -187,7 +188,7 @@ def test_an_interruption_outside_of_training_exits_with_4_too(
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with monkeypatch.context() as patched:
-            patched.setattr(unlearning, "measure", lambda *_: signal.raise_signal(signal.SIGINT))
+            patched.setattr(generator, "evaluate", lambda *_, **__: signal.raise_signal(signal.SIGINT))
             outcome = cli(*command)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -200,13 +201,13 @@ def test_an_interruption_outside_of_training_exits_with_4_too(
 def test_a_run_that_was_measured_is_concluded_without_the_images(
     tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(*_: Any) -> None:
+    def crash(*_: Any, **__: Any) -> None:
         raise Crash
 
     data = shutil.copytree(photos, tmp_path / "data")
     sets: dict[str, Any] = {"model": tiny, "forget": data / "cats", "retain": data / "dogs"}
     with monkeypatch.context() as patched:
-        patched.setattr(frame, "write_record", crash)
+        patched.setattr(concluding, "write_record", crash)
         with pytest.raises(Crash):
             efface.unlearn(**sets, out=tmp_path / "run", **SHORT)
     shutil.rmtree(data)
@@ -216,19 +217,19 @@ def test_a_run_that_was_measured_is_concluded_without_the_images(
 
 
 def test_a_purged_unfinished_run_starts_from_its_beginning(
-    call: Callable[[Path], UnlearnResult],
-    finished: UnlearnResult,
+    call: Callable[[Path], RunResult],
+    finished: RunResult,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def crash(*_: Any) -> None:
+    def crash(*_: Any, **__: Any) -> None:
         raise Crash
 
     with monkeypatch.context() as patched:
-        patched.setattr(unlearning, "save_model", crash)
+        patched.setattr(generator, "save_model", crash)
         with pytest.raises(Crash):
             call(tmp_path / "run")
-    assert "work/checkpoint.pt" in frame.record_purge(tmp_path / "run")
+    assert "work/checkpoint.pt" in concluding.record_purge(tmp_path / "run")
     result = call(tmp_path / "run")
     assert result.record.training.resumed_from is None
     assert same_result(result, finished)
@@ -236,15 +237,15 @@ def test_a_purged_unfinished_run_starts_from_its_beginning(
 
 def _stopped_after_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **sets: Any
-) -> Callable[[], UnlearnResult]:
-    def crash(*_: Any) -> None:
+) -> Callable[[], RunResult]:
+    def crash(*_: Any, **__: Any) -> None:
         raise Crash
 
-    def call() -> UnlearnResult:
+    def call() -> RunResult:
         return efface.unlearn(**sets, out=tmp_path / "run", **SHORT)
 
     with monkeypatch.context() as patched:
-        patched.setattr(unlearning, "measure", crash)
+        patched.setattr(generator, "evaluate", crash)
         with pytest.raises(Crash):
             call()
     return call

@@ -10,8 +10,8 @@ import pytest
 
 import efface
 from efface.errors import InputError, RunRefused
-from efface.jobs import training as job
-from efface.jobs.training import TrainResult
+from efface.jobs import generator as job
+from efface.jobs.run import RunResult
 from efface.runs.verification import verify
 from support.run_making import SHORT, TINY, make_photos
 
@@ -28,17 +28,17 @@ SETTINGS: dict[str, Any] = {"architecture": SHAPE, "training": SHORT["training"]
 
 
 @pytest.fixture(scope="module")
-def without_cats(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+def without_cats(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     out = tmp_path_factory.mktemp("trained") / "run"
     return efface.train(photos, out=out, without="label:cats", neutral="label:birds", **SETTINGS)
 
 
-def weights(result: TrainResult) -> str:
+def weights(result: RunResult) -> str:
     digest: str = result.record.model.after.weights
     return digest
 
 
-def test_what_is_left_out_is_not_in_the_manifest(without_cats: TrainResult) -> None:
+def test_what_is_left_out_is_not_in_the_manifest(without_cats: RunResult) -> None:
     counts = {name: facts.count for name, facts in without_cats.record.images.sets.items()}
     assert counts == {"forget": 3, "retain": 5, "neutral": 2}
     lines = {
@@ -49,7 +49,7 @@ def test_what_is_left_out_is_not_in_the_manifest(without_cats: TrainResult) -> N
     assert not lines["retain"] & (lines["forget"] | lines["neutral"])
 
 
-def test_the_record_says_that_it_is_a_training(without_cats: TrainResult) -> None:
+def test_the_record_says_that_it_is_a_training(without_cats: RunResult) -> None:
     record = without_cats.record
     assert (record.kind, record.claim.level, record.seeds.training) == (
         "training",
@@ -69,7 +69,7 @@ def test_the_record_says_that_it_is_a_training(without_cats: TrainResult) -> Non
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_others(
-    photos: Path, tmp_path: Path, without_cats: TrainResult
+    photos: Path, tmp_path: Path, without_cats: RunResult
 ) -> None:
     sets = {"without": "label:cats", "neutral": "label:birds"}
     same = efface.train(photos, out=tmp_path / "same", **sets, **SETTINGS)
@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(
 
 
 def test_leaving_images_out_changes_the_weights(
-    photos: Path, tmp_path: Path, without_cats: TrainResult
+    photos: Path, tmp_path: Path, without_cats: RunResult
 ) -> None:
     everything = efface.train(photos, out=tmp_path / "run", **SETTINGS)
     assert everything.record.images.sets["retain"].count == 10
@@ -160,14 +160,14 @@ class Crash(BaseException):
 
 
 def test_a_crashed_training_continues_to_the_same_weights_but_not_with_other_images(
-    tmp_path: Path, without_cats: TrainResult, photos: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, without_cats: RunResult, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: Any) -> None:
         raise Crash
 
     data = make_photos(tmp_path / "photos")
 
-    def call() -> TrainResult:
+    def call() -> RunResult:
         return efface.train(
             data, out=tmp_path / "run", without="label:cats", neutral="label:birds", **SETTINGS
         )

@@ -17,8 +17,8 @@ from transformers import AutoImageProcessor, ViTMAEForPreTraining
 import efface
 from efface.errors import InputError, RunRefused
 from efface.evaluation.results import find
-from efface.jobs.frame import record_purge
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs.concluding import record_purge
+from efface.jobs.run import RunResult
 from efface.runs.folder import working_files
 from efface.runs.record import read_record
 from efface.runs.verification import verify
@@ -45,7 +45,7 @@ def passes(run: Path) -> bool:
     return all(check.passed for check in verify(run))
 
 
-def test_a_run_leaves_what_is_promised_and_nothing_else(finished: UnlearnResult) -> None:
+def test_a_run_leaves_what_is_promised_and_nothing_else(finished: RunResult) -> None:
     assert {path.name for path in finished.run.iterdir()} == PROMISED
     rows = json.loads((finished.run / "results.json").read_text())
     assert all(
@@ -63,7 +63,7 @@ def test_a_run_leaves_what_is_promised_and_nothing_else(finished: UnlearnResult)
     assert events[-1] == "purge"
 
 
-def test_the_model_opens_with_plain_transformers(finished: UnlearnResult) -> None:
+def test_the_model_opens_with_plain_transformers(finished: RunResult) -> None:
     network = ViTMAEForPreTraining.from_pretrained(finished.model)
     assert network.config.mask_ratio == 0.75
     values = json.loads((finished.model / "preprocessor_config.json").read_text())
@@ -74,7 +74,7 @@ def test_the_model_opens_with_plain_transformers(finished: UnlearnResult) -> Non
     assert network(pixels).logits.shape == (1, 16, 192)
 
 
-def test_the_encoder_changed_and_the_decoder_did_not(finished: UnlearnResult, tiny: Path) -> None:
+def test_the_encoder_changed_and_the_decoder_did_not(finished: RunResult, tiny: Path) -> None:
     before, after = (load_file(folder / "model.safetensors") for folder in (tiny, finished.model))
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -83,14 +83,14 @@ def test_the_encoder_changed_and_the_decoder_did_not(finished: UnlearnResult, ti
     assert len(changed) == finished.record.training.changed_tensors
 
 
-def test_working_files_are_purged_and_the_record_says_so(finished: UnlearnResult) -> None:
+def test_working_files_are_purged_and_the_record_says_so(finished: RunResult) -> None:
     assert working_files(finished.run) == []
     assert finished.record.working_files.kept == []
     assert finished.record.working_files.removed > 0
 
 
 def test_nothing_that_is_handed_out_names_an_image_or_a_place(
-    finished: UnlearnResult, photos: Path, tiny: Path
+    finished: RunResult, photos: Path, tiny: Path
 ) -> None:
     texts = texts_of(finished.run)
     assert len(texts) == 9
@@ -103,7 +103,7 @@ def test_nothing_that_is_handed_out_names_an_image_or_a_place(
 
 
 def test_keyed_ids_are_in_the_manifests_and_tables_and_differ_between_runs(
-    finished: UnlearnResult, tiny: Path, photos: Path, tmp_path: Path
+    finished: RunResult, tiny: Path, photos: Path, tmp_path: Path
 ) -> None:
     other = efface.unlearn(
         tiny, forget="label:cats", neutral="label:birds", images=photos, out=tmp_path / "run", **SHORT
@@ -124,9 +124,7 @@ def test_keyed_ids_are_in_the_manifests_and_tables_and_differ_between_runs(
     assert other.rows == finished.rows
 
 
-def test_the_same_call_on_a_finished_run_does_nothing(
-    finished: UnlearnResult, tiny: Path, photos: Path
-) -> None:
+def test_the_same_call_on_a_finished_run_does_nothing(finished: RunResult, tiny: Path, photos: Path) -> None:
     def state() -> dict[str, tuple[int, bytes]]:
         return {
             str(f): (f.stat().st_mtime_ns, f.read_bytes()) for f in finished.run.rglob("*") if f.is_file()
@@ -148,7 +146,7 @@ def test_the_same_call_on_a_finished_run_does_nothing(
 
 
 def test_a_changed_config_is_refused_with_the_difference(
-    finished: UnlearnResult, tiny: Path, photos: Path
+    finished: RunResult, tiny: Path, photos: Path
 ) -> None:
     with pytest.raises(RunRefused) as caught:
         efface.unlearn(
@@ -334,7 +332,7 @@ def test_a_reference_of_another_shape_is_refused(tiny: Path, photos: Path, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_neutral_set_is_measured_and_never_trained_on(finished: UnlearnResult) -> None:
+def test_a_neutral_set_is_measured_and_never_trained_on(finished: RunResult) -> None:
     neutral = [row for row in finished.rows if row.set == "neutral"]
     assert {row.model for row in neutral} == {"original", "unlearned"}
     assert {row.n for row in neutral} == {2}
@@ -367,12 +365,12 @@ def test_wrong_input_leaves_the_folder_free_for_a_corrected_call(
     assert passes(efface.unlearn(tiny, forget="label:cats", images=photos, out=out, **SHORT).run)
 
 
-def test_the_result_opens_as_a_generator(finished: UnlearnResult) -> None:
+def test_the_result_opens_as_a_generator(finished: RunResult) -> None:
     assert finished.generator().weights_digest() == finished.record.model.after.weights
     assert efface.load(finished.model).weights_digest() == finished.record.model.after.weights
 
 
-def test_another_original_gives_another_result(photos: Path, tmp_path: Path, finished: UnlearnResult) -> None:
+def test_another_original_gives_another_result(photos: Path, tmp_path: Path, finished: RunResult) -> None:
     other = make_model(tmp_path / "other", seed=3)
     result = efface.unlearn(
         other, forget="label:cats", neutral="label:birds", images=photos, out=tmp_path / "run", **SHORT

@@ -9,15 +9,12 @@ from typing import Any
 import pytest
 
 from efface.errors import InputError
+from efface.jobs.kinds import names_classifier, read_config
 from efface.methods.classifier.fine_tune import FineTuneClassifier
-from efface.runs.classifier_config import (
-    ClassifierRunConfig,
-    ClassifierTrainConfig,
-    noted_recipe,
-    parse_time_limit,
-)
-from efface.runs.config import RunConfig, TrainConfig, differences
-from efface.runs.kinds import names_classifier, run_config, train_config
+from efface.runs.config import differences
+from efface.runs.recipes import noted_recipe
+from efface.runs.train_config import ClassifierTrainConfig, TrainConfig
+from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig, parse_time_limit
 
 
 @pytest.fixture
@@ -35,26 +32,26 @@ def values(model: Path, **more: Any) -> dict[str, Any]:
 
 
 def test_the_model_decides_the_kind_of_the_config(model: Path, tmp_path: Path) -> None:
-    assert isinstance(run_config(values(model)), ClassifierRunConfig)
+    assert isinstance(read_config("unlearn", values(model)), ClassifierRunConfig)
     (model / "config.json").write_text(json.dumps({"model_type": "vit_mae"}))
-    assert isinstance(run_config(values(model)), RunConfig)
+    assert isinstance(read_config("unlearn", values(model)), RunConfig)
     assert not names_classifier({"path": str(model)})
     # what cannot be read is left to the job, which names all faults of models and data together
-    assert isinstance(run_config(values(tmp_path / "nowhere")), RunConfig)
+    assert isinstance(read_config("unlearn", values(tmp_path / "nowhere")), RunConfig)
 
 
 def test_a_training_is_of_a_classifier_if_it_names_one_or_is_like_one(model: Path) -> None:
-    assert isinstance(train_config({"images": "x", "classifier": "mlp"}), ClassifierTrainConfig)
-    assert isinstance(train_config({"images": "x", "like": str(model)}), ClassifierTrainConfig)
-    assert isinstance(train_config({"images": "x"}), TrainConfig)
+    assert isinstance(read_config("train", {"images": "x", "classifier": "mlp"}), ClassifierTrainConfig)
+    assert isinstance(read_config("train", {"images": "x", "like": str(model)}), ClassifierTrainConfig)
+    assert isinstance(read_config("train", {"images": "x"}), TrainConfig)
     with pytest.raises(InputError, match="classifier or like: give one of them"):
-        train_config({"images": "x", "like": str(model), "classifier": "mlp"})
+        read_config("train", {"images": "x", "like": str(model), "classifier": "mlp"})
     with pytest.raises(InputError, match="with like, they are those of the model"):
-        train_config({"images": "x", "like": str(model), "architecture": {"image_size": 8}})
+        read_config("train", {"images": "x", "like": str(model), "architecture": {"image_size": 8}})
 
 
 def test_the_recipe_is_the_one_noted_beside_the_model_with_the_configs_in_its_place(model: Path) -> None:
-    config = run_config(values(model, recipe={"epochs": 9}))
+    config = read_config("unlearn", values(model, recipe={"epochs": 9}))
     assert isinstance(config, ClassifierRunConfig)
     assert (config.recipe.epochs, config.recipe.batch_size, config.recipe.optimizer) == (9, 32, "adam")
     assert noted_recipe(str(model))["epochs"] == 7
@@ -85,7 +82,7 @@ def test_every_fault_of_a_config_is_named_at_once(model: Path) -> None:
         model, method={"name": "scrubb"}, recipe={"epoch": 1}, budget="soon", statistics="drop", sede=1
     )
     with pytest.raises(InputError) as refused:
-        run_config(wrong)
+        read_config("unlearn", wrong)
     told = str(refused.value)
     assert "did you mean 'scrub'?" in told
     assert "recipe: unknown setting 'epoch'; did you mean 'epochs'?" in told

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from efface.errors import InputError
-from efface.runs.config import EvaluateConfig, RunConfig, TrainConfig, differences
+from efface.runs.config import differences
+from efface.runs.evaluate_config import EvaluateConfig
+from efface.runs.train_config import TrainConfig
+from efface.runs.unlearn_config import RunConfig
 
 RUN: dict[str, Any] = {"model": "my-mae", "images": {"forget": ["cats"]}}
 

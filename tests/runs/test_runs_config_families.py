@@ -14,8 +14,10 @@ from efface.errors import InputError
 from efface.generators.base import Generator
 from efface.generators.registry import FAMILIES, family_of
 from efface.generators.settings import ModelSettings
-from efface.jobs.training import new_generator
-from efface.runs.config import RunConfig, TrainConfig
+from efface.jobs.generator import new_generator
+from efface.jobs.run import carry_out
+from efface.runs.train_config import TrainConfig
+from efface.runs.unlearn_config import RunConfig
 from support.family_runs import ARCHITECTURES
 from support.tiny_models import tiny
 
@@ -265,10 +267,8 @@ def test_an_option_of_another_family_is_refused(
             "images": {"images": str(photos), "forget": ["label:cats"]},
         }
     )
-    from efface.jobs.unlearning import unlearn
-
     with pytest.raises(InputError, match=said):
-        unlearn(config, tmp_path / "run")
+        carry_out(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

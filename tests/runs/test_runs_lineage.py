@@ -14,7 +14,7 @@ import efface
 from efface.errors import InputError
 from efface.evaluation.drift import retrain_due
 from efface.evaluation.results import Row, write_results
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs.run import RunResult
 from efface.runs.lineage import follow
 from support.found_runs import a_requirement
 from support.report_runs import a_record, described, images_facts, write_sealed
@@ -205,7 +205,7 @@ def test_a_folder_without_a_record_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_real_requests_are_one_chain(
-    finished: UnlearnResult, photos: Path, tmp_path: Path, cli: CommandLine
+    finished: RunResult, photos: Path, tmp_path: Path, cli: CommandLine
 ) -> None:
     second = efface.unlearn(
         finished.model,

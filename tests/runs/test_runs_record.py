@@ -13,7 +13,7 @@ import efface.runs.record as record_module
 import efface.runs.state as state_module
 from efface.errors import InputError
 from efface.evaluation.results import Row, Worst
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs.run import RunResult
 from efface.runs.digests import file_digests
 from efface.runs.record import Described, digest_of, is_intact, read_record, write_record
 
@@ -42,7 +42,7 @@ def test_every_field_of_every_part_is_described() -> None:
     ] == []
 
 
-def test_a_real_record_reads_back_as_it_was_written(finished: UnlearnResult) -> None:
+def test_a_real_record_reads_back_as_it_was_written(finished: RunResult) -> None:
     written = json.loads((finished.run / "record.json").read_text(encoding="utf-8"))
     record = read_record(finished.run)
     assert (record, record.as_dict()) == (finished.record, written)
@@ -55,7 +55,7 @@ def test_every_column_of_the_results_is_documented_and_no_other() -> None:
     assert all(f"`{field.name}`" in DOCUMENT for field in fields(Worst))
 
 
-def test_a_record_carries_its_own_digest(finished: UnlearnResult, tmp_path: Path) -> None:
+def test_a_record_carries_its_own_digest(finished: RunResult, tmp_path: Path) -> None:
     written = write_record(tmp_path, finished.record.model_copy(update={"limits": ["ü"]}))
     assert written == read_record(tmp_path)
     assert written.digest != finished.record.digest
@@ -74,7 +74,7 @@ def test_a_record_carries_its_own_digest(finished: UnlearnResult, tmp_path: Path
     ],
 )
 def test_a_field_that_is_none_is_refused_by_its_name(
-    finished: UnlearnResult, tmp_path: Path, change: dict[str, Any], said: str
+    finished: RunResult, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     values = finished.record.as_dict() | change
     (tmp_path / "record.json").write_text(json.dumps(values))
@@ -109,7 +109,7 @@ def test_digests_of_a_folder_name_files_in_sub_folders(tmp_path: Path) -> None:
     assert file_digests(tmp_path, ["a", "absent"]) == {"a": empty}
 
 
-def test_the_record_says_what_was_asked_and_done(finished: UnlearnResult) -> None:
+def test_the_record_says_what_was_asked_and_done(finished: RunResult) -> None:
     record = finished.record
     assert (record.kind, record.claim.level, record.request.id) == ("unlearning", "empirical", "7")
     assert {name: facts.count for name, facts in record.images.sets.items()} == {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import efface
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs.run import RunResult
 from efface.runs.record import digest_of
 from efface.runs.verification import verify
 from support.run_fixtures import CommandLine
@@ -19,7 +19,7 @@ from support.run_making import SHORT, make_model
 
 
 @pytest.fixture
-def copied(finished: UnlearnResult, tmp_path: Path) -> Path:
+def copied(finished: RunResult, tmp_path: Path) -> Path:
     """A copy of the finished run that a test may spoil."""
     shutil.copytree(finished.run, tmp_path / "run")
     return tmp_path / "run"
@@ -36,7 +36,7 @@ def rewrite(path: Path, change: Callable[[str], str]) -> None:
     path.write_text(after, encoding="utf-8")
 
 
-def test_a_fresh_run_passes_every_check(finished: UnlearnResult) -> None:
+def test_a_fresh_run_passes_every_check(finished: RunResult) -> None:
     checks = verify(finished.run)
     assert {check.outcome for check in checks} == {"matches"}
     assert {check.what for check in checks} == {

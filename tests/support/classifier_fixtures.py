@@ -13,8 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import efface
-from efface.jobs.training import TrainResult
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs.run import RunResult
 
 CLASSES = 4
 EACH = {"train": 30, "test": 10}
@@ -41,9 +40,9 @@ class Story:
     """An original, its reference, and a run between them. Tests must not change them."""
 
     digits: Digits
-    original: TrainResult
-    retrained: TrainResult
-    unlearned: UnlearnResult
+    original: RunResult
+    retrained: RunResult
+    unlearned: RunResult
 
 
 def make_digits(folder: Path) -> Digits:
@@ -94,10 +93,10 @@ def story(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Story:
 
 
 @pytest.fixture
-def forget_digits(story: Story) -> Callable[..., UnlearnResult]:
+def forget_digits(story: Story) -> Callable[..., RunResult]:
     """The call of the finished run, into another folder and with other settings."""
 
-    def unlearn(out: Path, **changed: Any) -> UnlearnResult:
+    def unlearn(out: Path, **changed: Any) -> RunResult:
         given: dict[str, Any] = {
             "images": story.digits.train,
             "forget": story.digits.forget,

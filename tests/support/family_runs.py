@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 import efface
-from efface.jobs.evaluation import EvaluateResult
-from efface.jobs.training import TrainResult
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs.run import RunResult
 from efface.runs.record import ModelFacts
 from support.families import SAMPLERS, SHAPES
 
@@ -36,7 +34,7 @@ CATS: dict[str, Any] = {"forget": "label:cats", "neutral": "label:birds"}
 OTHER_HOLE = "rectangle:0.25,0.25,0.5,0.25"
 
 
-def trained(photos: Path, out: Path, family: str, **settings: Any) -> TrainResult:
+def trained(photos: Path, out: Path, family: str, **settings: Any) -> RunResult:
     """A model of this family after three steps on all photos but the birds; `like` takes its shape from another."""
     own: dict[str, Any] = {"training": FEW, "first_stage": FEW, "neutral": "label:birds"}
     if "like" not in settings:
@@ -59,10 +57,10 @@ class FamilyStory:
     """What became of one family: a model, its reference, the unlearned model, and a second evaluation."""
 
     family: str
-    original: TrainResult
-    reference: TrainResult
-    run: UnlearnResult
-    evaluated: EvaluateResult
+    original: RunResult
+    reference: RunResult
+    run: RunResult
+    evaluated: RunResult
 
     @property
     def runs(self) -> tuple[Path, ...]:

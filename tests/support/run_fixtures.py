@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import efface
-from efface.jobs.unlearning import UnlearnResult
+from efface.jobs.run import RunResult
 from support.run_making import SHORT, make_model, make_photos
 
 
@@ -38,7 +38,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path, photos: Path) -> UnlearnResult:
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path, photos: Path) -> RunResult:
     """A run that forgot the cats and kept the dogs; the birds are neutral. Tests must not change it."""
     out = tmp_path_factory.mktemp("runs") / "finished"
     return efface.unlearn(

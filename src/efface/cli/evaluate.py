@@ -41,8 +41,8 @@ def evaluate(
     Gives the same figures, record and page as unlearning does."""
     from efface.cli.outcome import refuse_unmet, tell_run
     from efface.errors import InputError
+    from efface.jobs.kinds import read_config
     from efface.progress import Progress
-    from efface.runs.kinds import evaluate_config
 
     if out is None:
         raise InputError("give a folder for the evaluation with --out DIR")
@@ -66,10 +66,10 @@ def evaluate(
     )
     if run is not None:
         values = _of_run(run, values)
-    read = evaluate_config(values)
-    from efface.jobs.evaluation import evaluate_models
+    read = read_config("evaluate", values)
+    from efface.jobs.run import carry_out
 
-    result = evaluate_models(read, out, Progress.on_terminal())
+    result = carry_out(read, out, Progress.on_terminal())
     tell_run(result.run, result.rows, json_, result.requirements, result.probes)
     refuse_unmet(result.requirements)
 
@@ -98,6 +98,7 @@ def _of_run(run: Path, values: dict[str, object]) -> dict[str, object]:
                 "require",
                 "probes",
                 "substitute",
+                "recipe",
             )
             if name in found
         },
@@ -105,8 +106,8 @@ def _of_run(run: Path, values: dict[str, object]) -> dict[str, object]:
     if values.get("retrained") and "substitute" not in values:
         # what was declared in the place of this model has served its turn
         taken.pop("substitute", None)
-    if {"require", "probes"} & (set(taken) | set(values)):
-        taken["training"] = found.get("training", {})
+    if "training" in found and {"require", "probes"} & (set(taken) | set(values)):
+        taken["training"] = found["training"]
     for name, value in values.items():
         before = taken.get(name)
         # another model brings its own settings; other sections keep what is not given anew

@@ -140,8 +140,7 @@ def _probes() -> list[dict[str, Any]]:
 def _settings() -> list[dict[str, Any]]:
     """The settings of a run on either kind of model; those that are alike for both stand there once."""
     from efface.methods import CLASSIFIER_METHODS, GENERATOR_METHODS
-    from efface.runs.classifier_config import ClassifierRunConfig
-    from efface.runs.config import RunConfig
+    from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
 
     of_generators = _described(RunConfig, "", GENERATOR_METHODS, "encoder-noise")
     of_classifiers = _described(ClassifierRunConfig, "", CLASSIFIER_METHODS, "fine-tune")

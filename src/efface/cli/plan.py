@@ -9,9 +9,7 @@ import typer
 import efface.cli.options as o
 
 if TYPE_CHECKING:
-    from efface.jobs.planning import Plan
-
-SHOWN_PASSES = 6
+    from efface.jobs.plan import Plan
 
 
 def plan(
@@ -43,8 +41,8 @@ def plan(
     Takes the options of unlearn. Exit code 2 if the run could not start.
     """
     from efface.errors import InputError
+    from efface.jobs.kinds import read_config
     from efface.progress import Progress
-    from efface.runs.kinds import run_config
 
     values = o.collect(
         config,
@@ -63,8 +61,8 @@ def plan(
         },
         set_,
     )
-    read = run_config(values)
-    from efface.jobs.planning import plan as look
+    read = read_config("unlearn", values)
+    from efface.jobs.plan import plan as look
 
     found = look(read, Progress.on_terminal())
     if json_:
@@ -83,40 +81,21 @@ def _tell(found: Plan) -> None:
                 typer.echo(f"  - {line}")
     if found.model:
         model = found.model
-        what = model.get("family") or f"{model['network']}, {model['classes']} classes"
-        typer.echo(f"model: {what}, {model['image_size']} px, {model['parameters'] / 1e6:.3g} M parameters")
+        what = model.family or f"{model.network}, {model.classes} classes"
+        typer.echo(f"model: {what}, {model.image_size} px, {model.parameters / 1e6:.3g} M parameters")
     if found.changes:
-        typer.echo(_passes(found) if "passes" in found.changes else _changes(found))
+        typer.echo(found.changes.words)
     if found.sets:
         typer.echo("sets: " + ", ".join(f"{name} {count}" for name, count in found.sets.items()))
-    if found.estimate:
+    if found.estimate and found.changes:
         e = found.estimate
         typer.echo(
             f"training: {e.steps} steps of {e.seconds_per_step:.3g} s = {_time(e.training_seconds)}, "
-            f"{found.changes['precision']}\n"
+            f"{found.changes.precision}\n"
             f"evaluation: about {_time(e.evaluation_seconds)}\n"
             f"memory: {e.peak_memory_bytes / 2**30:.1f} GiB at the peak of the timed steps\n"
             f"disk: {e.disk_bytes / 2**30:.2f} GiB while it runs, {e.disk_kept_bytes / 2**30:.2f} GiB afterwards"
         )
-
-
-def _changes(found: Plan) -> str:
-    changes = found.changes
-    return (
-        f"changes: {changes['trains']}, {changes['tensors']} tensors, {changes['parameters'] / 1e6:.1f} M "
-        f"parameters ({changes['share']:.0%}), such as {', '.join(changes['first'])}"
-    )
-
-
-def _passes(found: Plan) -> str:
-    changes = found.changes
-    whole = changes.get("retraining_seconds")
-    return (
-        f"passes: {', '.join(changes['passes'][:SHOWN_PASSES])}{', ...' * (len(changes['passes']) > SHOWN_PASSES)}\n"
-        f"cost: {changes['steps']} steps, {changes['images']} images forward and backward; retraining: "
-        f"{changes['retraining_steps']} steps, {changes['retraining_images']} images"
-        f"{f', about {_time(whole)}' if whole is not None else ''}: {changes['share']:.1%} of it"
-    )
 
 
 def _time(seconds: float) -> str:

@@ -15,7 +15,7 @@ def purge(run: Annotated[Path, typer.Argument(help="A finished or stopped run.")
 
     A run that is not finished starts from its beginning afterwards.
     """
-    from efface.jobs.frame import record_purge
+    from efface.jobs.concluding import record_purge
     from efface.runs.folder import RunFolder, open_run
 
     with RunFolder(run, open_run(run)):

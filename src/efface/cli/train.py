@@ -45,8 +45,8 @@ def train(
 
     For instance the reference: the same images --without those that are to be forgotten."""
     from efface.errors import InputError
+    from efface.jobs.kinds import read_config
     from efface.progress import Progress
-    from efface.runs.kinds import train_config
 
     if out is None:
         raise InputError("give the run folder with --out RUN")
@@ -69,10 +69,10 @@ def train(
         },
         set_,
     )
-    read = train_config(values)
-    from efface.jobs.training import train as run
+    read = read_config("train", values)
+    from efface.jobs.run import carry_out
 
-    result = run(read, out, Progress.on_terminal())
+    result = carry_out(read, out, Progress.on_terminal())
     if json_:
         o.show({"run": str(result.run), "model": str(result.model), "record": result.record.as_dict()})
     else:

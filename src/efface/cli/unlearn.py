@@ -48,8 +48,8 @@ def unlearn(
     """
     from efface.cli.outcome import refuse_unmet, tell_run
     from efface.errors import InputError
+    from efface.jobs.kinds import read_config
     from efface.progress import Progress
-    from efface.runs.kinds import run_config
 
     if out is None:
         raise InputError("give the run folder with --out RUN")
@@ -72,9 +72,9 @@ def unlearn(
         },
         set_,
     )
-    read = run_config(values)
-    from efface.jobs.unlearning import unlearn as run
+    read = read_config("unlearn", values)
+    from efface.jobs.run import carry_out
 
-    result = run(read, out, Progress.on_terminal())
+    result = carry_out(read, out, Progress.on_terminal())
     tell_run(result.run, result.rows, json_, result.requirements, result.probes)
     refuse_unmet(result.requirements)

@@ -117,6 +117,17 @@ class Split:
     notes: tuple[str, ...] = ()
     validation: ImageSet = field(default_factory=ImageSet)
 
+    @property
+    def sets(self) -> dict[str, ImageSet]:
+        """All sets by name; validation images only where there are some."""
+        sets = {"forget": self.forget, "retain": self.retain, "neutral": self.neutral}
+        return {**sets, "validation": self.validation} if len(self.validation) else sets
+
+    @property
+    def everything(self) -> ImageSet:
+        """The images of all sets."""
+        return self.forget.union(self.retain).union(self.neutral).union(self.validation)
+
 
 def split_images(
     settings: ImagesSettings,

@@ -14,10 +14,10 @@ from typing import Any
 from efface.errors import InputError
 from efface.generators.families import Demo
 from efface.generators.registry import FAMILIES
-from efface.jobs.training import train
-from efface.jobs.unlearning import UnlearnResult, unlearn
+from efface.jobs.run import RunResult, carry_out
 from efface.progress import Progress
-from efface.runs.config import RunConfig, TrainConfig
+from efface.runs.train_config import TrainConfig
+from efface.runs.unlearn_config import RunConfig
 
 FORGET = ("bundled:chelsea", "bundled:coffee")
 NEUTRAL = ("bundled:rocket", "bundled:flower")
@@ -34,12 +34,12 @@ def demo(
     generator: str = "mae",
     short: bool = False,
     progress: Progress | None = None,
-) -> UnlearnResult:
+) -> RunResult:
     """Train, unlearn, evaluate and report in `out`; the run of interest is `out/unlearned`.
 
     method: by default the one that the family's demo declares.
     short: a few steps only, to see that everything runs. The same call continues an interrupted demo.
-    Raises as `unlearn` does.
+    Raises as `carry_out` does.
     """
     progress = progress or Progress()
     how = demo_of(generator)
@@ -57,9 +57,9 @@ def demo(
         "seed": seed,
     }
     progress.say(f"1 of 3: train a small {generator} model on 13 bundled photos")
-    original = train(TrainConfig.from_values(common), out / "original", progress)
+    original = carry_out(TrainConfig.from_values(common), out / "original", progress)
     progress.say("2 of 3: train the reference, without the two photos that are to be forgotten")
-    retrained = train(TrainConfig.from_values({**common, "without": FORGET}), out / "retrained", progress)
+    retrained = carry_out(TrainConfig.from_values({**common, "without": FORGET}), out / "retrained", progress)
     progress.say("3 of 3: forget the two photos, and measure")
     config = RunConfig.from_values(
         {
@@ -76,7 +76,7 @@ def demo(
             "request": {"id": "demo", "reason": "two photographers ask that the model forget their photos"},
         }
     )
-    return unlearn(config, out / "unlearned", progress)
+    return carry_out(config, out / "unlearned", progress)
 
 
 def demo_of(generator: str) -> Demo:

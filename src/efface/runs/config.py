@@ -1,11 +1,14 @@
-"""The config of a run: everything that decides its result. It is `RUN/config.yaml` and part of the record."""
+"""What the configs of all jobs share. A config is everything that decides a run's result, and lies in `RUN/config.yaml`.
+
+Each verb has a module of its own: `unlearn_config`, `train_config`, `evaluate_config`.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import date
-from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -21,20 +24,15 @@ from pydantic import (
 from efface.corruptions import parse_corruption
 from efface.errors import Faults, InputError
 from efface.evaluation.requirements import Requirement, contradictions, probes_for
-from efface.evaluation.settings import EvaluationSettings
 from efface.files import sha256_of_json
-from efface.generators.families import Family
-from efface.generators.registry import FAMILIES, family_of
-from efface.generators.settings import Architecture, ModelSettings
 from efface.images.duplicates import DEFAULT_DISTANCE
 from efface.images.selection import ImagesSettings
-from efface.methods import GeneratorMethod, read_method
-from efface.methods.generator.encoder_noise import EncoderNoise
-from efface.methods.generator.retrain import Retrain
+from efface.metrics.base import ModelKind
 from efface.probes.base import Probe
 from efface.probes.registry import GROUPS, PROBES, probes_of_group, read_probe
 from efface.settings import Settings, unknown_name
-from efface.training.settings import TrainingSettings, parse_budget
+
+Verb = Literal["unlearn", "train", "evaluate"]
 
 NOT_DECIDING = ("keep_working_files", "with_pictures")
 """Settings that do not change the result, so they may differ when a run is continued."""
@@ -46,6 +44,9 @@ SHORT_FORMS = {
 """Sections that may be given as a text alone, and the entry that the text then is."""
 
 
+Read = TypeVar("Read")
+
+
 class RequestSettings(Settings):
     """What is known of the deletion request; free text, printed in record and report."""
 
@@ -55,27 +56,29 @@ class RequestSettings(Settings):
     reason: str | None = Field(None, description="why, in the requester's or operator's words")
 
 
-class JobConfig(Settings):
-    """What every job has, whatever the kind of model."""
+class JobConfig(Settings, ABC):
+    """What every job has: what it does, and with models of which kind."""
+
+    verb: ClassVar[Verb]
+    kind: ClassVar[ModelKind]
 
     keep_working_files: bool = Field(
         False, description="keep caches and checkpoints; they hold forgotten images"
     )
 
+    @classmethod
+    @abstractmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """A config from plain values, as a YAML file holds them; raises `InputError` naming all faults."""
+
+    @property
+    @abstractmethod
+    def selectors(self) -> tuple[str, ...]:
+        """Everything that says where images come from."""
+
     def digest(self) -> str:
         """sha256 over all settings that decide the result."""
         return deciding_digest(self.as_dict())
-
-
-class MeasuredConfig(JobConfig):
-    """What every job has that measures models on image sets."""
-
-    images: ImagesSettings = ImagesSettings()
-    retrained_stages: str = Field(
-        "all",
-        description="which stages of the reference were retrained; anything but 'all' is printed as a limit",
-    )
-    request: RequestSettings = RequestSettings()
 
 
 class FromScratchConfig(JobConfig):
@@ -91,6 +94,10 @@ class FromScratchConfig(JobConfig):
     near_duplicate_distance: int = Field(DEFAULT_DISTANCE, ge=-1, le=32, description="as in images")
     skip_unreadable: bool = Field(False, description="leave out images that cannot be read, and say so")
 
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        return (self.images, *self.without, *self.neutral)
+
 
 ProbeSection = Annotated[
     SerializeAsAny[Probe],
@@ -98,15 +105,19 @@ ProbeSection = Annotated[
         lambda section: section if isinstance(section, Probe) else or_value_error(_probe, section)
     ),
 ]
-RequirementText = Annotated[
-    str, AfterValidator(lambda text: or_value_error(partial(Requirement.parse, kind="generator"), text).text)
-]
+CorruptionText = Annotated[str, AfterValidator(lambda text: str(or_value_error(parse_corruption, text)))]
 
 
-class JudgedConfig(MeasuredConfig):
-    """What jobs on generators have: questions to the unlearned model, and thresholds set before the run."""
+class MeasuredConfig(JobConfig):
+    """What every job has that measures models: image sets, questions, and thresholds set before the run."""
 
-    require: tuple[RequirementText, ...] = Field(
+    images: ImagesSettings = ImagesSettings()
+    retrained_stages: str = Field(
+        "all",
+        description="which stages of the reference were retrained; anything but 'all' is printed as a limit",
+    )
+    request: RequestSettings = RequestSettings()
+    require: tuple[str, ...] = Field(
         (),
         description="thresholds, such as retain-error<=1.02x or detectability<=0.05; see docs/requirements.md",
     )
@@ -122,6 +133,10 @@ class JudgedConfig(MeasuredConfig):
     added: ClassVar[tuple[str, ...]] = ("require", "probes", "substitute")
     """Settings that are not written down unless asked for, so that a run from before there were any can go on."""
 
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        return self.images.selectors
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values, without `added` ones that were left as they are."""
         fields = type(self).model_fields
@@ -136,10 +151,16 @@ class JudgedConfig(MeasuredConfig):
     @field_validator("require", mode="after")
     @classmethod
     def _each_once_and_together_possible(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        found = contradictions(given, "generator")
-        if found:
-            raise ValueError("; ".join(found))
-        return tuple(dict.fromkeys(given))
+        texts, problems = [], list[str]()
+        for text in given:
+            try:
+                texts.append(Requirement.parse(text, kind=cls.kind).text)
+            except InputError as error:
+                problems += error.problems
+        problems += contradictions(texts, cls.kind)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return tuple(dict.fromkeys(texts))
 
     @field_validator("substitute", mode="after")
     @classmethod
@@ -170,159 +191,32 @@ class JudgedConfig(MeasuredConfig):
         named = {section.get("name") for section in single if isinstance(section, Mapping)} | {
             section for section in single if isinstance(section, str)
         }
-        meant = dict.fromkeys(
-            name for group in sorted(groups) for name in probes_of_group(group, "generator")
-        )
+        meant = dict.fromkeys(name for group in sorted(groups) for name in probes_of_group(group, cls.kind))
         return (*single, *(name for name in meant if name not in named))
 
     @field_validator("probes", mode="after")
     @classmethod
     def _with_those_required(cls, given: tuple[Probe, ...], info: ValidationInfo) -> tuple[Probe, ...]:
         """Each probe once, and those whose figures are required, in the registry's order."""
-        found: dict[str, Probe] = {}
+        chosen: dict[str, Probe] = {}
         for probe in given:
-            if found.setdefault(probe.name, probe) != probe:
+            if chosen.setdefault(probe.name, probe) != probe:
                 raise ValueError(f"{probe.name} is given twice, with different settings")
-        for name in probes_for(info.data.get("require", ()), "generator"):
-            if name not in found:
-                found[name] = or_value_error(_probe, name)
-        return tuple(found[name] for name in PROBES if name in found)
+        for name in probes_for(info.data.get("require", ()), cls.kind):
+            if name not in chosen:
+                chosen[name] = or_value_error(_probe, name)
+        foreign = [
+            f"{name} questions {' and '.join(probe.figures)}s, and this model is a {cls.kind}: {probe.question}"
+            for name, probe in chosen.items()
+            if cls.kind not in probe.figures
+        ]
+        if foreign:
+            raise ValueError("; ".join(foreign))
+        return tuple(chosen[name] for name in PROBES if name in chosen)
 
     @field_serializer("probes")
     def _with_names(self, asked: tuple[Probe, ...]) -> list[dict[str, Any]]:
         return [{"name": probe.name, **probe.model_dump(mode="json")} for probe in asked]
-
-
-class RunConfig(JudgedConfig):
-    """One unlearning run."""
-
-    model: ModelSettings
-    method: SerializeAsAny[GeneratorMethod]
-    training: TrainingSettings
-    corruption: str = Field("centre:0.5", description="what is hidden from the model")
-    evaluation: EvaluationSettings = EvaluationSettings()
-    retrained: ModelSettings | None = Field(None, description="a model trained without the forget images")
-    seed: int = Field(0, description="seed of unlearning")
-    stored_side: int | None = Field(
-        None,
-        ge=8,
-        description="short side at which decoded images are kept; default: 8/7 of the model's input",
-    )
-    budget: str | None = Field(None, description="bound on training, for example 10m or 500steps")
-    with_pictures: bool = Field(False, description="also write pictures.html, which shows forgotten images")
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """A config from plain values, as a YAML file holds them; raises `InputError` naming all faults."""
-        values = written_out(values)
-        with Faults("the config cannot be used") as faults:
-            method = _method(values.get("method", {}), faults)
-            training = _section(values, "training", type(method).training_settings, faults)
-            return cls.read({**values, "method": method, "training": training}, where="the config")
-
-    @field_validator("corruption")
-    @classmethod
-    def _known_corruption(cls, text: str) -> str:
-        return str(or_value_error(parse_corruption, text))
-
-    @field_validator("budget")
-    @classmethod
-    def _readable_budget(cls, text: str | None) -> str | None:
-        if text is not None:
-            or_value_error(parse_budget, text)
-        return text
-
-    @field_serializer("method")
-    def _with_name(self, method: GeneratorMethod) -> dict[str, Any]:
-        return {"name": method.name, **method.model_dump(mode="json")}
-
-
-class TrainConfig(FromScratchConfig):
-    """Training a model from scratch, for instance the reference without the forget images."""
-
-    generator: str = Field("mae", description="the family of the new model")
-    architecture: SerializeAsAny[Architecture]
-    like: ModelSettings | None = Field(
-        None, description="a model whose family, shape and value space are taken over"
-    )
-    keep_first_stage: bool = Field(
-        False,
-        description="with like: take over its tokenizer or VAE as it is, which may hold left-out images",
-    )
-    training: TrainingSettings
-    first_stage: TrainingSettings = Field(
-        description="how a tokenizer or VAE is trained, if the model has one"
-    )
-    seed: int = Field(0, description="seed of initialisation, order, crops and masks")
-    stored_side: int | None = Field(None, ge=8, description="short side at which decoded images are kept")
-    budget: str | None = Field(None, description="bound on training, for example 10m or 500steps")
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """A config from plain values; raises `InputError` naming all faults."""
-        values = written_out(values)
-        with Faults("the config cannot be used") as faults:
-            family = _family(values, faults)
-            architecture = _architecture(family, values.get("architecture"), faults)
-            if values.get("like") is not None and architecture != family.architecture():
-                faults.add(
-                    "architecture: with like, the shape is that of the model named there; leave it out"
-                )
-            training = _section(
-                values,
-                "training",
-                lambda chosen: Retrain.training_settings({**family.training, **chosen}),
-                faults,
-            )
-            recommended = {**training.as_dict(), **family.first_stage}
-            first_stage = _section(
-                values,
-                "first_stage",
-                lambda chosen: TrainingSettings.read({**recommended, **chosen}, where="first_stage"),
-                faults,
-            )
-            decided = {"generator": family.name, "architecture": architecture, "training": training}
-            return cls.read({**values, **decided, "first_stage": first_stage}, where="the config")
-
-    @model_validator(mode="after")
-    def _first_stage_of_a_model(self) -> Self:
-        if self.keep_first_stage and self.like is None:
-            raise ValueError("keep_first_stage: only with like, a model whose first stage is taken over")
-        return self
-
-    @field_validator("budget")
-    @classmethod
-    def _readable_budget(cls, text: str | None) -> str | None:
-        if text is not None:
-            or_value_error(parse_budget, text)
-        return text
-
-
-class EvaluateConfig(JudgedConfig):
-    """Comparing models that are there already."""
-
-    original: ModelSettings = Field(description="the model before unlearning")
-    unlearned: ModelSettings | None = Field(None, description="the model after unlearning")
-    retrained: ModelSettings | None = Field(None, description="a model trained without the forget images")
-    corruption: str = Field("centre:0.5", description="what is hidden from the models")
-    evaluation: EvaluationSettings = EvaluationSettings()
-    training: TrainingSettings = Field(
-        TrainingSettings(), description="how the run trained, for probes that train: batch, precision, crops"
-    )
-    stored_side: int | None = Field(None, ge=8, description="short side at which decoded images are kept")
-    with_pictures: bool = Field(False, description="also write pictures.html, which shows forgotten images")
-
-    added: ClassVar[tuple[str, ...]] = (*JudgedConfig.added, "training")
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """A config from plain values; raises `InputError` naming all faults."""
-        return cls.read(written_out(values), where="the config")
-
-    @field_validator("corruption")
-    @classmethod
-    def _known_corruption(cls, text: str) -> str:
-        return str(or_value_error(parse_corruption, text))
 
 
 def written_out(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -352,17 +246,6 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], place: str 
     return lines
 
 
-def _method(section: Any, faults: Faults) -> GeneratorMethod:
-    """The method of a config section; on a fault a stand-in, so that the other sections are read too."""
-    try:
-        if not isinstance(section, Mapping):
-            raise InputError(f"give a name, or a section with a name, not {section!r}")
-        return read_method(section)
-    except InputError as error:
-        faults.problems += [f"method: {problem}" for problem in error.problems]
-    return EncoderNoise()
-
-
 def _probe(section: Any) -> Probe:
     if not isinstance(section, str | Mapping):
         raise InputError(f"give a name, or a section with a name, not {section!r}")
@@ -375,55 +258,34 @@ def _probe(section: Any) -> Probe:
         raise InputError(*(f"{name}: {problem}" for problem in error.problems)) from None
 
 
-def _section(
-    values: Mapping[str, Any],
-    name: str,
-    read: Callable[[Mapping[str, Any]], TrainingSettings],
-    faults: Faults,
-) -> TrainingSettings:
-    """The training settings that `read` makes of a section; on a fault a stand-in, as in `_method`."""
-    section = values.get(name) or {}
-    try:
-        if not isinstance(section, Mapping):
-            raise InputError(f"give a section with settings, not {section!r}")
-        return read(section)
-    except InputError as error:
-        faults.problems += [f"{name}: {problem}" for problem in error.problems]
-    return TrainingSettings()
-
-
-def _family(values: Mapping[str, Any], faults: Faults) -> Family:
-    """The family of a new model: the one named, else that of the model it is to be like."""
-    name = values.get("generator")
-    try:
-        if name is None and isinstance(values.get("like"), Mapping):
-            return family_of(ModelSettings.read(values["like"], where="like"))
-        return FAMILIES.named("mae" if name is None else str(name))
-    except InputError as error:
-        faults.problems += error.problems
-    return FAMILIES.named("mae")
-
-
-def _architecture(family: Family, section: Any, faults: Faults) -> Architecture:
-    """The shape of a new model, `size` written out; on a fault a stand-in, as in `_method`."""
-    try:
-        if not isinstance(section or {}, Mapping):
-            raise InputError(f"give a section with settings, not {section!r}")
-        chosen = dict(section or {})
-        size = chosen.pop("size", "tiny")
-        if size not in family.sizes:
-            raise InputError(unknown_name("size", str(size), family.sizes))
-        architecture = family.architecture.read({**family.sizes[size], **chosen}, where="architecture")
-        faults.problems += [f"architecture: {problem}" for problem in architecture.faults()]
-        return architecture
-    except InputError as error:
-        faults.problems += [f"architecture: {problem}" for problem in error.problems]
-    return family.architecture()
-
-
 def or_value_error(read: Any, value: Any) -> Any:
     """pydantic collects ValueErrors; an InputError would leave the other faults unsaid."""
     try:
         return read(value)
     except InputError as error:
         raise ValueError("; ".join(error.problems)) from None
+
+
+def readable(read: Callable[[str], object], text: str) -> str:
+    """`text` as it is; raises `ValueError` where it cannot be read."""
+    or_value_error(read, text)
+    return text
+
+
+def chosen(
+    read: Callable[[Mapping[str, Any]], Read],
+    values: Mapping[str, Any],
+    name: str,
+    instead: Read,
+    faults: Faults,
+) -> Read:
+    """What `read` makes of the section `name`; on a fault `instead`, so that the other sections are read too."""
+    section = values.get(name) or {}
+    try:
+        if not isinstance(section, Mapping):
+            what = "a name, or a section with a name" if name == "method" else "a section with settings"
+            raise InputError(f"give {what}, not {section!r}")
+        return read(section)
+    except InputError as error:
+        faults.problems += [f"{name}: {problem}" for problem in error.problems]
+    return instead

@@ -14,7 +14,8 @@ from efface.runs.record import (
     ClassifierTraining,
     DeliveredFacts,
     Described,
-    ExtractorFacts,
+    EvaluationFacts,
+    FirstStageTraining,
     FurtherFacts,
     GeneratorTraining,
     ImagesFacts,
@@ -49,6 +50,7 @@ class PreparedPart(RunPart):
     notes: list[str] = Field(description="sentences for the record")
     risks: list[str] = Field(default_factory=list, description="sentences for the record")
     before: ModelFacts | None = Field(None, description="the model that the run begins with")
+    unlearned: ModelFacts | None = Field(None, description="of an evaluation, the model after unlearning")
     retrained: ReferenceFacts | None = Field(None, description="the reference model")
     pairs: str | None = Field(None, description="keyed digest of which picture stands in for which image")
     limit_seconds: float | None = Field(None, description="the bound on a classifier's method")
@@ -68,7 +70,9 @@ class TrainedPart(RunPart):
     seconds: float = Field(description="what training took, over all starts")
     work: GeneratorTraining | ClassifierTraining = Field(description="how it was trained")
     complete: bool = Field(True, description="whether the method came to its end")
+    first_stage: FirstStageTraining | None = Field(None, description="how a new tokenizer or VAE came about")
     statistics: StatisticsFacts | None = Field(None, description="running statistics of a classifier")
+    risks: list[str] = Field(default_factory=list, description="further sentences for the record")
     after: DeliveredFacts = Field(description="the delivered model")
 
 
@@ -78,8 +82,7 @@ class EvaluatedPart(RunPart):
     part = "evaluation"
     seconds: float = Field(description="what measuring took")
     probing: float | None = Field(None, description="what probes and requirements took")
-    extractor: ExtractorFacts | None = Field(None, description="whose features were used")
-    similarity: ExtractorFacts | None = Field(None, description="the extractor of feature_cosine alone")
+    facts: EvaluationFacts = Field(description="how models were measured")
 
 
 class RemovalPart(RunPart):

@@ -11,10 +11,10 @@ from efface.classifiers import ClassifierSettings, load_classifier
 from efface.errors import EffaceError, InputError
 from efface.files import sha256_of_file
 from efface.generators import ModelSettings, load_generator
+from efface.metrics.base import ModelKind
 from efface.runs.config import deciding_digest
 from efface.runs.digests import unlisted_results
 from efface.runs.folder import open_run, working_files
-from efface.runs.kinds import names_classifier
 from efface.runs.record import Record, digest_of, parse_record, raw_record
 
 NAMES = {"model": "original"}
@@ -65,7 +65,9 @@ def _checks(run: Path, record: Record, source_model: bool) -> list[Check]:
             _file(f"model/{name}", run / "model" / name, digest) for name, digest in delivered.files.items()
         ]
         checks += _unlisted(run / "model", delivered.files)
-        checks.append(_weights("weights in model/", {"path": str(run / "model")}, delivered.weights))
+        checks.append(
+            _weights("weights in model/", {"path": str(run / "model")}, delivered.weights, record.model_kind)
+        )
     for name, facts in record.images.sets.items():
         checks.append(_file(f"manifests/{name}.jsonl", run / "manifests" / f"{name}.jsonl", facts.sha256))
     for name, digest in record.results.files.items() if record.results else ():
@@ -73,7 +75,9 @@ def _checks(run: Path, record: Record, source_model: bool) -> list[Check]:
     checks += [Check(name, "differs", NOT_LISTED) for name in unlisted_results(run, record)]
     if source_model:
         checks += [
-            _weights(f"weights of the {NAMES.get(name, name)} model", config.get(name), weights)
+            _weights(
+                f"weights of the {NAMES.get(name, name)} model", config.get(name), weights, record.model_kind
+            )
             for name, weights in record.sources.items()
         ]
     checks.append(_purged(run, record))
@@ -106,11 +110,11 @@ def _unlisted(folder: Path, listed: Mapping[str, str]) -> Iterator[Check]:
             yield Check(f"model/{name}", "differs", NOT_LISTED)
 
 
-def _weights(what: str, model: Any, recorded: str) -> Check:
+def _weights(what: str, model: Any, recorded: str, kind: ModelKind) -> Check:
     try:
         if isinstance(model, Mapping) and not Path(str(model.get("path"))).exists():
             return Check(what, "not checked", "the model is no longer where the config says")
-        if names_classifier(model):
+        if kind == "classifier":
             found = load_classifier(ClassifierSettings.read(model)).weights_digest()
         else:
             found = load_generator(ModelSettings.read(model)).weights_digest()

@@ -1,4 +1,4 @@
-"""The classifiers of a job: opened and compared, looked at for risks, and what of them may outlive a method."""
+"""What is odd about a classifier, and what in it or beside it may outlive a method."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from efface.classifiers import load_classifier, save_classifier
+from efface.classifiers import save_classifier
 from efface.classifiers.architecture import ClassifierSettings
 from efface.classifiers.classifier import Classifier
 from efface.classifiers.measuring import logits_of
 from efface.classifiers.networks import settings_of
-from efface.errors import Faults
-from efface.evaluation.results import ModelName
 from efface.files import write_json
 from efface.generators.families import TRAINING_NOTE
 from efface.images.labelled import LabelledImages
-from efface.jobs.preparation import attempt
 from efface.methods.classifier.base import ClassifierMethod
-from efface.runs.classifier_config import ClassifierRunConfig, parse_time_limit
 from efface.runs.record import StatisticsFacts
+from efface.runs.unlearn_config import ClassifierRunConfig, parse_time_limit
 from efface.training.passes import spans
 from efface.training.recipe import Recipe
 from efface.weights import read_pickle
@@ -33,26 +30,6 @@ LOOKED_AT = 512
 FEWEST_LOOKED_AT = 20
 BATCH = 256
 AVERAGED = re.compile(r"(^|[._-])ema([._-]|$)", re.IGNORECASE)
-
-
-def open_models(
-    original: ClassifierSettings, others: Mapping[ModelName, ClassifierSettings | None], faults: Faults
-) -> dict[ModelName, Classifier]:
-    """The original and those of `others` that are named; what cannot be opened or compared goes to `faults`."""
-    models: dict[ModelName, Classifier] = {}
-    if first := attempt(lambda: load_classifier(original), faults):
-        models["original"] = first
-    for name, settings in others.items():
-        if settings is not None:
-            model = attempt(lambda settings=settings: _comparable(settings, first), faults)  # type: ignore[misc]
-            if model:
-                models[name] = model
-    return models
-
-
-def device() -> torch.device:
-    """Where classifiers are trained and measured."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def risks_of(classifier: Classifier, settings: ClassifierSettings, images: LabelledImages) -> list[str]:
@@ -182,24 +159,3 @@ def save_with_recipe(classifier: Classifier, recipe: Recipe | None, folder: Path
     save_classifier(classifier, folder)
     if recipe is not None:
         write_json(folder / TRAINING_NOTE, {"recipe": recipe.as_dict()})
-
-
-def _comparable(settings: ClassifierSettings, original: Classifier | None) -> Classifier:
-    model = load_classifier(settings)
-    if original is None:
-        return model
-    with Faults(f"the model {settings.path} cannot be compared with the original") as faults:
-        if model.classes != original.classes:
-            differing = [
-                f"{a!r} for {b!r}" for a, b in zip(model.classes, original.classes, strict=False) if a != b
-            ]
-            faults.add(
-                f"it has {len(model.classes)} classes, the original {len(original.classes)}"
-                if len(model.classes) != len(original.classes)
-                else f"it has other classes than the original: {', '.join(differing[:3])}. Name them with classes"
-            )
-        for what in ("image_size", "channels"):
-            mine, theirs = getattr(model, what), getattr(original, what)
-            if mine != theirs:
-                faults.add(f"its {what.replace('_', ' ')} is {mine}, the original's {theirs}")
-    return model

@@ -1,13 +1,10 @@
-"""The frame of every job that writes a run folder: lock, log, and what a full disk or lost right means."""
+"""The end of every job: what is removed, the record, the page, the seal. And `efface purge`, which comes later."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from efface.errors import InputError, Stopped
 from efface.evaluation.results import read_results
 from efface.progress import Progress
 from efface.reports.page import write_report
@@ -26,30 +23,6 @@ from efface.runs.record import (
     write_record,
 )
 from efface.runs.state import RecordedPart, RemovalPart, StartedPart
-
-
-@contextmanager
-def run_folder(
-    config: JobConfig, out: Path, progress: Progress | None, first: bool = True
-) -> Iterator[tuple[RunFolder, Progress]]:
-    """Hold `out` for the run of `config` while the block runs; only the first process writes and speaks.
-
-    A fault of the file system becomes `Stopped`: what was finished is kept. Wrong input that is found before
-    any part is finished leaves `out` as it was.
-    """
-    with RunFolder(Path(out), config.as_dict(), shared=not first) as run:
-        spoken = (progress or Progress()) if first else Progress()
-        try:
-            yield run, spoken.logging_to(run.log) if first else spoken
-        except InputError:
-            run.abandon()
-            raise
-        except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
-            raise Stopped(
-                f"stopped: {error.strerror or error}{where}. What was finished is kept in {out}; the same command "
-                "continues once the cause is removed"
-            ) from error
 
 
 def conclude(config: JobConfig, run: RunFolder, progress: Progress, stated: Statement) -> None:

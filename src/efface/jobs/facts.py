@@ -1,9 +1,8 @@
-"""The account that every job gives of itself: sets, models and figures, as the record holds them."""
+"""What every job states of its models, images and figures, as the record and the result files hold it."""
 
 from __future__ import annotations
 
 import csv
-import hmac
 import io
 import os
 import shutil
@@ -12,40 +11,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from efface.classifiers.classifier import Classifier
-from efface.corruptions import parse_corruption
 from efface.errors import RunRefused
-from efface.evaluation.answers import Wanted, view_batches
-from efface.evaluation.protocol import Evaluation, evaluate
+from efface.evaluation.protocol import Evaluation
 from efface.evaluation.results import ModelName, SetName, write_results
-from efface.evaluation.settings import EvaluationSettings
 from efface.files import (
-    canonical_json,
     flush_folder,
     sha256_of_file,
     system_errors,
     write_text,
 )
-from efface.generators.base import Generator, Trained
+from efface.generators.base import Generator
 from efface.images.items import ImageSet
 from efface.images.selection import Split
 from efface.images.splits import split_facts_of
-from efface.jobs.preparation import Prepared
 from efface.methods.base import Method
 from efface.metrics.base import ModelKind
 from efface.metrics.extractors import FeatureExtractor
-from efface.progress import Progress
 from efface.runs.digests import file_digests, manifest_facts, write_manifest
-from efface.runs.folder import RunFolder
 from efface.runs.record import (
     DeliveredFacts,
     Description,
     Duplicates,
-    EvaluationFacts,
     ExtractorFacts,
-    GeneratorTraining,
     ImagesFacts,
     MethodFacts,
     ModelFacts,
@@ -56,12 +44,7 @@ from efface.runs.record import (
 )
 from efface.runs.results import write_worst
 from efface.runs.state import PreparedPart
-from efface.training.loop import TrainingReport
-from efface.training.settings import TrainingSettings
 
-IMAGES_FOR_RISKS = 16
-PICTURES = 8
-"""Images of each set in `pictures.html`."""
 Model = Generator | Classifier
 
 
@@ -105,25 +88,17 @@ def refuse_other_images(sets: Mapping[Any, ImageSet], key: bytes, recorded: Imag
         )
 
 
-def refuse_other_models(before: Model, retrained: Model | None, recorded: PreparedPart) -> None:
-    """Raise `RunRefused` if a continued run would go on with another model or retrained model."""
-    for what, model, facts in (
-        ("model", before, recorded.before),
-        ("retrained model", retrained, recorded.retrained),
-    ):
-        if model and facts and model.weights_digest() != facts.weights:
+def refuse_other_models(models: Mapping[ModelName, Model], recorded: PreparedPart) -> None:
+    """Raise `RunRefused` if a continued run would go on with other models than those that it began with."""
+    known = {"original": recorded.before, "unlearned": recorded.unlearned, "retrained": recorded.retrained}
+    for name, model in models.items():
+        facts = known[name]
+        if facts and model.weights_digest() != facts.weights:
+            what = "model" if name == "original" else f"{name} model"
             raise RunRefused(
                 f"the {what} is no longer the one with which this run began: its weights differ. Put it back to "
                 "continue, or choose another --out folder"
             )
-
-
-def keyed_pairs(prepared: Prepared, key: bytes) -> str | None:
-    """A digest of which picture is shown in each image's place, that says nothing without the key; None for no pairs."""
-    pairs = [prepared.pairs, prepared.training_pairs]
-    if pairs == [None, None]:
-        return None
-    return hmac.new(key, canonical_json(pairs).encode(), "sha256").hexdigest()
 
 
 def model_facts(model: Model) -> ModelFacts:
@@ -192,95 +167,6 @@ def extractor_facts(extractor: FeatureExtractor) -> ExtractorFacts:
         digest=extractor.digest,
         comparable_to=extractor.comparable_to,
     )
-
-
-def similarity_facts(prepared: Prepared) -> ExtractorFacts | None:
-    """The extractor of `feature_cosine`, where it has its own."""
-    own = prepared.similarity is not None and prepared.similarity is not prepared.extractor
-    return extractor_facts(prepared.similarity) if own and prepared.similarity else None
-
-
-def evaluation_facts(
-    settings: EvaluationSettings, extractor: ExtractorFacts, similarity: ExtractorFacts | None
-) -> EvaluationFacts:
-    """How generators were measured; extractors by their names, since settings may name places."""
-    named = {"extractor": extractor.name, "similarity": similarity.name if similarity else None}
-    return EvaluationFacts(
-        settings=settings.model_copy(update=named), extractor=extractor, similarity=similarity
-    )
-
-
-def some_images(prepared: Prepared, settings: EvaluationSettings) -> Tensor:
-    """A few centre crops of retain (else forget) images, uint8 `[B, 3, size, size]`."""
-    images = prepared.split.retain if len(prepared.split.retain) else prepared.split.forget
-    some = images.subset(range(min(len(images), IMAGES_FOR_RISKS)))
-    settings = settings.model_copy(update={"batch_size": IMAGES_FOR_RISKS, "crops_per_image": 1})
-    return next(view_batches(some, prepared.cache, prepared.generator.image_size, settings)).images
-
-
-def measure(
-    config: Any,
-    run: RunFolder,
-    models: Mapping[ModelName, Generator],
-    prepared: Prepared,
-    device: Any,
-    progress: Progress,
-) -> Evaluation:
-    """Evaluate `models` and write the result files, and the pictures if they were asked for.
-
-    Where probes will be asked, each model's own loss is measured too.
-    """
-    for model in models.values():
-        model.to(device)
-    sets, cache, corruption = prepared.sets, prepared.cache, prepared.corruption
-    extractor, settings = prepared.extractor, config.evaluation
-    pairs = prepared.pairs
-    wanted = Wanted(task_loss=bool(config.probes))
-    evaluation = evaluate(
-        models, sets, cache, corruption, extractor, settings,
-        pairs=pairs, wanted=wanted, similarity=prepared.similarity, progress=progress,
-    )  # fmt: skip
-    write_evaluation(run.path, evaluation, sets, run.key)
-    if config.with_pictures:
-        from efface.evaluation.pictures import restored
-        from efface.reports.pictures import write_pictures
-
-        parts = restored(models, sets, cache, corruption, settings, PICTURES, pairs)
-        write_pictures(run.path, parts, corruption.label)
-    return evaluation
-
-
-def sources(**models: ModelFacts | None) -> dict[str, str]:
-    """Weights digests of the models that a run read, by the name that its config gives them."""
-    return {name: facts.weights for name, facts in models.items() if facts}
-
-
-def generator_training(
-    settings: TrainingSettings,
-    report: TrainingReport,
-    generator: Generator,
-    trains: Trained,
-    budget: str | None,
-) -> GeneratorTraining:
-    """What the record tells of a generator's training: its settings, and what was done."""
-    return GeneratorTraining(
-        steps=report.steps,
-        seconds_per_step=report.seconds_per_step,
-        precision=report.precision,
-        processes=report.processes,
-        resumed_from=report.resumed_from,
-        changed_tensors=len(generator.trained_parameters(trains)),
-        tensors=len(list(generator.network.parameters())),
-        budget=budget,
-        settings=recorded_settings(settings),
-    )
-
-
-def recorded_settings(settings: TrainingSettings) -> TrainingSettings:
-    """Training settings without the place of paired pictures."""
-    if settings.corruption is None:
-        return settings
-    return settings.model_copy(update={"corruption": parse_corruption(settings.corruption).label})
 
 
 def write_evaluation(

@@ -1,0 +1,345 @@
+"""What a job does with classifiers: open, train, measure, and try a little of it for a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from efface.classifiers import NetworkSettings, load_classifier
+from efface.classifiers.architecture import ClassifierSettings
+from efface.classifiers.classifier import Classifier, Normalisation, Origin
+from efface.classifiers.networks import blocks_of, build
+from efface.errors import Faults
+from efface.evaluation.classifiers import evaluate_classifiers
+from efface.evaluation.protocol import Evaluation
+from efface.evaluation.results import ModelName
+from efface.images.cache import PixelCache
+from efface.images.labels import class_names, class_numbers
+from efface.images.selection import Split, split_images
+from efface.jobs.classifier_images import Labelled, facts_for, given_to, labelled, measured, once_each
+from efface.jobs.classifier_models import (
+    changed_tensors,
+    rebuilding_faults,
+    recipe_risks,
+    recompute_statistics,
+    risks_of,
+    save_with_recipe,
+    statistics_facts,
+    statistics_risks,
+)
+from efface.jobs.classifier_plan import foresee, risks_of_sets
+from efface.jobs.facts import delivered_facts, save_model
+from efface.jobs.operations import (
+    Foreseen,
+    Operations,
+    Prepared,
+    Processes,
+    Start,
+    attempt,
+    default_device,
+)
+from efface.jobs.sets import split_from_scratch, told
+from efface.jobs.timing import retraining_seconds
+from efface.methods.classifier.base import ClassifierMethod, check_sets
+from efface.methods.classifier.retrain import RetrainClassifier
+from efface.probes.classifier_subject import ClassifierSubject
+from efface.progress import Progress
+from efface.runs.evaluate_config import ClassifierEvaluateConfig
+from efface.runs.record import ClassifierTraining, EvaluationFacts
+from efface.runs.state import PreparedPart, TrainedPart
+from efface.runs.train_config import ClassifierTrainConfig
+from efface.runs.unlearn_config import ClassifierRunConfig, parse_time_limit
+from efface.training.classification import PassesReport, run_passes
+from efface.training.passes import Cost, cost_of
+from efface.training.recipe import Recipe
+
+
+class ClassifierOperations(Operations[Classifier, Labelled]):
+    """Jobs on classifiers."""
+
+    def processes(self, config: Any) -> Processes:
+        return Processes()
+
+    def load(self, settings: ClassifierSettings | str) -> Classifier:
+        return load_classifier(settings)
+
+    def prepare(self, start: Start) -> Prepared[Classifier, Labelled]:
+        if start.config.verb == "train":
+            return _prepare_training(start)
+        config: ClassifierRunConfig | ClassifierEvaluateConfig = start.config
+        unlearns = isinstance(config, ClassifierRunConfig)
+        what = "this run cannot start" if unlearns else "these models cannot be compared"
+        with Faults(what) as faults:
+            models, _ = self.open(config, faults)
+            if (
+                isinstance(config, ClassifierRunConfig)
+                and config.method.claim == "exact"
+                and "original" in models
+            ):
+                # better now than after all images were read: not every network can draw its weights anew
+                attempt(lambda: models["original"].copy().reinitialise(config.seed), faults)
+        original = models["original"]
+        with PixelCache(start.run.work / "cache", original.image_size) as cache:
+            split = told(lambda: _chosen(config, cache, start.progress), start.progress)
+            prepared = Prepared(models, split, labelled(split.sets, cache, original))
+        if isinstance(config, ClassifierRunConfig):
+            check_sets(config.method, given_to(config.method, prepared), len(original.classes))
+        return prepared
+
+    def risks(
+        self,
+        config: ClassifierRunConfig | ClassifierEvaluateConfig,
+        prepared: Prepared[Classifier, Labelled],
+    ) -> list[str]:
+        images = prepared.pixels.get("retain", prepared.pixels["forget"])
+        if isinstance(config, ClassifierRunConfig):
+            return [*risks_of(prepared.model, config.model, images), *recipe_risks(config)]
+        return risks_of(prepared.model, config.original, images)
+
+    def limit(self, start: Start, prepared: Prepared[Classifier, Labelled]) -> float | None:
+        """A share of retraining is measured once, so that a continued run has the same bound."""
+        config = start.config
+        if not isinstance(config, ClassifierRunConfig) or config.budget is None:
+            return None
+        limit = parse_time_limit(config.budget)
+        if limit.share is None:
+            return limit.seconds
+        given = given_to(config.method, prepared)
+        facts, _ = facts_for(prepared.model, config.method, given, config.recipe, config.seed)
+        whole = retraining_seconds(prepared.model.copy().to(default_device()), given, facts)
+        start.progress.say(
+            f"retraining would take about {whole:.1f} s; the method may take {limit.share:.0%} of it"
+        )
+        return limit.share * whole
+
+    def train(self, start: Start, prepared: Prepared[Classifier, Labelled]) -> TrainedPart:
+        """Training from scratch goes the way of the method `retrain`: of the same images, seed and network, both make the
+        very same weights.
+        """
+        config: ClassifierRunConfig | ClassifierTrainConfig = start.config
+        method = config.method if isinstance(config, ClassifierRunConfig) else RetrainClassifier()
+        given = given_to(method, prepared)
+        facts, everything = facts_for(prepared.model, method, given, config.recipe, config.seed)
+        model, passes = prepared.model.copy().to(default_device()), method.passes(facts)
+        report = run_passes(
+            model,
+            passes,
+            everything,
+            facts,
+            limit=start.run.done(PreparedPart).limit_seconds,
+            folder=start.run.work,
+            digest=config.digest(),
+            progress=start.progress,
+        )
+        choice = config.statistics if isinstance(config, ClassifierRunConfig) else "keep"
+        if choice == "recompute":
+            recompute_statistics(model, given["retain"])
+        exact = method.claim == "exact" and report.finished
+        # a recipe that nobody named is noted only where the delivered model was trained by it
+        known = not isinstance(config, ClassifierRunConfig) or config.knows_recipe
+        noted = config.recipe if known or exact else None
+        save_model(lambda folder: save_with_recipe(model, noted, folder), start.run.model)
+        cost = cost_of(passes, facts.sizes)
+        budget = config.budget if isinstance(config, ClassifierRunConfig) else None
+        statistics = statistics_facts(model, choice, exact)
+        return TrainedPart(
+            seconds=report.seconds,
+            work=_work(report, cost, prepared.model, model, config.recipe, budget),
+            complete=report.finished,
+            statistics=statistics,
+            risks=[*statistics_risks(statistics), *of_the_bound(report)],
+            after=delivered_facts(model, start.run.model),
+        )
+
+    def evaluate(
+        self, start: Start, prepared: Prepared[Classifier, Labelled], models: Mapping[ModelName, Classifier]
+    ) -> Evaluation:
+        return evaluate_classifiers(
+            {name: model.to(default_device()) for name, model in models.items()},
+            measured(prepared.pixels),
+            start.config.evaluation,
+            proxy_retain=prepared.split.proxy,
+            progress=start.progress,
+        )
+
+    def evaluation_facts(self, config: Any, prepared: Prepared[Classifier, Labelled]) -> EvaluationFacts:
+        return EvaluationFacts(settings=config.evaluation, extractor=None)
+
+    def subject(
+        self,
+        start: Start,
+        prepared: Prepared[Classifier, Labelled],
+        models: Mapping[ModelName, Classifier],
+        evaluation: Evaluation,
+    ) -> ClassifierSubject:
+        settings = start.config.evaluation
+        return ClassifierSubject(
+            models=models,
+            sets=measured(prepared.pixels),
+            settings=settings,
+            evaluation=evaluation,
+            recipe=start.config.recipe,
+            seed=settings.seed,
+            progress=start.progress,
+        )
+
+    # for plans
+
+    def open(
+        self,
+        config: ClassifierRunConfig | ClassifierEvaluateConfig,
+        faults: Faults,
+        processes: int = 1,
+    ) -> tuple[dict[ModelName, Classifier], Labelled | None]:
+        models = self.models(config, faults)
+        if isinstance(config, ClassifierRunConfig):
+            faults.problems += _validation_faults(config.method, config.validation)
+            if "original" in models:
+                faults.problems += rebuilding_faults(config.method, models["original"])
+        return models, {}
+
+    def choose(self, config: ClassifierRunConfig, progress: Progress) -> Split:
+        try:
+            return _chosen(config, None, progress)
+        finally:
+            progress.finish_counting()
+
+    def check_sets(
+        self, config: ClassifierRunConfig, models: Mapping[ModelName, Classifier], split: Split
+    ) -> None:
+        if "original" in models:
+            class_numbers(split.sets, models["original"].classes)
+
+    def risks_of_sets(self, config: ClassifierRunConfig, split: Split, pixels: Labelled | None) -> list[str]:
+        return risks_of_sets(config, split)
+
+    def foresee(
+        self, config: ClassifierRunConfig, prepared: Prepared[Classifier, Labelled], folder: Path
+    ) -> Foreseen:
+        return foresee(config, prepared, folder)
+
+    def comparable(self, settings: ClassifierSettings, original: Classifier | None) -> Classifier:
+        """The model has to have the same classes and input."""
+        model = load_classifier(settings)
+        if original is None:
+            return model
+        with Faults(f"the model {settings.path} cannot be compared with the original") as faults:
+            if model.classes != original.classes:
+                differing = [
+                    f"{a!r} for {b!r}"
+                    for a, b in zip(model.classes, original.classes, strict=False)
+                    if a != b
+                ]
+                faults.add(
+                    f"it has {len(model.classes)} classes, the original {len(original.classes)}"
+                    if len(model.classes) != len(original.classes)
+                    else f"it has other classes than the original: {', '.join(differing[:3])}. Name them with classes"
+                )
+            for what in ("image_size", "channels"):
+                mine, theirs = getattr(model, what), getattr(original, what)
+                if mine != theirs:
+                    faults.add(f"its {what.replace('_', ' ')} is {mine}, the original's {theirs}")
+        return model
+
+
+OPERATIONS = ClassifierOperations()
+
+
+def new_classifier(config: ClassifierTrainConfig, split: Split, like: Classifier | None) -> Classifier:
+    """Fresh weights in the shape that `config` asks for; its classes are the labels of all images, left out ones too."""
+    if like is not None:
+        like.reinitialise(config.seed)
+        return like
+    classes = class_names((split.forget, split.retain, split.neutral))
+    shape = {name: value for name, value in config.architecture.as_dict().items() if value is not None}
+    settings = NetworkSettings.read(
+        {"network": config.classifier, "classes": len(classes), **shape}, where="architecture"
+    )
+    network = build(settings, config.seed)
+    values = config.normalisation
+    return Classifier(
+        network,
+        classes=classes,
+        image_size=settings.image_size,
+        channels=settings.channels,
+        normalisation=Normalisation(values.scale, values.mean, values.std),
+        blocks=blocks_of(network),
+        origin=Origin("efface"),
+    )
+
+
+def of_the_bound(report: PassesReport) -> list[str]:
+    """What it means that a method went beyond its bound on time."""
+    if not report.cut:
+        return []
+    if report.finished:
+        return ["the method went to its end, but took longer than its bound on time allows"]
+    return [
+        f"the method was stopped by its bound on time after {report.steps} step{'s' * (report.steps != 1)}, before its "
+        "end: the delivered model is what it had come to"
+    ]
+
+
+def _prepare_training(start: Start) -> Prepared[Classifier, Labelled]:
+    config: ClassifierTrainConfig = start.config
+    like = load_classifier(config.like) if config.like is not None else None
+    size = like.image_size if like else config.architecture.image_size
+    with PixelCache(start.run.work / "cache", size) as cache:
+        split = told(lambda: once_each(split_from_scratch(config, cache, start.progress)), start.progress)
+        model = new_classifier(config, split, like)
+        return Prepared({"original": model}, split, labelled(split.sets, cache, model))
+
+
+def _chosen(
+    config: ClassifierRunConfig | ClassifierEvaluateConfig, cache: PixelCache | None, progress: Progress
+) -> Split:
+    """The sets, every picture once in each."""
+    unlearns = isinstance(config, ClassifierRunConfig)
+    validation = config.validation if isinstance(config, ClassifierRunConfig) else ()
+    return once_each(
+        split_images(
+            config.images, needs_retain=unlearns, validation=validation, cache=cache, progress=progress.count
+        )
+    )
+
+
+def _validation_faults(method: ClassifierMethod, validation: Iterable[str]) -> list[str]:
+    """What is wrong with giving, or not giving, validation images to the method."""
+    given = bool(tuple(validation))
+    if method.uses_validation and not given:
+        return [
+            f"{method.name} needs validation images, in neither the forget nor the retain set: give "
+            "--set 'validation=[SELECTOR]', said as --neutral is"
+        ]
+    if given and not method.uses_validation:
+        return [
+            f"validation: {method.name} uses no validation images; leave them out, or give them as neutral"
+        ]
+    return []
+
+
+def _work(
+    report: PassesReport,
+    cost: Cost,
+    before: Classifier,
+    after: Classifier,
+    recipe: Recipe,
+    budget: str | None,
+) -> ClassifierTraining:
+    """What the record tells of the training. cost: what was laid down, without preparation."""
+    steps = cost.steps if report.finished else report.steps
+    return ClassifierTraining(
+        steps=report.steps,
+        seconds_per_step=report.seconds / steps if steps else None,
+        precision="fp32",
+        processes=1,
+        resumed_from=report.resumed_from,
+        changed_tensors=changed_tensors(before, after),
+        tensors=len(after.network.state_dict()),
+        budget=budget,
+        recipe=recipe,
+        cut=report.cut,
+        preparation_steps=report.preparation_steps,
+        preparation_seconds=report.preparation_seconds,
+    )

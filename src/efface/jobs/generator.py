@@ -1,0 +1,333 @@
+"""What a job does with generators: open, train, measure, and try a little of it for a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from efface.corruptions import Corruption, parse_corruption
+from efface.errors import Faults, InputError
+from efface.evaluation.answers import Wanted
+from efface.evaluation.protocol import Evaluation, evaluate
+from efface.evaluation.results import ModelName
+from efface.generators import load_generator
+from efface.generators.base import Generator, Moments
+from efface.generators.registry import FAMILIES, risks_of
+from efface.generators.settings import ModelSettings
+from efface.images.cache import PixelCache
+from efface.images.items import ImageSet
+from efface.images.selection import Split, split_images
+from efface.jobs.facts import delivered_facts, extractor_facts, save_model
+from efface.jobs.generator_images import (
+    Views,
+    open_similarity,
+    read_all_pairs,
+    read_pairs,
+    some_images,
+    stored_side,
+)
+from efface.jobs.generator_plan import foresee, risks_of_sets
+from efface.jobs.operations import (
+    Foreseen,
+    Operations,
+    Prepared,
+    Processes,
+    Start,
+    attempt,
+)
+from efface.jobs.sets import split_from_scratch, told
+from efface.methods.generator.retrain import from_scratch
+from efface.metrics.extractors import load_extractor
+from efface.probes.generator_subject import GeneratorSubject
+from efface.progress import Progress
+from efface.runs.digests import file_digests
+from efface.runs.evaluate_config import EvaluateConfig
+from efface.runs.record import EvaluationFacts, FirstStageTraining, FurtherFacts, GeneratorTraining
+from efface.runs.state import FurtherPart, TrainedPart
+from efface.runs.train_config import TrainConfig
+from efface.runs.unlearn_config import RunConfig
+from efface.training.data import Data, per_stream, pixel_moments
+from efface.training.loop import Trainer
+from efface.training.optimisation import accelerator
+from efface.training.phases import Training
+from efface.training.settings import TrainingSettings, parse_budget
+
+PICTURES = 8
+"""Images of each set in `pictures.html`."""
+
+
+class GeneratorOperations(Operations[Generator, Views]):
+    """Jobs on generators."""
+
+    def processes(self, config: RunConfig | TrainConfig | EvaluateConfig) -> Processes:
+        return Processes(accelerator(config.training) if config.verb != "evaluate" else None)
+
+    def load(self, settings: ModelSettings | str) -> Generator:
+        return load_generator(settings)
+
+    def comparable(self, settings: ModelSettings, original: Generator | None) -> Generator:
+        """The model has to take the same views."""
+
+        def view(model: Generator) -> tuple[str, int, int]:
+            return model.family, model.image_size, model.grid
+
+        other = load_generator(settings)
+        if original and view(other) != view(original):
+            raise InputError(
+                f"the reference model {settings.path} is of the family {other.family} with {other.image_size} px "
+                f"and a grid of {other.grid}, the model {original.family} with {original.image_size} px and "
+                f"{original.grid}: they cannot see the same views"
+            )
+        return other
+
+    def prepare(self, start: Start) -> Prepared[Generator, Views]:
+        if start.config.verb == "train":
+            return _prepare_training(start)
+        config: RunConfig | EvaluateConfig = start.config
+        what = "this run cannot start" if config.verb == "unlearn" else "these models cannot be compared"
+        with Faults(what) as faults:
+            models, views = self.open(config, faults, start.processes.count)
+        assert views is not None
+        views.opened = PixelCache(
+            start.run.work / "cache", config.stored_side or stored_side(models["original"].image_size)
+        )
+        needs_retain = isinstance(config, RunConfig) and config.method.needs_retain
+        cache, count = views.cache, start.progress.count
+        split = told(
+            lambda: split_images(config.images, needs_retain=needs_retain, cache=cache, progress=count),
+            start.progress,
+        )
+        read_all_pairs(config, split, views)
+        return Prepared(models, split, views, views.digest(start.run.key), views.cache.close)
+
+    def risks(self, config: RunConfig | EvaluateConfig, prepared: Prepared[Generator, Views]) -> list[str]:
+        return risks_of(prepared.model, some_images(prepared, config.evaluation))
+
+    def train(self, start: Start, prepared: Prepared[Generator, Views]) -> TrainedPart | None:
+        config: RunConfig | TrainConfig = start.config
+        generator, split, views = prepared.model, prepared.split, prepared.pixels
+        if isinstance(config, RunConfig):
+            sets, phases, trains = (
+                {"forget": split.forget, "retain": split.retain},
+                config.method.phases(),
+                config.method.trains,
+            )
+            corruption, moments = views.corruption, pixel_moments(split.forget, views.cache)
+        else:
+            sets, trains = {"retain": split.retain}, "all"
+            phases = list(from_scratch(not config.keep_first_stage, config.first_stage))
+            corruption, moments = generator.training_corruption, Moments(torch.zeros(3), torch.ones(3))
+        report = Trainer(
+            generator,
+            phases,
+            Data(sets, views.cache, corruption, moments, views.training_pairs),
+            config.training,
+            config.seed,
+            start.processes.accelerator or accelerator(config.training),
+            folder=start.run.work,
+            config_digest=config.digest(),
+            budget=parse_budget(config.budget) if config.budget else None,
+            progress=start.progress,
+            keep=lambda name, model: _keep(start, name, model),
+        ).run()
+        if not start.processes.first:
+            return None
+        first_stage = None
+        if isinstance(config, TrainConfig):
+            if config.training.corruption and not views.corruption.paired:
+                # a pair's place is a path, which a model does not carry
+                generator.trained_with = views.corruption
+            if generator.first_stage_digest() is not None:
+                kept = config.keep_first_stage
+                settings = None if kept else _recorded(config.first_stage)
+                first_stage = FirstStageTraining(kept=kept, training=settings)
+        save_model(generator.save, start.run.model)
+        work = GeneratorTraining(
+            steps=report.steps,
+            seconds_per_step=report.seconds_per_step,
+            precision=report.precision,
+            processes=report.processes,
+            resumed_from=report.resumed_from,
+            changed_tensors=len(generator.trained_parameters(trains)),
+            tensors=len(list(generator.network.parameters())),
+            budget=config.budget,
+            settings=_recorded(config.training),
+        )
+        after = delivered_facts(generator, start.run.model)
+        return TrainedPart(seconds=report.seconds, work=work, first_stage=first_stage, after=after)
+
+    def evaluate(
+        self, start: Start, prepared: Prepared[Generator, Views], models: Mapping[ModelName, Generator]
+    ) -> Evaluation:
+        """The same, and the pictures if they were asked for. Where probes are, each model's own loss is measured too."""
+        for model in models.values():
+            model.to(start.processes.device)
+        config, views, sets = start.config, prepared.pixels, prepared.sets
+        evaluation = evaluate(
+            models, sets, views.cache, views.corruption, views.features, config.evaluation, pairs=views.pairs,
+            wanted=Wanted(task_loss=bool(config.probes)), similarity=views.similarity, progress=start.progress,
+        )  # fmt: skip
+        if config.with_pictures:
+            from efface.evaluation.pictures import restored
+            from efface.reports.pictures import write_pictures
+
+            parts = restored(
+                models, sets, views.cache, views.corruption, config.evaluation, PICTURES, views.pairs
+            )
+            write_pictures(start.run.path, parts, views.corruption.label)
+        return evaluation
+
+    def evaluation_facts(
+        self, config: RunConfig | EvaluateConfig, prepared: Prepared[Generator, Views]
+    ) -> EvaluationFacts:
+        """Extractors stand there by their names, since settings may name places."""
+        views = prepared.pixels
+        extractor, own = extractor_facts(views.features), views.similarity not in (None, views.extractor)
+        similarity = extractor_facts(views.similarity) if own and views.similarity else None
+        named = {"extractor": extractor.name, "similarity": similarity.name if similarity else None}
+        settings = config.evaluation.model_copy(update=named)
+        return EvaluationFacts(settings=settings, extractor=extractor, similarity=similarity)
+
+    def subject(
+        self,
+        start: Start,
+        prepared: Prepared[Generator, Views],
+        models: Mapping[ModelName, Generator],
+        evaluation: Evaluation,
+    ) -> GeneratorSubject:
+        views, settings = prepared.pixels, start.config.evaluation
+        return GeneratorSubject(
+            models=models,
+            sets=prepared.sets,
+            cache=views.cache,
+            corruption=views.corruption,
+            extractor=views.features,
+            settings=settings,
+            evaluation=evaluation,
+            training=start.config.training,
+            pairs=views.pairs,
+            seed=settings.seed,
+            progress=start.progress,
+        )
+
+    def corruption(self, config: RunConfig | EvaluateConfig) -> str:
+        return parse_corruption(config.corruption).label
+
+    # for plans
+
+    def open(
+        self, config: RunConfig | EvaluateConfig, faults: Faults, processes: int = 1
+    ) -> tuple[dict[ModelName, Generator], Views | None]:
+        """The models and extractors; batch and corruptions are looked at too: all that precedes the images."""
+        models = self.models(config, faults)
+        original = models.get("original")
+        extractor = attempt(lambda: load_extractor(config.evaluation.extractor), faults)
+        similarity = open_similarity(config.evaluation, extractor, faults)
+        texts = [config.corruption]
+        if isinstance(config, RunConfig):
+            faults.problems += _batch_faults(config, processes)
+            texts += [config.training.corruption] if config.training.corruption else []
+        corruptions = [attempt(partial(parse_corruption, text), faults) for text in dict.fromkeys(texts)]
+        if original:
+            for corruption in filter(None, corruptions):
+                attempt(partial(original.check_corruption, corruption), faults)
+            attempt(partial(original.sampler_name, config.evaluation.sampler), faults)
+        views = Views(corruptions[0], extractor, similarity) if corruptions[0] and extractor else None
+        return models, views
+
+    def choose(self, config: RunConfig, progress: Progress) -> Split:
+        try:
+            return split_images(
+                config.images, needs_retain=config.method.needs_retain, progress=progress.count
+            )
+        finally:
+            progress.finish_counting()
+
+    def risks_of_sets(self, config: RunConfig, split: Split, pixels: Views | None) -> list[str]:
+        return risks_of_sets(split, pixels.features.dimension if pixels else None)
+
+    def foresee(self, config: RunConfig, prepared: Prepared[Generator, Views], folder: Path) -> Foreseen:
+        side = config.stored_side or stored_side(prepared.model.image_size)
+        with PixelCache(folder, side) as cache:
+            return foresee(config, replace(prepared, pixels=replace(prepared.pixels, opened=cache)), folder)
+
+
+OPERATIONS = GeneratorOperations()
+
+
+def new_generator(config: TrainConfig) -> Generator:
+    """Fresh weights in the shape that `config` asks for."""
+    if config.like is None:
+        return FAMILIES[config.generator].new(config.architecture, config.seed)
+    generator = load_generator(config.like)
+    if generator.family != config.generator:
+        raise InputError(
+            f"generator: {config.generator} is asked for, but {config.like.path} is of the family {generator.family}: "
+            "leave one of them out"
+        )
+    if config.keep_first_stage and generator.first_stage_digest() is None:
+        raise InputError(f"keep_first_stage: {config.like.path} has no first stage")
+    generator.reinitialise(config.seed, config.keep_first_stage)
+    return generator
+
+
+def _prepare_training(start: Start) -> Prepared[Generator, Views]:
+    config: TrainConfig = start.config
+    with Faults("this training cannot start") as faults:
+        generator = attempt(lambda: new_generator(config), faults)
+        corruption = attempt(lambda: _shown(config, generator), faults) if generator else None
+        if generator and config.first_stage.corruption not in (None, config.training.corruption):
+            faults.add("first_stage.corruption: a tokenizer or VAE sees whole pictures; leave it out")
+        for name, settings in (("training", config.training), ("first_stage", config.first_stage)):
+            try:
+                per_stream(settings.batch_size, 1, start.processes.count)
+            except ValueError as error:
+                faults.add(f"{name}.batch_size: {error}")
+    assert generator is not None
+    assert corruption is not None
+    cache = PixelCache(start.run.work / "cache", config.stored_side or stored_side(generator.image_size))
+    split = told(lambda: split_from_scratch(config, cache, start.progress), start.progress)
+    pairs = read_pairs(corruption, Split(ImageSet(), split.retain, ImageSet()), cache)
+    views = Views(corruption, training_pairs=pairs, opened=cache)
+    return Prepared({"original": generator}, split, views, close=cache.close)
+
+
+def _shown(config: TrainConfig, generator: Generator) -> Corruption:
+    """What a new model is shown; raises `InputError` if it cannot be."""
+    text = config.training.corruption
+    corruption = parse_corruption(text) if text else generator.training_corruption
+    generator.check_corruption(corruption)
+    return corruption
+
+
+def _batch_faults(config: RunConfig, processes: int) -> list[str]:
+    """Why the batch does not divide over streams and processes, phase by phase."""
+    problems = []
+    for phase in config.method.phases():
+        if isinstance(phase, Training):
+            try:
+                per_stream(config.training.batch_size, len(phase.streams), processes)
+            except ValueError as error:
+                problems.append(f"training.batch_size: {error}")
+    return list(dict.fromkeys(problems))
+
+
+def _keep(start: Start, name: str, generator: Generator) -> None:
+    """Save the present model as a further result, in `RUN/path/NAME/`."""
+    folder = start.run.path / "path" / name
+    folder.parent.mkdir(exist_ok=True)
+    save_model(generator.save, folder)
+    facts = FurtherFacts(weights=generator.weights_digest(), files=file_digests(folder))
+    kept = start.run.finished(FurtherPart)
+    start.run.finish(FurtherPart(models={**(kept.models if kept else {}), name: facts}))
+
+
+def _recorded(settings: TrainingSettings) -> TrainingSettings:
+    """Training settings without the place of paired pictures."""
+    if settings.corruption is None:
+        return settings
+    return settings.model_copy(update={"corruption": parse_corruption(settings.corruption).label})

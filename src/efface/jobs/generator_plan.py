@@ -1,0 +1,166 @@
+"""What trying a little of an unlearning run tells of a generator's: what it changes, takes, and will not tell."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from efface.corruptions import Corruption
+from efface.evaluation.protocol import evaluate
+from efface.evaluation.results import ModelName
+from efface.generators.base import Generator, Trained
+from efface.generators.registry import risks_of
+from efface.images.cache import estimate_bytes
+from efface.images.selection import Split
+from efface.jobs.generator_images import Views, read_all_pairs, some_images
+from efface.jobs.operations import Changes, Foreseen, Prepared, RunEstimate, peak_memory
+from efface.jobs.sets import measured_sets
+from efface.metrics.frechet import frechet_refusal
+from efface.runs.unlearn_config import RunConfig
+from efface.training.data import Data, pixel_moments
+from efface.training.loop import TIMED_STEPS, UNTIMED_STEPS, Trainer
+from efface.training.optimisation import accelerator, chosen_precision
+from efface.training.phases import Training
+from efface.training.settings import parse_budget
+from efface.training.step import training_corruption
+
+FEW_IMAGES = 5
+ADAMW_COPIES = 3
+"""A checkpoint holds the trained weights and two moments of each."""
+
+
+@dataclass(frozen=True)
+class WeightChanges(Changes):
+    """Which weights a method may change. share: of all parameters; first: names of some tensors."""
+
+    trains: Trained
+    tensors: int
+    parameters: int
+    share: float
+    first: list[str]
+    precision: str = ""
+
+    @property
+    def words(self) -> str:
+        return (
+            f"changes: {self.trains}, {self.tensors} tensors, {self.parameters / 1e6:.1f} M "
+            f"parameters ({self.share:.0%}), such as {', '.join(self.first)}"
+        )
+
+
+def risks_of_sets(split: Split, dimension: int | None) -> list[str]:
+    """Sentences on what these sets will not tell. dimension: of the features, where they can be computed."""
+    risks = []
+    if not len(split.neutral):
+        risks.append("no neutral set: what the model does with images that it never saw will not be known")
+    if not len(split.retain):
+        risks.append("no retain set: what unlearning costs the rest will not be known")
+    for name, images in measured_sets(split).items():
+        refusal = frechet_refusal(len(images), dimension) if dimension else None
+        if 0 < len(images) < FEW_IMAGES:
+            risks.append(f"{name} has {len(images)} images: no interval can be given below {FEW_IMAGES}")
+        elif len(images) and refusal:
+            risks.append(f"{name}: {refusal}")
+    return risks
+
+
+def foresee(config: RunConfig, prepared: Prepared[Generator, Views], folder: Path) -> Foreseen:
+    generator, settings, views = prepared.model, config.training, prepared.pixels
+    some = settings.batch_size * (UNTIMED_STEPS + TIMED_STEPS)
+    sets = {name: images.subset(range(min(len(images), some))) for name, images in prepared.sets.items()}
+    small = Split(sets["forget"], sets["retain"], sets["neutral"])
+    for images in sets.values():
+        views.cache.add(images, skip_unreadable=config.images.skip_unreadable)
+    read_all_pairs(config, small, views)
+    sample = replace(prepared, split=small)
+    risks = [
+        *risks_of(generator, some_images(sample, config.evaluation)),
+        *_unfamiliar(generator, views.corruption),
+    ]
+    phases, notes = config.method.phases(), []
+    training = next(phase for phase in phases if isinstance(phase, Training))
+    used = training_corruption(generator, training, views.corruption, settings)
+    if str(used) != str(generator.training_corruption):
+        notes.append(
+            f"the model was pre-trained with {generator.training_corruption}; unlearning trains with {used}"
+        )
+    data = Data(
+        {str(name): images for name, images in sets.items()},
+        views.cache,
+        views.corruption,
+        pixel_moments(small.forget, views.cache),
+        views.training_pairs,
+    )
+    # one crop an image: a step is timed with codes at hand where the run will have them
+    timed = settings.model_copy(update={"crops_per_image": settings.crops_per_image and 1})
+    trainer = Trainer(generator, phases, data, timed, config.seed, accelerator(settings), folder=folder)
+    per_step = trainer.time_steps()
+    steps = _steps(config, per_step)
+    counts = sum(len(images) for images in prepared.sets.values())
+    estimate = RunEstimate(
+        steps=steps,
+        seconds_per_step=per_step,
+        training_seconds=per_step * steps,
+        evaluation_seconds=_evaluation_seconds(config, sample) * counts,
+        peak_memory_bytes=peak_memory(),
+        **_disk(config, prepared),
+    )
+    changes = replace(_changes(config, generator), precision=chosen_precision(settings))
+    return Foreseen(changes, estimate, risks, notes)
+
+
+def _changes(config: RunConfig, generator: Generator) -> WeightChanges:
+    names = generator.trained_parameters(config.method.trains)
+    everything = sum(parameter.numel() for parameter in generator.network.parameters())
+    changed = sum(parameter.numel() for parameter in names.values())
+    share = round(changed / everything, 4)
+    return WeightChanges(config.method.trains, len(names), changed, share, sorted(names)[:3])
+
+
+def _unfamiliar(generator: Generator, corruption: Corruption) -> list[str]:
+    """Whether the model was ever shown this kind of corruption."""
+    own = generator.training_corruption
+    if own.hides == corruption.hides and (corruption.hides or own.name == corruption.name):
+        return []
+    return [
+        f"the model was trained with {own}, not with {corruption}: it may never have learnt to restore that"
+    ]
+
+
+def _steps(config: RunConfig, per_step: float) -> int:
+    budget = parse_budget(config.budget) if config.budget else None
+    if budget and budget.steps:
+        return budget.steps
+    if budget and budget.seconds:
+        return max(1, int(budget.seconds / per_step))
+    return config.training.steps
+
+
+def _evaluation_seconds(config: RunConfig, sample: Prepared[Generator, Views]) -> float:
+    """Seconds for each image, over all models."""
+    settings, views = config.evaluation.model_copy(update={"resamples": 200}), sample.pixels
+    few = {
+        name: images.subset(range(min(len(images), settings.batch_size)))
+        for name, images in sample.sets.items()
+    }
+    began = time.monotonic()
+    only: dict[ModelName, Generator] = {"original": sample.model}
+    evaluate(only, few, views.cache, views.corruption, views.features, settings, pairs=views.pairs)
+    measured = sum(len(images) for images in few.values())
+    return (time.monotonic() - began) / max(measured, 1) * (3 if config.retrained else 2)
+
+
+def _disk(config: RunConfig, prepared: Prepared[Generator, Views]) -> dict[str, int]:
+    generator = prepared.model
+    weights = sum(p.numel() * p.element_size() for p in generator.network.parameters())
+    trained = sum(
+        p.numel() * p.element_size() for p in generator.trained_parameters(config.method.trains).values()
+    )
+    cache = estimate_bytes(prepared.split.everything, prepared.pixels.cache.short_side)
+    # a checkpoint is written beside the one before
+    return {
+        "disk_bytes": math.ceil(cache + 2 * ADAMW_COPIES * trained + 2 * weights),
+        "disk_kept_bytes": weights,
+    }

@@ -1,0 +1,159 @@
+"""Probes and requirements as a part of `unlearn` and `evaluate`: asked after the evaluation, kept one by one, judged."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from efface.errors import InputError
+from efface.evaluation.requirements import judge, summary
+from efface.evaluation.results import SetName
+from efface.files import sha256_of_json, write_json
+from efface.images.items import ImageSet
+from efface.jobs.facts import keyed_by_id, without_places
+from efface.jobs.operations import Start
+from efface.probes.base import Probe
+from efface.probes.findings import Findings
+from efface.probes.subject import AnySubject
+from efface.runs.config import MeasuredConfig
+from efface.runs.record import Judgement, ProbeFacts
+from efface.runs.results import (
+    findings_of,
+    plain_findings,
+    read_requirements,
+    write_findings,
+    write_requirements,
+)
+
+SET_BEFORE = "The thresholds are part of the config whose digest this record holds: they cannot be changed in this run."
+ALONE = "it trains, and this run has several processes: ask it afterwards with efface evaluate, in one"
+
+
+def judge_models(start: Start, subject: AnySubject, sets: Mapping[SetName, ImageSet]) -> float | None:
+    """Run the probes and judge the requirements that the config asks for; write `probes.json`, `requirements.json`.
+
+    Each finished probe is kept in the run's working folder, so that a killed run does not ask it a second time. Returns
+    the seconds that it took; None where nothing was asked for.
+    """
+    config, run = start.config, start.run
+    if not config.probes and not config.require:
+        return None
+    began = time.monotonic()
+    findings = _findings(start, subject)
+    if config.probes:
+        write_findings(run.path, _keyed(findings, keyed_by_id(sets, run.key)))
+    if config.require:
+        # the advice to retrain is out of place for a model that was retrained
+        exact = config.verb == "unlearn" and config.method.claim == "exact"
+        verdicts = judge(
+            config.require,
+            subject.kind,
+            subject.evaluation,
+            subject.sets,
+            findings,
+            subject.settings,
+            advise=not exact,
+        )
+        write_requirements(run.path, verdicts)
+        start.progress.log("requirements", **{verdict.requirement: verdict.state for verdict in verdicts})
+    return round(time.monotonic() - began, 3)
+
+
+def probe_facts(probes: Iterable[Probe]) -> list[ProbeFacts]:
+    """What the record tells of the probes that were asked."""
+    return [
+        ProbeFacts(
+            name=probe.name,
+            question=probe.question,
+            source=probe.source,
+            settings=without_places(probe.model_dump(mode="json")),
+        )
+        for probe in probes
+    ]
+
+
+def judgement(run: Path) -> Judgement | None:
+    """What the record tells of the requirements; None where none was set."""
+    verdicts = read_requirements(run)
+    return Judgement(words=SET_BEFORE, summary=summary(verdicts), verdicts=verdicts) if verdicts else None
+
+
+def reference_notes(config: MeasuredConfig, retrained: bool) -> list[str]:
+    """What stands in the place of a missing retrained model, and what then stays unmeasurable."""
+    if retrained or not (config.probes or config.require or config.substitute):
+        return []
+    declared = (
+        f"Declared in place of a retrained model: {config.substitute.strip().removesuffix('.')}."
+        if config.substitute
+        else "No retrained model and no substitute reference was given: probes compare with the original model."
+    )
+    return [
+        f"{declared} Not measurable without a retrained model: whether forgotten images are treated as by a model that "
+        "never saw them (forget figures as ratios, and the differences of probes)."
+    ]
+
+
+def _findings(start: Start, subject: AnySubject) -> Findings:
+    probes, findings = start.config.probes, []
+    about = subject.digest() if probes else ""
+    for number, probe in enumerate(probes, 1):
+        if probe.cost == "training" and start.processes.count > 1:
+            findings.append(probe.unanswered(subject, ALONE))
+            continue
+        key = sha256_of_json([about, probe.name, probe.model_dump(mode="json")])
+        place = start.run.work / "probes" / f"{probe.name}.json"
+        answer = _kept(place, key)
+        if answer is None:
+            start.progress.say(f"probe {number} of {len(probes)}: {probe.name}")
+            began = time.monotonic()
+            answer = _answer(probe, subject)
+            write_json(place, {"key": key, "findings": plain_findings(answer)})
+            start.progress.log("probe", name=probe.name, seconds=round(time.monotonic() - began, 3))
+        findings.append(answer)
+    return reduce(Findings.join, findings, Findings())
+
+
+def _answer(probe: Probe, subject: AnySubject) -> Findings:
+    """The probe's findings. One that does not fit the model or its images costs its answer, not the run."""
+    try:
+        return probe.ask(subject)
+    except InputError as error:
+        why = "; ".join(error.problems)
+        subject.progress.say(f"{probe.name}: no answer: {why}")
+        # what is kept goes into files that are handed out: no place of this machine
+        for place in filter(lambda one: "/" in one, _texts(probe.model_dump(mode="json"))):
+            why = why.replace(place, "(a place)")
+        return probe.unanswered(subject, why)
+    finally:
+        for model in subject.models.values():
+            model.eval()
+
+
+def _texts(value: Any) -> list[str]:
+    """All texts in plain settings."""
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return [text for one in inner for text in _texts(one)]
+
+
+def _kept(place: Path, key: str) -> Findings | None:
+    try:
+        values = json.loads(place.read_text(encoding="utf-8"))
+        return findings_of(values["findings"]) if values["key"] == key else None
+    except (AttributeError, OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keyed(findings: Findings, keyed: Mapping[str, str]) -> Findings:
+    """The same with images by their keyed ids."""
+    hits = (
+        replace(hit, name=keyed.get(hit.name, "of no set")) if hit.kind == "image" else hit
+        for hit in findings.hits
+    )
+    return replace(findings, hits=tuple(hits))

@@ -1,0 +1,91 @@
+"""`plan`: everything that is wrong or risky with a model and its data at once, and what a run would cost.
+
+Nothing is changed and nothing is kept: images are decoded into a temporary folder, and only as many as the
+timed steps need.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from efface.errors import Faults
+from efface.evaluation.requirements import foreseen
+from efface.images.selection import Split
+from efface.jobs.facts import description_of
+from efface.jobs.judging import reference_notes
+from efface.jobs.kinds import KINDS
+from efface.jobs.operations import AnyOperations, Changes, Foreseen, Prepared, RunEstimate, attempt
+from efface.jobs.sets import measured_sets
+from efface.progress import Progress
+from efface.runs.record import Description
+from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
+
+COST = {"nothing": "no further passes", "passes": "further passes", "training": "training of copies"}
+MANY = 0.5
+"""Share of the images to be forgotten from which on training anew may serve better."""
+
+
+@dataclass
+class Plan:
+    """What `plan` found. A run can start if `faults` is empty."""
+
+    faults: list[str] = field(default_factory=list)
+    risks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    sets: dict[str, int] = field(default_factory=dict)
+    model: Description | None = None
+    changes: Changes | None = None
+    estimate: RunEstimate | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values."""
+        return {**asdict(self), "model": self.model.as_dict() if self.model else None}
+
+
+def plan(config: RunConfig | ClassifierRunConfig, progress: Progress | None = None) -> Plan:
+    """Look at the run that `config` describes without starting it; raises nothing for what it finds."""
+    operations, progress = KINDS[config.kind].operations, progress or Progress()
+    found, faults = Plan(), Faults()
+    models, pixels = operations.open(config, faults)
+    split = attempt(lambda: operations.choose(config, progress), faults)
+    if "original" in models:
+        found.model = description_of(models["original"])
+    if split:
+        attempt(lambda: operations.check_sets(config, models, split), faults)
+        found.notes += split.notes
+        found.sets = {name: len(images) for name, images in split.sets.items()}
+        found.risks += _risks_of_sets(config, split) + operations.risks_of_sets(config, split, pixels)
+    found.notes += [f"probe {probe.name}: {COST[probe.cost]}, not in the estimate" for probe in config.probes]
+    found.notes += reference_notes(config, config.retrained is not None)
+    if split and not faults:
+        prepared = Prepared(models, split, pixels)
+        if tried := attempt(lambda: _tried(operations, config, prepared), faults):
+            found.changes, found.estimate = tried.changes, tried.estimate
+            found.risks += tried.risks
+            found.notes += tried.notes
+    found.faults, found.risks = list(dict.fromkeys(faults.problems)), list(dict.fromkeys(found.risks))
+    return found
+
+
+def _tried(
+    operations: AnyOperations, config: RunConfig | ClassifierRunConfig, prepared: Prepared[Any, Any]
+) -> Foreseen:
+    with tempfile.TemporaryDirectory(prefix="efface-plan-") as folder:
+        return operations.foresee(config, prepared, Path(folder))
+
+
+def _risks_of_sets(config: RunConfig | ClassifierRunConfig, split: Split) -> list[str]:
+    risks = []
+    if config.retrained is None:
+        risks.append(
+            "no retrained model (--retrained): whether the result behaves like a model that never saw the forget "
+            "images cannot be measured"
+        )
+    share = len(split.forget) / max(len(split.forget) + len(split.retain), 1)
+    if share > MANY:
+        risks.append(f"{share:.0%} of the images are to be forgotten: training anew may serve better")
+    counts = {name: len(set(images.ids)) for name, images in measured_sets(split).items()}
+    return [*risks, *foreseen(config.require, config.kind, counts, retrained=config.retrained is not None)]

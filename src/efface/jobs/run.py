@@ -1,0 +1,303 @@
+"""The skeleton of every job that writes a run folder, for models of either kind.
+
+Parts, each finished once and remembered in the folder, so that the same command continues where it stopped:
+
+prepare     models and images are opened; a continued run is refused if they are no longer those that it began with
+train       `unlearn` and `train`: the new model is written to `RUN/model`
+evaluate    `unlearn` and `evaluate`: result files are written, probes asked, requirements judged
+conclude    what will be removed is listed, working files are purged, record and page are written, the run is sealed
+
+What a part does with a model's weights is its kind's affair (`jobs.operations`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from efface.classifiers import load_classifier
+from efface.classifiers.classifier import Classifier
+from efface.errors import InputError, RunRefused, Stopped
+from efface.evaluation.requirements import Verdict
+from efface.evaluation.results import ModelName, Row, read_results
+from efface.generators import load_generator
+from efface.generators.base import Generator
+from efface.jobs.concluding import begin, conclude
+from efface.jobs.facts import (
+    images_facts,
+    manifests,
+    method_facts,
+    model_facts,
+    refuse_other_images,
+    refuse_other_models,
+    retrained_facts,
+    shares_first_stage,
+    write_evaluation,
+)
+from efface.jobs.judging import judge_models, judgement, probe_facts, reference_notes
+from efface.jobs.kinds import KINDS
+from efface.jobs.operations import AnyOperations, Prepared, Start
+from efface.probes.findings import Findings
+from efface.progress import Progress
+from efface.runs.config import JobConfig, Verb
+from efface.runs.folder import RunFolder
+from efface.runs.record import (
+    COMPARED,
+    FROM_SCRATCH,
+    Claim,
+    Durations,
+    ModelsFacts,
+    Record,
+    RunKind,
+    Seeds,
+    Statement,
+    read_record,
+)
+from efface.runs.results import read_findings, read_requirements
+from efface.runs.state import EvaluatedPart, FurtherPart, PreparedPart, RecordedPart, TrainedPart
+
+KIND_OF_RUN: dict[Verb, RunKind] = {"unlearn": "unlearning", "train": "training", "evaluate": "evaluation"}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: where it lies, its record, and its rows of figures, which a training has none of.
+
+    probes: what they found, None where none was asked. requirements: what became of each, in their order.
+    """
+
+    run: Path
+    record: Record
+    rows: list[Row]
+    probes: Findings | None
+    requirements: list[Verdict]
+
+    @classmethod
+    def read(cls, run: Path) -> RunResult:
+        """The result that lies in a run's folder."""
+        record = read_record(run)
+        return cls(
+            run,
+            record,
+            read_results(run) if record.results else [],
+            read_findings(run) if record.probes else None,
+            read_requirements(run),
+        )
+
+    @property
+    def model(self) -> Path:
+        """The folder of the model that was made."""
+        return self.run / "model"
+
+    def generator(self) -> Generator:
+        """The generator that was made, opened."""
+        return load_generator(str(self.model))
+
+    def classifier(self) -> Classifier:
+        """The classifier that was made, opened."""
+        return load_classifier(str(self.model))
+
+
+def carry_out(config: JobConfig, out: Path, progress: Progress | None = None) -> RunResult:
+    """Carry out, or continue, the job that `config` describes in the folder `out`.
+
+    Raises `InputError` before anything changes, `RunRefused` if `out` cannot take the run, and `Stopped`
+    with everything kept if it ends early. Under torchrun all processes call this; the first one writes.
+    """
+    operations = KINDS[config.kind].operations
+    processes = operations.processes(config)
+    with held_folder(config, out, progress, processes.first) as (run, spoken):
+        processes.wait()
+        if run.finished(RecordedPart):
+            spoken.say(f"{out} is finished already; nothing to do")
+        else:
+            _Run(operations, Start(config, run, spoken, processes)).go()
+        return RunResult.read(run.path)
+
+
+@contextmanager
+def held_folder(
+    config: JobConfig, out: Path, progress: Progress | None, first: bool = True
+) -> Iterator[tuple[RunFolder, Progress]]:
+    """Hold `out` for the run of `config` while the block runs; only the first process writes and speaks.
+
+    A fault of the file system becomes `Stopped`: what was finished is kept. Wrong input that is found before
+    any part is finished leaves `out` as it was.
+    """
+    with RunFolder(Path(out), config.as_dict(), shared=not first) as run:
+        spoken = (progress or Progress()) if first else Progress()
+        try:
+            yield run, spoken.logging_to(run.log) if first else spoken
+        except InputError:
+            run.abandon()
+            raise
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise Stopped(
+                f"stopped: {error.strerror or error}{where}. What was finished is kept in {out}; the same command "
+                "continues once the cause is removed"
+            ) from error
+
+
+class _Run:
+    """One start of a run."""
+
+    def __init__(self, operations: AnyOperations, start: Start) -> None:
+        self.operations, self.start = operations, start
+        self.config, self.run = start.config, start.run
+        self.progress, self.processes = start.progress, start.processes
+        self.trains, self.measures = self.config.verb != "evaluate", self.config.verb != "train"
+
+    def go(self) -> None:
+        self.progress.log("start", config=self.config.digest(), processes=self.processes.count)
+        if not self.run.finished(EvaluatedPart if self.measures else TrainedPart):
+            self._work()
+        if self.processes.first:
+            conclude(self.config, self.run, self.progress, self._statement())
+        self.processes.wait()
+
+    def _work(self) -> None:
+        began, first = time.monotonic(), self.processes.first
+        with self.processes.first_before_others():
+            prepared = self.operations.prepare(self.start)
+        try:
+            if first:
+                self._prepare(prepared, began)
+            if self.trains and not self.run.finished(TrainedPart):
+                trained = self.operations.train(self.start, prepared)
+                if trained:
+                    self.run.finish(trained)
+                self.processes.wait()
+            if self.measures and first:
+                self._evaluate(prepared)
+        finally:
+            prepared.close()
+
+    def _prepare(self, prepared: Prepared[Any, Any], began: float) -> None:
+        recorded = self.run.finished(PreparedPart)
+        if recorded is None:
+            begin(self.run)
+            self.run.finish(self._preparation(prepared, began))
+            return
+        refuse_other_images(prepared.split.sets, self.run.key, recorded.images)
+        if prepared.pairs != recorded.pairs:
+            raise RunRefused(
+                "the pairs are no longer those with which this run began: put the files of the corruption's folder or "
+                "list back to continue it, or choose another --out folder"
+            )
+        if self.measures:
+            refuse_other_models(prepared.models, recorded)
+
+    def _preparation(self, prepared: Prepared[Any, Any], began: float) -> PreparedPart:
+        sets = manifests(self.run.path, prepared.split.sets, self.run.key)
+        images = images_facts(prepared.split, self.config.selectors, sets)
+        limit = self.operations.limit(self.start, prepared)
+        if not self.measures:
+            seconds = round(time.monotonic() - began, 3)
+            return PreparedPart(seconds=seconds, images=images, notes=list(prepared.split.notes))
+        risks = self.operations.risks(self.config, prepared)
+        for risk in risks:
+            self.progress.say(f"warning: {risk}")
+        notes = reference_notes(self.config, "retrained" in prepared.models)
+        for note in notes:
+            self.progress.say(f"note: {note}")
+        models = {name: model_facts(model) for name, model in prepared.models.items()}
+        return PreparedPart(
+            seconds=round(time.monotonic() - began, 3),
+            images=images,
+            notes=[*prepared.split.notes, *notes],
+            risks=risks,
+            before=models["original"],
+            unlearned=models.get("unlearned"),
+            retrained=retrained_facts(
+                models.get("retrained"), models["original"], self.config.retrained_stages
+            ),
+            pairs=prepared.pairs,
+            limit_seconds=limit,
+        )
+
+    def _evaluate(self, prepared: Prepared[Any, Any]) -> None:
+        began = time.monotonic()
+        models = self._models(prepared)
+        evaluation = self.operations.evaluate(self.start, prepared, models)
+        write_evaluation(self.run.path, evaluation, prepared.sets, self.run.key)
+        seconds = round(time.monotonic() - began, 3)
+        subject = self.operations.subject(self.start, prepared, models, evaluation)
+        probing = judge_models(self.start, subject, prepared.sets)
+        facts = self.operations.evaluation_facts(self.config, prepared)
+        self.run.finish(EvaluatedPart(seconds=seconds, probing=probing, facts=facts))
+
+    def _models(self, prepared: Prepared[Any, Any]) -> dict[ModelName, Any]:
+        """The models that are measured: of an unlearning run the original as it was, and the one that was written."""
+        if not self.trains:
+            return prepared.models
+        load = self.operations.load
+        fresh: dict[ModelName, Any] = {
+            "original": load(self.config.model),
+            "unlearned": load(str(self.run.model)),
+        }
+        return {**fresh, **{name: model for name, model in prepared.models.items() if name not in fresh}}
+
+    def _statement(self) -> Statement:
+        config, run = self.config, self.run
+        preparation, training = run.done(PreparedPart), run.finished(TrainedPart)
+        evaluation, further = run.finished(EvaluatedPart), run.finished(FurtherPart)
+        sources = {
+            "original" if config.verb == "evaluate" else "model": preparation.before,
+            "unlearned": preparation.unlearned,
+            "retrained": preparation.retrained,
+        }
+        return Statement(
+            kind=KIND_OF_RUN[config.verb],
+            claim=self._claim(preparation, training),
+            request=config.request if self.measures else None,
+            durations=Durations(
+                preparation=preparation.seconds,
+                training=round(training.seconds, 3) if training else None,
+                evaluation=evaluation.seconds if evaluation else None,
+                probes=evaluation.probing if evaluation else None,
+            ),
+            model=ModelsFacts(
+                before=preparation.before,
+                after=training.after if training else None,
+                path=further.models if further else {},
+            ),
+            retrained=preparation.retrained,
+            sources={name: facts.weights for name, facts in sources.items() if facts},
+            method=method_facts(config.method) if config.verb == "unlearn" else None,
+            training=training.work if training else None,
+            first_stage=training.first_stage if training else None,
+            statistics=training.statistics if training else None,
+            corruption=self.operations.corruption(config) if self.measures else None,
+            seeds=Seeds(
+                unlearning=config.seed if config.verb == "unlearn" else None,
+                training=config.seed if config.verb == "train" else None,
+                evaluation=config.evaluation.seed if self.measures else None,
+            ),
+            images=preparation.images,
+            notes=preparation.notes,
+            risks=[*preparation.risks, *(training.risks if training else [])],
+            evaluation=evaluation.facts if evaluation else None,
+            probes=probe_facts(config.probes) if self.measures else [],
+            requirements=judgement(run.path),
+            substitute=config.substitute if self.measures else None,
+        )
+
+    def _claim(self, preparation: PreparedPart, training: TrainedPart | None) -> Claim:
+        if training is None:
+            return Claim(level="empirical", words=COMPARED)
+        kept = training.first_stage is not None and training.first_stage.kept
+        if preparation.before is None:
+            exact = preparation.images.only_retain and not kept
+            return Claim(level="exact" if exact else "empirical", words=FROM_SCRATCH)
+        exact = (
+            self.config.method.claim == "exact"
+            and preparation.images.only_retain
+            and training.complete
+            and not shares_first_stage(preparation.before, training.after)
+        )
+        return Claim.of("exact" if exact else "empirical")

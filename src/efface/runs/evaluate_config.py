@@ -1,0 +1,68 @@
+"""The configs of evaluations of models that are there already, of generators and of classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from pydantic import Field
+
+from efface.classifiers.architecture import ClassifierSettings
+from efface.errors import Faults
+from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
+from efface.generators.settings import ModelSettings
+from efface.metrics.base import ModelKind
+from efface.runs.config import CorruptionText, MeasuredConfig, Verb, written_out
+from efface.runs.recipes import recipe_of
+from efface.training.recipe import Recipe
+from efface.training.settings import TrainingSettings
+
+
+class EvaluateConfig(MeasuredConfig):
+    """Comparing generators that are there already."""
+
+    verb: ClassVar[Verb] = "evaluate"
+    kind: ClassVar[ModelKind] = "generator"
+
+    original: ModelSettings = Field(description="the model before unlearning")
+    unlearned: ModelSettings | None = Field(None, description="the model after unlearning")
+    retrained: ModelSettings | None = Field(None, description="a model trained without the forget images")
+    corruption: CorruptionText = Field("centre:0.5", description="what is hidden from the models")
+    evaluation: EvaluationSettings = EvaluationSettings()
+    training: TrainingSettings = Field(
+        TrainingSettings(), description="how the run trained, for probes that train: batch, precision, crops"
+    )
+    stored_side: int | None = Field(None, ge=8, description="short side at which decoded images are kept")
+    with_pictures: bool = Field(False, description="also write pictures.html, which shows forgotten images")
+
+    added: ClassVar[tuple[str, ...]] = (*MeasuredConfig.added, "training")
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """A config from plain values; raises `InputError` naming all faults."""
+        return cls.read(written_out(values), where="the config")
+
+
+class ClassifierEvaluateConfig(MeasuredConfig):
+    """Comparing classifiers that are there already."""
+
+    verb: ClassVar[Verb] = "evaluate"
+    kind: ClassVar[ModelKind] = "classifier"
+
+    original: ClassifierSettings = Field(description="the model before unlearning")
+    unlearned: ClassifierSettings | None = Field(None, description="the model after unlearning")
+    retrained: ClassifierSettings | None = Field(
+        None, description="a model trained without the forget images"
+    )
+    evaluation: ClassifierEvaluationSettings = ClassifierEvaluationSettings()
+    recipe: Recipe = Field(Recipe(), description="how the original was trained, for probes that train")
+
+    added: ClassVar[tuple[str, ...]] = (*MeasuredConfig.added, "recipe")
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """A config from plain values; raises `InputError` naming all faults."""
+        values = written_out(values)
+        with Faults("the config cannot be used") as faults:
+            recipe = recipe_of(values, "original", faults)
+            return cls.read({**values, "recipe": recipe}, where="the config")

@@ -1,0 +1,38 @@
+"""How a classifier is trained from scratch: noted beside the model by efface, or given in a config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from efface.errors import Faults, InputError
+from efface.generators.families import TRAINING_NOTE
+from efface.runs.config import chosen
+from efface.training.recipe import Recipe
+
+
+def recipe_of(values: Mapping[str, Any], model: str, faults: Faults) -> Recipe:
+    """The recipe beside the model named in the section `model`, with what the config says in its place."""
+    named = values.get(model)
+    path = str(named["path"]) if isinstance(named, Mapping) and "path" in named else None
+
+    def read(section: Mapping[str, Any]) -> Recipe:
+        return Recipe.read({**(noted_recipe(path) if path else {}), **section}, where="recipe")
+
+    return chosen(read, values, "recipe", Recipe(), faults)
+
+
+def noted_recipe(path: str) -> dict[str, Any]:
+    """The recipe that efface noted beside a model that it trained; empty where there is no note."""
+    note = Path(path) / TRAINING_NOTE
+    if not note.is_file():
+        return {}
+    try:
+        recipe = json.loads(note.read_text(encoding="utf-8"))["recipe"]
+        return Recipe.read(recipe, where=str(note)).as_dict()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{note} cannot be read: {error}. Remove it, and give the recipe in the config"
+        ) from None

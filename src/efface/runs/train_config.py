@@ -1,0 +1,155 @@
+"""The configs of trainings from scratch, of generators and of classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from efface.classifiers.architecture import ClassifierSettings, NetworkName, SavedNormalisation
+from efface.errors import Faults, InputError
+from efface.generators.families import Family
+from efface.generators.registry import FAMILIES, family_of
+from efface.generators.settings import Architecture, ModelSettings
+from efface.methods.generator.retrain import Retrain
+from efface.metrics.base import ModelKind
+from efface.runs.config import FromScratchConfig, Verb, chosen, written_out
+from efface.runs.recipes import recipe_of
+from efface.runs.unlearn_config import BudgetText
+from efface.settings import Settings, unknown_name
+from efface.training.recipe import Recipe
+from efface.training.settings import TrainingSettings
+
+
+class Shape(Settings):
+    """The shape of a new classifier, all but its classes, which are the labels of its images."""
+
+    image_size: int = Field(32, ge=4, description="side of the square input in pixels")
+    channels: Literal[1, 3] = Field(3, description="colour channels: 3, or 1 for grey pictures")
+    width: int | None = Field(
+        None, ge=1, description="small-conv: channels of the first block; mlp: hidden units"
+    )
+    stem: Literal["imagenet", "cifar"] | None = Field(
+        None, description="resnet18: imagenet (default), or cifar for small pictures"
+    )
+
+
+class TrainConfig(FromScratchConfig):
+    """Training a generator from scratch, for instance the reference without the forget images."""
+
+    verb: ClassVar[Verb] = "train"
+    kind: ClassVar[ModelKind] = "generator"
+
+    generator: str = Field("mae", description="the family of the new model")
+    architecture: SerializeAsAny[Architecture]
+    like: ModelSettings | None = Field(
+        None, description="a model whose family, shape and value space are taken over"
+    )
+    keep_first_stage: bool = Field(
+        False,
+        description="with like: take over its tokenizer or VAE as it is, which may hold left-out images",
+    )
+    training: TrainingSettings
+    first_stage: TrainingSettings = Field(
+        description="how a tokenizer or VAE is trained, if the model has one"
+    )
+    seed: int = Field(0, description="seed of initialisation, order, crops and masks")
+    stored_side: int | None = Field(None, ge=8, description="short side at which decoded images are kept")
+    budget: BudgetText | None = Field(None, description="bound on training, for example 10m or 500steps")
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """A config from plain values; raises `InputError` naming all faults."""
+        values = written_out(values)
+        with Faults("the config cannot be used") as faults:
+            family = _family(values, faults)
+            architecture = _architecture(family, values.get("architecture"), faults)
+            if values.get("like") is not None and architecture != family.architecture():
+                faults.add(
+                    "architecture: with like, the shape is that of the model named there; leave it out"
+                )
+            stand_in = TrainingSettings()
+            training = chosen(
+                lambda section: Retrain.training_settings({**family.training, **section}),
+                values, "training", stand_in, faults,
+            )  # fmt: skip
+            recommended = {**training.as_dict(), **family.first_stage}
+            first_stage = chosen(
+                lambda section: TrainingSettings.read({**recommended, **section}, where="first_stage"),
+                values, "first_stage", stand_in, faults,
+            )  # fmt: skip
+            decided = {"generator": family.name, "architecture": architecture, "training": training}
+            return cls.read({**values, **decided, "first_stage": first_stage}, where="the config")
+
+    @model_validator(mode="after")
+    def _first_stage_of_a_model(self) -> Self:
+        if self.keep_first_stage and self.like is None:
+            raise ValueError("keep_first_stage: only with like, a model whose first stage is taken over")
+        return self
+
+
+class ClassifierTrainConfig(FromScratchConfig):
+    """Training a classifier from scratch, for instance the reference without the forget images."""
+
+    verb: ClassVar[Verb] = "train"
+    kind: ClassVar[ModelKind] = "classifier"
+
+    classifier: NetworkName | None = Field(None, description="the network: resnet18, small-conv or mlp")
+    architecture: Shape = Shape()
+    like: ClassifierSettings | None = Field(
+        None, description="a model whose network, classes and normalisation are taken over"
+    )
+    normalisation: SavedNormalisation = Field(
+        SavedNormalisation(scale=255, mean=(0.5,), std=(0.5,)),
+        description="from values 0..255 to what the network is fed; by default to -1..1",
+    )
+    recipe: Recipe = Field(description="optimizer, epochs and weights")
+    seed: int = Field(0, description="seed of initialisation and order")
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """A config from plain values; raises `InputError` naming all faults."""
+        values = written_out(values)
+        with Faults("the config cannot be used") as faults:
+            recipe = recipe_of(values, "like", faults)
+            return cls.read({**values, "recipe": recipe}, where="the config")
+
+    @model_validator(mode="after")
+    def _one_source_of_the_shape(self) -> Self:
+        if (self.classifier is None) == (self.like is None):
+            raise ValueError("classifier or like: give one of them, a network by name or a model that has it")
+        if self.like is not None and {"architecture", "normalisation"} & self.model_fields_set:
+            raise ValueError(
+                "architecture, normalisation: with like, they are those of the model named there"
+            )
+        return self
+
+
+def _family(values: Mapping[str, Any], faults: Faults) -> Family:
+    """The family of a new model: the one named, else that of the model it is to be like."""
+    name = values.get("generator")
+    try:
+        if name is None and isinstance(values.get("like"), Mapping):
+            return family_of(ModelSettings.read(values["like"], where="like"))
+        return FAMILIES.named("mae" if name is None else str(name))
+    except InputError as error:
+        faults.problems += error.problems
+    return FAMILIES.named("mae")
+
+
+def _architecture(family: Family, section: Any, faults: Faults) -> Architecture:
+    """The shape of a new model, `size` written out; on a fault a stand-in, as in `_method`."""
+    try:
+        if not isinstance(section or {}, Mapping):
+            raise InputError(f"give a section with settings, not {section!r}")
+        chosen = dict(section or {})
+        size = chosen.pop("size", "tiny")
+        if size not in family.sizes:
+            raise InputError(unknown_name("size", str(size), family.sizes))
+        architecture = family.architecture.read({**family.sizes[size], **chosen}, where="architecture")
+        faults.problems += [f"architecture: {problem}" for problem in architecture.faults()]
+        return architecture
+    except InputError as error:
+        faults.problems += [f"architecture: {problem}" for problem in error.problems]
+    return family.architecture()

@@ -1,0 +1,145 @@
+"""The configs of unlearning runs, of generators and of classifiers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, Field, SerializeAsAny, field_serializer
+
+from efface.classifiers.architecture import ClassifierSettings
+from efface.errors import Faults, InputError
+from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
+from efface.generators.settings import ModelSettings
+from efface.methods import GeneratorMethod, read_method
+from efface.methods.classifier.base import ClassifierMethod
+from efface.methods.classifier.fine_tune import FineTuneClassifier
+from efface.methods.generator.encoder_noise import EncoderNoise
+from efface.methods.registry import read_classifier_method
+from efface.metrics.base import ModelKind
+from efface.runs.config import CorruptionText, MeasuredConfig, Verb, chosen, readable, written_out
+from efface.runs.recipes import recipe_of
+from efface.settings import Settings
+from efface.training.recipe import Recipe
+from efface.training.settings import TrainingSettings, parse_budget
+
+
+class TimeLimit(Settings):
+    """A bound on unlearning: seconds, or a share of the time that retraining would take."""
+
+    seconds: float | None = None
+    share: float | None = None
+
+
+def parse_time_limit(text: str) -> TimeLimit:
+    """Read `90s`, `10m`, `1.5h` or `20%`; raises `InputError`.
+
+    >>> parse_time_limit("10m").seconds, parse_time_limit("20%").share
+    (600.0, 0.2)
+    """
+    if match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text):
+        share = float(match[1]) / 100
+        if not share > 0:
+            raise InputError(f"budget '{text}': a share must be above 0")
+        return TimeLimit(share=share)
+    if re.fullmatch(r"\s*\d+\s*steps?\s*", text):
+        raise InputError(
+            f"budget '{text}': the steps of a classifier follow from the method's epochs; bound its time instead, as "
+            "90s, 10m, or 20% of retraining"
+        )
+    try:
+        return TimeLimit(seconds=parse_budget(text).seconds)
+    except InputError:
+        raise InputError(f"budget '{text}': write it as 90s, 10m, 1.5h, or 20% (of retraining)") from None
+
+
+BudgetText = Annotated[str, AfterValidator(lambda text: readable(parse_budget, text))]
+TimeLimitText = Annotated[str, AfterValidator(lambda text: readable(parse_time_limit, text))]
+
+
+class RunConfig(MeasuredConfig):
+    """One unlearning run of a generator."""
+
+    verb: ClassVar[Verb] = "unlearn"
+    kind: ClassVar[ModelKind] = "generator"
+
+    model: ModelSettings
+    method: SerializeAsAny[GeneratorMethod]
+    training: TrainingSettings
+    corruption: CorruptionText = Field("centre:0.5", description="what is hidden from the model")
+    evaluation: EvaluationSettings = EvaluationSettings()
+    retrained: ModelSettings | None = Field(None, description="a model trained without the forget images")
+    seed: int = Field(0, description="seed of unlearning")
+    stored_side: int | None = Field(
+        None,
+        ge=8,
+        description="short side at which decoded images are kept; default: 8/7 of the model's input",
+    )
+    budget: BudgetText | None = Field(None, description="bound on training, for example 10m or 500steps")
+    with_pictures: bool = Field(False, description="also write pictures.html, which shows forgotten images")
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """A config from plain values, as a YAML file holds them; raises `InputError` naming all faults."""
+        values = written_out(values)
+        with Faults("the config cannot be used") as faults:
+            stand_in: GeneratorMethod = EncoderNoise()
+            method = chosen(read_method, values, "method", stand_in, faults)
+            recommended = type(method).training_settings
+            training = chosen(recommended, values, "training", TrainingSettings(), faults)
+            return cls.read({**values, "method": method, "training": training}, where="the config")
+
+    @field_serializer("method")
+    def _with_name(self, method: GeneratorMethod) -> dict[str, Any]:
+        return {"name": method.name, **method.model_dump(mode="json")}
+
+
+class ClassifierRunConfig(MeasuredConfig):
+    """One unlearning run of a classifier."""
+
+    verb: ClassVar[Verb] = "unlearn"
+    kind: ClassVar[ModelKind] = "classifier"
+
+    model: ClassifierSettings
+    validation: tuple[str, ...] = Field(
+        (), description="images never trained on that the method may look at, said as in images.forget"
+    )
+    method: SerializeAsAny[ClassifierMethod]
+    recipe: Recipe = Field(description="how the original was trained")
+    evaluation: ClassifierEvaluationSettings = ClassifierEvaluationSettings()
+    retrained: ClassifierSettings | None = Field(
+        None, description="a model trained without the forget images"
+    )
+    statistics: Literal["keep", "recompute"] = Field(
+        "keep",
+        description="running statistics of batch normalisation: keep, or recompute from retain images after the method",
+    )
+    seed: int = Field(0, description="seed of unlearning")
+    budget: TimeLimitText | None = Field(
+        None,
+        description="bound on its time: 90s, 10m, or 20%, a share of the time that retraining would take",
+    )
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """A config from plain values, as a YAML file holds them; raises `InputError` naming all faults."""
+        values = written_out(values)
+        with Faults("the config cannot be used") as faults:
+            stand_in: ClassifierMethod = FineTuneClassifier()
+            method = chosen(read_classifier_method, values, "method", stand_in, faults)
+            recipe = recipe_of(values, "model", faults)
+            return cls.read({**values, "method": method, "recipe": recipe}, where="the config")
+
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        return (*self.images.selectors, *self.validation)
+
+    @property
+    def knows_recipe(self) -> bool:
+        """Whether anything of the recipe was noted beside the model or given; otherwise it is the default one."""
+        return bool(self.recipe.model_fields_set)
+
+    @field_serializer("method")
+    def _with_name(self, method: ClassifierMethod) -> dict[str, Any]:
+        return {"name": method.name, **method.model_dump(mode="json")}
