@@ -7,11 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import roc_auc_score
-from torch import Tensor, nn
 
-from efface.classifiers.classifier import Classifier, Normalisation
+from efface.classifiers.classifier import Classifier
 from efface.evaluation.classifiers import evaluate_classifiers
 from efface.evaluation.protocol import Evaluation
 from efface.evaluation.requirements import judge
@@ -19,38 +17,10 @@ from efface.evaluation.results import ModelName, Row, SetName, find
 from efface.evaluation.settings import ClassifierEvaluationSettings
 from efface.images.labelled import LabelledImages
 from efface.probes.findings import Findings
+from support.labelled_subjects import known, rows
 
 SETTINGS = ClassifierEvaluationSettings(resamples=200, batch_size=7)
 LN3 = math.log(3)
-
-
-class Known(nn.Module):
-    """Gives the logits that were written for a picture: its first pixel is the number of the row."""
-
-    def __init__(self, table: list[list[float]]) -> None:
-        super().__init__()
-        self.table = nn.Embedding.from_pretrained(torch.tensor(table))
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.table(images[:, 0, 0, 0].long())
-        return logits
-
-
-def model(table: list[list[float]]) -> Classifier:
-    return Classifier(
-        Known(table),
-        classes=("cat", "dog"),
-        image_size=1,
-        channels=1,
-        normalisation=Normalisation(1.0),
-        blocks=("table",),
-    )
-
-
-def images(rows: list[int], labels: list[int]) -> LabelledImages:
-    """Pictures that ask for these rows of a model's table."""
-    pixels = np.array(rows, dtype=np.uint8)[:, None, None, None]
-    return LabelledImages(pixels, np.array(labels, dtype=np.int64), tuple(f"i{n}" for n in range(len(rows))))
 
 
 def row(evaluation: Evaluation, model_name: str, set_name: str, metric: str) -> Row:
@@ -67,8 +37,8 @@ def evaluated(
 
 def test_figures_are_those_worked_by_hand() -> None:
     """Odds of 3 to 1 for the right class, then for the wrong one."""
-    known = model([[LN3, 0.0], [0.0, LN3]])
-    result = evaluated({"original": known}, {"retain": images([0, 1, 0, 0], [0, 0, 0, 1])})
+    model = known([[LN3, 0.0], [0.0, LN3]])
+    result = evaluated({"original": model}, {"retain": rows([0, 1, 0, 0], [0, 0, 0, 1])})
     # right, wrong, right, wrong
     assert row(result, "original", "retain", "accuracy").value == 0.5
     right, wrong = -math.log(0.75), -math.log(0.25)
@@ -80,8 +50,8 @@ def test_figures_are_those_worked_by_hand() -> None:
 
 
 def test_distances_to_the_retrained_model_are_worked_by_hand() -> None:
-    sure, torn = model([[LN3, 0.0], [0.0, LN3]]), model([[0.0, 0.0], [0.0, LN3]])
-    sets: dict[SetName, LabelledImages] = {"forget": images([0, 1], [0, 1])}
+    sure, torn = known([[LN3, 0.0], [0.0, LN3]]), known([[0.0, 0.0], [0.0, LN3]])
+    sets: dict[SetName, LabelledImages] = {"forget": rows([0, 1], [0, 1])}
     result = evaluated({"original": sure, "unlearned": sure, "retrained": torn}, sets)
     # probabilities (0.75, 0.25) and (0.5, 0.5) on the first image, the same on the second
     distance = row(result, "unlearned", "forget", "activation_distance")
@@ -99,10 +69,10 @@ def test_the_threshold_attack_is_the_area_under_the_curve() -> None:
     table = [[float(value), 0.0] for value in draws.normal(size=40)]
     members, others = list(range(15)), list(range(15, 40))
     sets: dict[SetName, LabelledImages] = {
-        "forget": images(members, [0] * 15),
-        "neutral": images(others, [0] * 25),
+        "forget": rows(members, [0] * 15),
+        "neutral": rows(others, [0] * 25),
     }
-    result = evaluated({"original": model(table)}, sets)
+    result = evaluated({"original": known(table)}, sets)
     confidence = np.array(table)[:, 0]
     expected = roc_auc_score([1] * 15 + [0] * 25, confidence)
     found = row(result, "original", "forget", "membership_auc")
@@ -117,11 +87,11 @@ def test_the_trained_attack_tells_what_looks_seen() -> None:
     """Retain images are answered surely, neutral ones not; of four forget images one is answered as a neutral one."""
     table = [[6.0, 0.0], [0.5, 0.0]]
     sets: dict[SetName, LabelledImages] = {
-        "forget": images([0, 0, 0, 1], [0] * 4),
-        "retain": images([0] * 25, [0] * 25),
-        "neutral": images([1] * 20, [0] * 20),
+        "forget": rows([0, 0, 0, 1], [0] * 4),
+        "retain": rows([0] * 25, [0] * 25),
+        "neutral": rows([1] * 20, [0] * 20),
     }
-    result = evaluated({"original": model(table), "unlearned": model([[0.5, 0.0]] * 2)}, sets)
+    result = evaluated({"original": known(table), "unlearned": known([[0.5, 0.0]] * 2)}, sets)
     assert row(result, "original", "forget", "svc_membership").value == 0.25
     assert (
         row(result, "original", "forget", "svc_membership").note
@@ -130,31 +100,31 @@ def test_the_trained_attack_tells_what_looks_seen() -> None:
 
 
 def test_attacks_that_cannot_be_made_say_why() -> None:
-    known = model([[LN3, 0.0]])
+    model = known([[LN3, 0.0]])
     few: dict[SetName, LabelledImages] = {
-        name: images([0] * 5, [0] * 5) for name in ("forget", "retain", "neutral")
+        name: rows([0] * 5, [0] * 5) for name in ("forget", "retain", "neutral")
     }  # type: ignore[misc]
-    short = row(evaluated({"original": known}, few), "original", "forget", "svc_membership")
+    short = row(evaluated({"original": model}, few), "original", "forget", "svc_membership")
     assert (short.value, short.note) == (
         None, "not available: 5 retain and 5 neutral images, and 20 are needed"
     )  # fmt: skip
-    proxies = evaluated({"original": known}, few, proxy_retain=True)
+    proxies = evaluated({"original": model}, few, proxy_retain=True)
     assert "no member of the training is known" in str(
         row(proxies, "original", "forget", "svc_membership").note
     )
     del few["neutral"]
-    alone = row(evaluated({"original": known}, few), "original", "forget", "membership_auc")
+    alone = row(evaluated({"original": model}, few), "original", "forget", "membership_auc")
     assert (alone.value, alone.note) == (
         None, "not available: no neutral images, so there is nothing to tell forget images from"
     )  # fmt: skip
-    quiet = evaluate_classifiers({"original": known}, few, SETTINGS.model_copy(update={"attacks": False}))
+    quiet = evaluate_classifiers({"original": model}, few, SETTINGS.model_copy(update={"attacks": False}))
     assert not any("membership" in one.metric for one in quiet.rows)
 
 
 def test_a_model_that_answers_with_infinities_has_rows_without_values() -> None:
-    sound, wrecked = model([[LN3, 0.0]]), model([[math.inf, math.nan]])
+    sound, wrecked = known([[LN3, 0.0]]), known([[math.inf, math.nan]])
     sets: dict[SetName, LabelledImages] = {
-        name: images([0] * 6, [0] * 6)
+        name: rows([0] * 6, [0] * 6)
         for name in ("forget", "retain", "neutral")  # type: ignore[misc]
     }
     result = evaluated({"original": sound, "unlearned": wrecked, "retrained": sound}, sets)
@@ -166,9 +136,9 @@ def test_a_model_that_answers_with_infinities_has_rows_without_values() -> None:
 
 
 def test_the_worst_hit_are_those_that_lost_most_with_classes_by_name() -> None:
-    before = model([[2.0, 0.0], [0.0, 1.0]])
-    after = model([[1.0, 0.0], [0.5, 0.0]])
-    sets: dict[SetName, LabelledImages] = {"retain": images([0, 1, 0, 1], [0, 1, 0, 1])}
+    before = known([[2.0, 0.0], [0.0, 1.0]])
+    after = known([[1.0, 0.0], [0.5, 0.0]])
+    sets: dict[SetName, LabelledImages] = {"retain": rows([0, 1, 0, 1], [0, 1, 0, 1])}
     worst = evaluated({"original": before, "unlearned": after}, sets).worst
     told = [
         (entry.kind, entry.name, entry.metric, round(entry.original, 9), round(entry.unlearned, 9))
@@ -187,10 +157,10 @@ def test_the_worst_hit_are_those_that_lost_most_with_classes_by_name() -> None:
 
 def test_requirements_of_a_classifier_are_judged() -> None:
     """Both models answer with the first class and are right on 18 of 20 images; the retrained one always."""
-    sure, turned = model([[LN3, 0.0]] * 20), model([[LN3, 0.0]] * 10 + [[0.0, LN3]] * 10)
+    sure, turned = known([[LN3, 0.0]] * 20), known([[LN3, 0.0]] * 10 + [[0.0, LN3]] * 10)
     given = {
-        "retain": images(list(range(20)), [0] * 18 + [1] * 2),
-        "forget": images(list(range(20)), [0] * 20),
+        "retain": rows(list(range(20)), [0] * 18 + [1] * 2),
+        "forget": rows(list(range(20)), [0] * 20),
     }
     evaluation = evaluated({"original": sure, "unlearned": sure, "retrained": turned}, given)
     texts = [
