@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
+from efface.benchmark import code
 from efface.benchmark.classifiers.kind import CLASSIFIERS
 from efface.benchmark.classifiers.runs import WARM_UP_STEPS, warm_up
 from efface.benchmark.classifiers.task import ClassifierTask, new_classifier
@@ -22,10 +22,10 @@ from efface.errors import InputError, RunRefused
 from efface.forgetting.confidence import logit_scaled_confidence
 from efface.images.datasets import open_dataset
 from efface.images.labelled import LabelledImages
-from efface.methods.classifier.base import ClassifierMethod, unlearn_classifier
+from efface.methods.classifier.base import unlearn_classifier
 from efface.methods.classifier.fine_tune import FineTuneClassifier
-from efface.methods.registry import read_classifier_method
-from efface.plugins import Registry
+from efface.methods.registry import CLASSIFIER_METHODS, read_classifier_method
+from efface.progress import Progress
 from efface.training.classification import run_passes
 from efface.training.passes import Facts, training_pass
 
@@ -175,7 +175,7 @@ def test_torch_is_warm_before_the_first_timed_run(tmp_path: Path, monkeypatch: p
     assert steps == [WARM_UP_STEPS, steps[1], steps[1]]
     assert steps[1] > WARM_UP_STEPS
     assert {warmed.spent(PoolRun("original", seed)).steps for seed in (0, 1)} == {steps[1]}
-    assert sorted(path.name for path in (tmp_path / "score" / "original").iterdir()) == [
+    assert sorted(path.name for path in tmp_path.glob("score/original-*/*")) == [
         "0.npz", "0.safetensors", "1.npz", "1.safetensors"
     ]  # fmt: skip
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -217,7 +217,7 @@ def test_workers_are_told_whole_paths(tmp_path: Path, monkeypatch: pytest.Monkey
     Path("mine.txt").write_text("0\n1\n2\n", encoding="utf-8")
     started = Pool(Path("pool"), with_images(forget=rules["forget"]), CLASSIFIERS)
     started.fill([PoolRun("retrained", 0)], Noting())
-    assert told[0].folder == str(tmp_path / "pool")
+    assert told[0].place.is_relative_to(tmp_path / "pool")
     assert json.loads(told[0].task)["images"]["forget"] == f"list:{tmp_path / 'mine.txt'}"
     folders = with_images(data="folder", **rules).with_whole_path()
     assert folders.images.path == str(tmp_path / "images")
@@ -229,9 +229,9 @@ def test_an_original_that_was_made_again_is_read_again(tmp_path: Path) -> None:
     refilled.fill([first, PoolRun("original", 1)], InLineEngine())
     expected = refilled.outputs(first).confidence["test"]
     # another original in its place
-    weights = tmp_path / "score" / "original" / "0.safetensors"
+    (weights,) = tmp_path.glob("score/original-*/0.safetensors")
     weights.write_bytes(weights.with_stem("1").read_bytes())
-    (tmp_path / f"{first.name}.npz").unlink()
+    next(tmp_path.glob("score/unlearned/*/from-0/0.npz")).unlink()
     refilled.fill([first, second], InLineEngine())
     assert not np.allclose(refilled.outputs(first).confidence["test"], expected)
 
@@ -250,25 +250,67 @@ def test_few_outputs_are_kept_in_memory_and_none_to_know_seconds(
     assert list(fresh._read) == [runs[0], runs[2]]
 
 
-def test_another_version_of_an_outside_method_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Outside(FineTuneClassifier):
-        name: ClassVar[str] = "outside"
+PLUG_IN = """
+from typing import ClassVar
+from efface.methods.classifier.fine_tune import FineTuneClassifier
+from {package}.amount import AMOUNT  # how much
 
-    def distributed(version: str) -> PoolRun:
-        dist = SimpleNamespace(name="other-package", version=version)
-        point = SimpleNamespace(name="outside", dist=dist, value="other:Outside", load=lambda: Outside)
-        monkeypatch.setattr("efface.plugins.entry_points", lambda group: [point])
-        registry: Registry[type[ClassifierMethod]] = Registry("method", "any", ClassifierMethod, ())
-        monkeypatch.setattr("efface.benchmark.runs.METHODS", [registry])
-        return PoolRun.unlearned({"name": "outside"}, 0, 0)
+class Outside(FineTuneClassifier):
+    name: ClassVar[str] = "outside"
+"""
 
-    first, second, again = (distributed(version) for version in ("1.0", "1.1", "1.0"))
-    monkeypatch.undo()
-    assert first.version == "other-package 1.0"
-    assert first == again
-    assert first.name != second.name
-    assert first.key == second.key
-    assert PoolRun.unlearned(METHOD, 0, 0).version == ""
+
+def plug_in(folder: Path, package: str, amount: str = "AMOUNT = 1\n") -> type[FineTuneClassifier]:
+    """A method of another package, whose code is written down."""
+    place = folder / package
+    place.mkdir(exist_ok=True)
+    (place / "__init__.py").write_text("", encoding="utf-8")
+    (place / "method.py").write_text(PLUG_IN.format(package=package), encoding="utf-8")
+    (place / "amount.py").write_text(amount, encoding="utf-8")
+    for cached in (code._tree, code._imports, code._path, code.code_digest):
+        cached.cache_clear()
+    method: type[FineTuneClassifier] = import_module(f"{package}.method").Outside
+    return method
+
+
+def test_a_method_whose_code_changed_is_carried_out_anew_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    runs = [PoolRun("retrained", 0), PoolRun.unlearned({"name": "outside", "epochs": 1.0}, 0, 0)]
+    told: list[str] = []
+
+    class Telling(Progress):
+        def say(self, text: str) -> None:
+            told.append(text)
+
+    def filled(amount: str) -> list[PoolRun]:
+        method = plug_in(tmp_path, "efface_outside", amount)
+        engine = Counting()
+        with CLASSIFIER_METHODS.added(method):
+            assert Pool(tmp_path / "pool", TASK, CLASSIFIERS).fill(runs, engine, Telling()) == []
+        return engine.done
+
+    assert filled("AMOUNT = 1\n") == [PoolRun("original", 0), *runs]
+    assert filled('"""What is said of it does not count."""\n\nAMOUNT = 1  # nor this\n') == []
+    assert not any("changed" in line for line in told)
+    assert filled("AMOUNT = 2\n") == runs[1:]
+    assert any("its code has changed" in line and "outside" in line for line in told)
+    # what was there is there again
+    assert filled("AMOUNT = 1\n") == []
+
+
+def test_a_run_is_decided_by_the_code_of_its_training_and_its_method_alone() -> None:
+    original = CLASSIFIERS.code(TASK, PoolRun("original", 0))
+    section = {"name": "salun"}
+    of_method = set(CLASSIFIERS.code(TASK, PoolRun.unlearned(section, 0, 0))) - set(original)
+    assert of_method == {"efface.methods.classifier.salun"}
+    reached = code._reached(original, code.DECIDING)
+    assert {"efface.training.classification", "efface.classifiers.networks"} <= reached
+    assert not any(name.startswith("efface.methods.classifier.s") for name in reached)
+    # a method is not decided by what lays down another one, unless it imports that
+    assert "efface.methods.classifier.random_labels" in code._reached(list(of_method), code.DECIDING)
+    assert "efface.methods.classifier.scrub" not in code._reached(list(of_method), code.DECIDING)
 
 
 def test_a_folder_of_another_task_is_refused(pool: Pool) -> None:

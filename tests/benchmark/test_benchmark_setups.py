@@ -91,7 +91,7 @@ def test_the_tuning_forget_set_has_runs_of_its_own_but_the_same_originals() -> N
     assert not set(score.retrained) & set(tuning.retrained)
 
 
-def test_runs_have_names_of_their_own_and_seeds_of_their_own() -> None:
+def test_runs_have_places_of_their_own_and_seeds_that_no_setting_changes() -> None:
     runs = [
         PoolRun("original", 0),
         PoolRun("retrained", 0),
@@ -101,7 +101,10 @@ def test_runs_have_names_of_their_own_and_seeds_of_their_own() -> None:
         PoolRun.unlearned(METHOD, 1, 0),
         PoolRun.unlearned(METHOD, 0, 1),
     ]
-    assert len({run.name for run in runs}) == len({run.key for run in runs}) == len(runs)
+    assert len({(run.family, run.start, run.seed) for run in runs}) == len(runs)
+    # another setting of a method is another run, and no other chance
+    assert runs[3].key == runs[4].key
+    assert len({run.key for run in runs}) == len(runs) - 1
     assert PoolRun.unlearned({"epochs": 2.0, "name": "fine-tune"}, 0, 0) == PoolRun.unlearned(METHOD, 0, 0)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from efface.benchmark.pool import Pool
     from efface.benchmark.reading import TaskReader
     from efface.benchmark.results import KindName
-    from efface.benchmark.runs import RunJob
+    from efface.benchmark.runs import PoolRun, RunJob
     from efface.benchmark.tasks import BenchTask
     from efface.benchmark.timing import TimingJob
 
@@ -28,8 +28,8 @@ class BenchKind(Generic[Kept]):
 
     digest: of the images of a task. carry_out, time_steps: functions of a module, which workers call; they write a
     run's file, or that of a timing. read: what is kept of a run. drop_images: what this process keeps of images is
-    dropped, for files may have changed. reader: reads a pool that is full. check: all that is wrong with data and
-    models of a config, by task, before anything is written.
+    dropped, for files may have changed. code: the modules that decide what a run of a task gives. reader: reads a pool
+    that is full. check: raises `InputError` for what is wrong with data and models of a task, before anything is written.
     """
 
     name: KindName
@@ -38,5 +38,6 @@ class BenchKind(Generic[Kept]):
     time_steps: Callable[[TimingJob], None]
     read: Callable[[Path], Kept]
     drop_images: Callable[[], None]
+    code: Callable[[Any, PoolRun], tuple[str, ...]]
     reader: Callable[[BenchConfig, Pool[Kept]], TaskReader[Kept]]
     check: Callable[[BenchConfig, BenchTask], None]

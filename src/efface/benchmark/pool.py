@@ -11,6 +11,7 @@ from typing import Generic
 
 import numpy as np
 
+from efface.benchmark.code import code_digest
 from efface.benchmark.engines import Engine
 from efface.benchmark.engines.base import without_folders
 from efface.benchmark.kind import BenchKind, Kept
@@ -21,6 +22,7 @@ from efface.files import canonical_json, write_json
 from efface.progress import Progress
 
 TASK_FILE = "task.json"
+CODE_DIGITS = 10
 KEPT = 512
 """Outputs that a pool keeps in memory: the retrained models and some methods' runs."""
 
@@ -58,6 +60,7 @@ class Pool(Generic[Kept]):
             )
         self._read: OrderedDict[PoolRun, Kept] = OrderedDict()
         self._spent: dict[PoolRun, RunSpending] = {}
+        self._names: dict[PoolRun, str] = {}
 
     def has(self, run: PoolRun) -> bool:
         """Whether the run is there."""
@@ -113,12 +116,27 @@ class Pool(Generic[Kept]):
             if not wanted:
                 continue
             task_text = canonical_json(self.task.with_whole_path().as_dict())
-            jobs = [RunJob(str(self.folder), task_text, run, limit, keep_weights) for run in wanted]
+            for family in dict.fromkeys(run.family for run in wanted):
+                if self._of_other_code(family):
+                    progress.say(
+                        f"{family}: its code has changed since it was carried out; it is carried out anew"
+                    )
+            jobs = [
+                RunJob(
+                    self._place(run),
+                    self._place(PoolRun("original", run.start)),
+                    task_text,
+                    run,
+                    limit,
+                    keep_weights,
+                )
+                for run in wanted
+            ]
             with progress.task(name, len(jobs), 0) as task:
                 for outcome in engine.run(self.kind.carry_out, jobs, self._ended):
                     if outcome.error:
                         failures.append(RunFailure(outcome.task.run, outcome.error, lasting=False))
-                        progress.log("failed", run=outcome.task.run.name, error=outcome.error)
+                        progress.log("failed", run=self._name(outcome.task.run), error=outcome.error)
                     task.advance(1)
             for run in wanted:
                 self._read.pop(run, None)
@@ -151,7 +169,26 @@ class Pool(Generic[Kept]):
         return self.has(job.run) or self.failure(job.run) is not None
 
     def _place(self, run: PoolRun) -> Path:
-        return self.folder / run.name
+        return self.folder / self._name(run)
+
+    def _name(self, run: PoolRun) -> str:
+        """Where a run lies, without an ending: other code is another run."""
+        if run not in self._names:
+            code = code_digest(self.kind.code(self.task, run))[:CODE_DIGITS]
+            start = f"from-{run.start}/" if run.kind == "unlearned" else ""
+            self._names[run] = f"{run.family}-{code}/{start}{run.seed}"
+        return self._names[run]
+
+    def _of_other_code(self, family: str) -> bool:
+        """Whether there are runs of a kind and method that other code carried out, and none of the present one."""
+        place = self.folder / family
+        mine = {
+            Path(name).parts[len(Path(family).parts) - 1]
+            for run, name in self._names.items()
+            if run.family == family
+        }
+        found = {path.name for path in place.parent.glob(f"{place.name}-{'[0-9a-f]' * CODE_DIGITS}")}
+        return bool(found) and not found & mine
 
     def _failed(self, run: PoolRun) -> Path:
         return self._place(run).with_suffix(".failed.json")
@@ -159,5 +196,7 @@ class Pool(Generic[Kept]):
     def _file(self, run: PoolRun) -> Path:
         path = self._place(run).with_suffix(".npz")
         if not path.exists():
-            raise InputError(f"the pool in {self.folder} does not hold the run {run.name}; fill it first")
+            raise InputError(
+                f"the pool in {self.folder} does not hold the run {self._name(run)}; fill it first"
+            )
         return path

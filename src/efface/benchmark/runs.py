@@ -17,7 +17,6 @@ import numpy as np
 from efface.errors import EffaceError
 from efface.files import canonical_json, replacing, sha256_of_json, write_json
 from efface.images.datasets import Purpose
-from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
 from efface.randomness import key
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 RunKind = Literal["original", "retrained", "unlearned"]
 Section = Mapping[str, Any]
 """A method as in a config file: its name and its settings."""
-METHODS = (GENERATOR_METHODS, CLASSIFIER_METHODS)
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,7 @@ class PoolRun:
     """Which run it is.
 
     method: of an unlearned model, the method's section (name and settings) as canonical JSON; start: the seed of the
-    original that it started from. purpose: whether it forgets the scored forget set, or the one for tuning. version:
-    the distribution that provides the method and its version, empty for methods of efface.
+    original that it started from. purpose: whether it forgets the scored forget set, or the one for tuning.
     """
 
     kind: RunKind
@@ -44,14 +41,11 @@ class PoolRun:
     method: str = ""
     start: int = -1
     purpose: Purpose = "score"
-    version: str = ""
 
     @classmethod
     def unlearned(cls, method: Section, start: int, seed: int, purpose: Purpose = "score") -> PoolRun:
         """The run of a method's section from the original of seed `start`."""
-        return cls(
-            "unlearned", seed, canonical_json(dict(method)), start, purpose, provider(str(method["name"]))
-        )
+        return cls("unlearned", seed, canonical_json(dict(method)), start, purpose)
 
     @property
     def section(self) -> dict[str, Any]:
@@ -60,45 +54,35 @@ class PoolRun:
         return section
 
     @property
-    def name(self) -> str:
-        """Where it lies in a pool, without an ending."""
+    def family(self) -> str:
+        """Where runs of its kind and method lie in a pool, whatever code decides them."""
         place = f"{self.purpose}/{self.kind}"
         if self.kind == "unlearned":
-            section = self.section
-            # another version of the package that provides a method is another method
-            digest = sha256_of_json([section, self.version] if self.version else section)
-            place += f"/{section['name']}-{digest[:10]}/from-{self.start}"
-        return f"{place}/{self.seed}"
+            place += f"/{self.section['name']}-{sha256_of_json(self.section)[:10]}"
+        return place
 
     @property
     def key(self) -> int:
-        """The seed of every draw in the run."""
-        return key("run", self.kind, self.method, self.start, self.purpose, self.seed)
+        """The seed of every draw in the run; settings do not count, so that another setting is no other chance."""
+        name = self.section["name"] if self.kind == "unlearned" else ""
+        return key("run", self.kind, name, self.start, self.purpose, self.seed)
 
 
 @dataclass(frozen=True)
 class RunJob:
     """A run to be carried out, with all that a worker on another machine must know.
 
-    limit: seconds after which unlearning stops where it is. keep_weights: whether they are kept of runs that are not
+    place: the run's files, without an ending; start: the same of the original that it starts from. limit: seconds after
+    which unlearning stops where it is. keep_weights: whether they are kept of runs that are not
     originals; those are always kept, for others start from them.
     """
 
-    folder: str
+    place: Path
+    start: Path
     task: str
     run: PoolRun
     limit: float | None = None
     keep_weights: bool = False
-
-    @property
-    def place(self) -> Path:
-        """The run's files, without an ending."""
-        return Path(self.folder) / self.run.name
-
-    @property
-    def start(self) -> Path:
-        """The weights of the original that it starts from."""
-        return (Path(self.folder) / PoolRun("original", self.run.start).name).with_suffix(".safetensors")
 
     def keep(self, arrays: Mapping[str, npt.ArrayLike], network: nn.Module) -> None:
         """Write what is kept of the run, at once, its weights first."""
@@ -151,11 +135,6 @@ def weights_at(path: Path) -> dict[str, Tensor]:
     """What `write_weights` wrote; the last ones read are kept in memory."""
     facts = path.stat()
     return _read_weights(path, facts.st_mtime_ns, facts.st_size)
-
-
-def provider(name: str) -> str:
-    """Distribution and version that a method comes with; empty for methods of efface and unknown ones."""
-    return ", ".join(filter(None, (registry.distribution(name) for registry in METHODS)))
 
 
 @lru_cache(maxsize=8)

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from efface.benchmark.classifiers.reading import ClassifierReader
 from efface.benchmark.classifiers.runs import ClassifierOutputs, carry_out, digest_of, images_of, read_outputs
+from efface.benchmark.classifiers.task import ClassifierTask
 from efface.benchmark.classifiers.timing import time_steps
 from efface.benchmark.config import BenchConfig
 from efface.benchmark.kind import BenchKind
+from efface.benchmark.runs import PoolRun
 from efface.benchmark.tasks import BenchTask
 from efface.images.datasets import open_dataset
+from efface.methods.registry import read_classifier_method
 
 
 def _check(config: BenchConfig, task: BenchTask) -> None:
     open_dataset(task.images)
     if config.tuning:
         open_dataset(task.images, "tuning")
+
+
+def _code(task: ClassifierTask, run: PoolRun) -> tuple[str, ...]:
+    made = ("efface.benchmark.classifiers.runs", "efface.benchmark.classifiers.task")
+    if run.kind != "unlearned":
+        return made
+    return (*made, type(read_classifier_method(run.section)).__module__)
 
 
 CLASSIFIERS: BenchKind[ClassifierOutputs] = BenchKind(
@@ -24,6 +34,7 @@ CLASSIFIERS: BenchKind[ClassifierOutputs] = BenchKind(
     time_steps=time_steps,
     read=read_outputs,
     drop_images=images_of.cache_clear,
+    code=_code,
     reader=ClassifierReader,
     check=_check,
 )

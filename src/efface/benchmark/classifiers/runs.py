@@ -142,7 +142,7 @@ def _model(job: RunJob) -> tuple[Classifier, PassesReport]:
     if run.kind == "retrained":
         return unlearn_classifier(model, RetrainClassifier(), sets, facts)
     # the forget set of tuning is another one, but the originals are the same: both trained on all images
-    model.network.load_state_dict(weights_at(job.start))
+    model.network.load_state_dict(weights_at(job.start.with_suffix(".safetensors")))
     return unlearn_classifier(model, read_classifier_method(run.section), sets, facts, limit=job.limit)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from efface.benchmark.config import BenchConfig
+from efface.benchmark.generators.config import section_parts
 from efface.benchmark.generators.data import digest_of, drop_images, images_of
 from efface.benchmark.generators.models import new_generator
 from efface.benchmark.generators.reading import GeneratorReader
@@ -12,8 +13,11 @@ from efface.benchmark.generators.runs import GeneratorOutputs, carry_out, read_o
 from efface.benchmark.generators.task import GeneratorTask
 from efface.benchmark.generators.timing import time_steps
 from efface.benchmark.kind import BenchKind
+from efface.benchmark.runs import PoolRun
 from efface.benchmark.tasks import BenchTask
 from efface.corruptions import parse_corruption
+from efface.generators.registry import FAMILIES
+from efface.metrics.extractors import EXTRACTORS
 
 
 def _check(config: BenchConfig, task: BenchTask) -> None:
@@ -27,6 +31,16 @@ def _check(config: BenchConfig, task: BenchTask) -> None:
     generator.sampler_name(task.evaluation.sampler)
 
 
+def _code(task: GeneratorTask, run: PoolRun) -> tuple[str, ...]:
+    made = [f"efface.benchmark.generators.{module}" for module in ("runs", "models", "relearning", "errors")]
+    extractor = EXTRACTORS.named(task.evaluation.extractor.partition(":")[0])
+    made += [FAMILIES.named(task.generator).module, extractor.opens.partition(":")[0]]
+    made += [type(parse_corruption(text)).__module__ for text in task.corruptions]
+    if run.kind == "unlearned":
+        made.append(type(section_parts(run.section)[0]).__module__)
+    return tuple(made)
+
+
 GENERATORS: BenchKind[GeneratorOutputs] = BenchKind(
     name="generators",
     digest=digest_of,
@@ -34,6 +48,7 @@ GENERATORS: BenchKind[GeneratorOutputs] = BenchKind(
     time_steps=time_steps,
     read=read_outputs,
     drop_images=drop_images,
+    code=_code,
     reader=GeneratorReader,
     check=_check,
 )

@@ -133,5 +133,5 @@ def _model(job: RunJob, task: GeneratorTask, data: GeneratorData) -> tuple[Gener
     if run.kind == "retrained":
         return trained(task, data, sets["retain"], run.key)
     generator = new_generator(task)
-    generator.network.load_state_dict(weights_at(job.start))
+    generator.network.load_state_dict(weights_at(job.start.with_suffix(".safetensors")))
     return generator, unlearn(generator, run.section, task, data, run.key)
