@@ -43,7 +43,7 @@ LEFT_OUT = {
     "what runs cost, in time": r"[:.]cost\.",
     "the machine": r"[:.](environment|machine|threads)\b|_bytes$",
     "digests over the run's random key or over times, and over files whose content is compared itself": (
-        r"^record\.json:(digest|config\.sha256|results\.files|model\..*\bfiles|sets\.\w+\.sha256)"
+        r"^record\.json:(digest|config\.sha256|results\.files|model\..*\bfiles|(images\.)?sets\.\w+\.sha256)"
     ),
 }
 """Places of which no two runs have the same, by reason."""
