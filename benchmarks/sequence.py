@@ -33,11 +33,11 @@ from efface.files import write_json
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
 from efface.metrics.extractors import load_extractor
+from efface.metrics.intervals import student_interval
 from efface.progress import Progress
 from efface.randomness import numpy_draws
 from efface.settings import read_yaml
 from machine import write_result
-from study import over_seeds
 
 Floats = npt.NDArray[np.float64]
 Figures = dict[str, Any]
@@ -219,6 +219,15 @@ def levels(seed: Figures, mine: Figures, count: int) -> dict[str, float]:
         "first_level": level(0, min(FIRST, count)),
         "latest_level": level(count - 1, count),
     }
+
+
+def over_seeds(values: Sequence[float] | Floats) -> Figures:
+    """Mean, and Student's interval of it where there are two seeds or more."""
+    array = np.asarray(values, dtype=np.float64)
+    found = {"mean": float(array.mean())}
+    if interval := student_interval(array):
+        found |= {"low": interval.low, "high": interval.high}
+    return {**found, "values": array.tolist()}
 
 
 def figures_over_seeds(each: Sequence[Mapping[str, float]]) -> Figures:

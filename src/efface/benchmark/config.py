@@ -276,7 +276,7 @@ def _tasks(
         for name, changed in changes.items():
             try:
                 task = kind.task_type.from_values(with_data(merged(base, changed or {}), data))
-                tasks[str(name) or task.images.data] = task
+                tasks[str(name) or task.images.name] = task
             except InputError as error:
                 faults.problems += [f"{name}: {problem}" if name else problem for problem in error.problems]
     return tasks

@@ -103,6 +103,11 @@ class DatasetSettings(Settings):
         return self
 
     @property
+    def name(self) -> str:
+        """What the data are called: by what lies at their path, where that says which they are."""
+        return Path(self.path).name if self.data in WITH_PATH and self.path else self.data
+
+    @property
     def side(self) -> int:
         """Side of its images in pixels."""
         return self.image_size or (8 if self.data == "digits" else 32)
