@@ -10,19 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DModel
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import group_norm
 
 from efface.corruptions import Corrupted
 from efface.errors import InputError
+from efface.generators.palette.architecture import SIZES, PaletteArchitecture
 from efface.generators.palette.family import FAMILY, recognises
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
-from efface.generators.palette.network import Attention, PaletteUNet, level_waves
+from efface.generators.palette.network import down, up
+from efface.generators.palette.released import released_names
 from efface.generators.palette.schedule import NoiseSchedule
 from efface.generators.registry import risks_of
 from efface.model_files import Contents
 from efface.randomness import Draws
-from support.palette_models import SIDE, opened, palette, released, save_released
+from support.palette_models import SIDE, opened, palette, released, released_tensors, save_released
 from support.tiny_models import pictures, view
 
 CHECKPOINTS = Path(__file__).parents[2].parent / "shared" / "data" / "checkpoints"
@@ -105,38 +109,46 @@ def test_the_file_says_where_it_is_from_and_which_schedule_it_holds(generator: P
 def test_the_full_size_network_is_the_released_one() -> None:
     """Numbers of the layout file: 326 tensors beside 6 schedule buffers, 62.653347 million numbers with those."""
     with torch.device("meta"):
-        network = PaletteUNet()
-    weights = network.state_dict()
-    assert len(weights) == 332 - 6
-    assert sum(tensor.numel() for tensor in weights.values()) == 62_653_347 - 6 * 2000
-    assert len(network.input_blocks) + 1 == 13
-    assert {name for name in weights if "qkv" in name} == {
+        network = UNet2DModel(**PaletteArchitecture(**SIZES["base"]).network_config())
+    names = released_names(network)
+    assert len(names) == 332 - 6
+    assert sum(tensor.numel() for tensor in network.state_dict().values()) == 62_653_347 - 6 * 2000
+    assert {name.split(".")[1] for name in names if name.startswith("input_blocks")} == {
+        str(n) for n in range(12)
+    }
+    assert {name for name in names if "qkv" in name} == {
         "middle_block.1.qkv.weight",
         "middle_block.1.qkv.bias",
     }
 
 
-def test_attention_reads_each_heads_query_key_and_value_one_behind_the_other() -> None:
-    """Written out head by head and place by place, with 4 channels a head."""
-    layer = Attention(64, 4)
+def test_attention_reads_each_heads_query_key_and_value_one_behind_the_other(tmp_path: Path) -> None:
+    """Written out head by head and place by place from the released tensors, with 16 channels a head."""
+    made = palette(channels_per_head=16)
+    tensors = released(made)
+    loaded: Any = opened(save_released(made, tmp_path / "made.pth"), channels_per_head=16).network
+    norm, weight, bias, out, shift = (
+        tensors[f"denoise_fn.middle_block.1.{name}"]
+        for name in ("norm.weight", "qkv.weight", "qkv.bias", "proj_out.weight", "proj_out.bias")
+    )
+    hidden = torch.randn(1, 64, 2, 3, generator=torch.Generator().manual_seed(2))
+    flat = group_norm(hidden.flatten(2), 32, norm, tensors["denoise_fn.middle_block.1.norm.bias"])[0]
+    qkv = weight[:, :, 0] @ flat + bias[:, None]
+    rows = []
+    for head in range(4):
+        query, key, value = qkv[48 * head : 48 * head + 48].split(16)
+        rows.append(value @ torch.softmax(query.T @ key / 16**0.5, dim=1).T)
+    expected = hidden + (out[:, :, 0] @ torch.cat(rows) + shift[:, None]).view_as(hidden)
     with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(1))
-        hidden = torch.randn(1, 64, 2, 3, generator=torch.Generator().manual_seed(2))
-        qkv = layer.qkv(layer.norm(hidden.flatten(2)))[0]
-        rows = []
-        for head in range(16):
-            query, key, value = qkv[12 * head : 12 * head + 12].split(4)
-            weight = torch.softmax(query.T @ key / 4**0.5, dim=1)
-            rows.append(value @ weight.T)
-        expected = hidden + layer.proj_out(torch.cat(rows)[None]).view_as(hidden)
-        torch.testing.assert_close(layer(hidden), expected)
+        torch.testing.assert_close(loaded.mid_block.attentions[0](hidden), expected)
 
 
 def test_the_noise_level_is_told_in_cosines_then_sines() -> None:
-    waves = level_waves(torch.tensor([0.25]), 4)
+    network: Any = palette().network
+    waves = network.time_proj(torch.tensor([0.25]))[0]
     slow = 0.25 / 10_000**0.5
-    assert waves[0].tolist() == pytest.approx(
+    assert len(waves) == 32
+    assert waves[[0, 8, 16, 24]].tolist() == pytest.approx(
         [math.cos(0.25), math.cos(slow), math.sin(0.25), math.sin(slow)]
     )
 
@@ -150,7 +162,7 @@ def test_the_noise_level_is_told_in_cosines_then_sines() -> None:
         {},
         {"channel_multipliers": (1, 2, 3), "blocks_per_level": 2, "attention_levels": (0, 2)},
         {"channel_multipliers": (1, 1), "attention_levels": ()},
-        {"channel_multipliers": (2,), "attention_levels": (0,)},
+        {"channel_multipliers": (1,), "attention_levels": (0,)},
         {"image_size": 64, "inner_channels": 64},
     ],
     ids=str,
@@ -190,11 +202,22 @@ def test_heads_are_asked_for_and_matter(tmp_path: Path) -> None:
 
 
 def test_a_network_that_adds_its_embedding_is_read_too(tmp_path: Path) -> None:
-    network = PaletteUNet(SIDE, 32, (1, 2), 1, (), 32, scale_shift_norm=False)
-    torch.save({f"denoise_fn.{n}": t for n, t in network.state_dict().items()}, tmp_path / "made.pth")
-    loaded = opened(tmp_path / "made.pth")
-    assert loaded.describe()["config"]["scale_shift_norm"] is False
+    network: Any = UNet2DModel.from_config({**palette().network.config, "resnet_time_scale_shift": "default"})
+    torch.save(released_tensors(network), tmp_path / "made.pth")
+    loaded: Any = opened(tmp_path / "made.pth")
+    assert loaded.describe()["config"]["resnet_time_scale_shift"] == "default"
     assert loaded.describe()["origin"]["kind"] == "released"
+    inputs, level = torch.rand(2, 6, SIDE, SIDE), torch.tensor([0.1, 0.9])
+    with torch.no_grad():
+        expected = network.eval()(inputs, level).sample
+        torch.testing.assert_close(up(loaded.network, down(loaded.network, inputs, level), level), expected)
+
+
+def test_a_network_whose_first_level_is_wider_than_its_input_is_refused(tmp_path: Path) -> None:
+    tensors = released(palette())
+    tensors["denoise_fn.input_blocks.1.0.out_layers.3.weight"] = torch.zeros(64, 64, 3, 3)
+    torch.save(tensors, tmp_path / "made.pth")
+    assert "32 channels at first and 64 at its first level" in refusal(tmp_path / "made.pth")
 
 
 @pytest.mark.parametrize("prefix", ["denoise_fn_ema.", "netG_EMA.denoise_fn.", "ema."])
@@ -273,7 +296,7 @@ def test_the_released_files_are_recognised() -> None:
     names = frozenset(released(palette()))
     assert recognises(Contents(tensors=names))
     assert recognises(Contents(tensors=frozenset(f"module.{name}" for name in names)))
-    assert recognises(Contents(config={"_class_name": "PaletteUNet"}))
+    assert recognises(Contents(config={"_class_name": "UNet2DModel"}))
     assert not recognises(Contents(tensors=frozenset({"patch_embed.proj.weight", "pos_embed"})))
     assert not recognises(Contents(config={"_class_name": "UNet2DConditionModel"}))
     assert FAMILY.name == PaletteGenerator.family

@@ -12,6 +12,7 @@ from torch import Tensor
 from efface.generators.palette.architecture import PaletteArchitecture
 from efface.generators.palette.checkpoint import load, new
 from efface.generators.palette.generator import PaletteGenerator
+from efface.generators.palette.released import released_names
 from efface.generators.palette.schedule import NoiseSchedule
 from efface.generators.settings import ModelSettings
 
@@ -65,13 +66,27 @@ def stirred(generator: PaletteGenerator, seed: int) -> PaletteGenerator:
 
 def released(generator: PaletteGenerator, schedule: NoiseSchedule | None = None) -> dict[str, Tensor]:
     """The model as Palette's training code saves it, the noise schedule's buffers beside the network."""
-    tensors = {
-        f"denoise_fn.{name}": tensor.clone() for name, tensor in generator.network.state_dict().items()
-    }
+    tensors = released_tensors(generator.network)
     gammas = torch.from_numpy((schedule or generator.schedules.train).gammas()).float()
     for name in ("sqrt_recip_gammas", "posterior_mean_coef1", "posterior_mean_coef2"):
         tensors[name] = torch.zeros_like(gammas)
     return {"gammas": gammas, **tensors}
+
+
+def released_tensors(network: Any, names: dict[str, list[str]] | None = None) -> dict[str, Tensor]:
+    """A network's weights as the release names and shapes them, each head's query, key and value one behind the other."""
+    weights, head = network.state_dict(), network.config["attention_head_dim"]
+    tensors = {}
+    for name, parts in (names or released_names(network)).items():
+        together = [weights[part] for part in parts]
+        if len(parts) > 1:
+            together = [
+                torch.stack([part.unflatten(0, (-1, head)) for part in together], dim=1).flatten(0, 2)
+            ]
+        if name.endswith(("qkv.weight", "proj_out.weight")):
+            together = [together[0].unsqueeze(-1)]
+        tensors[f"denoise_fn.{name}"] = together[0].clone()
+    return tensors
 
 
 def save_released(generator: PaletteGenerator, path: Path) -> Path:

@@ -49,6 +49,11 @@ class PaletteArchitecture(Architecture):
             problems.append(
                 f"image_size {self.image_size} cannot be halved {levels - 1} times, once a level after the first"
             )
+        if self.channel_multipliers[0] != 1:
+            problems.append(
+                f"channel_multipliers begin with {self.channel_multipliers[0]}: the first level has inner_channels, so "
+                "the first is 1"
+            )
         if self.inner_channels % GROUPS:
             problems.append(f"inner_channels {self.inner_channels} is not a multiple of {GROUPS}")
         attended = {level for level in self.attention_levels if 0 <= level < levels}
@@ -64,6 +69,27 @@ class PaletteArchitecture(Architecture):
         return problems
 
     def network_config(self) -> dict[str, Any]:
-        """The arguments of `PaletteUNet`."""
-        values = self.model_dump()
-        return {"sample_size": values.pop("image_size"), **values}
+        """The arguments of diffusers' `UNet2DModel` that make it compute what Palette's UNet does."""
+        levels = range(len(self.channel_multipliers))
+        kinds = [
+            "Attn{}Block2D" if level in self.attention_levels else "Resnet{}sampleBlock2D" for level in levels
+        ]
+        return {
+            "sample_size": self.image_size,
+            "in_channels": 6,
+            "out_channels": 3,
+            "block_out_channels": [
+                self.inner_channels * multiplier for multiplier in self.channel_multipliers
+            ],
+            "down_block_types": [kind.format("Down") for kind in kinds],
+            "up_block_types": [kind.format("Up") for kind in reversed(kinds)],
+            "layers_per_block": self.blocks_per_level,
+            "downsample_type": "resnet",
+            "upsample_type": "resnet",
+            "resnet_time_scale_shift": "scale_shift",
+            "norm_num_groups": GROUPS,
+            "attn_norm_num_groups": GROUPS,
+            "norm_eps": 1e-5,
+            "attention_head_dim": self.channels_per_head,
+            "dropout": self.dropout,
+        }

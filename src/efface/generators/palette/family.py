@@ -13,9 +13,7 @@ SMALL = {"crop_scale": [0.6, 1.0], "precision": "fp32", "weight_decay": 0.0}
 
 
 def recognises(contents: Contents) -> bool:
-    """A folder of `PaletteUNet`, one of diffusers' `UNet2DModel` (or a pipeline around it), or the released tensors."""
-    if contents.config.get("_class_name") == "PaletteUNet":
-        return True
+    """A folder of diffusers' `UNet2DModel`, of a pipeline around it, or the released tensors."""
     if contents.config.get("_class_name") == "UNet2DModel":
         return True
     unet = contents.config.get("unet")

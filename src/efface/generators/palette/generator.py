@@ -3,7 +3,7 @@
 Follows Saharia et al., "Palette: Image-to-Image Diffusion Models" (SIGGRAPH 2022), and for unlearning Li et al.,
 "Machine Unlearning for Image-to-Image Generative Models" (ICLR 2024) as released: the features are all maps of the
 down path and the middle block's, and in a noise view only the hole's content is noise. Deviations: the noise level's
-embedding belongs to the decoder (see `split`); a noise target is fresh noise (the release's noisy-label baseline
+embedding belongs to the decoder (see `network`); a noise target is fresh noise (the release's noisy-label baseline
 replaces the network's input instead of the target); the loss is taken over the hole of each image.
 """
 
@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from efface.corruptions import Corrupted, Corruption, parse_corruption
 from efface.files import write_json
 from efface.generators.base import Generator, Moments, View, noise_pixels
+from efface.generators.palette.network import ENCODER, down, fresh, up, use_contiguous_attention
 from efface.generators.palette.reverse import Predict, ancestral, fast
 from efface.generators.palette.schedule import SCHEDULE, SCHEDULER, Gammas, Schedules, scheduler_config
-from efface.generators.palette.split import split_of
 from efface.generators.sampling import Sampler, read_sampler
 from efface.generators.settings import NoiseKind
 from efface.randomness import Draws
@@ -61,7 +61,7 @@ class PaletteView(View):
 
 
 class PaletteGenerator(Generator):
-    """A `PaletteUNet`, or a diffusers `UNet2DModel` with six input channels, and its noise schedules.
+    """A diffusers `UNet2DModel` with six input channels, and its noise schedules.
 
     Pixels are [-1, 1] to the network. In a noise view only the hole's content changes, the context and the condition
     stay: for `standard-normal` it is the view's own noise at full strength, without any signal (as released); for
@@ -79,9 +79,11 @@ class PaletteGenerator(Generator):
         warnings: tuple[str, ...] = (),
     ) -> None:
         super().__init__(network)
+        use_contiguous_attention(network)
         self.schedules = schedules or Schedules()
         self.origin, self.warnings = origin or {}, warnings
-        self.split = split_of(network)
+        # kept as functions, so that each can be compiled as a whole
+        self.down, self.up = down, up
         gammas = torch.from_numpy(self.schedules.train.gammas()).float()
         self.register_buffer("gammas", gammas, persistent=False)
 
@@ -127,11 +129,11 @@ class PaletteGenerator(Generator):
 
     def encode(self, view: View) -> tuple[Tensor, ...]:
         assert isinstance(view, PaletteView)
-        return self.split.down(self.active, view.inputs, view.level)
+        return self.down(self.active, view.inputs, view.level)
 
     def decode(self, features: tuple[Tensor, ...], view: View) -> Tensor:
         assert isinstance(view, PaletteView)
-        return self.split.up(self.active, features, view.level)
+        return self.up(self.active, features, view.level)
 
     def task_target(self, view: View) -> Tensor:
         """The noise in the noisy picture."""
@@ -190,24 +192,21 @@ class PaletteGenerator(Generator):
         return torch.where(known, view.images, ((result + 1) / 2).clamp(0, 1))
 
     def encoder_parameters(self) -> dict[str, nn.Parameter]:
-        return {n: p for n, p in self.network.named_parameters() if n.split(".")[0] in self.split.encoder}
+        return {n: p for n, p in self.network.named_parameters() if n.split(".")[0] in ENCODER}
 
     def decoder_parameters(self) -> dict[str, nn.Parameter]:
-        return {n: p for n, p in self.network.named_parameters() if n.split(".")[0] not in self.split.encoder}
+        return {n: p for n, p in self.network.named_parameters() if n.split(".")[0] not in ENCODER}
 
     def reinitialise(self, seed: int, keep_first_stage: bool = False) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            fresh = type(self.network).from_config(self._config)  # type: ignore[attr-defined]
-        self.network.load_state_dict(fresh.state_dict())
+        self.network.load_state_dict(fresh(self._config, seed).state_dict())
 
     def compile_network(self) -> None:
         # the two halves as functions: blocks share their forward's code, and more than a few of them, each compiled
         # by itself, run into torch's limit of recompilations
-        self.split = replace(self.split, down=torch.compile(self.split.down), up=torch.compile(self.split.up))
+        self.down, self.up = torch.compile(down), torch.compile(up)
 
     def save_pretrained(self, folder: Path) -> None:
-        """A folder that efface opens, and diffusers where the network is its own."""
+        """A folder that efface opens, and diffusers."""
         folder.mkdir(parents=True, exist_ok=True)
         network: Any = self.network
         # the library writes the path that a model was read from into its config
@@ -215,7 +214,7 @@ class PaletteGenerator(Generator):
         with quiet():
             network.save_pretrained(folder)
         write_json(folder / SCHEDULE, self.schedules.as_dict())
-        if not self.split.continuous:
+        if self.schedules.level == "timestep":
             config = scheduler_config(self.schedules.train)
             write_json(folder / SCHEDULER, {"_class_name": "DDPMScheduler", **config})
 
@@ -257,7 +256,7 @@ class PaletteGenerator(Generator):
         """
         steps = len(self.gammas)
         first, second = draws.uniform("noise level", (2,), self.gammas.device).unbind(dim=1)
-        if not self.split.continuous:
+        if self.schedules.level == "timestep":
             step = (first * steps).long().clamp(max=steps - 1)
             return self.gammas[step], step.float()
         step = 1 + (first * (steps - 1)).long().clamp(max=steps - 2)
@@ -268,17 +267,17 @@ class PaletteGenerator(Generator):
     def level_near(self, gamma: float, count: int) -> tuple[Tensor, Tensor]:
         """The trained level nearest to `gamma`, `count` times: gamma, and what the network is told."""
         step = (self.gammas - gamma).abs().argmin().expand(count)
-        return self.gammas[step], self.gammas[step] if self.split.continuous else step.float()
+        return self.gammas[step], step.float() if self.schedules.level == "timestep" else self.gammas[step]
 
     def _predictor(self, condition: Tensor, gammas: Gammas) -> Predict:
         """The network's noise estimate at a step of the schedule with these gammas."""
 
         def predict(noisy: Tensor, step: int) -> Tensor:
-            told = float(gammas[step]) if self.split.continuous else float(step)
+            told = float(step) if self.schedules.level == "timestep" else float(gammas[step])
             level = torch.full((len(noisy),), told, device=noisy.device)
             network = self.active
             inputs = torch.cat([condition, noisy], dim=1)
-            return self.split.up(network, self.split.down(network, inputs, level), level)
+            return self.up(network, self.down(network, inputs, level), level)
 
         return predict
 

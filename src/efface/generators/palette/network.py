@@ -1,205 +1,129 @@
-"""The denoising UNet of the released Palette models.
+"""The denoising UNet of pixel diffusion models, diffusers' `UNet2DModel`: made anew, checked, and run in two halves.
 
-Saharia et al., "Palette: Image-to-Image Diffusion Models" (SIGGRAPH 2022) on the UNet of Dhariwal and Nichol,
-"Diffusion Models Beat GANs" (NeurIPS 2021): the condition picture is concatenated to the noisy one, and in place of a
-timestep the network is told the continuous noise level. Written afresh from these papers and from the tensor names
-and shapes of released files; those names are kept, so that released weights load as they are.
+The halves are the down path with the middle block, and the up path. The encoder's maps are all that the up path is
+given beside the noise level, which both halves embed with the same weights. Those weights are counted to the decoder:
+else training the encoder would change the decoder. (In the release they receive the encoder's gradient, so its decoder
+is not quite fixed.)
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers import UNet2DModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, scaled_dot_product_attention
 
-GROUPS = 32
-EMBEDDING_FACTOR = 4
-LONGEST_PERIOD = 10_000
+from efface.errors import Faults
+
+ENCODER = ("conv_in", "down_blocks", "mid_block")
+"""The first parts of the names of the encoder's modules; all others are the decoder's."""
+LAST_LAYERS = ("conv2", "to_out.0", "conv_out")
+"""How the names of layers end whose output is added to what is there already, and of the network's last one."""
 
 
-class PaletteUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # as the library's own models
-    """Predicts the noise `[B, 3, H, W]` in the noisy half of its input.
+def fresh(config: Mapping[str, Any], seed: int) -> nn.Module:
+    """An untrained network whose blocks do nothing and which predicts zero, as Dhariwal and Nichol begin (NeurIPS 2021).
 
-    Input: condition and noisy picture one behind the other, `[B, 6, H, W]` in [-1, 1], and the noise level gamma
-    `[B]`, the share of signal in the noisy picture's variance.
-
-    `down` and `up` are its two halves. What `down` returns is all that `up` is given beside the level.
+    The global random state is left as it was.
     """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: nn.Module = UNet2DModel.from_config(dict(config))
+    for name, layer in network.named_modules():
+        if name.endswith(LAST_LAYERS):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+    return network.eval()
 
-    @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(
+
+def down(network: nn.Module, inputs: Tensor, level: Tensor) -> tuple[Tensor, ...]:
+    """The maps after every block of the down path, and the middle block's last.
+
+    inputs: condition and noisy picture one behind the other, `[B, 6, H, W]` in [-1, 1]; level: gamma or timestep `[B]`.
+    """
+    unet: Any = network
+    embedding = _embedding(unet, level)
+    if unet.config["center_input_sample"]:
+        inputs = 2 * inputs - 1
+    hidden = unet.conv_in(inputs)
+    maps = [hidden]
+    for block in unet.down_blocks:
+        hidden, more = block(hidden_states=hidden, temb=embedding)
+        maps.extend(more)
+    return (*maps, unet.mid_block(hidden, embedding))
+
+
+def up(network: nn.Module, maps: tuple[Tensor, ...], level: Tensor) -> Tensor:
+    """The predicted noise `[B, 3, H, W]` from what `down` returned."""
+    unet: Any = network
+    embedding = _embedding(unet, level)
+    *skipped, hidden = maps
+    for block in unet.up_blocks:
+        count = len(block.resnets)
+        hidden = block(hidden, tuple(skipped[-count:]), embedding)
+        del skipped[-count:]
+    predicted: Tensor = unet.conv_out(unet.conv_act(unet.conv_norm_out(hidden)))
+    return predicted
+
+
+class ContiguousAttention(AttnProcessor2_0):
+    """The library's attention leaves its maps with the channels last in memory, which slows the layers behind it."""
+
+    def __call__(
         self,
-        sample_size: int = 256,
-        inner_channels: int = 64,
-        channel_multipliers: Sequence[int] = (1, 2, 4, 8),
-        blocks_per_level: int = 2,
-        attention_levels: Sequence[int] = (),
-        channels_per_head: int = 32,
-        dropout: float = 0.0,
-        scale_shift_norm: bool = True,
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.inner_channels = inner_channels
-        embedding = EMBEDDING_FACTOR * inner_channels
-        self.cond_embed = nn.Sequential(
-            nn.Linear(inner_channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
-        )
-
-        def residual(channels: int, out: int, resampling: str = "") -> ResidualBlock:
-            return ResidualBlock(channels, out, embedding, dropout, scale_shift_norm, resampling)
-
-        def attention(channels: int, level: int) -> list[nn.Module]:
-            return [Attention(channels, channels_per_head)] if level in attention_levels else []
-
-        last = len(channel_multipliers) - 1
-        channels = inner_channels
-        stages = [Stage(nn.Conv2d(6, channels, 3, padding=1))]
-        skipped = [channels]
-        for level, multiplier in enumerate(channel_multipliers):
-            width = multiplier * inner_channels
-            for _ in range(blocks_per_level):
-                stages.append(Stage(residual(channels, width), *attention(width, level)))
-                channels = width
-                skipped.append(channels)
-            if level < last:
-                stages.append(Stage(residual(channels, channels, "down")))
-                skipped.append(channels)
-        self.input_blocks = nn.ModuleList(stages)
-        self.middle_block = Stage(
-            residual(channels, channels), Attention(channels, channels_per_head), residual(channels, channels)
-        )
-        stages = []
-        for level in range(last, -1, -1):
-            width = channel_multipliers[level] * inner_channels
-            for number in range(blocks_per_level + 1):
-                parts = [residual(channels + skipped.pop(), width), *attention(width, level)]
-                channels = width
-                if level and number == blocks_per_level:
-                    parts.append(residual(channels, channels, "up"))
-                stages.append(Stage(*parts))
-        self.output_blocks = nn.ModuleList(stages)
-        self.out = nn.Sequential(Norm(channels), nn.SiLU(), zeroed(nn.Conv2d(channels, 3, 3, padding=1)))
-
-    def down(self, inputs: Tensor, level: Tensor) -> tuple[Tensor, ...]:
-        """The maps after every block of the down path, and the middle block's last."""
-        embedding = self._embedding(level)
-        maps = []
-        hidden = inputs
-        for stage in self.input_blocks:
-            hidden = stage(hidden, embedding)
-            maps.append(hidden)
-        return (*maps, self.middle_block(hidden, embedding))
-
-    def up(self, maps: tuple[Tensor, ...], level: Tensor) -> Tensor:
-        """The predicted noise from what `down` returned."""
-        embedding = self._embedding(level)
-        *skipped, hidden = maps
-        for stage in self.output_blocks:
-            hidden = stage(torch.cat([hidden, skipped.pop()], dim=1), embedding)
-        predicted: Tensor = self.out(hidden)
-        return predicted
-
-    def forward(self, inputs: Tensor, level: Tensor) -> Tensor:
-        """The predicted noise `[B, 3, H, W]`."""
-        return self.up(self.down(inputs, level), level)
-
-    def _embedding(self, level: Tensor) -> Tensor:
-        embedded: Tensor = self.cond_embed(level_waves(level, self.inner_channels))
-        return embedded
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
+        mixed: Tensor = super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+        return mixed.contiguous()
 
 
-class Stage(nn.Sequential):
-    """Blocks in a row; those that want the noise level's embedding are given it."""
-
-    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
-        for block in self:
-            hidden = block(hidden, embedding) if isinstance(block, ResidualBlock) else block(hidden)
-        return hidden
-
-
-class ResidualBlock(nn.Module):
-    """Two convolutions beside a shortcut; the noise level scales and shifts the second norm, or is added before it.
-
-    resampling: `down` halves the side by averaging, `up` doubles it by repeating, before the first convolution.
-    """
-
-    def __init__(
-        self, channels: int, out: int, embedding: int, dropout: float, scale_shift: bool, resampling: str
-    ) -> None:
-        super().__init__()
-        self.scale_shift, self.resampling = scale_shift, resampling
-        self.in_layers = nn.Sequential(Norm(channels), nn.SiLU(), nn.Conv2d(channels, out, 3, padding=1))
-        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, (2 if scale_shift else 1) * out))
-        self.out_layers = nn.Sequential(
-            Norm(out), nn.SiLU(), nn.Dropout(dropout), zeroed(nn.Conv2d(out, out, 3, padding=1))
-        )
-        self.skip_connection = nn.Identity() if channels == out else nn.Conv2d(channels, out, 1)
-
-    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
-        norm, activation, convolution = self.in_layers
-        inner = convolution(self._resampled(activation(norm(hidden))))
-        said = self.emb_layers(embedding)[:, :, None, None]
-        if self.scale_shift:
-            norm, *rest = self.out_layers
-            scale, shift = said.chunk(2, dim=1)
-            inner = norm(inner) * (1 + scale) + shift
-            for layer in rest:
-                inner = layer(inner)
-        else:
-            inner = self.out_layers(inner + said)
-        result: Tensor = self.skip_connection(self._resampled(hidden)) + inner
-        return result
-
-    def _resampled(self, hidden: Tensor) -> Tensor:
-        if self.resampling == "down":
-            hidden = avg_pool2d(hidden, 2)
-        return interpolate(hidden, scale_factor=2.0) if self.resampling == "up" else hidden
+def use_contiguous_attention(network: nn.Module) -> None:
+    """Have every attention layer of `network` leave its maps as convolutions take them; it computes the same."""
+    for layer in network.modules():
+        if isinstance(layer, Attention):
+            processor: Any = ContiguousAttention()  # type: ignore[no-untyped-call]
+            layer.set_processor(processor)
 
 
-class Attention(nn.Module):
-    """Self-attention over all places. Each head's query, key and value lie one behind the other in `qkv`."""
-
-    def __init__(self, channels: int, channels_per_head: int) -> None:
-        super().__init__()
-        self.channels_per_head = channels_per_head
-        self.norm = Norm(channels)
-        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
-        self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        flat = hidden.flatten(2)
-        heads = self.qkv(self.norm(flat)).unflatten(1, (-1, 3 * self.channels_per_head)).transpose(2, 3)
-        query, key, value = heads.chunk(3, dim=-1)
-        mixed = scaled_dot_product_attention(query, key, value).transpose(2, 3).flatten(1, 2)
-        result: Tensor = (flat + self.proj_out(mixed)).view_as(hidden)
-        return result
-
-
-class Norm(nn.GroupNorm):
-    """Group normalisation, computed in float32 whatever the precision around it."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(GROUPS, channels)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.float()).to(input.dtype)
-
-
-def level_waves(level: Tensor, width: int) -> Tensor:
-    """Cosines, then sines, of the levels `[B]` at `width // 2` frequencies from 1 down to 1/10000: `[B, width]`."""
-    half = width // 2
-    places = torch.arange(half, dtype=torch.float32, device=level.device)
-    angles = level.float()[:, None] * torch.exp(places * (-math.log(LONGEST_PERIOD) / half))
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
+def check_network(network: Any, where: str) -> None:
+    """Raise `InputError` with every reason why a network cannot be used for restoring pictures."""
+    config: Mapping[str, Any] = network.config
+    size = config["sample_size"]
+    sides = {size} if isinstance(size, int) else set(size or ())
+    halved = len(config["block_out_channels"]) - 1
+    with Faults(f"the network in {where} cannot be used for restoring pictures") as faults:
+        if (config["in_channels"], config["out_channels"]) != (6, 3):
+            faults.add(
+                f"it takes {config['in_channels']} channels and gives {config['out_channels']}: it must take 6, the "
+                "condition picture's and then the noisy picture's, and give 3"
+            )
+        if config["time_embedding_type"] != "positional":
+            faults.add(
+                f"its time embedding is '{config['time_embedding_type']}': only 'positional' is supported"
+            )
+        if network.class_embedding is not None:
+            faults.add("it is conditioned on classes")
+        if network.mid_block is None:
+            faults.add("it has no middle block")
+        if any(hasattr(block, "skip_conv") for block in (*network.down_blocks, *network.up_blocks)):
+            faults.add("it has Skip blocks, which pass pictures around the features")
+        if not sides:
+            faults.add("it does not say the size of its pictures: give --set model.palette_image_size=N")
+        elif len(sides) > 1:
+            faults.add(f"its pictures are {size}: only square ones are supported")
+        elif max(sides) % 2**halved:
+            faults.add(
+                f"pictures of {max(sides)} px cannot be halved {halved} times: model.palette_image_size"
+            )
 
 
-def zeroed(layer: nn.Conv2d | nn.Conv1d) -> nn.Module:
-    """`layer` with all weights at zero, so that a fresh block does nothing."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer
+def _embedding(unet: Any, level: Tensor) -> Tensor:
+    embedding: Tensor = unet.time_embedding(unet.time_proj(level))
+    return embedding

@@ -19,7 +19,7 @@ class PaletteOptions(Settings):
     channels_per_head: int | None = Field(
         None,
         ge=1,
-        description="palette: channels of each attention head of a released checkpoint; default: 32",
+        description="palette: channels of each attention head; default: the folder's, for released checkpoints 32",
     )
     unet_dropout: float | None = Field(
         None, ge=0, lt=1, description="palette: dropout while training; default: the file's, else none"

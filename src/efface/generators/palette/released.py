@@ -2,22 +2,24 @@
 beside it.
 
 Tensor names and shapes were read off Janspiry/Palette-Image-to-Image-Diffusion-Models checkpoints; no code of it is
-used. Sizes are read off the tensors.
+used. Sizes are read off the tensors, which are then given the names of diffusers' `UNet2DModel`: it computes the same.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from diffusers import UNet2DModel
+from torch import Tensor, nn
 
 from efface.errors import Faults, InputError
 from efface.files import sha256_of_file
-from efface.generators.palette.network import PaletteUNet
+from efface.generators.palette.architecture import GROUPS, PaletteArchitecture
 from efface.generators.palette.schedule import Schedules
 from efface.generators.settings import ModelSettings
 from efface.weights import check_tensors, read_tensors
@@ -41,19 +43,32 @@ SIZES_READ_OFF = (
 )
 HEAD_CHANNELS, IMAGE_SIZE = 32, 256
 AVERAGED = re.compile(r"(^|_)ema($|_)", re.IGNORECASE)
+LAYERS = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+    "group_norm": "norm",
+    "to_q": "qkv",
+    "to_k": "qkv",
+    "to_v": "qkv",
+    "to_out.0": "proj_out",
+}
+"""The layers of residual blocks and of attention: the library's names, and the release's."""
 
 
 def load_released(
     path: Path, settings: ModelSettings, schedules: Schedules
-) -> tuple[PaletteUNet, dict[str, Any], tuple[str, ...]]:
+) -> tuple[nn.Module, dict[str, Any], tuple[str, ...]]:
     """Network, origin and warnings; raises `InputError` naming all faults."""
     tensors, averaged = _network_tensors(path)
     buffers = {name: tensors.pop(name) for name in BUFFERS & set(tensors)}
     if missing := [name for name in SIZES_READ_OFF if name not in tensors]:
         raise InputError(f"{path} is no complete Palette network: no tensor {', '.join(missing)}")
-    network = PaletteUNet(**configuration(tensors, settings))
-    check_tensors(str(path), tensors, network.state_dict())
-    network.load_state_dict(tensors)
+    network: Any = UNet2DModel(**configuration(tensors, settings))
+    network.load_state_dict(renamed(tensors, network, str(path)))
     origin: dict[str, Any] = {"kind": "released", "sha256": sha256_of_file(path), "weights": "plain"}
     if averaged:
         origin["averaged_tensors_left_out"] = averaged
@@ -71,8 +86,76 @@ def load_released(
     return network.eval(), origin, tuple(warnings)
 
 
-def configuration(tensors: dict[str, Tensor], settings: ModelSettings) -> dict[str, Any]:
-    """The arguments of `PaletteUNet` that a released state dict belongs to."""
+def renamed(tensors: Mapping[str, Tensor], network: Any, where: str) -> dict[str, Tensor]:
+    """Released tensors under the names of `network`'s; raises `InputError` naming all that do not fit."""
+    wanted, names = network.state_dict(), released_names(network)
+    check_tensors(where, tensors, {name: _like(name, wanted, targets) for name, targets in names.items()})
+    result = {}
+    for name, targets in names.items():
+        parts = [tensors[name]]
+        if len(targets) > 1:
+            # each head's query, key and value lie one behind the other
+            parts = list(
+                parts[0].unflatten(0, (-1, len(targets), network.config["attention_head_dim"])).unbind(1)
+            )
+        for target, part in zip(targets, parts, strict=True):
+            result[target] = part.reshape(wanted[target].shape)
+    return result
+
+
+def released_names(network: Any) -> dict[str, list[str]]:
+    """By the name of each released tensor those of `network`'s that it holds: one, or query, key and value."""
+    blocks = _released_blocks(network)
+    names: dict[str, list[str]] = {}
+    for target in network.state_dict():
+        layer, _, kind = target.rpartition(".")
+        block = next(block for block in blocks if layer == block or layer.startswith(f"{block}."))
+        inner = layer.removeprefix(block).removeprefix(".")
+        names.setdefault(".".join(filter(None, (blocks[block], LAYERS.get(inner), kind))), []).append(target)
+    return names
+
+
+def _released_blocks(network: Any) -> dict[str, str]:
+    """The release's name of each block or single layer, by the library's; of some that the network does not have, too."""
+    blocks = {
+        "conv_in": "input_blocks.0.0",
+        "time_embedding.linear_1": "cond_embed.0",
+        "time_embedding.linear_2": "cond_embed.2",
+        "mid_block.resnets.0": "middle_block.0",
+        "mid_block.attentions.0": "middle_block.1",
+        "mid_block.resnets.1": "middle_block.2",
+        "conv_norm_out": "out.0",
+        "conv_out": "out.2",
+    }
+    number = 1
+    for level, stage in enumerate(network.down_blocks):
+        for place in range(len(stage.resnets)):
+            blocks[f"down_blocks.{level}.resnets.{place}"] = f"input_blocks.{number}.0"
+            blocks[f"down_blocks.{level}.attentions.{place}"] = f"input_blocks.{number}.1"
+            number += 1
+        blocks[f"down_blocks.{level}.downsamplers.0"] = f"input_blocks.{number}.0"
+        number += stage.downsamplers is not None
+    number = 0
+    for level, stage in enumerate(network.up_blocks):
+        for place in range(len(stage.resnets)):
+            blocks[f"up_blocks.{level}.resnets.{place}"] = f"output_blocks.{number}.0"
+            blocks[f"up_blocks.{level}.attentions.{place}"] = f"output_blocks.{number}.1"
+            number += 1
+        # no block of its own, but the last part of the level's last one
+        last = 2 if hasattr(stage, "attentions") else 1
+        blocks[f"up_blocks.{level}.upsamplers.0"] = f"output_blocks.{number - 1}.{last}"
+    return blocks
+
+
+def _like(name: str, wanted: Mapping[str, Tensor], targets: list[str]) -> Tensor:
+    """A released tensor's shape, without its numbers: attention is made of convolutions over one dimension."""
+    rows = sum(len(wanted[target]) for target in targets)
+    convolved = (1,) if name.endswith(("qkv.weight", "proj_out.weight")) else ()
+    return torch.empty((rows, *wanted[targets[0]].shape[1:], *convolved), device="meta")
+
+
+def configuration(tensors: Mapping[str, Tensor], settings: ModelSettings) -> dict[str, Any]:
+    """The arguments of `UNet2DModel` that a released state dict belongs to."""
     inner, taken = tensors["input_blocks.0.0.weight"].shape[:2]
     given = tensors["out.2.weight"].shape[0]
     per_level = _blocks_per_level(tensors)
@@ -82,7 +165,6 @@ def configuration(tensors: dict[str, Tensor], settings: ModelSettings) -> dict[s
     attended = [
         level for level, first in enumerate(firsts) if f"input_blocks.{first}.1.qkv.weight" in tensors
     ]
-    said = tensors["input_blocks.1.0.emb_layers.1.weight"].shape[0]
     head = settings.channels_per_head or HEAD_CHANNELS
     size = settings.palette_image_size or IMAGE_SIZE
     with Faults("this Palette network cannot be used") as faults:
@@ -98,6 +180,11 @@ def configuration(tensors: dict[str, Tensor], settings: ModelSettings) -> dict[s
             faults.add(
                 "its blocks do not form levels of equal depth whose channels are multiples of the first's"
             )
+        elif inner % GROUPS or widths[0] != inner:
+            faults.add(
+                f"it has {inner} channels at first and {widths[0]} at its first level: both must be the same multiple "
+                f"of {GROUPS}"
+            )
         for width in {widths[level] for level in attended} | {widths[-1]}:
             if width and width % head:
                 faults.add(
@@ -105,16 +192,17 @@ def configuration(tensors: dict[str, Tensor], settings: ModelSettings) -> dict[s
                 )
         if size % 2 ** (levels - 1):
             faults.add(f"pictures of {size} px cannot be halved {levels - 1} times: model.palette_image_size")
-    return {
-        "sample_size": size,
-        "inner_channels": inner,
-        "channel_multipliers": [width // inner for width in widths],
-        "blocks_per_level": per_level,
-        "attention_levels": attended,
-        "channels_per_head": head,
-        "dropout": settings.unet_dropout or 0.0,
-        "scale_shift_norm": said == 2 * widths[0],
-    }
+    shape = PaletteArchitecture(
+        image_size=size,
+        inner_channels=inner,
+        channel_multipliers=tuple(width // inner for width in widths),
+        blocks_per_level=per_level,
+        attention_levels=tuple(attended),
+        channels_per_head=head,
+        dropout=settings.unet_dropout or 0.0,
+    )
+    scaled = tensors["input_blocks.1.0.emb_layers.1.weight"].shape[0] == 2 * widths[0]
+    return shape.network_config() | ({} if scaled else {"resnet_time_scale_shift": "default"})
 
 
 def _network_tensors(path: Path) -> tuple[dict[str, Tensor], int]:
@@ -129,7 +217,7 @@ def _network_tensors(path: Path) -> tuple[dict[str, Tensor], int]:
     return plain, averaged
 
 
-def _blocks_per_level(tensors: dict[str, Tensor]) -> int:
+def _blocks_per_level(tensors: Mapping[str, Tensor]) -> int:
     """A level's blocks: the first block of the up path that ends by doubling the side closes the lowest level."""
     count = _count(tensors, "output_blocks")
     for number in range(count):
@@ -138,12 +226,12 @@ def _blocks_per_level(tensors: dict[str, Tensor]) -> int:
     return max(count - 1, 1)
 
 
-def _count(tensors: dict[str, Tensor], blocks: str) -> int:
+def _count(tensors: Mapping[str, Tensor], blocks: str) -> int:
     found = {match[1] for name in tensors if (match := re.match(rf"{blocks}\.(\d+)\.", name))}
     return len(found)
 
 
-def _width(tensors: dict[str, Tensor], block: int) -> int:
+def _width(tensors: Mapping[str, Tensor], block: int) -> int:
     convolution = tensors.get(f"input_blocks.{block}.0.out_layers.3.weight")
     return 0 if convolution is None else int(convolution.shape[0])
 

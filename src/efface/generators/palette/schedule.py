@@ -52,18 +52,22 @@ class NoiseSchedule(Settings):
 class Schedules(Settings):
     """The schedules of a model's training and of its ancestral sampler; the defaults are the release's."""
 
+    level: Literal["gamma", "timestep"] = Field("gamma", description="what the network is told of the noise")
     train: NoiseSchedule = NoiseSchedule()
     test: NoiseSchedule = NoiseSchedule(start=1e-4, end=0.09)
 
     def changed(self, settings: ModelSettings) -> Schedules:
-        """With what `settings` says in place of the file's or the release's values."""
-        return Schedules.read(
-            {
-                phase: {**getattr(self, phase).as_dict(), **_said(settings, phase)}
-                for phase in ("train", "test")
-            },
-            where="the noise schedules",
-        )
+        """With what `settings` says in place of the file's or the release's values; raises `InputError`."""
+        said = {phase: _said(settings, phase) for phase in ("train", "test")}
+        if self.level == "timestep":
+            if said["test"]:
+                raise InputError(
+                    f"model.test_noise_{next(iter(said['test']))}: a network with discrete timesteps is tested on the "
+                    "schedule of its training"
+                )
+            said["test"] = said["train"]
+        phases = {phase: {**getattr(self, phase).as_dict(), **values} for phase, values in said.items()}
+        return Schedules.read({"level": self.level, **phases}, where="the noise schedules")
 
 
 def of_scheduler(config: dict[str, Any]) -> Schedules:
@@ -88,7 +92,7 @@ def of_scheduler(config: dict[str, Any]) -> Schedules:
         },
         where="the scheduler config",
     )
-    return Schedules(train=schedule, test=schedule)
+    return Schedules(level="timestep", train=schedule, test=schedule)
 
 
 def scheduler_config(schedule: NoiseSchedule) -> dict[str, Any]:
