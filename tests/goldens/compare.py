@@ -31,8 +31,8 @@ from runs import OLD_WORDS, Run, chosen
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PRINTED = 30
-"""Differences of a run that are printed unless all are wanted."""
+PRINTED = 60
+"""Places that are printed unless all are wanted."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,10 @@ def differences(name: str, before: Path, after: Path) -> list[Difference]:
     new_facts: Facts = {f"{name}/{place}": value for place, value in facts_of(after, name).items()}
     found = []
     for place in sorted(old_facts.keys() | new_facts.keys()):
-        kind = "new" if place not in old_facts else "gone" if place not in new_facts else "changed"
+        # a fact that is null says no more than one that is not there
         one, other = old_facts.get(place), new_facts.get(place)
-        if kind != "changed" or not same(one, other):
+        if not same(one, other):
+            kind = "new" if one is None else "gone" if other is None else "changed"
             found.append(Difference(place, kind, one, other))
     return found
 
@@ -191,26 +192,29 @@ def tell(found: Mapping[str, list[Difference]], folder: Path, all_of_them: bool)
     """Print what differs, explained and unexplained apart; returns the exit code."""
     _, rules = explained()
     reasons: dict[str, list[Difference]] = defaultdict(list)
-    unexplained: dict[str, list[Difference]] = {}
-    for name, some in found.items():
-        for one in some:
-            rule = next((rule for rule in rules if one.allowed_by(rule)), None)
-            (reasons[rule.reason] if rule else unexplained.setdefault(name, [])).append(one)
+    unexplained: dict[str, list[Difference]] = defaultdict(list)
+    for one in (one for some in found.values() for one in some):
+        rule = next((rule for rule in rules if one.allowed_by(rule)), None)
+        if rule:
+            reasons[rule.reason].append(one)
+        else:
+            unexplained[one.place.partition("/")[2]].append(one)
     for reason, some in reasons.items():
         print(f"explained ({len(some)}): {reason}")
-        print(*(f"    {one}" for one in some if all_of_them), sep="\n", end="\n" if all_of_them else "")
-    for name, some in unexplained.items():
-        print(f"UNEXPLAINED in {name} ({len(some)}):")
-        for one in some if all_of_them else some[:PRINTED]:
+        for one in some if all_of_them else []:
             print(f"    {one}")
-        if len(some) > PRINTED and not all_of_them:
-            print(f"    and {len(some) - PRINTED} more: --all prints them")
-        if any(one.place == f"{name}/exit code" for one in some):
+    print("UNEXPLAINED:" if unexplained else "nothing is unexplained")
+    for some in list(unexplained.values())[: None if all_of_them else PRINTED]:
+        for one in some if all_of_them else some[:1]:
+            print(f"    {one}", f"(and in {len(some) - 1} other runs)" if len(some) > 1 else "")
+        if some[0].place.endswith("/exit code"):
+            name = some[0].place.partition("/")[0]
             error = (folder / "here" / "outputs" / f"{name}.err").read_text(encoding="utf-8").splitlines()
-            print(*(f"    | {line}" for line in error[-8:]), sep="\n")
-    total = sum(map(len, unexplained.values()))
-    print(f"{len(found)} runs; {total} unexplained differences in {len(unexplained)} of them")
-    return int(total > 0)
+            print(*(f"        | {line}" for line in error[-8:]), sep="\n")
+    if len(unexplained) > PRINTED and not all_of_them:
+        print(f"    and {len(unexplained) - PRINTED} other places: --all prints them")
+    print(f"{len(found)} runs; {len(unexplained)} places differ without an explanation")
+    return int(bool(unexplained))
 
 
 if __name__ == "__main__":

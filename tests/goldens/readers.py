@@ -117,11 +117,15 @@ def leaves(values: object, where: str = "") -> Iterator[tuple[str, Value]]:
 def names_of(rows: list[object] | tuple[object, ...]) -> list[str]:
     """What tells the rows of a list apart: the fields of `IDENTITY` that all have, else their numbers."""
     if rows and all(isinstance(row, Mapping) for row in rows):
-        fields = [f for f in IDENTITY if all(isinstance(row.get(f), str | int) for row in rows)]  # type: ignore[attr-defined]
-        names = [",".join(str(row[f]) for f in fields) for row in rows]  # type: ignore[index]
+        fields = [field for field in IDENTITY if all(field in row and is_name(row[field]) for row in rows)]  # type: ignore[operator, index]
+        names = [",".join(str(row[field]) for field in fields) for row in rows]  # type: ignore[index]
         if len(set(names)) == len(names):
             return names
     return [str(number) for number in range(len(rows))]
+
+
+def is_name(value: object) -> bool:
+    return value is None or isinstance(value, str | int)
 
 
 def of_json(text: str) -> object:
@@ -137,7 +141,15 @@ def of_lines(text: str) -> object:
 
 
 def of_csv(text: str) -> object:
-    return list(csv.DictReader(text.splitlines()))
+    return [{name: number(cell) for name, cell in row.items()} for row in csv.DictReader(text.splitlines())]
+
+
+def number(cell: str) -> Value:
+    """A cell of a table: a number if it is one, None if it is empty."""
+    try:
+        return float(cell) if cell else None
+    except ValueError:
+        return cell
 
 
 READERS = {".json": of_json, ".yaml": of_yaml, ".jsonl": of_lines, ".csv": of_csv}
