@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow lint hooks bench clean
+.PHONY: demo test slow lint hooks bench smoke clean
 
 # GENERATOR=mage and GENERATOR=palette show the other families
 GENERATOR ?= mae
@@ -42,6 +42,10 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/probe_calibration.py
 	$(BIN)/python benchmarks/palette_restoring.py --model runs/palette-restoring --train-steps 1500
+
+# every script of benchmarks/ and docs/ in its smallest form, and docs as their scripts write them; DEMO=runs/demo spares one
+smoke: $(INSTALLED)
+	$(BIN)/python benchmarks/smoke.py $(if $(DEMO),--demo $(DEMO))
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

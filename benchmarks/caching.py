@@ -1,6 +1,7 @@
 """Indexing and caching 100,000 small images, and reading them back as training does.
 
     python benchmarks/caching.py [--images 100000]
+    python benchmarks/caching.py --smoke
 
 The images are made on the spot: 64-px JPEG crops of the bundled photos, every one different. Memory is
 reported in two parts: what belongs to the process (bounded by what is in flight), and pages of the mapped
@@ -19,13 +20,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from efface.images.bundled import bundled_photos
 from efface.images.cache import PixelCache
 from efface.images.crops import batch, random_resized_crop
 from efface.images.reading import decode
 from efface.images.sources import open_images
 from efface.randomness import numpy_draws
-from machine import write_result
+from machine import add_options, finish
 
 SIDE = 64
 FOLDERS = 100
@@ -60,7 +60,7 @@ class MemoryWatch:
 
 def make_images(folder: Path, count: int) -> None:
     """`count` different JPEG files of 64 x 64 px in 100 sub-folders."""
-    photos = [decode(item.read_bytes()) for item in bundled_photos()]
+    photos = [decode(item.read_bytes()) for item in open_images("bundled")]
     for number in range(count):
         draws = numpy_draws("benchmark", number)
         crop = random_resized_crop(photos[number % len(photos)], SIDE, draws, scale=(0.02, 0.5))
@@ -76,7 +76,9 @@ def make_images(folder: Path, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=100_000)
-    count = parser.parse_args().images
+    add_options(parser)
+    options = parser.parse_args()
+    count = 200 if options.smoke else options.images
     with tempfile.TemporaryDirectory() as folder:
         images_folder = Path(folder) / "images"
         images_folder.mkdir()
@@ -100,7 +102,7 @@ def main() -> None:
             read = time.perf_counter() - began
         on_disk = sum(path.stat().st_size for path in Path(folder, "cache").rglob("*") if path.is_file())
         cache.close()
-    write_result(
+    finish(
         "caching",
         {
             "images": count,
@@ -113,6 +115,7 @@ def main() -> None:
             "total_memory_mib_while_reading": reading.total,
             "cache_mib": round(on_disk / 2**20),
         },
+        options,
     )
 
 

@@ -1,10 +1,12 @@
 """What near-duplicate detection finds, and what it finds wrongly, on labelled-as-distinct photographs.
 
     python benchmarks/duplicates.py DATA_FOLDER [--out results.json]
+    python benchmarks/duplicates.py --smoke
 
 DATA_FOLDER holds `.npz` files with the encoded images `bytes` and their `offset`. Images of a set are
 changed in a known way and compared with their originals: recall. Pairs of different images that are
-taken for duplicates are false positives; a few may be true duplicates that the set still holds.
+taken for duplicates are false positives; a few may be true duplicates that the set still holds. With --smoke the bundled
+photos are the only set.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from efface.images.duplicates import Fingerprints, fingerprint, near_pairs
 from efface.images.reading import decode_image
+from efface.images.sources import open_images
 from efface.images.threads import in_threads
 
 SETS = ("scenes128-train", "imagenet64-train", "imagenet256", "cifar10-test", "faces-age64-test")
@@ -72,27 +75,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--smoke", action="store_true", help="in seconds, only to see that it runs")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    results = {name: measured(options.data / f"{name}.npz") for name in SETS}
+    if options.smoke:
+        measured("bundled", [decode_image(photo.read_bytes()) for photo in open_images("bundled")])
+        return
+    if options.data is None:
+        parser.error("name the folder of encoded images, or say --smoke")
+    results = {name: measured(name, read_images(options.data / f"{name}.npz")) for name in SETS}
     if options.out:
         options.out.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def measured(path: Path) -> dict[str, dict[int, float]]:
-    images = read_images(path)
+def measured(name: str, images: list[Image.Image]) -> dict[str, dict[int, float]]:
     prints = Fingerprints.stacked(in_threads(fingerprint, images))
     chosen = list(range(0, len(images), max(1, len(images) // CHANGED)))[:CHANGED]
-    print(f"\n{path.stem}: {len(images)} images, {len(chosen)} of them changed")
+    print(f"\n{name}: {len(images)} images, {len(chosen)} of them changed")
     print(f"{'':24}" + "".join(f"{'<=' + str(d):>8}" for d in DISTANCES))
     table: dict[str, dict[int, float]] = {}
     for change in CHANGES:
         changed = Fingerprints.stacked(fingerprint(change(images[index])) for index in chosen)
         table[change.__name__] = {d: recall(prints.at(chosen), changed, d) for d in DISTANCES}
     table["false pairs per million"] = {d: false_rate(prints, d) for d in DISTANCES}
-    for name, row in table.items():
-        print(f"{name:24}" + "".join(f"{value:8.3f}" for value in row.values()))
+    for change_name, row in table.items():
+        print(f"{change_name:24}" + "".join(f"{value:8.3f}" for value in row.values()))
     return table
 
 

@@ -1,6 +1,7 @@
 """Evaluating 10,000 images of 64 px in three sets, with all metrics, against the bare forward passes.
 
     python benchmarks/evaluation.py [--images 10000] [--cases tiny:1 small:1 tiny:3]
+    python benchmarks/evaluation.py --smoke
 
 A case is a size of masked autoencoder and how many models are compared. The bare passes restore prepared views and
 take the features of every output and of every true picture, nothing else; both go set by set in turn, in one process,
@@ -41,9 +42,10 @@ from efface.generators.mae.generator import MaeGenerator
 from efface.images.items import ImageItem, ImageSet
 from efface.images.listings import FileLocator
 from efface.jobs.generator import stored_side
+from efface.metrics import frechet, kernel
 from efface.metrics.extractors import FeatureExtractor, load_extractor
 from efface.randomness import numpy_draws
-from machine import write_result
+from machine import add_options, finish
 
 SIDE, THREADS = 64, 2
 SHARES: dict[SetName, float] = {"forget": 0.2, "retain": 0.6, "neutral": 0.2}
@@ -118,8 +120,8 @@ class Clock:
             (extractor, "features", "features"),
             (answers, "_collect", "metrics of each image"),
             (protocol, "all_figures", "intervals of means"),
-            (protocol, "kernel_distance_interval", "kernel distance"),
-            (protocol, "frechet_distance", "Fréchet distance"),
+            (kernel, "kernel_distance_interval", "kernel distance"),
+            (frechet, "frechet_distance", "Fréchet distance"),
         ]
         for model in models.values():
             places += [(model, "view", "masks"), (model, "restore", "restoring")]
@@ -248,14 +250,16 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--cases", nargs="+", default=["tiny:1", "small:1", "tiny:3"])
-    parser.add_argument("--out", type=Path, help="folder of the result; default: benchmarks/results")
+    add_options(parser)
     options = parser.parse_args()
+    if options.smoke:
+        options.images, options.cases = 60, ["tiny:1"]
     torch.set_num_threads(THREADS)
     pictures = made_up(options.images)
     found: dict[str, Any] = {"threads": THREADS, "corruption": str(CORRUPTION)}
     for number, case in enumerate(options.cases):
         found[case] = measured(case, pictures, options.images, memory=not number)
-        write_result("evaluation", found, options.out)
+        finish("evaluation", found, options)
 
 
 if __name__ == "__main__":

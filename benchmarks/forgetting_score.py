@@ -1,6 +1,7 @@
 """Time and memory of the forgetting scores at the competition's size, and how their cost grows.
 
     python benchmarks/forgetting_score.py [--examples 1500]
+    python benchmarks/forgetting_score.py --smoke
 
 The published rule stands in its plainest form: every one of its 160,000 intervals and every single threshold against
 every model, as tiled masks and their means on one thread, measured on a few examples and extrapolated to all. Its
@@ -15,6 +16,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,11 +27,25 @@ from torch import Tensor
 from efface.forgetting.official import DELTA, official_score
 from efface.forgetting.robust import robust_score
 from efface.randomness import numpy_draws
-from machine import spread, write_result
+from machine import add_options, finish, spread
 
-MODELS = 512
 TILED_EXAMPLES = 3
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Models a side, and the numbers of models and of examples at which growth is measured."""
+
+    models: int
+    by_examples: tuple[int, ...]
+    by_models: tuple[int, ...]
+    fixed_models: int = 128
+    fixed_examples: int = 200
+
+
+FULL = Sizes(512, (250, 500, 1000, 2000), (64, 128, 256, 512, 1024))
+SMOKE = Sizes(16, (5, 10), (8, 16), 16, 10)
 
 
 def sides(models: int, examples: int) -> tuple[Floats, Floats]:
@@ -79,14 +95,16 @@ def _rates(positive: Tensor, negative: Tensor) -> tuple[NDArray[np.float32], NDA
     return fnr.numpy(), negative.type(torch.float32).mean(0).numpy()
 
 
-def growth(score: Callable[[Floats, Floats], Any], base: int) -> dict[str, dict[str, float]]:
-    """Seconds by the number of examples at 128 models, and by the number of models at `base` examples."""
+def growth(score: Callable[[Floats, Floats], Any], sizes: Sizes) -> dict[str, dict[str, float]]:
+    """Seconds by the number of examples, and by the number of models."""
     return {
         "by_examples": {
-            str(s): round(seconds(lambda s=s: score(*sides(128, s))), 3) for s in (250, 500, 1000, 2000)
+            str(s): round(seconds(lambda s=s: score(*sides(sizes.fixed_models, s))), 3)
+            for s in sizes.by_examples
         },
         "by_models": {
-            str(n): round(seconds(lambda n=n: score(*sides(n, base))), 3) for n in (64, 128, 256, 512, 1024)
+            str(n): round(seconds(lambda n=n: score(*sides(n, sizes.fixed_examples))), 3)
+            for n in sizes.by_models
         },
     }
 
@@ -94,10 +112,12 @@ def growth(score: Callable[[Floats, Floats], Any], base: int) -> dict[str, dict[
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--examples", type=int, default=1500)
-    examples = parser.parse_args().examples
+    add_options(parser)
+    options = parser.parse_args()
+    examples, sizes = (20, SMOKE) if options.smoke else (options.examples, FULL)
     torch.set_num_threads(1)
     load = os.getloadavg()[0]
-    u, r = sides(MODELS, examples)
+    u, r = sides(sizes.models, examples)
     official_score(u[:, :5], r[:, :5])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     official = [seconds(lambda: official_score(u, r)) for _ in range(3)]
@@ -106,8 +126,8 @@ def main() -> None:
     robust = seconds(lambda: robust_score(u, r))
     robust_memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     grown = {
-        "official": growth(official_score, 200),
-        "robust": growth(lambda a, b: robust_score(a, b, deals=0), 200),
+        "official": growth(official_score, sizes),
+        "robust": growth(lambda a, b: robust_score(a, b, deals=0), sizes),
     }
     ours = official_score(u[:, :TILED_EXAMPLES], r[:, :TILED_EXAMPLES]).epsilon
     tiled, difference = [], 0.0
@@ -117,10 +137,10 @@ def main() -> None:
         tiled.append(time.process_time() - began)
         difference = max(difference, abs(theirs - ours[place]))
     whole = float(np.median(tiled)) * examples
-    write_result(
+    finish(
         "forgetting_score",
         {
-            "models": MODELS,
+            "models": sizes.models,
             "examples": examples,
             "load_average_at_start": round(load, 1),
             "official_seconds": spread(official),
@@ -135,6 +155,7 @@ def main() -> None:
             "times_faster": round(whole / float(np.median(official))),
             "seconds": grown,
         },
+        options,
     )
 
 

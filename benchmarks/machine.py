@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 from datetime import UTC, datetime
@@ -12,6 +13,21 @@ from efface.files import write_json
 from efface.runs.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that all benchmarks have."""
+    parser.add_argument("--smoke", action="store_true", help="tiny, in seconds, only to see that it runs")
+    parser.add_argument("--out", type=Path, help="folder of the result; default: benchmarks/results")
+
+
+def finish(name: str, values: dict[str, Any], options: argparse.Namespace) -> None:
+    """Write the result. That of a smoke test is no result: it is only written where `--out` says."""
+    if options.smoke and options.out is None:
+        for key, value in values.items():
+            print(f"{key}: {value}")
+        return
+    write_result(f"{name}_smoke" if options.smoke else name, values, options.out)
 
 
 def write_result(name: str, values: dict[str, Any], folder: Path | None = None) -> None:

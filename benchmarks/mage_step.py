@@ -42,11 +42,10 @@ from efface.training.optimisation import accelerator
 from efface.training.phases import Batch, Training
 from efface.training.settings import TrainingSettings
 from efface.training.step import FiniteCheck, Step
-from machine import ratios, spread
+from machine import finish, ratios, spread
 from measuring import (
     bundled_data,
     computing_device,
-    finish,
     in_turn,
     memory_of_each,
     per_image,
@@ -153,7 +152,7 @@ def main() -> None:
     if options.smoke:
         options.size, options.batch, options.memory_batch, options.pairs = "tiny", 4, 4, 2
     device, phase = computing_device(), unlearning_phase()
-    memory = None if options.memory else memory_of_each(VARIANTS)
+    memory = None if options.memory else memory_of_each(VARIANTS, options.smoke)
     generator = new(MageArchitecture(**SIZES[options.size]), 0)
     kept_settings = settings_of(options.batch, 1)
     with bundled_data(generator, phase, kept_settings) as data, TemporaryDirectory() as folder:
@@ -172,7 +171,7 @@ def main() -> None:
         variants["codes-at-hand"]()
         variants["new-crops"]()
         released(*released_inputs(generator, fresh, shortened(next(iter(fresh.streams.steps(0, 1))), 1)))
-        seconds = in_turn(variants, options.pairs, device)
+        seconds = in_turn(variants, options.pairs, device, options.smoke)
         seconds["codes-at-hand"] = per_image(seconds["codes-at-hand"], STEPS_WITH_CODES)
         seconds = {name: per_image(values, options.batch) for name, values in seconds.items()}
         code_seconds = seconds_of_a_code(generator, options.batch)

@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from efface.generators.base import Generator
-from efface.images.bundled import bundled_photos
 from efface.images.cache import PixelCache
+from efface.images.sources import open_images
 from efface.progress import Progress
 from efface.training.codes import keep_codes
 from efface.training.data import CropBatch, Cropper, Crops, Data, pixel_moments
@@ -24,7 +24,7 @@ from efface.training.optimisation import accelerator, autocast_precision
 from efface.training.phases import Training
 from efface.training.settings import TrainingSettings
 from efface.training.step import FiniteCheck, Step, training_corruption
-from machine import write_result
+from machine import add_options
 from unlearning_step import wait
 
 SEED = 0
@@ -40,19 +40,9 @@ def step_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--pairs", type=int, default=3, help="how often every variant is timed")
     parser.add_argument("--memory-batch", type=int, default=4)
-    parser.add_argument("--smoke", action="store_true", help="tiny, in seconds, only to see that it runs")
-    parser.add_argument("--out", type=Path, help="folder of the result; default: benchmarks/results")
+    add_options(parser)
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     return parser
-
-
-def finish(name: str, values: dict[str, object], options: argparse.Namespace) -> None:
-    """Write the result. That of a smoke test is no result: it is only written where `--out` says."""
-    if options.smoke and options.out is None:
-        for key, value in values.items():
-            print(f"{key}: {value}")
-        return
-    write_result(f"{name}_smoke" if options.smoke else name, values, options.out)
 
 
 def computing_device() -> torch.device:
@@ -62,7 +52,7 @@ def computing_device() -> torch.device:
 @contextmanager
 def bundled_data(generator: Generator, phase: Training, settings: TrainingSettings) -> Iterator[Data]:
     """The bundled photos, one half to be forgotten, under the mask that the model was trained with."""
-    photos = bundled_photos()
+    photos = open_images("bundled")
     half = len(photos) // 2
     sets = {"forget": photos.subset(range(half)), "retain": photos.subset(range(half, len(photos)))}
     corruption = training_corruption(generator, phase, generator.training_corruption, settings)
@@ -100,17 +90,21 @@ def run_steps(step: Step, count: int) -> None:
 
 
 def in_turn(
-    variants: Mapping[str, Callable[[], None]], turns: int, device: torch.device
+    variants: Mapping[str, Callable[[], None]],
+    turns: int,
+    device: torch.device,
+    smoke: bool,
 ) -> dict[str, list[float]]:
     """Mean seconds of one call of each variant at each turn; every other turn in reverse order.
 
-    Nothing is run beforehand: what must be warm is for the caller to warm.
+    Nothing is run beforehand: what must be warm is for the caller to warm. A smoke test calls each once.
     """
+    least_seconds = 0.0 if smoke else LEAST_SECONDS
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(turns):
         for name in list(variants) if turn % 2 == 0 else reversed(list(variants)):
             calls, began = 0, time.perf_counter()
-            while not calls or time.perf_counter() - began < LEAST_SECONDS:
+            while not calls or time.perf_counter() - began < least_seconds:
                 variants[name]()
                 wait(device)
                 calls += 1
@@ -134,10 +128,13 @@ def shortened(crops: CropBatch, count: int) -> CropBatch:
     }
 
 
-def memory_of_each(variants: Mapping[str, object]) -> dict[str, dict[str, int]]:
-    """Run this script once for each variant with `--memory NAME`, and gather what `print_memory` gave."""
+def memory_of_each(variants: Mapping[str, object], smoke: bool) -> dict[str, dict[str, int]]:
+    """Run this script once for each variant with `--memory NAME`, and gather what `print_memory` gave.
+
+    A smoke test does so for one variant.
+    """
     found = {}
-    for name in variants:
+    for name in list(variants)[: 1 if smoke else None]:
         command = [sys.executable, *sys.argv, "--memory", name]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found[name] = json.loads(done.stdout.splitlines()[-1])

@@ -1,6 +1,7 @@
 """A pool of small networks: several workers against one after the other.
 
     python benchmarks/oracle_pool.py
+    python benchmarks/oracle_pool.py --smoke
     python benchmarks/oracle_pool.py --network resnet18 --image-size 32 --workers 6     (on a GPU)
 
 Without a GPU: retrained models of the digits task, each as a pool trains it, with one thread a worker, against the same
@@ -25,7 +26,7 @@ from efface.benchmark.classifiers.task import ClassifierTask, task_named
 from efface.benchmark.engines import Engine, InLineEngine, ProcessEngine
 from efface.benchmark.pool import Pool
 from efface.benchmark.runs import PoolRun
-from machine import ratios, spread, write_result
+from machine import add_options, finish, ratios, spread
 
 FEW = 8
 
@@ -39,7 +40,10 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=8)
     parser.add_argument("--images", type=int, default=2000, help="made-up images, with resnet18")
     parser.add_argument("--epochs", type=int, default=3, help="with resnet18")
+    add_options(parser)
     options = parser.parse_args()
+    if options.smoke:
+        options.runs, options.pairs, options.workers = 2, 1, 2
     on_gpu = torch.cuda.is_available()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -55,7 +59,8 @@ def main() -> None:
         }
         chosen = torch.get_num_threads()
         few = Pool(place / "few", task, CLASSIFIERS)
-        plain = timed(few, engines["loop"], FEW) / FEW
+        few_runs = min(FEW, options.runs)
+        plain = timed(few, engines["loop"], few_runs) / few_runs
         torch.set_num_threads(1)
         seconds: dict[str, list[float]] = {"pool": [], "loop": []}
         for pair in range(options.pairs):
@@ -63,7 +68,7 @@ def main() -> None:
                 measured.append(
                     timed(Pool(place / f"{name}-{pair}", task, CLASSIFIERS), engines[name], options.runs)
                 )
-    write_result(
+    finish(
         f"oracle_pool_{options.network.replace('-', '_')}{'_gpu' if on_gpu else ''}",
         {
             "runs": options.runs,
@@ -77,6 +82,7 @@ def main() -> None:
                 f"loop with {chosen} threads": round(plain, 3),
             },
         },
+        options,
     )
 
 

@@ -43,7 +43,6 @@ from efface.generators.palette.family import FAMILY
 from efface.generators.palette.generator import PaletteGenerator
 from efface.generators.palette.schedule import NoiseSchedule, Schedules
 from efface.generators.settings import ModelSettings
-from efface.images.bundled import bundled_photos
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.sources import open_images
@@ -58,8 +57,8 @@ from efface.training.data import Data, pixel_moments
 from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator
 from efface.training.settings import TrainingSettings
-from machine import ratios, spread
-from measuring import computing_device, finish
+from machine import add_options, finish, ratios, spread
+from measuring import computing_device
 from unlearning_step import wait
 
 RELEASED_TEST = NoiseSchedule(steps=1000, start=1e-4, end=0.09)
@@ -82,14 +81,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=20, help="crops restored at a time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resamples", type=int, default=2000)
-    parser.add_argument("--smoke", action="store_true", help="tiny, in seconds, only to see that it runs")
-    parser.add_argument("--out", type=Path, help="folder of the result; default: benchmarks/results")
+    add_options(parser)
     options = parser.parse_args()
     options.slow = SLOW_IN_SMOKE if options.smoke else SLOW
     if options.smoke:
         options.train_steps, options.photos, options.crops, options.batch = 5, 6, 1, 3
         options.resamples = 100
-    photos = open_images(options.images) if options.images else bundled_photos()
+    photos = open_images(options.images or "bundled")
     with TemporaryDirectory() as folder, PixelCache(folder, round(options.pixels * 1.25)) as cache:
         cache.add(photos)
         generator, training = trained(options, photos, cache)

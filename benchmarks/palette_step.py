@@ -32,11 +32,10 @@ from efface.training.optimisation import has_bf16
 from efface.training.phases import Batch, Loss, Training
 from efface.training.settings import TrainingSettings
 from efface.training.step import FiniteCheck, Step
-from machine import ratios, spread
+from machine import finish, ratios, spread
 from measuring import (
     bundled_data,
     computing_device,
-    finish,
     in_turn,
     memory_of_each,
     per_image,
@@ -101,7 +100,7 @@ def main() -> None:
         options.size, options.pixels, options.pairs = "tiny", 32, 2
         options.batch = options.memory_batch = 4
     chosen, device = variants(), computing_device()
-    memory = None if options.memory else memory_of_each(chosen)
+    memory = None if options.memory else memory_of_each(chosen, options.smoke)
     generator = new(PaletteArchitecture(**{**SIZES[options.size], "image_size": options.pixels}), 0)
     if options.memory:
         measure_memory(options, generator)
@@ -116,7 +115,7 @@ def main() -> None:
         }
         for call in calls.values():
             call()
-        seconds = in_turn(calls, options.pairs, device)
+        seconds = in_turn(calls, options.pairs, device, options.smoke)
         kept = {name: activation_bytes(step, chosen[name][0], data) for name, step in steps.items()}
     best = next(iter(chosen)).split(", ")[1]
     finish(

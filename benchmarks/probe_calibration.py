@@ -4,13 +4,13 @@ Features are heavy-tailed draws (Student's t with 4 degrees of freedom), the sam
 draws. Relearning: two models whose log errors are the same but for noise of each image and checkpoint.
 
     python benchmarks/probe_calibration.py
+    python benchmarks/probe_calibration.py --smoke
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +22,7 @@ from efface.probes.findings import Finding
 from efface.probes.relearning import greatest_lead
 from efface.probes.two_sample import area_within_folds, detect
 from efface.randomness import numpy_draws
-from machine import write_result
+from machine import add_options, finish
 
 AREAS = {"10 photos a side, 4 features": (10, 10, 4), "12 and 24 photos, 30 features": (12, 24, 30)}
 DIFFERENCES = {"20 and 60 photos": (20, 60), "10 and 30 photos": (10, 30)}
@@ -100,9 +100,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sets", type=int, default=200, help="simulated data sets of each kind")
-    parser.add_argument("--out", type=Path, help="folder of the result; default: benchmarks/results")
+    add_options(parser)
     options = parser.parse_args()
-    sets = options.sets
+    sets = 2 if options.smoke else options.sets
     values = {
         "sets": sets,
         "area_by_chance": chance_of_areas(5 * sets),
@@ -121,7 +121,7 @@ def main() -> None:
             for images in LEADS
         },
     }
-    write_result("probe_calibration", values, options.out)
+    finish("probe_calibration", values, options)
 
 
 if __name__ == "__main__":

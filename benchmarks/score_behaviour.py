@@ -66,16 +66,17 @@ def coverage_of_shift(
     return float(np.mean((low <= score.mean()) & (score.mean() <= high)))
 
 
-def measure_coverage() -> dict[str, Any]:
-    null = {law: {str(n): coverage(law, n, 1000) for n in SIZES} for law in LAWS}
-    return {"simulations": 1000, "examples": 8, "shared": 0.3, "null": null}
+def measure_coverage(simulations: int = 1000, sizes: tuple[int, ...] = SIZES) -> dict[str, Any]:
+    null = {law: {str(n): coverage(law, n, simulations) for n in sizes} for law in LAWS}
+    return {"simulations": simulations, "examples": 8, "shared": 0.3, "null": null}
 
 
-def measure_shifted() -> dict[str, Any]:
+def measure_shifted(simulations: int = 200, sizes: tuple[int, ...] = SIZES) -> dict[str, Any]:
     shifts = {
-        str(shift): {str(n): coverage_of_shift(shift, n, 200) for n in SIZES} for shift in (0.25, 0.5, 1.0)
+        str(shift): {str(n): coverage_of_shift(shift, n, simulations) for n in sizes}
+        for shift in (0.25, 0.5, 1.0)
     }
-    return {"simulations": 200, "examples": 8, "shared": 0.3, "shift": shifts}
+    return {"simulations": simulations, "examples": 8, "shared": 0.3, "shift": shifts}
 
 
 def measure_ceiling(examples: int = 400) -> list[dict[str, Any]]:
@@ -141,20 +142,34 @@ def measure_resolution(examples: int = 400, models: int = 128) -> list[dict[str,
     return rows
 
 
-PARTS: dict[str, Callable[[], Any]] = {
+PARTS: dict[str, Callable[..., Any]] = {
     "ceiling": measure_ceiling,
     "sensitivity": measure_sensitivity,
     "resolution": measure_resolution,
     "shifted": measure_shifted,
     "coverage": measure_coverage,
 }
+SMOKE: dict[str, dict[str, Any]] = {
+    "ceiling": {"examples": 2},
+    "sensitivity": {"examples": 2},
+    "resolution": {"examples": 2, "models": 16},
+    "shifted": {"simulations": 2, "sizes": (16,)},
+    "coverage": {"simulations": 2, "sizes": (16,)},
+}
+"""Sizes at which every part takes a second."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
-    for part in parser.parse_args().parts or PARTS:
-        found = PARTS[part]()
+    parser.add_argument(
+        "--smoke", action="store_true", help="tiny, writing nothing, only to see that it runs"
+    )
+    options = parser.parse_args()
+    for part in options.parts or PARTS:
+        found = PARTS[part](**(SMOKE[part] if options.smoke else {}))
+        if options.smoke:
+            continue
         measured = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
         write_json(MEASURED, measured | {part: found})
         print(part, json.dumps(found, indent=1))

@@ -16,7 +16,7 @@ import copy
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ class Bench:
         later = self.forget.subset(range(last * self.size, len(self.forget)))
         retain = self.data.sets["retain"].union(later)
         sets = {**self.data.sets, "forget": now, "retain": retain}
-        return GeneratorData(sets, self.data.pictures, self.data.notes)
+        return replace(self.data, sets=sets)
 
     def measured(self, generator: Generator) -> Figures:
         """Mean error in the hole: by request, on never forgotten retain images, and on neutral ones."""

@@ -31,8 +31,8 @@ from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.training.phases import Training
 from efface.training.settings import TrainingSettings
 from efface.training.step import FiniteCheck, Step
-from machine import spread
-from measuring import bundled_data, computing_device, finish, prepared_step, run_steps, step_parser
+from machine import finish, spread
+from measuring import bundled_data, computing_device, prepared_step, run_steps, step_parser
 from unlearning_step import matrix_peak, wait
 
 FAMILIES = ("mage", "palette", "mae")

@@ -1,6 +1,7 @@
 """Does unlearning move output divergence, mutual information and feature distance as the derivation says?
 
     python benchmarks/theory.py
+    python benchmarks/theory.py --smoke
 
 For every seed a small masked autoencoder is trained on scikit-learn's digits, and another one without the forget
 images (128 images of three of the ten classes). `encoder-noise` then runs for 0 to 300 steps, each length a finished
@@ -41,7 +42,7 @@ from efface.training.data import Data, pixel_moments
 from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator
 from efface.training.settings import TrainingSettings
-from machine import write_result
+from machine import add_options, finish
 
 SETS = ("forget", "retain", "neutral_forgotten", "neutral_kept")
 """Neutral images, which no model saw, by whether their class is one of the forgotten ones."""
@@ -81,14 +82,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--training-steps", type=int, default=1200)
     parser.add_argument("--stages", type=int, nargs="+", default=[0, 10, 30, 100, 300])
-    parser.add_argument("--results", type=Path)
+    add_options(parser)
     options = parser.parse_args()
+    if options.smoke:
+        options.seeds, options.training_steps, options.stages = 1, 3, [0, 2]
     began, found = time.monotonic(), []
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
             found.append(one_seed(seed, options.training_steps, options.stages, Path(folder)))
         print(f"seed {seed}: {time.monotonic() - began:.0f} s", flush=True)
-    write_result(
+    finish(
         "theory",
         {
             "images": {"forget": MEASURED, "retain": RETAIN, "neutral": 2 * MEASURED},
@@ -99,7 +102,7 @@ def main() -> None:
             "correlations": correlations(found),
             "seconds": round(time.monotonic() - began, 1),
         },
-        options.results,
+        options,
     )
 
 

@@ -6,6 +6,7 @@ reading and cropping them. Steps are timed in turn, and the ratio is taken pair 
 
     python benchmarks/unlearning_step.py --mask-ratio 0.75 --batch 8
     python benchmarks/unlearning_step.py --mask-ratio 0.25 --batch 8
+    python benchmarks/unlearning_step.py --smoke
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import ViTMAEForPreTraining
 
 from efface.corruptions.random_patches import RandomPatches
-from efface.generators.mae.architecture import SIZES, Architecture
+from efface.generators.mae.architecture import SIZES, MaeArchitecture
 from efface.generators.mae.generator import MaeGenerator
-from efface.images.bundled import bundled_photos
 from efface.images.cache import PixelCache
+from efface.images.sources import open_images
 from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.training.data import Data, pixel_moments
 from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator, has_bf16
 from efface.training.phases import Batch
 from efface.training.settings import TrainingSettings
-from machine import ratios, spread, write_result
+from machine import add_options, finish, ratios, spread
 
 ALPHA = 0.25
 STEPS_EACH_TURN = 2
@@ -114,17 +115,23 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, side: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", choices=sorted(SIZES), default="base")
     parser.add_argument("--mask-ratio", type=float, default=0.75)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--compile", action="store_true")
+    add_options(parser)
     options = parser.parse_args()
+    if options.smoke:
+        options.size, options.batch, options.pairs = "tiny", 4, 1
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    shape = Architecture(**SIZES["base"], mask_ratio=options.mask_ratio)
+    shape = MaeArchitecture(**SIZES[options.size], mask_ratio=options.mask_ratio)
     generator = MaeGenerator.new(0, **shape.transformers_config()).to(device)
     plain_model = copy.deepcopy(generator.network)
-    photos = bundled_photos()
+    photos = open_images("bundled")
     half = len(photos) // 2
     sets = {"forget": photos.subset(range(half)), "retain": photos.subset(range(half, len(photos)))}
     with tempfile.TemporaryDirectory() as folder, PixelCache(folder, 256) as cache:
@@ -134,7 +141,9 @@ def main() -> None:
         corruption = RandomPatches(options.mask_ratio)
         data = Data(sets, cache, corruption, pixel_moments(sets["forget"], cache))
         trainer = Trainer(generator, phases, data, settings, 0, accelerator(settings))
-        plain = PlainLoop(plain_model, torch.randn(options.batch, 3, 224, 224, device=device))
+        plain = PlainLoop(
+            plain_model, torch.randn(options.batch, 3, shape.image_size, shape.image_size, device=device)
+        )
         ours, theirs = [], []
         for _ in range(options.pairs):
             ours.append(trainer.time_steps(STEPS_EACH_TURN))
@@ -143,7 +152,7 @@ def main() -> None:
         flops = step_flops(generator, phases[0], corruption, options.batch, trainer)
     dtype = torch.bfloat16 if has_bf16() else torch.float32
     peak = matrix_peak(device, dtype, 8192 if device.type == "cuda" else 2048)
-    write_result(
+    finish(
         f"unlearning_step_{device.type}_mask{options.mask_ratio:g}_batch{options.batch}",
         {
             "times_faster": ratios(theirs, ours),
@@ -155,6 +164,7 @@ def main() -> None:
             "share_of_matrix_peak": round(flops / min(ours) / peak, 4),
             "matrix_peak_flops": peak,
         },
+        options,
     )
 
 
