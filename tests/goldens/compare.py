@@ -93,9 +93,9 @@ def main() -> int:
         before = folder / f"base-{state_of(options.base, runs)}"
         if not (before / "done").exists():
             source = checked_out(options.base, Path(temporary) / "base")
-            carry_out([old(run) for run in runs], before, source)
+            carry_out([old(run) for run in runs], before, source, old_words=True)
             (before / "done").touch()
-        carry_out(runs, folder / "here", ROOT)
+        carry_out(runs, folder / "here", ROOT, old_words=False)
         return tell(
             {run.name: differences(run.name, before, folder / "here") for run in runs}, folder, options.all
         )
@@ -129,11 +129,11 @@ def old(run: Run) -> Run:
     return Run(run.name, tuple(word for new in run.command for word in OLD_WORDS.get(new, (new,))), run.needs)
 
 
-def carry_out(runs: Sequence[Run], folder: Path, tree: Path) -> None:
+def carry_out(runs: Sequence[Run], folder: Path, tree: Path, *, old_words: bool) -> None:
     """All runs in an empty folder, with the efface of `tree`."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "inputs").mkdir(parents=True)
-    inputs.make(folder / "inputs")
+    inputs.make(folder / "inputs", old_words)
     (folder / "runs.json").write_text(json.dumps([vars(run) for run in runs]), encoding="utf-8")
     print(f"{tree}:", flush=True)
     environment = {

@@ -60,15 +60,29 @@ BENCHES = {
 }  # fmt: skip
 
 
-def make(folder: Path) -> None:
-    """Everything, into an empty folder."""
+OLD_BENCHES = {
+    "bench-classifiers.yaml": {
+        **BENCHES["bench-classifiers.yaml"],
+        "task": {
+            "data": "digits",
+            "limit": 60,
+            "network": {"network": "small-conv", "width": 2},
+            "recipe": {"epochs": 1, "learning_rate": 0.005, "weight_decay": 0.0, "class_weights": False},
+        },
+    },
+}
+"""Those that BASE knows in other words."""
+
+
+def make(folder: Path, old: bool) -> None:
+    """Everything, into an empty folder; old: in the words of BASE."""
     photos(folder / "photos")
     negatives(folder / "photos", folder / "negatives")
     digits(folder / "digits")
     scores(folder / "scores")
     masked_autoencoder(folder / "mae")
     latent_pipeline(folder)
-    for name, values in BENCHES.items():
+    for name, values in {**BENCHES, **(OLD_BENCHES if old else {})}.items():
         (folder / name).write_text(yaml.safe_dump(values), encoding="utf-8")
 
 
