@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -10,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
+import efface.cli as cli_package
+from efface.cli import options
 from efface.errors import EXIT_CODES
+from efface.jobs.kinds import KINDS
 from efface.methods import GENERATOR_METHODS
+from efface.runs.config import Verb
+from efface.settings import valid_keys
 from support.run_fixtures import CommandLine
 
 VERBS = (
@@ -167,3 +173,24 @@ def test_wrong_words_are_refused_with_what_to_do_and_change_nothing(
     assert said in outcome.out + outcome.err
     assert "Traceback" not in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "command", "keys"),
+    [
+        ("unlearn", "unlearn", options.KEYS),
+        ("unlearn", "plan", options.KEYS),
+        ("train", "train", {"size": options.KEYS["size"]}),
+        ("evaluate", "evaluate", {**options.KEYS, "seed": "evaluation.seed"}),
+    ],
+)
+def test_every_option_of_a_job_stands_for_a_setting(verb: Verb, command: str, keys: dict[str, str]) -> None:
+    settings = [kind.configs[verb] for kind in KINDS.values()]
+    parameters = set(inspect.signature(getattr(cli_package, command)).parameters)
+    for name in parameters - {*options.NO_SETTINGS, "context"}:
+        section, _, last = keys.get(name, name).rpartition(".")
+        # a name and a size choose the class of their section, and path is what a model's section is short for
+        if last in ("name", "size", "path"):
+            section, last = "", section
+        places = [valid_keys(model, tuple(section.split(".")) if section else ()) for model in settings]
+        assert any(last in place for place in places), name

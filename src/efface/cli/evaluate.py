@@ -11,6 +11,7 @@ import efface.cli.options as o
 
 
 def evaluate(
+    context: typer.Context,
     run: Annotated[
         Path | None, typer.Argument(help="A finished run, evaluated again with the options given here.")
     ] = None,
@@ -46,24 +47,7 @@ def evaluate(
 
     if out is None:
         raise InputError("give a folder for the evaluation with --out DIR")
-    values = o.collect(
-        config,
-        {
-            "original": original,
-            "unlearned": unlearned,
-            "retrained": retrained,
-            **o.image_options(images, forget, retain, neutral, None, duplicates, skip_unreadable),
-            "corruption": corruption,
-            "evaluation.extractor": extractor,
-            "probes": probe,
-            "require": require,
-            "substitute": substitute,
-            "evaluation.seed": seed,
-            "keep_working_files": keep_working_files,
-            "with_pictures": with_pictures,
-        },
-        set_,
-    )
+    values = o.values_of(context, {**o.KEYS, "seed": "evaluation.seed"})
     if run is not None:
         values = _of_run(run, values)
     read = read_config("evaluate", values)

@@ -1,13 +1,13 @@
 """Options that several verbs share, and how they, a config file and `--set` become one config.
 
-Later wins: the config file, then options, then `--set`.
+An option stands for the setting of its name, or for the one that `KEYS` says.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,44 +106,37 @@ WithPictures = Annotated[
 ]
 
 
-def collect(config: Path | None, options: dict[str, Any], overrides: Iterable[str] | None) -> dict[str, Any]:
-    """Plain config values; `options` are dotted keys whose value None means that it was not given."""
+OF_IMAGES = ("images", "forget", "retain", "neutral", "proxy_retain", "duplicates", "skip_unreadable")
+KEYS = {
+    "model": "model.path",
+    "method": "method.name",
+    "extractor": "evaluation.extractor",
+    "probe": "probes",
+    "size": "architecture.size",
+    **{name: f"images.{name}" for name in OF_IMAGES},
+}
+"""The settings for which options stand that are not called as they are."""
+NO_SETTINGS = ("out", "run", "config", "set_", "json_")
+
+
+def values_of(context: typer.Context, keys: Mapping[str, str] = KEYS) -> dict[str, Any]:
+    """The plain config values of a verb that was called: its config file, its options, then `--set`; later wins."""
     from efface.runs.config import written_out
     from efface.settings import read_yaml, with_overrides
 
-    values = written_out(read_yaml(config)) if config else {}
-    for name, value in options.items():
-        if value is None or value is False or value == []:
+    given = context.params
+    values = written_out(read_yaml(given["config"])) if given["config"] else {}
+    for name, value in given.items():
+        if name in NO_SETTINGS or value is None or value is False or value in ([], ()):
             continue
-        *sections, last = name.split(".")
+        *sections, last = keys.get(name, name).split(".")
         place = values
         for section in sections:
             inner = place.get(section)
             place[section] = inner if isinstance(inner, dict) else {}
             place = place[section]
         place[last] = value
-    return with_overrides(written_out(values), overrides or [])
-
-
-def image_options(
-    images: str | None,
-    forget: list[str] | None,
-    retain: list[str] | None,
-    neutral: list[str] | None,
-    proxy_retain: list[str] | None,
-    duplicates: str | None,
-    skip_unreadable: bool,
-) -> dict[str, Any]:
-    """The options of the image sets under their config keys."""
-    return {
-        "images.images": images,
-        "images.forget": forget,
-        "images.retain": retain,
-        "images.neutral": neutral,
-        "images.proxy_retain": proxy_retain,
-        "images.duplicates": duplicates,
-        "images.skip_unreadable": skip_unreadable,
-    }
+    return with_overrides(written_out(values), given["set_"] or [])
 
 
 def show(value: Any) -> None:

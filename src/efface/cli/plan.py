@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def plan(
+    context: typer.Context,
     model: Annotated[
         str | None, typer.Argument(help="The trained model: a folder, a hub id, or a released .pth file.")
     ] = None,
@@ -44,23 +45,7 @@ def plan(
     from efface.jobs.kinds import read_config
     from efface.progress import Progress
 
-    values = o.collect(
-        config,
-        {
-            "model.path": model,
-            **o.image_options(images, forget, retain, neutral, proxy_retain, duplicates, skip_unreadable),
-            "retrained": retrained,
-            "method.name": method,
-            "corruption": corruption,
-            "budget": budget,
-            "seed": seed,
-            "evaluation.extractor": extractor,
-            "probes": probe,
-            "require": require,
-            "substitute": substitute,
-        },
-        set_,
-    )
+    values = o.values_of(context)
     read = read_config("unlearn", values)
     from efface.jobs.plan import plan as look
 

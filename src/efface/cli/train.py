@@ -11,6 +11,7 @@ import efface.cli.options as o
 
 
 def train(
+    context: typer.Context,
     out: Annotated[Path | None, typer.Option(help="The run folder. The same command continues it.")] = None,
     images: Annotated[str | None, typer.Option(help="The images to train on, as for unlearn.")] = None,
     without: Annotated[
@@ -50,25 +51,7 @@ def train(
 
     if out is None:
         raise InputError("give the run folder with --out RUN")
-    values = o.collect(
-        config,
-        {
-            "images": images,
-            "without": without,
-            "neutral": neutral,
-            "generator": generator,
-            "classifier": classifier,
-            "architecture.size": size,
-            "like": like,
-            "keep_first_stage": keep_first_stage,
-            "budget": budget,
-            "seed": seed,
-            "duplicates": duplicates,
-            "skip_unreadable": skip_unreadable,
-            "keep_working_files": keep_working_files,
-        },
-        set_,
-    )
+    values = o.values_of(context, {"size": o.KEYS["size"]})
     read = read_config("train", values)
     from efface.jobs.run import carry_out
 

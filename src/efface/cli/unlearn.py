@@ -11,6 +11,7 @@ import efface.cli.options as o
 
 
 def unlearn(
+    context: typer.Context,
     model: Annotated[
         str | None, typer.Argument(help="The trained model: a folder, a hub id, or a released .pth file.")
     ] = None,
@@ -53,25 +54,7 @@ def unlearn(
 
     if out is None:
         raise InputError("give the run folder with --out RUN")
-    values = o.collect(
-        config,
-        {
-            "model.path": model,
-            **o.image_options(images, forget, retain, neutral, proxy_retain, duplicates, skip_unreadable),
-            "retrained": retrained,
-            "method.name": method,
-            "corruption": corruption,
-            "budget": budget,
-            "seed": seed,
-            "evaluation.extractor": extractor,
-            "probes": probe,
-            "require": require,
-            "substitute": substitute,
-            "keep_working_files": keep_working_files,
-            "with_pictures": with_pictures,
-        },
-        set_,
-    )
+    values = o.values_of(context)
     read = read_config("unlearn", values)
     from efface.jobs.run import carry_out
 
