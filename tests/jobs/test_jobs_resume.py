@@ -20,8 +20,9 @@ from efface.jobs import run as skeleton
 from efface.jobs.run import RunResult
 from efface.runs.folder import working_files
 from efface.runs.verification import verify
+from support.forked import Forked, command_line
 from support.run_fixtures import CommandLine
-from support.run_making import SHORT, SHORT_OPTIONS, in_a_process, save_photo
+from support.run_making import SHORT, SHORT_OPTIONS, save_photo
 
 KILL_AT_STEP_4 = """
 import os, signal
@@ -101,8 +102,8 @@ def test_a_killed_run_continues_to_the_same_result(
     out = tmp_path / "run"
     sets = ("--images", str(photos), "--forget", "label:cats", "--neutral", "label:birds")
     options = (*sets, "--out", str(out), "--set", "request.id='7'", *SHORT_OPTIONS)
-    process = in_a_process("unlearn", str(tiny), *options, before=before)
-    _, err = process.communicate(timeout=120)
+    process = Forked(tmp_path, command_line, ("unlearn", str(tiny), *options), before)
+    _, err = process.communicate()
     assert process.returncode == -signal.SIGKILL, err
     assert not (out / "record.json").exists()
     assert working_files(out)
@@ -157,7 +158,8 @@ def test_an_interrupted_command_exits_with_4_and_continues(tiny: Path, photos: P
     steps = ("--set", "training.steps=80", "--set", "training.checkpoint_every=50")
     sets = ("--forget", str(photos / "cats"), "--retain", str(photos / "dogs"))
     out = tmp_path / "run"
-    process = in_a_process("unlearn", str(tiny), *sets, "--out", str(out), *SHORT_OPTIONS, *steps)
+    command = ("unlearn", str(tiny), *sets, "--out", str(out), *SHORT_OPTIONS, *steps)
+    process = Forked(tmp_path, command_line, command)
     deadline = time.monotonic() + 60
     while not (out / "log.jsonl").exists() or '"step": 3,' not in (out / "log.jsonl").read_text():
         assert time.monotonic() < deadline

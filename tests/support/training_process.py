@@ -1,4 +1,4 @@
-"""A training run in a process of its own: `python -m support.training_process FOLDER WHAT [STEP]`.
+"""A training run for a process of its own.
 
 WHAT: `whole` runs to the end, `kill` is killed at STEP as by a power cut, `wait` says when STEP is done and
 goes on slowly, so that a signal can reach it. Final weights are written to FOLDER/weights.pt.
@@ -55,8 +55,3 @@ def run(folder: Path, what: str, step: int = 0) -> int:
         return error.exit_code
     torch.save(generator.network.state_dict(), folder / "weights.pt")
     return 0
-
-
-if __name__ == "__main__":
-    step = int(sys.argv[3]) if len(sys.argv) > 3 else 0
-    sys.exit(run(Path(sys.argv[1]), sys.argv[2], step))

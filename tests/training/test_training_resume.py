@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from efface.training.checkpoint import FILE_NAME, load_checkpoint
 from efface.training.data import Data
 from efface.training.loop import Trainer
 from efface.training.settings import Budget
+from support.forked import Forked
 from support.stopping import StopAt
 from support.tiny_models import changed, settings, tiny, trainer, weights_of
 from support.training_process import run as run_process
 
-PROCESS = ("-m", "support.training_process")
 STEPS = 8
 
 
@@ -145,13 +144,9 @@ def test_checkpoints_come_as_often_as_asked(
 
 
 def test_a_killed_process_continues_from_its_last_checkpoint(tmp_path: Path) -> None:
-    killed = subprocess.run(
-        [sys.executable, *PROCESS, tmp_path / "killed", "kill", "5"],
-        check=False,
-        timeout=120,
-        capture_output=True,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = Forked(tmp_path, run_process, tmp_path / "killed", "kill", 5)
+    _, errors = killed.communicate()
+    assert killed.returncode == -signal.SIGKILL, errors
     checkpoint = load_checkpoint(tmp_path / "killed" / "work", "config")
     assert checkpoint is not None
     assert checkpoint.step == 3
@@ -163,18 +158,15 @@ def test_a_killed_process_continues_from_its_last_checkpoint(tmp_path: Path) -> 
 
 
 def test_sigterm_stops_a_process_at_its_next_step_with_exit_code_4(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, *PROCESS, tmp_path, "wait", "2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "step 2\n"
+    process = Forked(tmp_path, run_process, tmp_path, "wait", 2)
+    until = time.monotonic() + 60
+    while "step 2\n" not in process.printed():
+        assert time.monotonic() < until
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate()
     assert process.returncode == 4
-    last = int(out.split()[-1]) if out else 2
+    last = int(out.split()[-1])
     assert last <= 4, "it stopped at the next step"
     assert f"stopped by SIGTERM after step {last} of 200" in errors
     assert "The same command continues" in errors
