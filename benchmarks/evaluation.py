@@ -37,7 +37,7 @@ from efface.evaluation.answers import view_batches
 from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import EvaluationSettings
 from efface.generators.base import Generator
-from efface.generators.mae.architecture import SIZES, MaeArchitecture
+from efface.generators.mae.family import SIZES, MaeArchitecture
 from efface.generators.mae.generator import MaeGenerator
 from efface.images.items import ImageItem, ImageSet
 from efface.images.listings import FileLocator

@@ -30,8 +30,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efface.generators.mage.architecture import SIZES, MageArchitecture
 from efface.generators.mage.checkpoint import new
+from efface.generators.mage.family import SIZES, MageArchitecture
 from efface.generators.mage.generator import MageGenerator, MageView
 from efface.generators.mage.network import MageModel
 from efface.generators.mage.noise import ROWS

@@ -37,9 +37,8 @@ from efface.evaluation.answers import view_batches
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import write_json
 from efface.generators.base import View
-from efface.generators.palette.architecture import SIZES, PaletteArchitecture
 from efface.generators.palette.checkpoint import load, new
-from efface.generators.palette.family import FAMILY
+from efface.generators.palette.family import FAMILY, SIZES, PaletteArchitecture
 from efface.generators.palette.generator import PaletteGenerator
 from efface.generators.palette.schedule import NoiseSchedule, Schedules
 from efface.generators.settings import ModelSettings

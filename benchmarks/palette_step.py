@@ -22,8 +22,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from efface.generators.palette.architecture import SIZES, PaletteArchitecture
 from efface.generators.palette.checkpoint import new
+from efface.generators.palette.family import SIZES, PaletteArchitecture
 from efface.generators.palette.generator import PaletteGenerator
 from efface.methods.base import feature_distance, weighted
 from efface.methods.generator.encoder_noise import EncoderNoise

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import ViTMAEForPreTraining
 
 from efface.corruptions.random_patches import RandomPatches
-from efface.generators.mae.architecture import SIZES, MaeArchitecture
+from efface.generators.mae.family import SIZES, MaeArchitecture
 from efface.generators.mae.generator import MaeGenerator
 from efface.images.cache import PixelCache
 from efface.images.sources import open_images

@@ -33,12 +33,12 @@ Requirements = str | Iterable[str] | None
 def load(model: PathOrName, **settings: Any) -> Generator | Classifier:
     """Open a trained model, a generator or a classifier: a folder, a hub id, or a released `.pth` file.
 
-    `settings` as in `ModelSettings`, for example `norm_pix_loss=True`, or for a classifier as in `ClassifierSettings`.
+    settings: those of its family, for example `norm_pix_loss=True`, or for a classifier those of `ClassifierSettings`.
     Raises `InputError`.
     """
     values = {"path": fspath(model), **settings}
     kind = kind_of({"model": values})
-    opened: Generator | Classifier = kind.operations.load(kind.settings.read(values, where="model"))
+    opened: Generator | Classifier = kind.operations.load(kind.read_model(values))
     return opened
 
 

@@ -95,7 +95,7 @@ def test_a_folder_says_all_that_is_needed_and_has_no_other_files(folder: Path) -
     assert config["classes"] == list(CLASSES)
     assert config["normalisation"] == {"scale": 255.0, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
     shape = {"network": "small-conv", "classes": 4, "channels": 3, "image_size": 16, "width": 4}
-    assert config["network"] == {**shape, "stem": "imagenet", "committee": 1, "vote": "mean"}
+    assert config["network"] == {**shape, "committee": 1, "vote": "mean"}
     assert load_file(folder / "model.safetensors")["block1.conv.weight"].shape == (4, 3, 3, 3)
 
 

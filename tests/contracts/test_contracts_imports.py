@@ -8,7 +8,7 @@ MODULES = [
     "efface.corruptions",
     "efface.forgetting.comparison",
     "efface.generators",
-    "efface.generators.mae.architecture",
+    "efface.generators.mae.family",
     "efface.generators.registry",
     "efface.generators.settings",
     "efface.methods",

@@ -13,13 +13,13 @@ from efface.corruptions import parse_corruption
 from efface.errors import InputError
 from efface.generators.base import Moments
 from efface.generators.latent import halves
-from efface.generators.latent.architecture import SIZES, LatentArchitecture
 from efface.generators.latent.checkpoint import load, new
+from efface.generators.latent.family import SIZES, LatentArchitecture, LatentSettings
 from efface.generators.latent.generator import LatentGenerator, LatentView
 from efface.generators.registry import risks_of
 from efface.methods import read_method
 from efface.training.phases import Batch, Training
-from support.latent_pipelines import FIRST, GRID, SECOND, SIZE, Model, saved, unet
+from support.latent_pipelines import FIRST, GRID, SECOND, SIZE, saved, unet
 from support.tiny_models import changed, draws, pictures, weights_of
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
@@ -39,7 +39,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def opened(folder: Path, **options: Any) -> LatentGenerator:
-    return load(Model(path=str(folder), **options))
+    return load(LatentSettings(path=str(folder), **options))
 
 
 @pytest.fixture(scope="module")

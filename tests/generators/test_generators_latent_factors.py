@@ -17,14 +17,13 @@ from torch import Tensor
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
 from efface.generators.base import Moments
-from efface.generators.latent.architecture import LatentArchitecture
 from efface.generators.latent.checkpoint import load, new
-from efface.generators.latent.family import FAMILY
+from efface.generators.latent.family import FAMILY, LatentArchitecture, LatentSettings
 from efface.generators.latent.generator import LatentGenerator, LatentView
 from efface.methods import read_method
 from efface.model_files import Contents
 from efface.training.phases import Batch, Training
-from support.latent_pipelines import Model, saved
+from support.latent_pipelines import saved
 from support.tiny_models import changed, draws, pictures, weights_of
 
 MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
@@ -38,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(folder: Path, **options: Any) -> LatentGenerator:
-    return load(Model(path=str(folder), **options))
+    return load(LatentSettings(path=str(folder), **options))
 
 
 def view_of(generator: LatentGenerator, seed: int = 0) -> LatentView:

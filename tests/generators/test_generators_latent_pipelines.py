@@ -16,7 +16,7 @@ from torch import Tensor
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
 from efface.generators.latent.checkpoint import load
-from efface.generators.latent.family import FAMILY
+from efface.generators.latent.family import FAMILY, LatentSettings
 from efface.generators.latent.folder import patterns
 from efface.generators.latent.generator import LatentGenerator, LatentView
 from efface.model_files import Contents
@@ -25,7 +25,6 @@ from support.latent_pipelines import (
     SCHEDULE,
     SECOND,
     SIZE,
-    Model,
     pipeline,
     saved,
     text_encoder,
@@ -44,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(folder: Path, **options: Any) -> LatentGenerator:
-    return load(Model(path=str(folder), **options))
+    return load(LatentSettings(path=str(folder), **options))
 
 
 def plain(folder: Path, velocity: bool = False, **given: Any) -> Any:

@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import AutoImageProcessor, ViTMAEForPreTraining
 
 from efface.corruptions import Corrupted
-from efface.generators import ModelSettings, load_generator
+from efface.generators import load_generator
+from efface.generators.mae.family import MaeSettings
 from efface.generators.mae.generator import MaeGenerator, MaeView
 from support.released_layout import released, save_released
 from support.tiny_models import SHAPE, draws, pictures, tiny, view
@@ -19,7 +20,7 @@ from support.tiny_models import SHAPE, draws, pictures, tiny, view
 CHECKPOINTS = Path(__file__).parents[2].parent / "shared" / "data" / "checkpoints"
 KINDS = ["mae-pixel", "mae-normpix"]
 TOLERANCE = 1e-4
-HEADS = {"num_attention_heads": 2, "decoder_num_attention_heads": 2}
+HEADS = {"heads": 2, "decoder_heads": 2}
 
 
 def expected(kind: str) -> dict[str, Tensor]:
@@ -31,10 +32,10 @@ def expected(kind: str) -> dict[str, Tensor]:
 
 
 def load(kind: str, arrays: dict[str, Tensor]) -> MaeGenerator:
-    settings = ModelSettings(
+    settings = MaeSettings(
         path=str(CHECKPOINTS / f"{kind}.pth"),
-        num_attention_heads=int(arrays["num_heads"]),
-        decoder_num_attention_heads=int(arrays["decoder_num_heads"]),
+        heads=int(arrays["num_heads"]),
+        decoder_heads=int(arrays["decoder_num_heads"]),
         norm_pix_loss=bool(arrays["norm_pix_loss"]),
     )
     generator = load_generator(settings)
@@ -117,7 +118,7 @@ def test_conversion_of_a_made_checkpoint_keeps_every_weight(beside: dict, tmp_pa
         for parameter in generator.network.parameters():
             parameter.normal_(std=0.2)  # so that no tensor equals another, biases included
     path = save_released(generator.network, tmp_path / "made.pth", **beside)
-    loaded = load_generator(ModelSettings(path=path, **HEADS))
+    loaded = load_generator(MaeSettings(path=path, **HEADS))
     assert loaded.weights_digest() == generator.weights_digest()
     images = pictures(2)
     with torch.no_grad():
@@ -127,7 +128,7 @@ def test_conversion_of_a_made_checkpoint_keeps_every_weight(beside: dict, tmp_pa
 def test_a_bare_state_dict_is_read_too(tmp_path: Path) -> None:
     generator = tiny(seed=3)
     torch.save(released(generator.network), tmp_path / "bare.pth")
-    loaded = load_generator(ModelSettings(path=str(tmp_path / "bare.pth"), **HEADS))
+    loaded = load_generator(MaeSettings(path=str(tmp_path / "bare.pth"), **HEADS))
     assert loaded.weights_digest() == generator.weights_digest()
     assert loaded.describe()["origin"]["kind"] == "released"
 

@@ -15,12 +15,13 @@ import torch
 from transformers import ViTMAEModel
 
 from efface.errors import InputError
-from efface.generators import ModelSettings, load_generator
+from efface.generators import load_generator
+from efface.generators.mae.family import MaeSettings
 from efface.generators.registry import FAMILIES
 from support.released_layout import released, save_released
 from support.tiny_models import tiny
 
-HEADS = {"num_attention_heads": 2, "decoder_num_attention_heads": 2}
+HEADS = {"heads": 2, "decoder_heads": 2}
 
 
 class OpensAFile:
@@ -51,9 +52,9 @@ def with_config(folder: Path, **changes: Any) -> str:
     return str(folder)
 
 
-def refusal(settings: ModelSettings | str | Path) -> str:
+def refusal(settings: MaeSettings | str | Path) -> str:
     with pytest.raises(InputError) as caught:
-        load_generator(settings if isinstance(settings, ModelSettings) else str(settings))
+        load_generator(settings if isinstance(settings, MaeSettings) else str(settings))
     message = str(caught.value)
     assert "Traceback" not in message
     assert "weights_only" not in message, "torch's advice to load it anyway is not passed on"
@@ -61,12 +62,12 @@ def refusal(settings: ModelSettings | str | Path) -> str:
     return message
 
 
-def changed_release(path: Path, drop: str = "", **changes: Any) -> ModelSettings:
+def changed_release(path: Path, drop: str = "", **changes: Any) -> MaeSettings:
     state = {
         name: tensor for name, tensor in released(tiny().network).items() if not drop or drop not in name
     }
     torch.save({"model": {**state, **changes}}, path)
-    return ModelSettings(path=str(path), **HEADS)
+    return MaeSettings(path=str(path), **HEADS)
 
 
 # an encoder alone
@@ -186,17 +187,17 @@ def test_options_kept_by_the_training_script_are_admitted_and_read(tmp_path: Pat
     for said in (True, False):
         options = argparse.Namespace(norm_pix_loss=said, model="mae_vit_tiny")
         path = save_released(tiny().network, tmp_path / f"{said}.pth", args=options)
-        generator = load_generator(ModelSettings(path=path, **HEADS))
+        generator = load_generator(MaeSettings(path=path, **HEADS))
         assert generator.network.config.norm_pix_loss is said
         assert generator.describe()["origin"]["norm_pix_loss"] == "file"
-        forced = load_generator(ModelSettings(path=path, norm_pix_loss=not said, **HEADS))
+        forced = load_generator(MaeSettings(path=path, norm_pix_loss=not said, **HEADS))
         assert forced.network.config.norm_pix_loss is not said
         assert forced.describe()["origin"]["norm_pix_loss"] == "settings"
 
 
 def test_what_a_release_does_not_say_is_noted_as_assumed(tmp_path: Path) -> None:
     path = save_released(tiny().network, tmp_path / "silent.pth")
-    origin = load_generator(ModelSettings(path=path, **HEADS)).describe()["origin"]
+    origin = load_generator(MaeSettings(path=path, **HEADS)).describe()["origin"]
     assert origin["norm_pix_loss"] == "assumed"
     assert origin["image_statistics"] == "ImageNet (assumed)"
     assert re.fullmatch(r"[0-9a-f]{64}", origin["sha256"])
@@ -208,17 +209,17 @@ def test_what_a_release_does_not_say_is_noted_as_assumed(tmp_path: Path) -> None
 def test_an_unusual_width_asks_for_the_heads(tmp_path: Path) -> None:
     path = save_released(tiny().network, tmp_path / "narrow.pth")
     message = refusal(path)
-    assert "encoder of width 32: give --set model.num_attention_heads=N" in message
-    assert "decoder of width 32: give --set model.decoder_num_attention_heads=N" in message
-    one = refusal(ModelSettings(path=path, num_attention_heads=2))
+    assert "encoder of width 32: give --set model.heads=N" in message
+    assert "decoder of width 32: give --set model.decoder_heads=N" in message
+    one = refusal(MaeSettings(path=path, heads=2))
     assert "encoder" not in one
-    assert "model.decoder_num_attention_heads" in one
+    assert "model.decoder_heads" in one
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(tmp_path: Path) -> None:
     path = save_released(tiny().network, tmp_path / "narrow.pth")
-    message = refusal(ModelSettings(path=path, num_attention_heads=5, decoder_num_attention_heads=2))
-    assert "encoder of width 32: model.num_attention_heads=5 does not divide it" in message
+    message = refusal(MaeSettings(path=path, heads=5, decoder_heads=2))
+    assert "encoder of width 32: model.heads=5 does not divide it" in message
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ def test_all_faults_of_an_architecture_come_at_once(folder: Path) -> None:
 
 def test_a_release_for_grey_images_is_refused(tmp_path: Path) -> None:
     path = save_released(tiny(num_channels=1).network, tmp_path / "grey.pth")
-    assert "takes 1 channels: only RGB" in refusal(ModelSettings(path=path, **HEADS))
+    assert "takes 1 channels: only RGB" in refusal(MaeSettings(path=path, **HEADS))
 
 
 @pytest.mark.parametrize("changes", [{"image_size": [32, 32]}, {"patch_size": [8, 8]}])
@@ -303,7 +304,7 @@ def test_channel_statistics_come_from_the_folder(said: dict, mean: list, std: li
     described = load_generator(str(folder)).describe()
     assert described["image_mean"] == mean
     assert described["image_std"] == std
-    own = load_generator(ModelSettings(path=str(folder), image_mean=(0.1, 0.1, 0.1))).describe()
+    own = load_generator(MaeSettings(path=str(folder), image_mean=(0.1, 0.1, 0.1))).describe()
     assert own["image_mean"] == [0.1] * 3
     assert own["image_std"] == std
     assert own["origin"]["image_statistics"] == "settings"
@@ -325,4 +326,4 @@ def test_channel_statistics_that_cannot_be_read_are_named(text: str, fault: str,
 
 def test_a_deviation_of_zero_is_refused() -> None:
     with pytest.raises(InputError, match=r"image_std\.1: Input should be greater than 0"):
-        ModelSettings.read({"path": "x", "image_std": (0.2, 0.0, 0.2)})
+        MaeSettings.read({"path": "x", "image_std": (0.2, 0.0, 0.2)})

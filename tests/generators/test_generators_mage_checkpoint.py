@@ -9,9 +9,8 @@ import torch
 
 from efface.errors import InputError
 from efface.files import sha256_of_file
-from efface.generators.mage.architecture import SIZES, MageArchitecture
 from efface.generators.mage.checkpoint import new
-from efface.generators.mage.family import FAMILY
+from efface.generators.mage.family import FAMILY, SIZES, MageArchitecture
 from efface.generators.mage.generator import MageGenerator
 from efface.generators.mage.network import MageModel
 from efface.model_files import Contents
@@ -96,9 +95,9 @@ def test_a_stand_alone_tokenizer_replaces_the_one_inside(file: Path, tmp_path: P
 
 def test_heads_that_no_file_names_must_be_given(file: Path) -> None:
     message = refusal(file)
-    assert "encoder of width 32: give --set model.mage_heads=N" in message
-    assert "decoder of width 24: give --set model.mage_decoder_heads=N" in message
-    assert "model.mage_heads=5 does not divide it" in refusal(file, mage_heads=5, mage_decoder_heads=2)
+    assert "encoder of width 32: give --set model.heads=N" in message
+    assert "decoder of width 24: give --set model.decoder_heads=N" in message
+    assert "model.heads=5 does not divide it" in refusal(file, heads=5, decoder_heads=2)
 
 
 # bad files

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from efface.corruptions import Corrupted
-from efface.generators.mage.architecture import SIZES
+from efface.generators.mage.family import SIZES, MageSettings
 from efface.generators.mage.generator import MageGenerator, MageView
 from efface.generators.mage.network import MageConfig, MageModel
-from efface.generators.mage.options import MageOptions
 from efface.generators.mage.released import (
     converted_model,
     converted_tokenizer,
@@ -39,7 +38,7 @@ def arrays() -> dict[str, Tensor]:
 
 
 def loaded(arrays: dict[str, Tensor], **options: object) -> MageGenerator:
-    heads = {"mage_heads": int(arrays["num_heads"]), "mage_decoder_heads": int(arrays["decoder_num_heads"])}
+    heads = {"heads": int(arrays["num_heads"]), "decoder_heads": int(arrays["decoder_num_heads"])}
     return opened(CHECKPOINTS / "mage.pth", **heads, **options)
 
 
@@ -129,7 +128,7 @@ def test_every_tensor_of_the_full_size_release_has_its_place_and_shape() -> None
         name.removeprefix("vqgan."): value for name, value in tensors.items() if name.startswith("vqgan.")
     }
     model = {name: value for name, value in tensors.items() if not name.startswith("vqgan.")}
-    sizes = tokenizer_sizes(inner) | model_sizes(model, MageOptions())
+    sizes = tokenizer_sizes(inner) | model_sizes(model, MageSettings(path="vitb.pth"))
     given = converted_tokenizer(inner) | converted_model(model)
     with torch.device("meta"):
         network = MageModel(MageConfig(**sizes, image_size=16 * token_grid(model), tied=True))

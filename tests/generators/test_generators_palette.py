@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
 from efface.generators.base import Moments
-from efface.generators.palette.architecture import SIZES, PaletteArchitecture
 from efface.generators.palette.checkpoint import new
+from efface.generators.palette.family import SIZES, PaletteArchitecture
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
 from efface.generators.palette.schedule import NoiseSchedule, Schedules
 from efface.generators.registry import risks_of
@@ -390,7 +390,7 @@ def test_a_saved_model_is_complete(tmp_path: Path) -> None:
     assert not (tmp_path / "scheduler_config.json").exists(), "a scheduler would tell it timesteps"
     loaded.save_pretrained(tmp_path / "again")
     assert str(tmp_path) not in (tmp_path / "again" / "config.json").read_text()
-    changed = opened(tmp_path, train_noise_end=0.02, unet_dropout=0.25)
+    changed = opened(tmp_path, train_noise_end=0.02, dropout=0.25)
     assert changed.schedules.train.end == 0.02
     assert changed.describe()["config"]["dropout"] == 0.25
     assert changed.describe()["origin"]["schedule"] == "settings"
@@ -423,7 +423,7 @@ def test_a_folder_with_faults_is_refused_with_all_of_them(tmp_path: Path) -> Non
     (tmp_path / "schedule.json").unlink()
     assert any("assumed" in sentence for sentence in risks_of(opened(tmp_path), pictures(2, size=SIDE)))
     with pytest.raises(InputError, match="17 px"):
-        opened(tmp_path, palette_image_size=17)
+        opened(tmp_path, image_size=17)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -17,8 +17,7 @@ from torch.nn.functional import group_norm
 
 from efface.corruptions import Corrupted
 from efface.errors import InputError
-from efface.generators.palette.architecture import SIZES, PaletteArchitecture
-from efface.generators.palette.family import FAMILY, recognises
+from efface.generators.palette.family import FAMILY, SIZES, PaletteArchitecture, recognises
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
 from efface.generators.palette.network import down, up
 from efface.generators.palette.released import released_names
@@ -56,7 +55,7 @@ def arrays() -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def generator(arrays: dict[str, Tensor]) -> PaletteGenerator:
-    return opened(CHECKPOINTS / "palette.pth", palette_image_size=32, **REVERSE)
+    return opened(CHECKPOINTS / "palette.pth", image_size=32, **REVERSE)
 
 
 def seen(arrays: dict[str, Tensor]) -> PaletteView:
@@ -102,7 +101,7 @@ def test_the_file_says_where_it_is_from_and_which_schedule_it_holds(generator: P
     assert origin["kind"] == "released"
     assert len(origin["sha256"]) == 64
     assert origin["schedule"] == "the file's is the test schedule in use"
-    other = opened(CHECKPOINTS / "palette.pth", palette_image_size=32)
+    other = opened(CHECKPOINTS / "palette.pth", image_size=32)
     assert any("noise schedule" in sentence for sentence in risks_of(other, pictures(2, size=32)))
 
 
@@ -169,7 +168,7 @@ def test_the_noise_level_is_told_in_cosines_then_sines() -> None:
 )
 def test_sizes_are_read_off_the_tensors(shape: dict[str, Any], tmp_path: Path) -> None:
     made = palette(**shape)
-    loaded = opened(save_released(made, tmp_path / "16_Network.pth"), palette_image_size=made.image_size)
+    loaded = opened(save_released(made, tmp_path / "16_Network.pth"), image_size=made.image_size)
     assert loaded.weights_digest() == made.weights_digest()
     ours, theirs = made.describe()["config"], loaded.describe()["config"]
     assert {key: _plain(value) for key, value in ours.items()} == {
@@ -287,7 +286,7 @@ def test_a_network_without_condition_or_with_another_resampling_is_refused(tmp_p
     tensors["denoise_fn.input_blocks.0.0.weight"] = torch.zeros(32, 3, 3, 3)
     tensors["denoise_fn.input_blocks.2.0.op.weight"] = torch.zeros(32, 32, 3, 3)
     torch.save(tensors, tmp_path / "made.pth")
-    message = refusal(tmp_path / "made.pth", palette_image_size=17)
+    message = refusal(tmp_path / "made.pth", image_size=17)
     for part in ("3 channels", "resblock_updown", "17 px"):
         assert part in message
 

@@ -51,7 +51,7 @@ def networks(arrays: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFac
     assert total == pytest.approx(float(arrays["student_absolute_sum"]), rel=1e-6)
     student = tmp_path_factory.mktemp("student") / "student.pth"
     torch.save(tensors, student)
-    teacher, pupil = (opened(file, palette_image_size=32).network for file in (path, student))
+    teacher, pupil = (opened(file, image_size=32).network for file in (path, student))
     return teacher, pupil
 
 

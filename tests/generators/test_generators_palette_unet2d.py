@@ -164,8 +164,8 @@ def test_other_networks_are_refused_by_name(changes: dict[str, Any], said: str, 
 
 def test_a_network_that_does_not_say_its_size_is_asked_for_it(tmp_path: Path) -> None:
     unet2d(sample_size=None).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"--set model\.palette_image_size=N"):
-        load(settings(tmp_path, palette_image_size=None))
+    with pytest.raises(InputError, match=r"--set model\.image_size=N"):
+        load(settings(tmp_path, image_size=None))
     assert opened(tmp_path).image_size == SIDE
 
 

@@ -16,9 +16,6 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from efface.generators.latent.options import LatentOptions
-from efface.generators.settings import ModelSettings
-
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VOCABULARY = [
     "<|startoftext|>",
@@ -41,10 +38,6 @@ SCHEDULE: dict[str, Any] = {
 # where the generations of Stable Diffusion differ in their UNets
 FIRST: dict[str, Any] = {"attention_head_dim": 4}
 SECOND: dict[str, Any] = {"attention_head_dim": [2, 4], "use_linear_projection": True}
-
-
-class Model(ModelSettings, LatentOptions):
-    """Model settings with the options of this family."""
 
 
 def unet(channels: int = 9, seed: int = 0, **changes: Any) -> UNet2DConditionModel:

@@ -11,10 +11,9 @@ from torch import Tensor
 from efface.corruptions import Corruption, parse_corruption
 from efface.corruptions.mask_rates import MaskRates
 from efface.generators.mage.checkpoint import load
+from efface.generators.mage.family import MageSettings
 from efface.generators.mage.generator import MageGenerator, MageView
 from efface.generators.mage.network import MageModel
-from efface.generators.mage.options import MageOptions
-from efface.generators.settings import ModelSettings
 from support.tiny_models import draws
 
 SIZE, GRID, CODES = 32, 4, 16
@@ -51,12 +50,8 @@ RELEASED_SHAPE: dict[str, Any] = {
     "mask_token": CODES + 1000,
 }
 """Channels that grow and shrink again, so that both kinds of shortcut are there."""
-HEADS = {"mage_heads": 2, "mage_decoder_heads": 2}
+HEADS = {"heads": 2, "decoder_heads": 2}
 RATES = MaskRates(0.5, 1.0)
-
-
-class Options(ModelSettings, MageOptions):
-    """Settings of a model with this family's options."""
 
 
 def tiny_mage(seed: int = 0, **changes: Any) -> MageGenerator:
@@ -88,7 +83,7 @@ def view_of(
 
 
 def opened(path: Any, **options: Any) -> MageGenerator:
-    return load(Options(path=str(path), **options))
+    return load(MageSettings(path=str(path), **options))
 
 
 def released_tokenizer(network: MageModel) -> dict[str, Tensor]:

@@ -9,12 +9,11 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from efface.generators.palette.architecture import PaletteArchitecture
 from efface.generators.palette.checkpoint import load, new
+from efface.generators.palette.family import PaletteArchitecture, PaletteSettings
 from efface.generators.palette.generator import PaletteGenerator
 from efface.generators.palette.released import released_names
 from efface.generators.palette.schedule import NoiseSchedule
-from efface.generators.settings import ModelSettings
 
 SIDE = 16
 SHAPE: dict[str, Any] = {
@@ -36,8 +35,8 @@ PIPELINE: dict[str, Any] = {
 }
 
 
-def settings(path: Path | str, **options: Any) -> ModelSettings:
-    return ModelSettings(path=str(path), **{"palette_image_size": SIDE, **options})
+def settings(path: Path | str, **options: Any) -> PaletteSettings:
+    return PaletteSettings(path=str(path), **{"image_size": SIDE, **options})
 
 
 def opened(path: Path | str, **options: Any) -> PaletteGenerator:

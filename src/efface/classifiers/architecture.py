@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from efface.settings import Settings
 
@@ -40,6 +40,11 @@ class NetworkSettings(Settings):
         if self.network != "resnet18" and self.stem != type(self).model_fields["stem"].default:
             raise ValueError(f"stem: only a resnet18 has one, not a {self.network}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> Any:
+        foreign = "width" if self.network == "resnet18" else "stem"
+        return {name: value for name, value in write(self).items() if name != foreign}
 
 
 class ClassifierSettings(Settings):

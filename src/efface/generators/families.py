@@ -13,7 +13,7 @@ from efface.corruptions import Corruption, parse_corruption
 from efface.errors import InputError
 from efface.generators.settings import Architecture, ModelSettings
 from efface.model_files import Contents
-from efface.settings import Settings
+from efface.settings import unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,11 +45,11 @@ class Family:
     """One family of generators.
 
     architecture, sizes: the shape of a new model, and what each named size changes of its defaults.
-    options: the part of `ModelSettings` that only this family reads.
+    settings: how a model of the family is named, with what its files cannot say of themselves.
     module: where `load(settings)`, `new(architecture, seed)` and `risks(generator, images)` live; imported when a
         model is opened.
     recognises: whether a model of this family lies there.
-    training, first_stage: training settings that suit a new model and its first stage.
+    training, first_stage: training settings that suit a new model and its first stage; None where it has no such stage.
     demo: how `efface demo` shows the family; None where only large pre-trained models are of use.
     """
 
@@ -57,11 +57,11 @@ class Family:
     summary: str
     architecture: type[Architecture]
     sizes: Mapping[str, Mapping[str, Any]]
-    options: type[Settings]
+    settings: type[ModelSettings]
     module: str
     recognises: Callable[[Contents], bool]
     training: Mapping[str, Any] = field(default_factory=dict)
-    first_stage: Mapping[str, Any] = field(default_factory=dict)
+    first_stage: Mapping[str, Any] | None = None
     demo: Demo | None = None
 
     def load(self, settings: ModelSettings) -> Generator:
@@ -75,6 +75,17 @@ class Family:
     def new(self, architecture: Architecture, seed: int) -> Generator:
         """An untrained model. The global random state is left as it was."""
         return cast("Generator", import_module(self.module).new(architecture, seed))
+
+    def shape(self, section: Mapping[str, Any]) -> Architecture:
+        """The shape of a new model from a config section, `size` written out; raises `InputError` with all faults."""
+        chosen = dict(section)
+        size = str(chosen.pop("size", "tiny"))
+        if size not in self.sizes:
+            raise InputError(unknown_name("size", size, self.sizes))
+        architecture = self.architecture.read({**self.sizes[size], **chosen}, where="architecture")
+        if faults := architecture.faults():
+            raise InputError(*faults)
+        return architecture
 
     def risks(self, generator: Generator, images: Tensor) -> list[str]:
         """What looks wrong when `generator` is shown these real images, `[B, 3, H, W]`, one sentence each."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from efface.errors import InputError
+from efface.errors import Faults, InputError
 from efface.generators.families import Family
 from efface.generators.settings import ModelSettings
 from efface.model_files import contents_of
@@ -45,12 +46,42 @@ def family_of(settings: ModelSettings) -> Family:
     )
 
 
-def foreign_options(settings: ModelSettings, family: Family) -> list[str]:
-    """Sentences about given options that only other families read."""
-    common = {"path", "revision", "family"}
-    read = common | set(family.options.model_fields)
-    return [
-        f"model.{name} is not for this model, which is of the family {family.name}"
-        for name, value in settings
-        if name not in read and value is not None
-    ]
+def read_model(values: object) -> ModelSettings:
+    """The settings of a model, of the class and with the options of its family; raises `InputError` with all faults.
+
+    Where no model can be told, only what all families have is read: whoever opens it says what is wrong.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"a model is named by a section with its path, not by {values!r}")
+    common = ModelSettings.read(
+        {name: value for name, value in values.items() if name in ModelSettings.model_fields}, where="a model"
+    )
+    try:
+        family = family_of(common)
+    except InputError:
+        if common.family is None and set(values) <= set(ModelSettings.model_fields):
+            return common
+        if common.family is None:
+            raise
+        family = FAMILIES.named(common.family)
+    with Faults() as faults:
+        for name in values:
+            if name not in family.settings.model_fields and (others := _families_with(name)):
+                faults.add(
+                    f"{name} is an option of the family {' and of '.join(others)}, and {common.path} is a model of the "
+                    f"family {family.name}: leave it out"
+                )
+    return family.settings.read({**values, "family": family.name}, where="a model")
+
+
+def load_generator(settings: ModelSettings | str) -> Generator:
+    """Open a trained model; raises `InputError` with every fault found."""
+    given = ModelSettings(path=settings) if isinstance(settings, str) else settings
+    family = family_of(given)
+    if not isinstance(given, family.settings):
+        given = family.settings.read(given.as_dict(), where=f"a model of the family {family.name}")
+    return family.load(given)
+
+
+def _families_with(option: str) -> list[str]:
+    return [family.name for family in FAMILIES.values() if option in family.settings.model_fields]

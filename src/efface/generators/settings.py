@@ -6,10 +6,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from efface.generators.latent.options import LatentOptions
-from efface.generators.mae.options import MaeOptions
-from efface.generators.mage.options import MageOptions
-from efface.generators.palette.options import PaletteOptions
 from efface.settings import Settings
 
 NoiseKind = Literal["standard-normal", "moment-matched", "uniform", "constant"]
@@ -25,8 +21,8 @@ class Architecture(Settings):
         return []
 
 
-class ModelSettings(MaeOptions, MageOptions, PaletteOptions, LatentOptions):
-    """Where a trained model lies, and what its file cannot say of itself."""
+class ModelSettings(Settings):
+    """Where a trained model lies. Each family adds what its files cannot say of themselves."""
 
     path: str = Field(
         description="a folder saved by transformers, diffusers or efface, a hub id, or a released .pth checkpoint"

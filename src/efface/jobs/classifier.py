@@ -252,7 +252,7 @@ def new_classifier(config: ClassifierTrainConfig, split: Split, like: Classifier
         like.reinitialise(config.seed)
         return like
     classes = class_names((split.forget, split.retain, split.neutral))
-    shape = {name: value for name, value in config.architecture.as_dict().items() if value is not None}
+    shape = config.architecture.as_dict()
     settings = NetworkSettings.read(
         {"network": config.classifier, "classes": len(classes), **shape}, where="architecture"
     )

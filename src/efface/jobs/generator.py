@@ -269,8 +269,6 @@ def new_generator(config: TrainConfig) -> Generator:
             f"generator: {config.generator} is asked for, but {config.like.path} is of the family {generator.family}: "
             "leave one of them out"
         )
-    if config.keep_first_stage and generator.first_stage_digest() is None:
-        raise InputError(f"keep_first_stage: {config.like.path} has no first stage")
     generator.reinitialise(config.seed, config.keep_first_stage)
     return generator
 

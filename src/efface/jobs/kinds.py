@@ -6,7 +6,7 @@ are imported when they are wanted: `jobs.generator` and `jobs.classifier`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from efface.classifiers import ClassifierSettings, is_classifier
 from efface.classifiers.registry import layout_at
 from efface.errors import InputError
+from efface.generators.registry import FAMILIES, read_model
 from efface.generators.settings import ModelSettings
 from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
 from efface.metrics.base import ModelKind
@@ -37,8 +38,8 @@ class Kind:
     """A kind of models: what configs of its jobs look like, and where these are carried out."""
 
     name: ModelKind
-    settings: type[Settings]
-    """Of a model: the section of a config that names one."""
+    read_model: Callable[[Mapping[str, Any]], Settings]
+    """What the section of a config says that names a model; raises `InputError`."""
     configs: Mapping[Verb, type[JobConfig]]
 
     @property
@@ -61,12 +62,12 @@ class Kind:
 
 GENERATOR = Kind(
     "generator",
-    ModelSettings,
+    read_model,
     {"unlearn": RunConfig, "train": TrainConfig, "evaluate": EvaluateConfig},
 )
 CLASSIFIER = Kind(
     "classifier",
-    ClassifierSettings,
+    lambda section: ClassifierSettings.read(section, where="model"),
     {"unlearn": ClassifierRunConfig, "train": ClassifierTrainConfig, "evaluate": ClassifierEvaluateConfig},
 )
 KINDS: Mapping[ModelKind, Kind] = {kind.name: kind for kind in (GENERATOR, CLASSIFIER)}
@@ -119,10 +120,12 @@ def _revision(model: Mapping[str, Any]) -> str | None:
 def _foreign(values: Mapping[str, Any], own: type[BaseModel], other: type[BaseModel]) -> list[str]:
     """The dotted keys of settings that only the other kind has."""
     foreign = []
+    families = FAMILIES.values() if other is ModelSettings else ()
+    others = set(other.model_fields).union(*(family.settings.model_fields for family in families))
     for name, value in values.items():
         mine, theirs = _section(own, name), _section(other, name)
         if name not in own.model_fields:
-            foreign += [name] if name in other.model_fields else []
+            foreign += [name] if name in others else []
         elif isinstance(value, Mapping) and mine and theirs:
             foreign += [f"{name}.{inner}" for inner in _foreign(value, mine, theirs)]
     return foreign

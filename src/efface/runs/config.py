@@ -25,6 +25,8 @@ from efface.corruptions import parse_corruption
 from efface.errors import Faults, InputError
 from efface.evaluation.requirements import Requirement, contradictions, probes_for
 from efface.files import sha256_of_json
+from efface.generators.registry import read_model
+from efface.generators.settings import ModelSettings
 from efface.images.duplicates import DEFAULT_DISTANCE
 from efface.images.selection import ImagesSettings
 from efface.metrics.base import ModelKind
@@ -264,6 +266,15 @@ def or_value_error(read: Any, value: Any) -> Any:
         return read(value)
     except InputError as error:
         raise ValueError("; ".join(error.problems)) from None
+
+
+ModelSection = Annotated[
+    SerializeAsAny[ModelSettings],
+    BeforeValidator(
+        lambda section: or_value_error(read_model, section) if isinstance(section, Mapping) else section
+    ),
+]
+"""The section of a config that names a generator, with the options of its family."""
 
 
 def readable(read: Callable[[str], object], text: str) -> str:

@@ -10,9 +10,8 @@ from pydantic import Field
 from efface.classifiers.architecture import ClassifierSettings
 from efface.errors import Faults
 from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
-from efface.generators.settings import ModelSettings
 from efface.metrics.base import ModelKind
-from efface.runs.config import CorruptionText, MeasuredConfig, Verb, written_out
+from efface.runs.config import CorruptionText, MeasuredConfig, ModelSection, Verb, written_out
 from efface.runs.recipes import recipe_of
 from efface.training.recipe import Recipe
 from efface.training.settings import TrainingSettings
@@ -24,9 +23,9 @@ class EvaluateConfig(MeasuredConfig):
     verb: ClassVar[Verb] = "evaluate"
     kind: ClassVar[ModelKind] = "generator"
 
-    original: ModelSettings = Field(description="the model before unlearning")
-    unlearned: ModelSettings | None = Field(None, description="the model after unlearning")
-    retrained: ModelSettings | None = Field(None, description="a model trained without the forget images")
+    original: ModelSection = Field(description="the model before unlearning")
+    unlearned: ModelSection | None = Field(None, description="the model after unlearning")
+    retrained: ModelSection | None = Field(None, description="a model trained without the forget images")
     corruption: CorruptionText = Field("centre:0.5", description="what is hidden from the models")
     evaluation: EvaluationSettings = EvaluationSettings()
     training: TrainingSettings = Field(

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from efface.classifiers.architecture import ClassifierSettings, NetworkName, SavedNormalisation
 from efface.errors import Faults, InputError
 from efface.generators.families import Family
-from efface.generators.registry import FAMILIES, family_of
-from efface.generators.settings import Architecture, ModelSettings
+from efface.generators.registry import FAMILIES, family_of, read_model
+from efface.generators.settings import Architecture
 from efface.methods.generator.retrain import Retrain
 from efface.metrics.base import ModelKind
-from efface.runs.config import FromScratchConfig, Verb, chosen, written_out
+from efface.runs.config import FromScratchConfig, ModelSection, Verb, chosen, written_out
 from efface.runs.recipes import recipe_of
 from efface.runs.unlearn_config import BudgetText
-from efface.settings import Settings, unknown_name
+from efface.settings import Settings
 from efface.training.recipe import Recipe
 from efface.training.settings import TrainingSettings
 
@@ -34,6 +40,10 @@ class Shape(Settings):
         None, description="resnet18: imagenet (default), or cifar for small pictures"
     )
 
+    @model_serializer(mode="wrap")
+    def _what_the_network_has(self, write: SerializerFunctionWrapHandler) -> Any:
+        return {name: value for name, value in write(self).items() if value is not None}
+
 
 class TrainConfig(FromScratchConfig):
     """Training a generator from scratch, for instance the reference without the forget images."""
@@ -43,7 +53,7 @@ class TrainConfig(FromScratchConfig):
 
     generator: str = Field("mae", description="the family of the new model")
     architecture: SerializeAsAny[Architecture]
-    like: ModelSettings | None = Field(
+    like: ModelSection | None = Field(
         None, description="a model whose family, shape and value space are taken over"
     )
     keep_first_stage: bool = Field(
@@ -64,7 +74,7 @@ class TrainConfig(FromScratchConfig):
         values = written_out(values)
         with Faults("the config cannot be used") as faults:
             family = _family(values, faults)
-            architecture = _architecture(family, values.get("architecture"), faults)
+            architecture = chosen(family.shape, values, "architecture", family.architecture(), faults)
             if values.get("like") is not None and architecture != family.architecture():
                 faults.add(
                     "architecture: with like, the shape is that of the model named there; leave it out"
@@ -74,13 +84,26 @@ class TrainConfig(FromScratchConfig):
                 lambda section: Retrain.training_settings({**family.training, **section}),
                 values, "training", stand_in, faults,
             )  # fmt: skip
-            recommended = {**training.as_dict(), **family.first_stage}
+            if family.first_stage is None:
+                faults.problems += [
+                    f"{name}: a model of the family {family.name} has no first stage; leave it out"
+                    for name in ("first_stage", "keep_first_stage")
+                    if values.get(name)
+                ]
+            recommended = {**training.as_dict(), **(family.first_stage or {})}
             first_stage = chosen(
                 lambda section: TrainingSettings.read({**recommended, **section}, where="first_stage"),
                 values, "first_stage", stand_in, faults,
             )  # fmt: skip
             decided = {"generator": family.name, "architecture": architecture, "training": training}
             return cls.read({**values, **decided, "first_stage": first_stage}, where="the config")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values, without a word about a first stage that the family does not have."""
+        values = super().as_dict()
+        if FAMILIES[self.generator].first_stage is None:
+            del values["first_stage"], values["keep_first_stage"]
+        return values
 
     @model_validator(mode="after")
     def _first_stage_of_a_model(self) -> Self:
@@ -131,25 +154,8 @@ def _family(values: Mapping[str, Any], faults: Faults) -> Family:
     name = values.get("generator")
     try:
         if name is None and isinstance(values.get("like"), Mapping):
-            return family_of(ModelSettings.read(values["like"], where="like"))
+            return family_of(read_model(values["like"]))
         return FAMILIES.named("mae" if name is None else str(name))
     except InputError as error:
         faults.problems += error.problems
     return FAMILIES.named("mae")
-
-
-def _architecture(family: Family, section: Any, faults: Faults) -> Architecture:
-    """The shape of a new model, `size` written out; on a fault a stand-in, as in `_method`."""
-    try:
-        if not isinstance(section or {}, Mapping):
-            raise InputError(f"give a section with settings, not {section!r}")
-        chosen = dict(section or {})
-        size = chosen.pop("size", "tiny")
-        if size not in family.sizes:
-            raise InputError(unknown_name("size", str(size), family.sizes))
-        architecture = family.architecture.read({**family.sizes[size], **chosen}, where="architecture")
-        faults.problems += [f"architecture: {problem}" for problem in architecture.faults()]
-        return architecture
-    except InputError as error:
-        faults.problems += [f"architecture: {problem}" for problem in error.problems]
-    return family.architecture()

@@ -11,14 +11,21 @@ from pydantic import AfterValidator, Field, SerializeAsAny, field_serializer
 from efface.classifiers.architecture import ClassifierSettings
 from efface.errors import Faults, InputError
 from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
-from efface.generators.settings import ModelSettings
 from efface.methods import GeneratorMethod, read_method
 from efface.methods.classifier.base import ClassifierMethod
 from efface.methods.classifier.fine_tune import FineTuneClassifier
 from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.methods.registry import read_classifier_method
 from efface.metrics.base import ModelKind
-from efface.runs.config import CorruptionText, MeasuredConfig, Verb, chosen, readable, written_out
+from efface.runs.config import (
+    CorruptionText,
+    MeasuredConfig,
+    ModelSection,
+    Verb,
+    chosen,
+    readable,
+    written_out,
+)
 from efface.runs.recipes import recipe_of
 from efface.settings import Settings
 from efface.training.recipe import Recipe
@@ -64,12 +71,12 @@ class RunConfig(MeasuredConfig):
     verb: ClassVar[Verb] = "unlearn"
     kind: ClassVar[ModelKind] = "generator"
 
-    model: ModelSettings
+    model: ModelSection
     method: SerializeAsAny[GeneratorMethod]
     training: TrainingSettings
     corruption: CorruptionText = Field("centre:0.5", description="what is hidden from the model")
     evaluation: EvaluationSettings = EvaluationSettings()
-    retrained: ModelSettings | None = Field(None, description="a model trained without the forget images")
+    retrained: ModelSection | None = Field(None, description="a model trained without the forget images")
     seed: int = Field(0, description="seed of unlearning")
     stored_side: int | None = Field(
         None,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from efface.classifiers import ClassifierSettings, load_classifier
 from efface.errors import EffaceError, InputError
 from efface.files import sha256_of_file
-from efface.generators import ModelSettings, load_generator
+from efface.generators import load_generator, read_model
 from efface.metrics.base import ModelKind
 from efface.runs.config import deciding_digest
 from efface.runs.digests import unlisted_results
@@ -117,7 +117,7 @@ def _weights(what: str, model: Any, recorded: str, kind: ModelKind) -> Check:
         if kind == "classifier":
             found = load_classifier(ClassifierSettings.read(model)).weights_digest()
         else:
-            found = load_generator(ModelSettings.read(model)).weights_digest()
+            found = load_generator(read_model(model)).weights_digest()
     except EffaceError as error:
         return Check(what, "differs", f"it cannot be read: {error}")
     return _compared(what, recorded, found)

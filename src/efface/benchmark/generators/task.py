@@ -86,7 +86,11 @@ class GeneratorTask(BenchTask):
                 architecture = family.architecture.read(shape, where="architecture")
                 faults.problems += [f"architecture: {problem}" for problem in architecture.faults()]
                 training = Retrain.training_settings({**family.training, **(values.get("training") or {})})
-                stage = {**training.as_dict(), **family.first_stage, **(values.get("first_stage") or {})}
+                stage = {
+                    **training.as_dict(),
+                    **(family.first_stage or {}),
+                    **(values.get("first_stage") or {}),
+                }
                 sections = {
                     "architecture": architecture,
                     "training": training,

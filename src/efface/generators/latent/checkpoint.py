@@ -9,15 +9,13 @@ from typing import Any
 import torch
 
 from efface.errors import InputError
-from efface.generators.latent.architecture import GROUPS, LatentArchitecture
 from efface.generators.latent.factors import FILE, merge_factors
-from efface.generators.latent.family import NAME
+from efface.generators.latent.family import GROUPS, NAME, LatentArchitecture, LatentSettings
 from efface.generators.latent.folder import INDEX, Parts, patterns, read_parts
 from efface.generators.latent.generator import LatentGenerator
 from efface.generators.latent.network import UNET, VAE, LatentNetwork
 from efface.generators.latent.pipeline import DELTA, SCHEDULE, USE, PipelineSettings
 from efface.generators.latent.risks import risks
-from efface.generators.settings import ModelSettings
 from efface.settings import read_json
 from efface.weights import UNREADABLE, quiet, weights_digest, why_unreadable
 
@@ -34,7 +32,7 @@ class Opened:
     base: dict[str, Any]
 
 
-def load(settings: ModelSettings) -> LatentGenerator:
+def load(settings: LatentSettings) -> LatentGenerator:
     """A latent diffusion model from wherever `settings` says; raises `InputError` naming all faults."""
     if settings.lora_alpha is not None and settings.lora_rank is None:
         raise InputError("model.lora_alpha is given without model.lora_rank")

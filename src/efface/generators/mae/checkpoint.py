@@ -16,10 +16,10 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from efface.errors import Faults, InputError
 from efface.files import sha256_of_file
-from efface.generators.mae.architecture import MaeArchitecture
+from efface.generators.mae.family import MaeArchitecture, MaeSettings
 from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
 from efface.generators.mae.risks import risks
-from efface.generators.settings import Architecture, ModelSettings
+from efface.generators.settings import Architecture
 from efface.model_files import beside, hub_facts
 from efface.settings import read_json
 from efface.weights import SHOWN_TENSORS, check_fit, pretrained, quiet, read_pickle, reading
@@ -38,7 +38,7 @@ SIZES_READ_OFF = (
 )
 
 
-def load(settings: ModelSettings) -> MaeGenerator:
+def load(settings: MaeSettings) -> MaeGenerator:
     """A masked autoencoder from wherever `settings` says; raises `InputError` naming all faults."""
     path = Path(settings.path)
     if path.is_file():
@@ -74,17 +74,17 @@ def converted(released: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def configuration(released: dict[str, Tensor], settings: ModelSettings, norm_pix_loss: bool) -> ViTMAEConfig:
+def configuration(released: dict[str, Tensor], settings: MaeSettings, norm_pix_loss: bool) -> ViTMAEConfig:
     """The architecture that a released state dict belongs to, read off its shapes."""
     width, channels, patch, _ = released["patch_embed.proj.weight"].shape
     decoder_width = released["decoder_embed.weight"].shape[0]
     grid = round((released["pos_embed"].shape[1] - 1) ** 0.5)
-    heads = settings.num_attention_heads or ENCODER_HEADS.get(width, 0)
-    decoder_heads = settings.decoder_num_attention_heads or DECODER_HEADS.get(decoder_width, 0)
+    heads = settings.heads or ENCODER_HEADS.get(width, 0)
+    decoder_heads = settings.decoder_heads or DECODER_HEADS.get(decoder_width, 0)
     with Faults("the checkpoint does not say how many attention heads it has") as faults:
         for part, of_width, count, key in (
-            ("encoder", width, heads, "num_attention_heads"),
-            ("decoder", decoder_width, decoder_heads, "decoder_num_attention_heads"),
+            ("encoder", width, heads, "heads"),
+            ("decoder", decoder_width, decoder_heads, "decoder_heads"),
         ):
             if not count:
                 faults.add(f"{part} of width {of_width}: give --set model.{key}=N")
@@ -107,7 +107,7 @@ def configuration(released: dict[str, Tensor], settings: ModelSettings, norm_pix
     )
 
 
-def _load_released(path: Path, settings: ModelSettings) -> tuple[ViTMAEForPreTraining, dict[str, Any]]:
+def _load_released(path: Path, settings: MaeSettings) -> tuple[ViTMAEForPreTraining, dict[str, Any]]:
     content = read_pickle(path)
     arguments = content.get("args") if isinstance(content, dict) else None
     released = content.get("model", content) if isinstance(content, dict) else content
@@ -141,7 +141,7 @@ def _load_released(path: Path, settings: ModelSettings) -> tuple[ViTMAEForPreTra
     return network, origin
 
 
-def _load_transformers(settings: ModelSettings) -> tuple[ViTMAEForPreTraining, dict[str, Any]]:
+def _load_transformers(settings: MaeSettings) -> tuple[ViTMAEForPreTraining, dict[str, Any]]:
     with reading(settings.path):
         config = ViTMAEConfig.from_pretrained(settings.path, revision=settings.revision or "main")
         _check_architecture(config)
@@ -242,7 +242,7 @@ def _check_architecture(config: ViTMAEConfig) -> None:
             faults.add(f"it takes {config.num_channels} channels: only RGB models are supported")
 
 
-def _preprocessor(settings: ModelSettings) -> dict[str, Any]:
+def _preprocessor(settings: MaeSettings) -> dict[str, Any]:
     path = beside(settings.path, settings.revision, "preprocessor_config.json")
     if path is None:
         return {}

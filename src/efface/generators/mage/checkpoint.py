@@ -14,7 +14,7 @@ from torch import Tensor
 
 from efface.errors import Faults, InputError
 from efface.files import sha256_of_file
-from efface.generators.mage.architecture import MageArchitecture
+from efface.generators.mage.family import MageArchitecture, MageSettings
 from efface.generators.mage.generator import MageGenerator
 from efface.generators.mage.network import MageConfig, MageModel
 from efface.generators.mage.released import (
@@ -29,7 +29,7 @@ from efface.generators.mage.released import (
     tokenizer_sizes,
 )
 from efface.generators.mage.risks import risks
-from efface.generators.settings import Architecture, ModelSettings
+from efface.generators.settings import Architecture
 from efface.model_files import hub_facts
 from efface.weights import check_tensors, pretrained, read_tensors
 
@@ -38,7 +38,7 @@ __all__ = ["load", "new", "risks"]
 TABLE, OUTPUT_TABLE = "encoder.embedding.tokens.weight", "decoder.head.table"
 
 
-def load(settings: ModelSettings) -> MageGenerator:
+def load(settings: MageSettings) -> MageGenerator:
     """A token model from wherever `settings` says; raises `InputError` naming all faults."""
     if Path(settings.path).is_file():
         network, origin = _load_released(Path(settings.path), settings)
@@ -67,7 +67,7 @@ def new(architecture: Architecture, seed: int) -> MageGenerator:
     )
 
 
-def _load_released(path: Path, settings: ModelSettings) -> tuple[MageModel, dict[str, Any]]:
+def _load_released(path: Path, settings: MageSettings) -> tuple[MageModel, dict[str, Any]]:
     tensors = read_tensors(path)
     model = {name: tensor for name, tensor in tensors.items() if not name.startswith(INNER_TOKENIZER)}
     inner = _inner(tensors)
@@ -110,7 +110,7 @@ def _load_released(path: Path, settings: ModelSettings) -> tuple[MageModel, dict
     return _filled(MageConfig(**sizes), weights, where), origin
 
 
-def _load_folder(settings: ModelSettings) -> tuple[MageModel, dict[str, Any]]:
+def _load_folder(settings: MageSettings) -> tuple[MageModel, dict[str, Any]]:
     network: MageModel = pretrained(MageModel, settings.path, settings.revision, dtype=torch.float32)
     if settings.tied is True:
         network.share_output_table()

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from efface.errors import Faults
-from efface.generators.mage.options import MageOptions
+from efface.generators.mage.family import MageSettings
 
 INNER_TOKENIZER = "vqgan."
 # special tokens lie at fixed distances above the codebook
@@ -102,16 +102,16 @@ def tokenizer_sizes(released: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def model_sizes(released: Mapping[str, Tensor], options: MageOptions) -> dict[str, Any]:
+def model_sizes(released: Mapping[str, Tensor], settings: MageSettings) -> dict[str, Any]:
     """The part of a `MageConfig` that describes the token model; raises `InputError` where heads are not known."""
     vocabulary, width = released["token_emb.word_embeddings.weight"].shape
     decoder_width = released["decoder_embed.weight"].shape[0]
-    heads = options.mage_heads or ENCODER_HEADS.get(width, 0)
-    decoder_heads = options.mage_decoder_heads or DECODER_HEADS.get(decoder_width, 0)
+    heads = settings.heads or ENCODER_HEADS.get(width, 0)
+    decoder_heads = settings.decoder_heads or DECODER_HEADS.get(decoder_width, 0)
     with Faults("the checkpoint does not say how many attention heads it has") as faults:
         for part, of_width, count, key in (
-            ("encoder", width, heads, "mage_heads"),
-            ("decoder", decoder_width, decoder_heads, "mage_decoder_heads"),
+            ("encoder", width, heads, "heads"),
+            ("decoder", decoder_width, decoder_heads, "decoder_heads"),
         ):
             if not count:
                 faults.add(f"{part} of width {of_width}: give --set model.{key}=N")

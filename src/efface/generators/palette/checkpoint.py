@@ -13,13 +13,13 @@ import torch
 from diffusers import UNet2DModel
 
 from efface.errors import InputError
-from efface.generators.palette.architecture import PaletteArchitecture
+from efface.generators.palette.family import PaletteArchitecture, PaletteSettings
 from efface.generators.palette.generator import PaletteGenerator
 from efface.generators.palette.network import check_network, fresh
 from efface.generators.palette.released import load_released
 from efface.generators.palette.risks import risks
 from efface.generators.palette.schedule import SCHEDULE, SCHEDULER, Schedules, of_scheduler
-from efface.generators.settings import Architecture, ModelSettings
+from efface.generators.settings import Architecture
 from efface.model_files import beside, commit_of, hub_facts
 from efface.settings import read_json
 from efface.weights import pretrained
@@ -27,7 +27,7 @@ from efface.weights import pretrained
 __all__ = ["load", "new", "risks"]
 
 
-def load(settings: ModelSettings) -> PaletteGenerator:
+def load(settings: PaletteSettings) -> PaletteGenerator:
     """A pixel diffusion model from wherever `settings` says; raises `InputError` naming all faults."""
     path = Path(settings.path)
     if path.is_file():
@@ -43,14 +43,14 @@ def new(architecture: Architecture, seed: int) -> PaletteGenerator:
     return PaletteGenerator(fresh(architecture.network_config(), seed), origin={"kind": "new", "seed": seed})
 
 
-def _load_folder(settings: ModelSettings) -> PaletteGenerator:
+def _load_folder(settings: PaletteSettings) -> PaletteGenerator:
     subfolder = "unet/" if _beside(settings, "model_index.json") else ""
     config = _beside(settings, f"{subfolder}config.json")
     _check_class(settings.path, config)
     given = {
-        "sample_size": settings.palette_image_size,
+        "sample_size": settings.image_size,
         "attention_head_dim": settings.channels_per_head,
-        "dropout": settings.unet_dropout,
+        "dropout": settings.dropout,
     }
     changes: Any = {name: value for name, value in given.items() if value is not None}
     network = pretrained(
@@ -75,7 +75,7 @@ def _load_folder(settings: ModelSettings) -> PaletteGenerator:
     return PaletteGenerator(network.eval(), schedules, origin, tuple(warnings))
 
 
-def _schedules(settings: ModelSettings) -> tuple[Schedules, str]:
+def _schedules(settings: PaletteSettings) -> tuple[Schedules, str]:
     """The schedules beside the network with the settings in their place, and where they are from."""
     source = "file"
     if path := _beside(settings, SCHEDULE):
@@ -97,5 +97,5 @@ def _check_class(where: str, config: Path | None) -> None:
         raise InputError(f"{where} holds a '{name}'; a pixel diffusion model is a {UNet2DModel.__name__}")
 
 
-def _beside(settings: ModelSettings, *names: str) -> Path | None:
+def _beside(settings: PaletteSettings, *names: str) -> Path | None:
     return beside(settings.path, settings.revision, *names)

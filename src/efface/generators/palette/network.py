@@ -115,13 +115,11 @@ def check_network(network: Any, where: str) -> None:
         if any(hasattr(block, "skip_conv") for block in (*network.down_blocks, *network.up_blocks)):
             faults.add("it has Skip blocks, which pass pictures around the features")
         if not sides:
-            faults.add("it does not say the size of its pictures: give --set model.palette_image_size=N")
+            faults.add("it does not say the size of its pictures: give --set model.image_size=N")
         elif len(sides) > 1:
             faults.add(f"its pictures are {size}: only square ones are supported")
         elif max(sides) % 2**halved:
-            faults.add(
-                f"pictures of {max(sides)} px cannot be halved {halved} times: model.palette_image_size"
-            )
+            faults.add(f"pictures of {max(sides)} px cannot be halved {halved} times: model.image_size")
 
 
 def _embedding(unet: Any, level: Tensor) -> Tensor:

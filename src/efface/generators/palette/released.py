@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from efface.errors import Faults, InputError
 from efface.files import sha256_of_file
-from efface.generators.palette.architecture import GROUPS, PaletteArchitecture
+from efface.generators.palette.family import GROUPS, PaletteArchitecture, PaletteSettings
 from efface.generators.palette.schedule import Schedules
-from efface.generators.settings import ModelSettings
 from efface.weights import check_tensors, read_tensors
 
 NETWORK = "denoise_fn."
@@ -60,7 +59,7 @@ LAYERS = {
 
 
 def load_released(
-    path: Path, settings: ModelSettings, schedules: Schedules
+    path: Path, settings: PaletteSettings, schedules: Schedules
 ) -> tuple[nn.Module, dict[str, Any], tuple[str, ...]]:
     """Network, origin and warnings; raises `InputError` naming all faults."""
     tensors, averaged = _network_tensors(path)
@@ -154,7 +153,7 @@ def _like(name: str, wanted: Mapping[str, Tensor], targets: list[str]) -> Tensor
     return torch.empty((rows, *wanted[targets[0]].shape[1:], *convolved), device="meta")
 
 
-def configuration(tensors: Mapping[str, Tensor], settings: ModelSettings) -> dict[str, Any]:
+def configuration(tensors: Mapping[str, Tensor], settings: PaletteSettings) -> dict[str, Any]:
     """The arguments of `UNet2DModel` that a released state dict belongs to."""
     inner, taken = tensors["input_blocks.0.0.weight"].shape[:2]
     given = tensors["out.2.weight"].shape[0]
@@ -166,7 +165,7 @@ def configuration(tensors: Mapping[str, Tensor], settings: ModelSettings) -> dic
         level for level, first in enumerate(firsts) if f"input_blocks.{first}.1.qkv.weight" in tensors
     ]
     head = settings.channels_per_head or HEAD_CHANNELS
-    size = settings.palette_image_size or IMAGE_SIZE
+    size = settings.image_size or IMAGE_SIZE
     with Faults("this Palette network cannot be used") as faults:
         if (taken, given) != (6, 3):
             faults.add(
@@ -191,7 +190,7 @@ def configuration(tensors: Mapping[str, Tensor], settings: ModelSettings) -> dic
                     f"attention over {width} channels: give --set model.channels_per_head=N that divides them"
                 )
         if size % 2 ** (levels - 1):
-            faults.add(f"pictures of {size} px cannot be halved {levels - 1} times: model.palette_image_size")
+            faults.add(f"pictures of {size} px cannot be halved {levels - 1} times: model.image_size")
     shape = PaletteArchitecture(
         image_size=size,
         inner_channels=inner,
@@ -199,7 +198,7 @@ def configuration(tensors: Mapping[str, Tensor], settings: ModelSettings) -> dic
         blocks_per_level=per_level,
         attention_levels=tuple(attended),
         channels_per_head=head,
-        dropout=settings.unet_dropout or 0.0,
+        dropout=settings.dropout or 0.0,
     )
     scaled = tensors["input_blocks.1.0.emb_layers.1.weight"].shape[0] == 2 * widths[0]
     return shape.network_config() | ({} if scaled else {"resnet_time_scale_shift": "default"})

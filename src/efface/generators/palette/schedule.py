@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from efface.errors import InputError
-from efface.generators.settings import ModelSettings
+from efface.generators.palette.family import PaletteSettings
 from efface.settings import Settings
 
 Gammas = npt.NDArray[np.floating[Any]]
@@ -56,7 +56,7 @@ class Schedules(Settings):
     train: NoiseSchedule = NoiseSchedule()
     test: NoiseSchedule = NoiseSchedule(start=1e-4, end=0.09)
 
-    def changed(self, settings: ModelSettings) -> Schedules:
+    def changed(self, settings: PaletteSettings) -> Schedules:
         """With what `settings` says in place of the file's or the release's values; raises `InputError`."""
         said = {phase: _said(settings, phase) for phase in ("train", "test")}
         if self.level == "timestep":
@@ -106,6 +106,6 @@ def scheduler_config(schedule: NoiseSchedule) -> dict[str, Any]:
     }
 
 
-def _said(settings: ModelSettings, phase: str) -> dict[str, Any]:
+def _said(settings: PaletteSettings, phase: str) -> dict[str, Any]:
     values = {part: getattr(settings, f"{phase}_noise_{part}") for part in ("steps", "start", "end")}
     return {part: value for part, value in values.items() if value is not None}
