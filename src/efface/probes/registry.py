@@ -47,15 +47,9 @@ def probes_of_group(group: Group, kind: ModelKind) -> list[str]:
     ]
 
 
-def probes_by_figure(kind: ModelKind | None = None) -> dict[str, str]:
-    """The name of the probe that gives a figure, by the figure's name; of all kinds of models, or of one."""
-    return {
-        figure: name
-        for name, probe in PROBES.items()
-        for of, figures in probe.figures.items()
-        if kind in (None, of)
-        for figure in figures
-    }
+def probes_by_figure(kind: ModelKind) -> dict[str, str]:
+    """The name of the probe that gives a figure of this kind of models, by the figure's name."""
+    return {figure: name for name, probe in probes_of(kind).items() for figure in probe.figures[kind]}
 
 
 def read_probe(section: str | Mapping[str, Any]) -> Probe:
