@@ -71,8 +71,8 @@ def unlearn(
     """
     sets = _images(images, forget, retain, neutral, proxy_retain, settings)
     models = _models(model=model, retrained=retrained)
-    asked = {**({"method": method} if method is not None else {}), **_judged(probes, require)}
-    config = read_config("unlearn", {**models, "images": sets, **asked, **settings})
+    chosen = {**({"method": method} if method is not None else {}), **_judged(probes, require)}
+    config = read_config("unlearn", {**models, "images": sets, **chosen, **settings})
     return carry_out(config, Path(out), progress)
 
 
@@ -94,8 +94,8 @@ def plan(
     """All faults and risks of such a run, what it would change and cost; nothing is written."""
     sets = _images(images, forget, retain, neutral, proxy_retain, settings)
     models = _models(model=model, retrained=retrained)
-    asked = {**({"method": method} if method is not None else {}), **_judged(probes, require)}
-    return plan_run(read_config("unlearn", {**models, "images": sets, **asked, **settings}), progress)
+    chosen = {**({"method": method} if method is not None else {}), **_judged(probes, require)}
+    return plan_run(read_config("unlearn", {**models, "images": sets, **chosen, **settings}), progress)
 
 
 def train(

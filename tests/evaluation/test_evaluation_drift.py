@@ -11,9 +11,9 @@ import pytest
 
 from efface.errors import InputError
 from efface.evaluation.drift import (
-    Again,
     History,
     Limits,
+    Remeasured,
     Request,
     cumulated_cost,
     gap_trend,
@@ -92,8 +92,8 @@ def test_a_direct_measurement_stands_in_for_costs_that_are_missing() -> None:
 
 def test_images_that_are_known_again_are_a_reason_whatever_retain_costs() -> None:
     chain = requests(0.100, 0.100, 0.100)
-    again = Again("cats", now=0.08, then=0.11, retrained=0.10)
-    advice = retrain_due(History(chain, again=(again,)))
+    earlier = Remeasured("cats", now=0.08, then=0.11, retrained=0.10)
+    advice = retrain_due(History(chain, earlier=(earlier,)))
     assert advice.when == "now"
     assert advice.reasons == (
         "cats: error is 0.800x the retrained model's, below 0.9x: they are known again",
@@ -101,15 +101,15 @@ def test_images_that_are_known_again_are_a_reason_whatever_retain_costs() -> Non
 
 
 def test_images_that_never_were_forgotten_are_not_said_to_have_come_back() -> None:
-    again = Again("cats", now=0.06, then=0.05, retrained=0.10)
-    (reason,) = retrain_due(History(requests(0.1, 0.1), again=(again,))).reasons
+    earlier = Remeasured("cats", now=0.06, then=0.05, retrained=0.10)
+    (reason,) = retrain_due(History(requests(0.1, 0.1), earlier=(earlier,))).reasons
     assert reason.endswith("they were not forgotten by their own request")
 
 
 def test_without_a_retrained_model_earlier_images_are_held_against_their_own_request() -> None:
     chain = requests(0.1, 0.1, 0.1)
-    assert retrain_due(History(chain, again=(Again("cats", now=0.08, then=0.10),))).when == "now"
-    assert retrain_due(History(chain, again=(Again("cats", now=0.095, then=0.10),))).when == "not yet"
+    assert retrain_due(History(chain, earlier=(Remeasured("cats", now=0.08, then=0.10),))).when == "now"
+    assert retrain_due(History(chain, earlier=(Remeasured("cats", now=0.095, then=0.10),))).when == "not yet"
 
 
 def test_a_request_that_was_not_met_is_a_reason() -> None:

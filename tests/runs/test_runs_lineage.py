@@ -193,8 +193,8 @@ def test_an_evaluation_of_the_latest_model_gives_the_cost_directly(chain: list[P
     evaluation = make_run(tmp_path / "evaluation", "-", "w0", "-", kind="evaluation", sources=sources)
     history = follow(chain[2]).history([evaluation])
     assert history.direct == pytest.approx(1.02)
-    (again,) = history.again
-    assert again.level == pytest.approx(0.9)
+    (earlier,) = history.earlier
+    assert earlier.level == pytest.approx(0.9)
     with pytest.raises(InputError, match="no evaluation of this model"):
         follow(chain[1]).history([evaluation])
 

@@ -47,36 +47,36 @@ def plan(
 
     values = o.values_of(context)
     read = read_config("unlearn", values)
-    from efface.jobs.plan import plan as look
+    from efface.jobs.plan import plan as outlook_of
 
-    found = look(read, Progress.on_terminal())
+    outlook = outlook_of(read, Progress.on_terminal())
     if json_:
-        o.show(found.as_dict())
+        o.show(outlook.as_dict())
     else:
-        _tell(found)
-    if found.faults:
+        _tell(outlook)
+    if outlook.faults:
         raise InputError("this run cannot start; every fault found is listed above")
 
 
-def _tell(found: Plan) -> None:
-    for heading, lines in (("faults", found.faults), ("risks", found.risks), ("notes", found.notes)):
+def _tell(outlook: Plan) -> None:
+    for heading, lines in (("faults", outlook.faults), ("risks", outlook.risks), ("notes", outlook.notes)):
         if lines:
             typer.echo(f"{heading}:")
             for line in lines:
                 typer.echo(f"  - {line}")
-    if found.model:
-        model = found.model
+    if outlook.model:
+        model = outlook.model
         what = model.family or f"{model.network}, {model.classes} classes"
         typer.echo(f"model: {what}, {model.image_size} px, {model.parameters / 1e6:.3g} M parameters")
-    if found.changes:
-        typer.echo(found.changes.words)
-    if found.sets:
-        typer.echo("sets: " + ", ".join(f"{name} {count}" for name, count in found.sets.items()))
-    if found.estimate and found.changes:
-        e = found.estimate
+    if outlook.changes:
+        typer.echo(outlook.changes.words)
+    if outlook.sets:
+        typer.echo("sets: " + ", ".join(f"{name} {count}" for name, count in outlook.sets.items()))
+    if outlook.estimate and outlook.changes:
+        e = outlook.estimate
         typer.echo(
             f"training: {e.steps} steps of {e.seconds_per_step:.3g} s = {_time(e.training_seconds)}, "
-            f"{found.changes.precision}\n"
+            f"{outlook.changes.precision}\n"
             f"evaluation: about {_time(e.evaluation_seconds)}\n"
             f"memory: {e.peak_memory_bytes / 2**30:.1f} GiB at the peak of the timed steps\n"
             f"disk: {e.disk_bytes / 2**30:.2f} GiB while it runs, {e.disk_kept_bytes / 2**30:.2f} GiB afterwards"

@@ -71,7 +71,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Again:
+class Remeasured:
     """Images forgotten earlier, measured on the latest model: errors `now`, right after their request, and retrained."""
 
     name: str
@@ -94,7 +94,7 @@ class History:
 
     requests: tuple[Request, ...]
     direct: float | None = None
-    again: tuple[Again, ...] = ()
+    earlier: tuple[Remeasured, ...] = ()
     whole: bool = True
 
 
@@ -167,7 +167,7 @@ def retrain_due(history: History, limits: Limits | None = None) -> Advice:
     product = cumulated_cost(requests)
     cost = history.direct if history.direct is not None else product
     following = _foreseen(requests, cost, limits.window)
-    reasons = [*_too_dear(cost, len(requests), limits.retain), *_known_again(history.again, limits.forget)]
+    reasons = [*_too_dear(cost, len(requests), limits.retain), *_known_anew(history.earlier, limits.forget)]
     reasons += [f"{one.name}: {', '.join(one.unmet)} not met" for one in requests if one.unmet]
     when: When = "now" if reasons else "not measurable" if cost is None else "not yet"
     if when == "not yet" and following is not None and following > limits.retain:
@@ -199,9 +199,9 @@ def _too_dear(cost: float | None, count: int, limit: float) -> list[str]:
     ]
 
 
-def _known_again(again: Sequence[Again], limit: float) -> list[str]:
+def _known_anew(earlier: Sequence[Remeasured], limit: float) -> list[str]:
     reasons = []
-    for one in again:
+    for one in earlier:
         if one.level is None or one.level >= limit:
             continue
         beside = (
@@ -237,7 +237,7 @@ def _notes(requests: Sequence[Request], history: History, product: float | None)
         notes.append(f"measured against the first original; the product of the costs is {product:.3f}x")
     elif history.direct is None and len(requests) > 1 and product is not None:
         notes.append("the cost is the product of what each run measured against its own original")
-    if not any(one.level is not None for one in history.again) and len(requests) > 1:
+    if not any(one.level is not None for one in history.earlier) and len(requests) > 1:
         notes.append("whether images forgotten earlier are known again was not measured")
     return notes
 

@@ -45,9 +45,9 @@ def risks_of(classifier: Classifier, settings: ClassifierSettings, images: Label
                 f"for {chance:.0%}: it may be untrained, or its classes, image size or normalisation may not be those of "
                 "its training"
             )
-    if found := averaged_weights(Path(settings.path)):
+    if averaged := averaged_weights(Path(settings.path)):
         risks.append(
-            f"beside its weights the model carries averaged ones ({', '.join(found)}), which were not changed: they "
+            f"beside its weights the model carries averaged ones ({', '.join(averaged)}), which were not changed: they "
             "may still hold the forgotten images"
         )
     return risks

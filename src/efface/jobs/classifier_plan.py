@@ -95,8 +95,8 @@ def _planned(config: ClassifierRunConfig, facts: Facts, everything: Labelled) ->
     cost = cost_of(passes, sizes)
     retraining = cost_of([training_pass(config.recipe, "retain")], sizes)
     return PlannedPasses(
-        passes=[one.name for one in passes],
-        training_passes=sum(isinstance(one, Pass) for one in passes),
+        passes=[step.name for step in passes],
+        training_passes=sum(isinstance(step, Pass) for step in passes),
         steps=cost.steps,
         images=cost.images,
         retraining_steps=retraining.steps,

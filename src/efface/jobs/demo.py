@@ -83,8 +83,8 @@ def demo_of(generator: str) -> Demo:
     """How the family is shown; raises `InputError` for one that is not."""
     how = FAMILIES.named(generator).demo
     if how is None:
-        shown = ", ".join(name for name, family in FAMILIES.items() if family.demo)
-        raise InputError(f"there is no demo of {generator}, only of {shown}")
+        names = ", ".join(name for name, family in FAMILIES.items() if family.demo)
+        raise InputError(f"there is no demo of {generator}, only of {names}")
     return how
 
 

@@ -136,9 +136,9 @@ def method_facts(method: Method) -> MethodFacts:
 def without_places(value: Any) -> Any:
     """Settings as a record may show them: a file by its digest, another place not at all."""
     if isinstance(value, Mapping):
-        return {name: without_places(one) for name, one in value.items()}
+        return {name: without_places(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [without_places(one) for one in value]
+        return [without_places(item) for item in value]
     if isinstance(value, str) and Path(value).is_file():
         return f"sha256:{sha256_of_file(Path(value))}"
     return "(a place)" if isinstance(value, str) and "/" in value else value

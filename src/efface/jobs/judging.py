@@ -139,7 +139,7 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    return [text for one in inner for text in _texts(one)]
+    return [text for part in inner for text in _texts(part)]
 
 
 def _kept(place: Path, key: str) -> Findings | None:

@@ -30,7 +30,7 @@ MANY = 0.5
 
 @dataclass
 class Plan:
-    """What `plan` found. A run can start if `faults` is empty."""
+    """What is to be known of a run before it starts; it can start if `faults` is empty."""
 
     faults: list[str] = field(default_factory=list)
     risks: list[str] = field(default_factory=list)
@@ -48,26 +48,28 @@ class Plan:
 def plan(config: RunConfig | ClassifierRunConfig, progress: Progress | None = None) -> Plan:
     """Look at the run that `config` describes without starting it; raises nothing for what it finds."""
     operations, progress = KINDS[config.kind].operations, progress or Progress()
-    found, faults = Plan(), Faults()
+    outlook, faults = Plan(), Faults()
     models, pixels = operations.open(config, faults)
     split = attempt(lambda: operations.choose(config, progress), faults)
     if "original" in models:
-        found.model = description_of(models["original"])
+        outlook.model = description_of(models["original"])
     if split:
         attempt(lambda: operations.check_sets(config, models, split), faults)
-        found.notes += split.notes
-        found.sets = {name: len(images) for name, images in split.sets.items()}
-        found.risks += _risks_of_sets(config, split) + operations.risks_of_sets(config, split, pixels)
-    found.notes += [f"probe {probe.name}: {COST[probe.cost]}, not in the estimate" for probe in config.probes]
-    found.notes += reference_notes(config, config.retrained is not None)
+        outlook.notes += split.notes
+        outlook.sets = {name: len(images) for name, images in split.sets.items()}
+        outlook.risks += _risks_of_sets(config, split) + operations.risks_of_sets(config, split, pixels)
+    outlook.notes += [
+        f"probe {probe.name}: {COST[probe.cost]}, not in the estimate" for probe in config.probes
+    ]
+    outlook.notes += reference_notes(config, config.retrained is not None)
     if split and not faults:
         prepared = Prepared(models, split, pixels)
         if tried := attempt(lambda: _tried(operations, config, prepared), faults):
-            found.changes, found.estimate = tried.changes, tried.estimate
-            found.risks += tried.risks
-            found.notes += tried.notes
-    found.faults, found.risks = list(dict.fromkeys(faults.problems)), list(dict.fromkeys(found.risks))
-    return found
+            outlook.changes, outlook.estimate = tried.changes, tried.estimate
+            outlook.risks += tried.risks
+            outlook.notes += tried.notes
+    outlook.faults, outlook.risks = list(dict.fromkeys(faults.problems)), list(dict.fromkeys(outlook.risks))
+    return outlook
 
 
 def _tried(

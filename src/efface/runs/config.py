@@ -217,8 +217,8 @@ class MeasuredConfig(JobConfig):
         return tuple(chosen[name] for name in PROBES if name in chosen)
 
     @field_serializer("probes")
-    def _with_names(self, asked: tuple[Probe, ...]) -> list[dict[str, Any]]:
-        return [{"name": probe.name, **probe.model_dump(mode="json")} for probe in asked]
+    def _with_names(self, probes: tuple[Probe, ...]) -> list[dict[str, Any]]:
+        return [{"name": probe.name, **probe.model_dump(mode="json")} for probe in probes]
 
 
 def written_out(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,8 +31,8 @@ from efface.runs.config import differences
 from efface.runs.state import PartType, RunPart, StartedPart
 from efface.settings import read_yaml
 
-SHOWN_DIFFERENCES = 12
-SHOWN_LINKS = 5
+LISTED_DIFFERENCES = 12
+LISTED_LINKS = 5
 
 BEFORE_THE_FIRST_PART = ("log.jsonl", "state.json", "config.yaml", "run.key", ".lock")
 """What a run folder holds, beside working files, before a part is finished, in the order of removal."""
@@ -138,10 +138,10 @@ class RunFolder:
         if config_file.exists():
             changed = differences(open_run(self.path), dict(self.config))
             if changed:
-                shown = "\n".join(f"  - {line}" for line in changed[:SHOWN_DIFFERENCES])
+                lines = "\n".join(f"  - {line}" for line in changed[:LISTED_DIFFERENCES])
                 raise RunRefused(
                     f"{self.path} belongs to a run with another config; choose another --out folder, or give the "
-                    f"same settings to continue it. What differs:\n{shown}"
+                    f"same settings to continue it. What differs:\n{lines}"
                 )
             return
         key_file = self.path / "run.key"
@@ -252,7 +252,7 @@ def refuse_links(path: Path) -> None:
     if links:
         lead = "is a link that leads" if len(links) == 1 else "are links that lead"
         raise RunRefused(
-            f"{', '.join(sorted(links)[:SHOWN_LINKS])} in {path} {lead} out of the run's folder; nothing was touched. "
+            f"{', '.join(sorted(links)[:LISTED_LINKS])} in {path} {lead} out of the run's folder; nothing was touched. "
             "Remove each link, and look after what lies behind it yourself, or choose another --out folder"
         )
 

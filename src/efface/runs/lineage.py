@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from efface.errors import InputError
-from efface.evaluation.drift import Again, History, Request
+from efface.evaluation.drift import History, Remeasured, Request
 from efface.evaluation.results import Row, find, read_results
 from efface.files import sha256_of_file
 from efface.runs.folder import open_run
@@ -67,7 +67,7 @@ class Lineage:
         directly; forget images in any give how those stand now. Raises `InputError` for one of another model, or whose
         results were changed.
         """
-        direct, again = None, list[Again]()
+        direct, earlier = None, list[Remeasured]()
         for number, run in enumerate(map(Path, evaluations), 1):
             record, rows = read_record(run), read_results(run)
             if record.sources.get("unlearned") != self.links[-1].after:
@@ -84,10 +84,10 @@ class Lineage:
                 direct = after / before if before and after else direct
             now = _value(rows, "unlearned", "forget")
             if now is not None:
-                again.append(
-                    Again(f"evaluation {number}", now, retrained=_value(rows, "retrained", "forget"))
+                earlier.append(
+                    Remeasured(f"evaluation {number}", now, retrained=_value(rows, "retrained", "forget"))
                 )
-        return History(tuple(self._numbered()), direct, tuple(again), self.whole)
+        return History(tuple(self._numbered()), direct, tuple(earlier), self.whole)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values."""
