@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import subprocess
 import sys
@@ -11,13 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import efface.cli as cli_package
 from efface.cli import options
 from efface.errors import EXIT_CODES
 from efface.jobs.kinds import KINDS
 from efface.methods import GENERATOR_METHODS
-from efface.runs.config import Verb
-from efface.settings import valid_keys
 from support.run_fixtures import CommandLine
 
 VERBS = (
@@ -41,7 +37,7 @@ from efface.cli import main
 try:
     main()
 finally:
-    heavy = {"torch", "transformers", "numpy", "accelerate", "scipy", "PIL"} & set(sys.modules)
+    heavy = {"torch", "transformers", "diffusers", "accelerate", "sklearn", "skimage", "matplotlib"} & set(sys.modules)
     sys.stderr.write("heavy: " + ",".join(sorted(heavy)))
 """
 
@@ -175,22 +171,16 @@ def test_wrong_words_are_refused_with_what_to_do_and_change_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("verb", "command", "keys"),
-    [
-        ("unlearn", "unlearn", options.KEYS),
-        ("unlearn", "plan", options.KEYS),
-        ("train", "train", {"size": options.KEYS["size"]}),
-        ("evaluate", "evaluate", {**options.KEYS, "seed": "evaluation.seed"}),
-    ],
-)
-def test_every_option_of_a_job_stands_for_a_setting(verb: Verb, command: str, keys: dict[str, str]) -> None:
-    settings = [kind.configs[verb] for kind in KINDS.values()]
-    parameters = set(inspect.signature(getattr(cli_package, command)).parameters)
-    for name in parameters - {*options.NO_SETTINGS, "context"}:
-        section, _, last = keys.get(name, name).rpartition(".")
-        # a name and a size choose the class of their section, and path is what a model's section is short for
-        if last in ("name", "size", "path"):
-            section, last = "", section
-        places = [valid_keys(model, tuple(section.split(".")) if section else ()) for model in settings]
-        assert any(last in place for place in places), name
+def test_an_option_says_what_its_setting_says_of_either_kind_of_model(cli: CommandLine) -> None:
+    told = " ".join(cli("unlearn", "--help").out.split())
+    for kind in KINDS.values():
+        for name in ("budget", "retrained", "require"):
+            assert str(kind.configs["unlearn"].model_fields[name].description)[1:] in told
+
+
+def test_an_option_that_stands_for_no_setting_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"--wrong: there is no setting images.wrong"):
+
+        @options.configured("unlearn", wrong="images.wrong")
+        def verb(values: dict[str, object]) -> None:
+            """Nothing."""

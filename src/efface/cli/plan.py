@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 import efface.cli.options as o
+from efface.cli.unlearn import SETTINGS
 
 if TYPE_CHECKING:
     from efface.jobs.plan import Plan
 
+SHOWN_PASSES = 6
 
-def plan(
-    context: typer.Context,
-    model: Annotated[
-        str | None, typer.Argument(help="The trained model: a folder, a hub id, or a released .pth file.")
-    ] = None,
-    forget: o.Forget = None,
-    images: o.Images = None,
-    retain: o.Retain = None,
-    proxy_retain: o.ProxyRetain = None,
-    neutral: o.Neutral = None,
-    retrained: o.Retrained = None,
-    method: o.Method = None,
-    corruption: o.Corruption = None,
-    budget: o.Budget = None,
-    seed: o.Seed = None,
-    duplicates: o.Duplicates = None,
-    skip_unreadable: o.SkipUnreadable = False,
-    extractor: o.Extractor = None,
-    probe: o.Probe = None,
-    require: o.Require = None,
-    substitute: o.Substitute = None,
-    config: o.Config = None,
-    set_: o.Set = None,
-    json_: o.Json = False,
-) -> None:
+
+@o.configured("unlearn", **SETTINGS)
+def plan(values: dict[str, Any], json_: o.Json = False) -> None:
     """Say what is wrong or risky, and what it would cost.
 
     Takes the options of unlearn. Exit code 2 if the run could not start.
@@ -45,11 +25,10 @@ def plan(
     from efface.jobs.kinds import read_config
     from efface.progress import Progress
 
-    values = o.values_of(context)
-    read = read_config("unlearn", values)
+    config = read_config("unlearn", values)
     from efface.jobs.plan import plan as outlook_of
 
-    outlook = outlook_of(read, Progress.on_terminal())
+    outlook = outlook_of(config, Progress.on_terminal())
     if json_:
         o.show(outlook.as_dict())
     else:
