@@ -70,7 +70,7 @@ def mislabelled(side: int, channels: int) -> Source:
 def test_a_wrong_label_is_memorised_and_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     planted = [f"digits/{place:04d}" for place in range(5)]
     (tmp_path / "planted.txt").write_text("\n".join(planted))
-    monkeypatch.setattr("efface.images.datasets.opening.read_digits", mislabelled)
+    monkeypatch.setattr("efface.images.datasets.readers.read_digits", mislabelled)
     module._opened.cache_clear()
     task = tiny(forget=f"list:{tmp_path}/planted.txt")
     found = estimate(task, 10, InLineEngine(), tmp_path / "models")
@@ -91,7 +91,7 @@ def test_an_estimate_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytes
     faulty = {2}
     carry_out = module.carry_out
 
-    def counted(job: module.Job) -> None:
+    def counted(job: module.MemorisationJob) -> None:
         begun.append(job.number)
         if job.number in faulty:
             raise RuntimeError("out of memory")
@@ -134,7 +134,7 @@ def test_models_of_another_estimate_are_not_mixed_in(tmp_path: Path):
 
 
 def test_a_job_can_be_sent_to_a_worker():
-    job = module.Job("folder", tiny(), 3, 0.7, 0, "digest")
+    job = module.MemorisationJob("folder", tiny(), 3, 0.7, 0, "digest")
     assert pickle.loads(pickle.dumps(job)) == job
     assert job.place == Path("folder/model-00003.npz")
 

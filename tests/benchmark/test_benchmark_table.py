@@ -7,7 +7,7 @@ import pytest
 
 from efface.benchmark.classifiers.reading import (
     MEASURES,
-    Answers,
+    PoolAnswers,
     measures_against,
     measures_of,
     u_lira_auc,
@@ -19,12 +19,12 @@ from efface.forgetting.official import official_score
 EXAMPLES = 12
 
 
-def sides(models: int, mean: float, seed: int, accuracy: float = 1.0, seconds: float = 2.0) -> Answers:
+def sides(models: int, mean: float, seed: int, accuracy: float = 1.0, seconds: float = 2.0) -> PoolAnswers:
     """Models whose confidences are normal around `mean`, and who are right on a share of all examples."""
     draws = np.random.default_rng(seed)
     confidence = {name: draws.normal(mean, 1.5, (models, EXAMPLES)) for name in ("forget", "retain", "test")}
     right = np.broadcast_to(np.arange(EXAMPLES) < accuracy * EXAMPLES, (models, EXAMPLES)).astype(np.float64)
-    return Answers(confidence, dict.fromkeys(confidence, right), seconds)
+    return PoolAnswers(confidence, dict.fromkeys(confidence, right), seconds)
 
 
 def test_an_interval_is_students_t_over_the_experiments() -> None:
@@ -90,7 +90,7 @@ def test_models_that_differ_by_rounding_alone_are_alike() -> None:
     one = sides(1, 0, 0)
     noise = np.random.default_rng(1).uniform(-1e-5, 1e-5, (8, EXAMPLES))
     same = {name: values + noise for name, values in one.confidence.items()}
-    assert Answers(same, one.correct, 1.0).alike
+    assert PoolAnswers(same, one.correct, 1.0).alike
     assert not sides(8, 0, 0).alike
     # what differs on the retain set alone differs
-    assert not Answers({**same, "retain": sides(8, 0, 0).confidence["retain"]}, one.correct, 1.0).alike
+    assert not PoolAnswers({**same, "retain": sides(8, 0, 0).confidence["retain"]}, one.correct, 1.0).alike

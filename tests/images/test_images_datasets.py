@@ -15,6 +15,8 @@ from efface.benchmark.classifiers.task import ClassifierTask, new_classifier, ta
 from efface.errors import InputError
 from efface.images.datasets import DatasetSettings, open_dataset
 from efface.images.datasets.ages import age_classes
+from efface.images.datasets.readers import DATASETS, DatasetReader
+from efface.images.datasets.source import Source, from_array
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -390,3 +392,26 @@ def test_the_shared_archives_open(name: str):
     assert len(data.train) == 200
     assert len(data.test) == {"cifar10": 2500, "faces-age": 1995}[name]
     assert len(data.classes) == 10
+
+
+def test_another_package_adds_data_that_tasks_then_name():
+    pixels = np.arange(20, dtype=np.uint8)[:, None, None, None] + np.zeros((20, 3, 16, 16), np.uint8)
+
+    def read(settings: DatasetSettings) -> Source:
+        assert settings.side == 16
+        return Source(
+            ids=tuple(f"shade/{place:02d}" for place in range(20)),
+            labels=np.arange(20) % 2,
+            classes=("even", "odd"),
+            pixels=from_array(pixels, settings.side, settings.colours),
+        )
+
+    with DATASETS.added(DatasetReader("shades", read, comes_with="a test", side=16)):
+        chosen = task_named("shades")
+        data = open_dataset(chosen.images)
+        assert data.classes == ("even", "odd")
+        assert data.train.pixels.shape[1:] == (3, 16, 16)
+        with pytest.raises(InputError, match="shades come with a test"):
+            task_named("shades", "somewhere")
+    with pytest.raises(InputError, match="unknown data 'shades'"):
+        DatasetSettings.read({"data": "shades"})

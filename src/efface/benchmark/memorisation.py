@@ -49,7 +49,7 @@ class Memorisation:
 
 
 @dataclass(frozen=True)
-class Job:
+class MemorisationJob:
     """One training on a share of a task's training images; `data` is the digest that they must have."""
 
     folder: str
@@ -96,7 +96,7 @@ def estimate(
     *,
     share: float = 0.7,
     seed: int = 0,
-    each: Callable[[Outcome[Job]], None] | None = None,
+    each: Callable[[Outcome[MemorisationJob]], None] | None = None,
 ) -> Memorisation:
     """Train `models` models of a task on random shares of its training images, and score these images.
 
@@ -118,7 +118,7 @@ def estimate(
     train = open_dataset(task.images).train
     # workers may stand in another folder
     place, whole = str(Path(folder).absolute()), task.with_whole_path()
-    jobs = [Job(place, whole, number, share, seed, _digest(train)) for number in range(models)]
+    jobs = [MemorisationJob(place, whole, number, share, seed, _digest(train)) for number in range(models)]
     waiting = [job for job in jobs if _read(job) is None]
     failed = []
     for outcome in engine.run(carry_out, waiting, lambda job: job.place.exists()):
@@ -139,7 +139,7 @@ def estimate(
     return result
 
 
-def carry_out(job: Job) -> None:
+def carry_out(job: MemorisationJob) -> None:
     """Train one model on its share, and write on which images it is right."""
     from efface.benchmark.classifiers.task import new_classifier
     from efface.benchmark.engines import worker_device
@@ -160,7 +160,7 @@ def carry_out(job: Job) -> None:
     _write(job.place, {"correct": correct, "member": member, "made_by": np.array(_made_by(job))})
 
 
-def _members(job: Job, images: int) -> Bools:
+def _members(job: MemorisationJob, images: int) -> Bools:
     """Which images a model is trained on: as many for each model."""
     chosen = numpy_draws(job.seed, "memorisation members", job.number).permutation(images)
     member = np.zeros(images, dtype=np.bool_)
@@ -197,7 +197,7 @@ def _digest(train: LabelledImages) -> str:
     return sha256_of_bytes(text + train.labels.tobytes() + train.pixels.tobytes())
 
 
-def _made_by(job: Job) -> str:
+def _made_by(job: MemorisationJob) -> str:
     """What the file of a model depends on; the forget set of the task is not part of it."""
     from efface.files import sha256_of_json
 
@@ -208,7 +208,7 @@ def _made_by(job: Job) -> str:
     return sha256_of_json([described, job.data, job.number, job.share, job.seed])
 
 
-def _read(job: Job) -> dict[str, Any] | None:
+def _read(job: MemorisationJob) -> dict[str, Any] | None:
     """What is kept of a model, or None."""
     if not job.place.exists():
         return None

@@ -30,8 +30,8 @@ from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import Comparison, Level, Mode
 from efface.metrics.intervals import student_interval
 
-Figures = dict[str, float]
-"""Figures by name of measure: of one experiment of classifiers, of one seed of generators."""
+FigureValues = dict[str, float]
+"""FigureValues by name of measure: of one experiment of classifiers, of one seed of generators."""
 
 
 class TaskReader(ABC, Generic[Kept]):
@@ -57,11 +57,11 @@ class TaskReader(ABC, Generic[Kept]):
         """What the forgetting score reads of each forget image, `[images]`."""
 
     @abstractmethod
-    def figures(self, experiments: Sequence[Experiment], corruption: str | None) -> list[Figures]:
+    def figures(self, experiments: Sequence[Experiment], corruption: str | None) -> list[FigureValues]:
         """What a row's means are taken over."""
 
     @abstractmethod
-    def retraining(self, experiment: Experiment, corruption: str | None) -> list[Figures]:
+    def retraining(self, experiment: Experiment, corruption: str | None) -> list[FigureValues]:
         """The same of retrained models beside others of them."""
 
     @abstractmethod

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
-RunKind = Literal["original", "retrained", "unlearned"]
+PoolRunKind = Literal["original", "retrained", "unlearned"]
 Section = Mapping[str, Any]
 """A method as in a config file: its name and its settings."""
 
@@ -36,7 +36,7 @@ class PoolRun:
     original that it started from. purpose: whether it forgets the scored forget set, or the one for tuning.
     """
 
-    kind: RunKind
+    kind: PoolRunKind
     seed: int
     method: str = ""
     start: int = -1

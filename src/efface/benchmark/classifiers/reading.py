@@ -19,7 +19,7 @@ from efface.benchmark.classifiers.runs import SETS, ClassifierOutputs
 from efface.benchmark.classifiers.task import ClassifierTask
 from efface.benchmark.config import BenchConfig
 from efface.benchmark.pool import Pool
-from efface.benchmark.reading import Figures, TaskReader, levels_of
+from efface.benchmark.reading import FigureValues, TaskReader, levels_of
 from efface.benchmark.results import BenchRow, Measure, ScoreLevels
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.setups import Experiment
@@ -87,7 +87,7 @@ MEASURES = (
 
 
 @dataclass(frozen=True)
-class Answers:
+class PoolAnswers:
     """Arrays `[models, examples]` of confidences and right answers by set, and the mean seconds of a run."""
 
     confidence: Mapping[str, Floats]
@@ -99,11 +99,11 @@ class Answers:
         """Whether all models give the same confidences, up to rounding."""
         return all(float(np.ptp(values, axis=0).max()) <= ALIKE for values in self.confidence.values())
 
-    def half(self, second: bool) -> Answers:
+    def half(self, second: bool) -> PoolAnswers:
         """The first half of the models, or the second."""
         middle = len(self.confidence["forget"]) // 2
         part = slice(middle, 2 * middle) if second else slice(0, middle)
-        return Answers(
+        return PoolAnswers(
             {name: values[part] for name, values in self.confidence.items()},
             {name: values[part] for name, values in self.correct.items()},
             self.seconds,
@@ -135,28 +135,28 @@ class ClassifierReader(TaskReader[ClassifierOutputs]):
     def values(self, run: PoolRun) -> Floats:
         return self.pool.outputs(run).confidence["forget"].astype(np.float64)
 
-    def answers(self, runs: Sequence[PoolRun]) -> Answers:
+    def answers(self, runs: Sequence[PoolRun]) -> PoolAnswers:
         """Of these runs, in their order; originals took no unlearning."""
         outputs = [self.pool.outputs(run) for run in runs]
-        return Answers(
+        return PoolAnswers(
             {name: np.stack([one.confidence[name] for one in outputs]).astype(np.float64) for name in SETS},
             {name: np.stack([one.correct[name] for one in outputs]).astype(np.float64) for name in SETS},
             0.0 if runs[0].kind == "original" else self.pool.seconds(runs),
         )
 
     @cached_property
-    def retrained(self) -> Answers:
+    def retrained(self) -> PoolAnswers:
         """Those of the headline setup."""
         return self.answers(
             self.config.experiments_of(self.config.headline, {"name": "retrain"})[0].retrained
         )
 
-    def figures(self, experiments: Sequence[Experiment], corruption: str | None) -> list[Figures]:
+    def figures(self, experiments: Sequence[Experiment], corruption: str | None) -> list[FigureValues]:
         return [
             measures_of(self.answers(one.unlearned), self.retrained, self.config.seed) for one in experiments
         ]
 
-    def retraining(self, experiment: Experiment, corruption: str | None) -> list[Figures]:
+    def retraining(self, experiment: Experiment, corruption: str | None) -> list[FigureValues]:
         halves = [self.retrained.half(second) for second in (False, True)]
         pairs = (halves, halves[::-1])
         return [_mean([measures_against(a, b, self.config.seed) for a, b in pairs])]
@@ -176,12 +176,12 @@ class ClassifierReader(TaskReader[ClassifierOutputs]):
         return -row.measures["official"].value
 
 
-def measures_of(unlearned: Answers, retrained: Answers, seed: int) -> Figures:
+def measures_of(unlearned: PoolAnswers, retrained: PoolAnswers, seed: int) -> FigureValues:
     """All numbers of one experiment, by the names of `MEASURES`; means over both halves of the retrained models."""
     return _mean([measures_against(unlearned, retrained.half(second), seed) for second in (False, True)])
 
 
-def measures_against(unlearned: Answers, retrained: Answers, seed: int) -> Figures:
+def measures_against(unlearned: PoolAnswers, retrained: PoolAnswers, seed: int) -> FigureValues:
     """All numbers against one half of the retrained models."""
     u, r = unlearned.confidence["forget"], retrained.confidence["forget"]
     test = kolmogorov_smirnov(u, r)
@@ -221,11 +221,11 @@ def u_lira_auc(unlearned: Floats, retrained: Floats, seed: int) -> float:
     return float(np.mean(areas))
 
 
-def _mean(each: Sequence[Figures]) -> Figures:
+def _mean(each: Sequence[FigureValues]) -> FigureValues:
     return _with_final({name: float(np.mean([one[name] for one in each])) for name in each[0]})
 
 
-def _with_final(figures: Figures) -> Figures:
+def _with_final(figures: FigureValues) -> FigureValues:
     """The final score made of its parts."""
     retain, test = figures["retain_ratio"], figures["test_ratio"]
     return {

@@ -17,7 +17,7 @@ from efface.errors import InputError
 from efface.images.datasets import Dataset
 from efface.images.datasets.cifar import MEAN, STD, kit_lies_in
 from efface.images.datasets.faces import has_persons
-from efface.images.datasets.settings import NAMES, WITH_PATH
+from efface.images.datasets.readers import DATASETS
 from efface.settings import Settings, unknown_name
 from efface.training.recipe import Recipe
 
@@ -59,8 +59,9 @@ def task_named(name: str, path: str | None = None) -> ClassifierTask:
     Where the data that lie at `path` come with a forget set (`forget_idx.npy` of the starting kit) or with persons (a
     table of faces), the forget rule uses them. Raises `InputError` for another name.
     """
-    if name not in NAMES and name.partition(":")[0] not in WITH_PATH:
-        raise InputError(unknown_name("task", name, NAMES))
+    kind = name.partition(":")[0]
+    if name not in DATASETS and not (kind in DATASETS and DATASETS[kind].path_in_name):
+        raise InputError(unknown_name("task", name, DATASETS))
     known = BUILT_IN.get(name, {})
     images = {"data": name, "path": path, **known.get("images", {})}
     if name == "cifar10" and path is not None and kit_lies_in(path):

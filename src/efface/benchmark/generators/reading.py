@@ -23,7 +23,7 @@ from efface.benchmark.generators.models import new_generator
 from efface.benchmark.generators.runs import GeneratorOutputs
 from efface.benchmark.generators.task import GeneratorTask
 from efface.benchmark.pool import Pool
-from efface.benchmark.reading import Figures, TaskReader, levels_of
+from efface.benchmark.reading import FigureValues, TaskReader, levels_of
 from efface.benchmark.results import (
     Agreement,
     BenchRow,
@@ -98,7 +98,7 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
         answers = self.pool.outputs(run).answers[self.task.corruptions[0], "forget"]
         return statistic_of(answers, self.statistic)
 
-    def figures(self, experiments: Sequence[Experiment], corruption: str | None) -> list[Figures]:
+    def figures(self, experiments: Sequence[Experiment], corruption: str | None) -> list[FigureValues]:
         each = [self._seeds(experiment.unlearned, str(corruption)) for experiment in experiments]
         # another seed of unlearning from the same original is no new training
         return [
@@ -106,7 +106,7 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
             for seed in zip(*each, strict=True)
         ]
 
-    def retraining(self, experiment: Experiment, corruption: str | None) -> list[Figures]:
+    def retraining(self, experiment: Experiment, corruption: str | None) -> list[FigureValues]:
         return self._seeds(experiment.other_retrained, str(corruption))
 
     def levels(self, experiment: Experiment) -> dict[Mode, ScoreLevels]:
@@ -204,13 +204,13 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
         confidence, seed = self.config.confidence, self.config.seed
         return [agreement(TAU_NAMES, scores, gaps, confidence=confidence, seed=seed)]
 
-    def _seeds(self, runs: Sequence[PoolRun], corruption: str) -> list[Figures]:
+    def _seeds(self, runs: Sequence[PoolRun], corruption: str) -> list[FigureValues]:
         """The figures of each seed; those that are no number for every one are left out."""
         each = [self._figures(run, seed, corruption) for seed, run in enumerate(runs)]
         names = [name for name in each[0] if all(math.isfinite(one[name]) for one in each)]
         return [{name: one[name] for name in names} for one in each]
 
-    def _figures(self, run: PoolRun, seed: int, corruption: str) -> Figures:
+    def _figures(self, run: PoolRun, seed: int, corruption: str) -> FigureValues:
         start = run.start if run.kind == "unlearned" else seed
         model, original, retrained = (
             self.pool.outputs(which)
@@ -221,7 +221,7 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
             for side in (model, original, retrained)
         )
         apart = np.log(mine["forget"]) - np.log(others["forget"])
-        figures: Figures = {
+        figures: FigureValues = {
             "forget_ratio": float(mine["forget"].mean() / others["forget"].mean()),
             "forget_gap": float(apart.mean()),
         }
@@ -241,7 +241,7 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
         figures["time_share"] = model.spent.seconds / retrained.spent.seconds if is_unlearned else 0.0
         return figures
 
-    def _of_set(self, outputs: GeneratorOutputs, corruption: str, name: SetName) -> Figures:
+    def _of_set(self, outputs: GeneratorOutputs, corruption: str, name: SetName) -> FigureValues:
         answers = outputs.answers[corruption, name]
         figures = {
             measure: float(answers.of_images(measure).mean())

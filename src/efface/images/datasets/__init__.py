@@ -10,7 +10,8 @@
 | `packed` | with `DIR/NAME`: `NAME-train.npz`, and `NAME-test.npz` or `NAME-val.npz`, in `DIR` |
 | `tiles` | nothing: squares cut from the bundled photos, each photo a class |
 
-Nothing of these data comes with efface. Importing this package does not import torch.
+Nothing of these data comes with efface; other packages add data sets (`readers`). Importing this package does not
+import torch.
 """
 
 from efface.images.datasets.opening import Dataset, open_dataset

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from efface.images.datasets.casia import read_casia
-from efface.images.datasets.cifar import read_cifar
-from efface.images.datasets.class_folders import read_folders
-from efface.images.datasets.digits import read_digits
-from efface.images.datasets.faces import read_faces
 from efface.images.datasets.forget_rules import ForgetRule, forget_places, named_places, parse_rule
-from efface.images.datasets.packed import read_packed
-from efface.images.datasets.settings import DataName, DatasetSettings, Purpose
+from efface.images.datasets.settings import DatasetSettings, Purpose
 from efface.images.datasets.source import Places, Source
 from efface.images.datasets.splitting import of_some_classes, split_places, thinned
-from efface.images.datasets.tiles import read_tiles
 from efface.images.labelled import LabelledImages
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The images of a settings. forget and retain are what originals are trained on.
+    """The images of a data set. forget and retain are what originals are trained on.
 
     notes: what a reader of results must know, one sentence each. validation may hold no images.
     """
@@ -60,7 +52,7 @@ def open_dataset(settings: DatasetSettings, purpose: Purpose = "score") -> Datas
     it must lie.
     """
     rule = parse_rule(settings.forget)
-    source = of_some_classes(_source(settings), settings.classes, settings.split_seed)
+    source = of_some_classes(settings.reader.read(settings), settings.classes, settings.split_seed)
     named = named_places(rule, source)
     places = split_places(
         source,
@@ -83,22 +75,6 @@ def open_dataset(settings: DatasetSettings, purpose: Purpose = "score") -> Datas
     sets = {name: _images(source, some) for name, some in chosen.items()}
     notes = (*source.notes, *_notes(rule, source, chosen), *_copies(sets))
     return Dataset(**sets, classes=source.classes, notes=notes)
-
-
-def _source(settings: DatasetSettings) -> Source:
-    size = (settings.side, settings.colours)
-    readers: dict[DataName, Callable[[], Source]] = {
-        "digits": lambda: read_digits(*size),
-        "tiles": lambda: read_tiles(*size),
-        "faces-age": lambda: read_faces(settings.path, *size, settings.age_edges),
-        "casia-surf": lambda: read_casia(
-            settings.path, *size, settings.age_edges, compat=settings.split == "compat"
-        ),
-        "cifar10": lambda: read_cifar(settings.path, *size),
-        "folder": lambda: read_folders(settings.path, *size),
-        "packed": lambda: read_packed(settings.path, *size),
-    }
-    return readers[settings.data]()
 
 
 def _images(source: Source, places: Places) -> LabelledImages:

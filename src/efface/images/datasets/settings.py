@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from efface.errors import InputError
 from efface.files import sha256_of_json
 from efface.images.datasets.forget_rules import parse_rule
+from efface.images.datasets.readers import DATASETS, DatasetReader
 from efface.settings import Settings, unknown_name
 
-DataName = Literal["digits", "tiles", "faces-age", "casia-surf", "cifar10", "folder", "packed"]
-NAMES: tuple[str, ...] = get_args(DataName)
-WITH_AGES = ("faces-age", "casia-surf")
-WITHOUT_PATH = {"digits": "scikit-learn", "tiles": "scikit-image and scikit-learn"}
-WITH_PATH = ("folder", "packed")
 Purpose = Literal["score", "tuning"]
 """`score`: the forget set that methods are scored on; `tuning`: another one of the same rule, apart from it."""
 
@@ -25,9 +21,9 @@ Purpose = Literal["score", "tuning"]
 class DatasetSettings(Settings):
     """Images with a forget set."""
 
-    data: DataName = Field(
+    data: str = Field(
         description="digits, tiles (of the bundled photos), faces-age, casia-surf, cifar10, folder (folder:PATH sets "
-        "path as well) or packed (packed:DIR/NAME: archives NAME-train.npz and NAME-val.npz)"
+        "path as well) or packed (packed:DIR/NAME: archives NAME-train.npz and NAME-val.npz), or another package's"
     )
     path: str | None = Field(None, description="the folder in which the data lie; digits and tiles have none")
     image_size: int | None = Field(
@@ -62,12 +58,12 @@ class DatasetSettings(Settings):
         if not isinstance(values, Mapping) or not isinstance(values.get("data"), str):
             return values
         name, colon, path = values["data"].partition(":")
-        if name in WITH_PATH and colon:
+        if colon and name in DATASETS and DATASETS[name].path_in_name:
             if values.get("path"):
                 raise ValueError(f"path: it stands in data already, after {name}:")
             return {**values, "data": name, "path": path}
-        if values["data"] not in NAMES:
-            raise ValueError(unknown_name("data", values["data"], NAMES))
+        if values["data"] not in DATASETS:
+            raise ValueError(unknown_name("data", values["data"], DATASETS))
         return values
 
     @field_validator("forget")
@@ -82,12 +78,13 @@ class DatasetSettings(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         problems = []
-        if self.data in WITHOUT_PATH and self.path is not None:
-            problems.append(f"path: {self.data} come with {WITHOUT_PATH[self.data]}; leave it out")
+        if self.reader.comes_with and self.path is not None:
+            problems.append(f"path: {self.data} come with {self.reader.comes_with}; leave it out")
         if self.validation + self.test >= 1:
             problems.append("validation and test: together they leave no training images")
-        if self.age_edges is not None and self.data not in WITH_AGES:
-            problems.append(f"age_edges: only for {' and '.join(WITH_AGES)}")
+        if self.age_edges is not None and not self.reader.has_ages:
+            with_ages = (name for name, reader in DATASETS.items() if reader.has_ages)
+            problems.append(f"age_edges: only for {' and '.join(with_ages)}")
         if self.age_edges is not None and list(self.age_edges) != sorted(set(self.age_edges)):
             problems.append("age_edges: each must be above the one before")
         if self.split == "compat" and self.data != "casia-surf":
@@ -105,17 +102,22 @@ class DatasetSettings(Settings):
     @property
     def name(self) -> str:
         """What the data are called: by what lies at their path, where that says which they are."""
-        return Path(self.path).name if self.data in WITH_PATH and self.path else self.data
+        return Path(self.path).name if self.reader.path_in_name and self.path else self.data
+
+    @property
+    def reader(self) -> DatasetReader:
+        """How the data are found and read."""
+        return DATASETS[self.data]
 
     @property
     def side(self) -> int:
         """Side of its images in pixels."""
-        return self.image_size or (8 if self.data == "digits" else 32)
+        return self.image_size or self.reader.side
 
     @property
     def colours(self) -> Literal[1, 3]:
         """Channels of its images."""
-        return self.channels or (1 if self.data == "digits" else 3)
+        return self.channels or self.reader.channels
 
     def with_whole_path(self) -> Self:
         """The same with its files from the root, for processes that stand in another folder."""
