@@ -170,7 +170,7 @@ def main() -> None:
 
 def one_batch(generator: MaeGenerator, corruption: RandomPatches, batch: int) -> Batch:
     """A balanced batch of random pictures with its views."""
-    from efface.generators.base import Moments
+    from efface.generators.base import PixelMoments
     from efface.randomness import Draws
 
     def view(name: str) -> Any:
@@ -178,7 +178,7 @@ def one_batch(generator: MaeGenerator, corruption: RandomPatches, batch: int) ->
         pictures = torch.rand(len(ids), 3, generator.image_size, generator.image_size)
         return generator.view(pictures, corruption, Draws(0, ids, (0,) * len(ids)))
 
-    moments = Moments(torch.full((3,), 0.5), torch.full((3,), 0.25))
+    moments = PixelMoments(torch.full((3,), 0.5), torch.full((3,), 0.25))
     return Batch({"retain": view("retain"), "forget": view("forget")}, moments)
 
 

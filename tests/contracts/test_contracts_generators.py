@@ -9,13 +9,13 @@ import torch
 
 from efface.corruptions import CORRUPTIONS, parse_corruption, touched_patches
 from efface.errors import InputError
-from efface.generators.base import Generator, Moments
+from efface.generators.base import Generator, PixelMoments
 from efface.generators.registry import FAMILIES
 from efface.testing import generators as contract
 from support.families import MODELS, TEXTS, Case, cases, one_of_each_kind, takes
 from support.tiny_models import draws, pictures
 
-MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
+MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 COUNT = 3
 CASES = cases()
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from efface.corruptions import parse_corruption
-from efface.generators.base import Generator, Moments, View
+from efface.generators.base import Generator, PixelMoments, View
 from efface.methods import GENERATOR_METHODS, read_method
 from efface.testing.generator_methods import steps_train_what_is_declared
 from efface.training.phases import Training
 from support.families import MODELS
 from support.tiny_models import draws, pictures
 
-MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
+MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 METHODS = GENERATOR_METHODS.built_in
 every_pair = pytest.mark.parametrize(
     ("family", "name"),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
-from efface.generators.base import Moments
+from efface.generators.base import PixelMoments
 from efface.generators.latent import halves
 from efface.generators.latent.checkpoint import load, new
 from efface.generators.latent.family import SIZES, LatentArchitecture, LatentSettings
@@ -22,7 +22,7 @@ from efface.training.phases import Batch, Training
 from support.latent_pipelines import FIRST, GRID, SECOND, SIZE, saved, unet
 from support.tiny_models import changed, draws, pictures, weights_of
 
-MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
+MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 KINDS = ("standard-normal", "moment-matched", "uniform", "constant")
 HOLE, CONDITION = "centre:0.5", "colour"
 COUNT = 3

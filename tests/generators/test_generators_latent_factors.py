@@ -16,7 +16,7 @@ from torch import Tensor
 
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
-from efface.generators.base import Moments
+from efface.generators.base import PixelMoments
 from efface.generators.latent.checkpoint import load, new
 from efface.generators.latent.family import FAMILY, LatentArchitecture, LatentSettings
 from efface.generators.latent.generator import LatentGenerator, LatentView
@@ -26,7 +26,7 @@ from efface.training.phases import Batch, Training
 from support.latent_pipelines import saved
 from support.tiny_models import changed, draws, pictures, weights_of
 
-MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
+MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 COUNT, RANK = 2, 3
 FILE = "pytorch_lora_weights.safetensors"
 

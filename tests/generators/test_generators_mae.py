@@ -12,11 +12,11 @@ from efface.corruptions import parse_corruption
 from efface.corruptions.random_patches import RandomPatches
 from efface.errors import InputError
 from efface.generators import load_generator
-from efface.generators.base import Moments, noise_pixels
+from efface.generators.base import PixelMoments, noise_pixels
 from efface.generators.mae.generator import MaeGenerator, MaeView
 from support.tiny_models import GRID, PATCH, SIZE, changed, draws, pictures, tiny, view, weights_of
 
-MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.05, 0.1, 0.02]))
+MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.05, 0.1, 0.02]))
 NOISES = ["standard-normal", "moment-matched", "uniform", "constant"]
 
 
@@ -251,7 +251,7 @@ def test_noise_of_each_kind_has_its_moments_and_range() -> None:
 
 
 def test_moment_matched_noise_is_clamped_to_pictures() -> None:
-    wide = Moments(torch.full((3,), 0.5), torch.full((3,), 2.0))
+    wide = PixelMoments(torch.full((3,), 0.5), torch.full((3,), 2.0))
     noise = noise_pixels(pictures(2), "moment-matched", wide, draws(2))
     assert noise.min() == 0
     assert noise.max() == 1

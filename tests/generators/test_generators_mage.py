@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from efface.corruptions.mask_rates import MaskRates
-from efface.generators.base import Moments
+from efface.generators.base import PixelMoments
 from efface.generators.mage.generator import MageGenerator
 from efface.methods import GENERATOR_METHODS
 from efface.methods.base import OneLossMethod
@@ -17,7 +17,7 @@ from efface.training.phases import Batch
 from support.mage_models import CODES, GRID, RATES, SIZE, lively, tiny_mage, view_of
 from support.tiny_models import draws, pictures
 
-MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
+MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 NOISES = ["standard-normal", "moment-matched", "uniform", "constant"]
 ONE_LOSS = [name for name, method in GENERATOR_METHODS.built_in.items() if issubclass(method, OneLossMethod)]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
-from efface.generators.base import Moments
+from efface.generators.base import PixelMoments
 from efface.generators.palette.checkpoint import new
 from efface.generators.palette.family import SIZES, PaletteArchitecture
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
@@ -25,7 +25,7 @@ from efface.generators.settings import NoiseKind
 from support.palette_models import SIDE, opened, palette
 from support.tiny_models import pictures, view
 
-MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
+MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 KINDS: list[NoiseKind] = ["standard-normal", "moment-matched", "uniform", "constant"]
 HOLES = ["centre:0.5", "box-brush", "random:0.5"]
 COUNT = 3

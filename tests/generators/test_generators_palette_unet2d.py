@@ -11,7 +11,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from efface.errors import InputError
-from efface.generators.base import Moments
+from efface.generators.base import PixelMoments
 from efface.generators.palette.checkpoint import load
 from efface.generators.palette.family import recognises
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
@@ -21,7 +21,7 @@ from support.palette_models import SIDE, opened, settings, unet2d
 from support.tiny_models import pictures, view
 
 STEPS = 25
-MOMENTS = Moments(torch.full((3,), 0.5), torch.full((3,), 0.2))
+MOMENTS = PixelMoments(torch.full((3,), 0.5), torch.full((3,), 0.2))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from efface.generators.mae.generator import MaeGenerator
 from efface.methods import read_method
 from efface.methods.base import feature_distance, weighted
 from efface.randomness import key
-from efface.training.phases import Batch, Edit, Training
+from efface.training.phases import Batch, EditPhase, Training
 from support.loss_cases import FORGET, HOLE, MOMENTS, Case, fed
 from support.tiny_models import (
     GRID,
@@ -195,7 +195,7 @@ def test_fine_tuning_and_retraining_use_the_models_own_loss_on_retain_images() -
 def test_retrain_starts_from_the_weights_of_a_new_model() -> None:
     generator = tiny(seed=1)
     edit, *training = read_method({"name": "retrain"}).phases()
-    assert isinstance(edit, Edit)
+    assert isinstance(edit, EditPhase)
     assert all(isinstance(phase, Training) for phase in training)
     edit.apply(generator, 5)
     assert generator.weights_digest() == tiny(seed=5).weights_digest()
@@ -206,7 +206,7 @@ def test_shrink_perturb_interpolates_with_fresh_weights_which_no_retrained_model
     generator = tiny(seed=1)
     before = {name: one.detach().clone() for name, one in generator.trained_parameters("all").items()}
     edit, training = read_method({"name": "shrink-perturb", "keep": keep}).phases()
-    assert isinstance(edit, Edit)
+    assert isinstance(edit, EditPhase)
     assert isinstance(training, Training)
     edit.apply(generator, 5)
     fresh = tiny(seed=key("shrink-perturb", 5)).trained_parameters("all")

@@ -22,7 +22,7 @@ from efface.methods.generator.blank import bland_picture
 from efface.methods.generator.unseen import Unseen
 from efface.progress import Progress
 from efface.training.data import Data
-from efface.training.phases import Batch, Edit, Training
+from efface.training.phases import Batch, EditPhase, Training
 from support.families import MODELS
 from support.target_cases import FORGET, HOLE, SIZE, Case, check, in_the_hole, mean_square, moved
 from support.tiny_models import changed, draws, settings, tiny, trainer, weights_of
@@ -199,7 +199,7 @@ def test_an_early_model_answers_as_it_does_by_itself(tmp_path: Path) -> None:
     edit, last = read_method(
         {"name": "unseen", "stand_in": "early", "path": str(tmp_path / "early")}
     ).phases()
-    assert isinstance(edit, Edit)
+    assert isinstance(edit, EditPhase)
     assert isinstance(last, Training)
     original = Case(distance=0).generator
     original.keep_teacher("all")
@@ -220,7 +220,7 @@ def refusal(generator: Generator, folder: Path) -> str:
     generator.keep_teacher("all")
     before = weights_of(generator)  # type: ignore[arg-type]
     edit = read_method({"name": "unseen", "stand_in": "early", "path": str(folder)}).phases()[0]
-    assert isinstance(edit, Edit)
+    assert isinstance(edit, EditPhase)
     with pytest.raises(InputError) as caught:
         edit.apply(generator, 0)
     assert changed(before, weights_of(generator)) == set()  # type: ignore[arg-type]

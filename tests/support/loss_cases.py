@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efface.generators.base import Moments
+from efface.generators.base import PixelMoments
 from efface.generators.mae.generator import MaeGenerator
 from efface.methods import read_method
 from efface.methods.base import OneLossMethod
@@ -16,7 +16,7 @@ from efface.training.phases import Batch
 from support.tiny_models import GRID, SIZE, draws, pictures, tiny, view
 
 RETAIN, FORGET = 3, 2
-MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
+MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 HOLE = torch.zeros(GRID, GRID, dtype=torch.bool)
 HOLE[1:3, 1:3] = True
 

@@ -21,7 +21,7 @@ from efface.corruptions.filling import mean_fill
 from efface.evaluation.answers import Wanted, view_batches
 from efface.evaluation.protocol import evaluate
 from efface.evaluation.settings import EvaluationSettings
-from efface.generators.base import Generator, Moments, View
+from efface.generators.base import Generator, PixelMoments, View
 from efface.images.items import ImageItem, ImageSet
 from efface.images.listings import FileLocator
 from efface.probes.generator_subject import GeneratorSubject
@@ -79,10 +79,10 @@ class Remembering(Generator):
     def prediction_loss(self, prediction: Tensor, target: Tensor, view: View) -> Tensor:
         return (prediction - target).square().mean(dim=(1, 2, 3))
 
-    def noise_view(self, view: View, kind: Any, moments: Moments) -> View:
+    def noise_view(self, view: View, kind: Any, moments: PixelMoments) -> View:
         raise NotImplementedError
 
-    def noise_target(self, view: View, kind: Any, moments: Moments) -> Tensor:
+    def noise_target(self, view: View, kind: Any, moments: PixelMoments) -> Tensor:
         raise NotImplementedError
 
     def encoder_parameters(self) -> dict[str, nn.Parameter]:

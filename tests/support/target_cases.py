@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
-from efface.generators.base import Generator, Moments
+from efface.generators.base import Generator, PixelMoments
 from efface.methods import read_method
 from efface.training.phases import Batch
 from support.families import MODELS
 from support.tiny_models import draws, pictures
 
 RETAIN, FORGET, SIZE = 3, 2, 32
-MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
+MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 CENTRE = parse_corruption("centre:0.5")
 HOLE = torch.zeros(SIZE, SIZE, dtype=torch.bool)
 HOLE[8:24, 8:24] = True

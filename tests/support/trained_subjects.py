@@ -20,7 +20,7 @@ from efface.corruptions import Corrupted, Corruption, parse_corruption
 from efface.evaluation.protocol import Evaluation
 from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import EvaluationSettings
-from efface.generators.base import Generator, Moments, View
+from efface.generators.base import Generator, PixelMoments, View
 from efface.images.items import ImageItem, ImageSet
 from efface.images.listings import FileLocator
 from efface.probes.findings import Finding, Findings
@@ -96,10 +96,10 @@ class Storing(Generator):
             for parameter in self.network.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.01)
 
-    def noise_view(self, view: View, kind: Any, moments: Moments) -> View:
+    def noise_view(self, view: View, kind: Any, moments: PixelMoments) -> View:
         raise NotImplementedError
 
-    def noise_target(self, view: View, kind: Any, moments: Moments) -> Tensor:
+    def noise_target(self, view: View, kind: Any, moments: PixelMoments) -> Tensor:
         raise NotImplementedError
 
     def compile_network(self) -> None: ...

@@ -16,7 +16,7 @@ from efface.methods.base import feature_distance
 from efface.progress import Progress
 from efface.training.checkpoint import load_checkpoint
 from efface.training.data import Data
-from efface.training.phases import Batch, Edit, Keep, Loss, Phase, Training
+from efface.training.phases import Batch, EditPhase, Keep, Loss, Phase, Training
 from efface.training.settings import Budget
 from support.tiny_models import changed, settings, tiny, trainer, weights_of
 from support.two_processes import SECTIONS
@@ -241,7 +241,7 @@ def shadowed() -> list[Phase]:
         return Loss(held + drawn, {"retain": held.detach(), "forget": drawn.detach()})
 
     (shadow,) = read_method({"name": "fine-tune"}).phases()
-    return [shadow, Edit("keep", keep), Training("unlearn", loss, ("retain", "forget"), "all", True)]
+    return [shadow, EditPhase("keep", keep), Training("unlearn", loss, ("retain", "forget"), "all", True)]
 
 
 RUNS: dict[str, Any] = {

@@ -30,7 +30,7 @@ Trained = Literal["encoder", "all", "first-stage"]
 
 
 @dataclass(frozen=True)
-class Moments:
+class PixelMoments:
     """Per-channel mean and standard deviation of a set's pixels, each `[3]`, in [0, 1]."""
 
     mean: Tensor
@@ -115,7 +115,7 @@ class Generator(nn.Module, ABC):
         """The view of float `images` in [0, 1] that `corruption` has turned into `corrupted`."""
 
     @abstractmethod
-    def noise_view(self, view: View, kind: NoiseKind, moments: Moments) -> View:
+    def noise_view(self, view: View, kind: NoiseKind, moments: PixelMoments) -> View:
         """The same view with the image replaced by noise; mask, draws and true pixels stay."""
 
     @abstractmethod
@@ -131,7 +131,7 @@ class Generator(nn.Module, ABC):
         """What the model's own training asks it to predict for this view."""
 
     @abstractmethod
-    def noise_target(self, view: View, kind: NoiseKind, moments: Moments) -> Tensor:
+    def noise_target(self, view: View, kind: NoiseKind, moments: PixelMoments) -> Tensor:
         """The target that noise in the image's place would give."""
 
     @abstractmethod
@@ -404,7 +404,7 @@ class Generator(nn.Module, ABC):
             self._acting = before
 
 
-def noise_pixels(images: Tensor, kind: NoiseKind, moments: Moments, draws: Draws) -> Tensor:
+def noise_pixels(images: Tensor, kind: NoiseKind, moments: PixelMoments, draws: Draws) -> Tensor:
     """Noise pictures in [0, 1] in place of `images` `[B, 3, H, W]`, for every kind but standard-normal.
 
     moment-matched: normal with the forget set's channel moments, clamped to [0, 1] (Lemma 1 of the paper

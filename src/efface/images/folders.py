@@ -15,20 +15,20 @@ from efface.images.listings import Candidate, FileLocator, Listing, is_image_nam
 
 def list_folder(folder: str | Path) -> Listing:
     """Every image file below `folder`."""
-    shown = os.fspath(folder)
-    listing = Listing(root=os.path.realpath(shown))
-    _walk(shown, listing.root or shown, None, listing, set())
+    given = os.fspath(folder)
+    listing = Listing(root=os.path.realpath(given))
+    _walk(given, listing.root or given, None, listing, set())
     return listing
 
 
 def list_file(path: str | Path) -> Listing:
     """One image file, whatever its suffix."""
-    shown = os.fspath(path)
-    real = os.path.realpath(shown)
-    return Listing([Candidate(shown, FileLocator(real))], os.path.dirname(real))
+    given = os.fspath(path)
+    real = os.path.realpath(given)
+    return Listing([Candidate(given, FileLocator(real))], os.path.dirname(real))
 
 
-def _walk(shown: str, real: str, label: str | None, listing: Listing, seen: set[tuple[int, int]]) -> None:
+def _walk(given: str, real: str, label: str | None, listing: Listing, seen: set[tuple[int, int]]) -> None:
     status = os.stat(real)
     if (status.st_dev, status.st_ino) in seen:
         listing.passed_over["(folder linked twice)"] += 1
@@ -39,10 +39,10 @@ def _walk(shown: str, real: str, label: str | None, listing: Listing, seen: set[
         with os.scandir(real) as found:
             entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
     except OSError as error:
-        listing.problems.append(f"folder {shown} cannot be read: {error.strerror}")
+        listing.problems.append(f"folder {given} cannot be read: {error.strerror}")
         return
     for entry in entries:
-        name = os.path.join(shown, entry.name)
+        name = os.path.join(given, entry.name)
         place = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
         if entry.name.startswith("."):
             listing.passed_over["(hidden)"] += 1

@@ -127,5 +127,5 @@ def _refusal(label: str | None, count: int, classes: Sequence[str]) -> str:
 
 
 def _some(classes: Sequence[str]) -> str:
-    shown = ", ".join(printable(name) for name in classes[:SHOWN_LABELS])
-    return f"; its classes are {shown}{', ...' * (len(classes) > SHOWN_LABELS)}"
+    listed = ", ".join(printable(name) for name in classes[:SHOWN_LABELS])
+    return f"; its classes are {listed}{', ...' * (len(classes) > SHOWN_LABELS)}"

@@ -92,11 +92,11 @@ def make_split(settings: SplitSettings, progress: Progress | None = None) -> dic
         if val:
             _check_count(val, data, "val", settings, faults)
         classes = _classes(settings, train.classes(), faults)
-        images, asked = _images(settings, data, classes, faults, progress)
+        images, counts = _images(settings, data, classes, faults, progress)
     return {
         "data_set": settings.data_set,
         "rule": {"name": settings.rule, "seed": settings.seed},
-        "images_per_class": asked,
+        "images_per_class": counts,
         "counts": {
             role: {"classes": len(found), "images": sum(map(len, found.values()))}
             for role, found in images.items()
@@ -161,11 +161,11 @@ def _images(
     settings: SplitSettings, data: DataSet, classes: Classes, faults: Faults, progress: Progress | None
 ) -> tuple[dict[str, dict[str, list[str]]], dict[str, int]]:
     """(files of each role by class, how many of a class were asked for by kind)."""
-    asked = _asked(settings, classes)
+    counts = _counts(settings, classes)
     todo = [
         (role, class_, wanted)
         for role, (kind, count) in SOURCES.items()
-        if (wanted := asked[count]) and data.parts[PART_OF_ROLE[role]]
+        if (wanted := counts[count]) and data.parts[PART_OF_ROLE[role]]
         for class_ in classes[kind]
     ]
     present = {name: set(part.classes()) for name, part in data.parts.items() if part}
@@ -191,10 +191,10 @@ def _images(
             f"{len(set(found))} classes have too few {what}: {several(sorted(set(found)))}. An unpacking or a download "
             "may have stopped halfway: repeat it, or ask for less (--per-class, --val-per-class, --proxy-per-class)"
         )
-    return images, asked
+    return images, counts
 
 
-def _asked(settings: SplitSettings, classes: Classes) -> dict[str, int]:
+def _counts(settings: SplitSettings, classes: Classes) -> dict[str, int]:
     """How many images of a class are asked for, by kind."""
     name, others = settings.data_set, len(classes["others"])
     train = settings.per_class or TRAIN_IMAGES[name]

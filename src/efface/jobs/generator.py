@@ -15,7 +15,7 @@ from efface.evaluation.answers import Wanted
 from efface.evaluation.protocol import Evaluation, evaluate
 from efface.evaluation.results import ModelName
 from efface.generators import load_generator
-from efface.generators.base import Generator, Moments
+from efface.generators.base import Generator, PixelMoments
 from efface.generators.registry import FAMILIES, risks_of
 from efface.generators.settings import ModelSettings
 from efface.images.cache import PixelCache
@@ -120,7 +120,7 @@ class GeneratorOperations(Operations[Generator, Views]):
         else:
             sets, trains = {"retain": split.retain}, "all"
             phases = list(from_scratch(not config.keep_first_stage, config.first_stage))
-            corruption, moments = generator.training_corruption, Moments(torch.zeros(3), torch.ones(3))
+            corruption, moments = generator.training_corruption, PixelMoments(torch.zeros(3), torch.ones(3))
         report = Trainer(
             generator,
             phases,

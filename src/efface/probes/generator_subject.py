@@ -16,7 +16,7 @@ from efface.evaluation.answers import Answers, similarity_of, view_batches
 from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import sha256_of_json
-from efface.generators.base import Generator, Moments, Trained, View, pixels_in_unit_range
+from efface.generators.base import Generator, PixelMoments, Trained, View, pixels_in_unit_range
 from efface.images.cache import PixelSource
 from efface.images.items import ImageSet
 from efface.methods.generator.fine_tune import task_loss_on_retain
@@ -38,7 +38,7 @@ LEAST_ERROR = 10 ** (-PSNR_CEILING / 10)
 """Below which errors that are measured by a probe count as this, so that a logarithm of them is finite."""
 STREAM = "retain"
 """The name under which the loss of `fine-tune` finds its images, whichever they are here."""
-UNUSED = Moments(torch.zeros(3), torch.ones(3))
+UNUSED = PixelMoments(torch.zeros(3), torch.ones(3))
 """Of noise, which no loss here makes."""
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
-from efface.generators.base import Generator, Moments, View
+from efface.generators.base import Generator, PixelMoments, View
 from efface.generators.mae.generator import MaeGenerator
 from efface.methods.base import GeneratorMethod
 from efface.testing import models
@@ -25,10 +25,10 @@ from efface.testing.checking import (
 )
 from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator
-from efface.training.phases import Batch, Edit, Training
+from efface.training.phases import Batch, EditPhase, Training
 from efface.training.settings import TrainingSettings
 
-MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
+MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 
 
 def check_generator_method(kind: type[GeneratorMethod], settings: Mapping[str, object]) -> None:
@@ -83,7 +83,9 @@ def traits_agree_with_phases(kind: type[GeneratorMethod], settings: Mapping[str,
         f"it says that it trains {kind.trains}, and its phases train {sorted(trained)}",
     )
     if exact:
-        require(isinstance(phases[0], Edit), "it claims to be exact, and does not begin with fresh weights")
+        require(
+            isinstance(phases[0], EditPhase), "it claims to be exact, and does not begin with fresh weights"
+        )
         require(streams == {"retain"}, f"it claims to be exact, and sees {sorted(streams)} images")
 
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from efface.corruptions import Corruption, parse_corruption
 from efface.errors import InputError
 from efface.generators import load_generator
-from efface.generators.base import Generator, Moments, View
+from efface.generators.base import Generator, PixelMoments, View
 from efface.testing import models
 from efface.testing.checking import refused, require, run_checks
 
 COUNT = 3
-MOMENTS = Moments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
+MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 CORRUPTIONS = ("centre:0.5", "random:0.5", "box:0.2,0.4", "colour", "downsample:4")
 """What a generator is tried with unless others are named: holes that are fixed, drawn and free, and degradations."""
 NOISES = ("standard-normal", "moment-matched", "uniform", "constant")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from efface.corruptions import Corruption
-from efface.generators.base import Moments
+from efface.generators.base import PixelMoments
 from efface.images.cache import PixelSource
 from efface.images.crops import fitted, random_resized_crop
 from efface.images.items import ImageSet
@@ -58,7 +58,7 @@ class Data:
     sets: Mapping[str, ImageSet]
     cache: PixelSource
     corruption: Corruption
-    moments: Moments
+    moments: PixelMoments
     pairs: Mapping[str, str] | None = None
 
 
@@ -170,7 +170,7 @@ def per_stream(batch_size: int, streams: int, processes: int) -> int:
     return share
 
 
-def pixel_moments(images: ImageSet, cache: PixelSource) -> Moments:
+def pixel_moments(images: ImageSet, cache: PixelSource) -> PixelMoments:
     """Mean and standard deviation of each channel over all stored pixels of a set, in [0, 1]."""
     count, total, squares = 0, np.zeros(3), np.zeros(3)
     for id_ in images.ids:
@@ -180,4 +180,4 @@ def pixel_moments(images: ImageSet, cache: PixelSource) -> Moments:
         squares += np.square(pixels).sum(axis=0)
     mean = total / max(count, 1)
     deviation = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0))
-    return Moments(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())
+    return PixelMoments(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())

@@ -28,7 +28,7 @@ from efface.training.codes import keep_codes
 from efface.training.data import Cropper, Data
 from efface.training.interruption import StopRequest
 from efface.training.optimisation import autocast_precision, learning_rate
-from efface.training.phases import Combiner, Edit, Keep, Phase, Training
+from efface.training.phases import Combiner, EditPhase, Keep, Phase, Training
 from efface.training.settings import Budget, TrainingSettings
 from efface.training.step import FiniteCheck, Step
 
@@ -100,7 +100,7 @@ class Trainer:
     def _run_phases(self) -> TrainingReport:
         generator = self.generator
         generator.to(self.accelerator.device)
-        edits = any(isinstance(phase, Edit) for phase in self.phases)
+        edits = any(isinstance(phase, EditPhase) for phase in self.phases)
         trained: Trained = "encoder" if self._only_encoder() and not edits else "all"
         generator.set_trained(trained)
         if any(isinstance(phase, Training) and phase.needs_teacher for phase in self.phases):
@@ -115,7 +115,7 @@ class Trainer:
                 if (checkpoint and number < checkpoint.phase) or not self._has_work(phase):
                     continue
                 here = checkpoint if checkpoint and number == checkpoint.phase else None
-                if isinstance(phase, Edit):
+                if isinstance(phase, EditPhase):
                     phase.apply(generator, self.seed)
                     self.progress.log("edit", phase=phase.name)
                 elif isinstance(phase, Keep):
@@ -142,7 +142,7 @@ class Trainer:
         self.generator.to(self.accelerator.device).set_trained(phase.trained)
         if phase.needs_teacher:
             self.generator.keep_teacher(phase.trained, autocast_precision(self.accelerator))
-        if any(isinstance(before, Edit) for before in self.phases[: self.phases.index(phase)]):
+        if any(isinstance(before, EditPhase) for before in self.phases[: self.phases.index(phase)]):
             # one of these may keep a shadow for the loss; a step beside any other takes as long
             self.generator.keep_shadow()
         seconds = self._timed(self._step(phase), count)
@@ -179,7 +179,7 @@ class Trainer:
         checkpoint = load_checkpoint(self.folder, self.config_digest) if self.folder else None
         if checkpoint:
             for phase in self.phases[: checkpoint.phase]:
-                if isinstance(phase, Edit):
+                if isinstance(phase, EditPhase):
                     # it may have changed more than weights, as the scale of a new first stage's codes
                     phase.apply(self.generator, self.seed)
             state = self.generator.network.state_dict()
@@ -344,7 +344,7 @@ class Trainer:
             return
         if self.accelerator.is_main_process:
             weights = self.generator.network.state_dict()
-            if not any(isinstance(phase, Edit) for phase in self.phases):
+            if not any(isinstance(phase, EditPhase) for phase in self.phases):
                 groups = {phase.trained for phase in self.phases if isinstance(phase, Training)}
                 weights = {
                     name: weights[name]

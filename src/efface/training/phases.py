@@ -14,7 +14,7 @@ from efface.corruptions import Corruption, parse_corruption
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from efface.generators.base import Generator, Moments, Trained, View
+    from efface.generators.base import Generator, PixelMoments, Trained, View
     from efface.training.settings import TrainingSettings
 
 
@@ -37,7 +37,7 @@ class Batch:
     """
 
     views: Mapping[str, View]
-    moments: Moments
+    moments: PixelMoments
     mean_over_processes: Callable[[Tensor], Tensor] = alone
     corruption: Corruption = CENTRE
 
@@ -84,7 +84,7 @@ class Combiner(Protocol):
 
 
 @dataclass(frozen=True)
-class Edit:
+class EditPhase:
     """A phase that changes the weights at once: `apply(generator, seed)`."""
 
     name: str
@@ -125,4 +125,4 @@ class Keep:
     name: str
 
 
-Phase = Edit | Training | Keep
+Phase = EditPhase | Training | Keep

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from efface.corruptions import Corrupted, Corruption, parse_corruption
 from efface.errors import InputError
-from efface.generators.base import Generator, Moments, Trained, View, noise_pixels
+from efface.generators.base import Generator, PixelMoments, Trained, View, noise_pixels
 from efface.generators.latent import halves
 from efface.generators.latent.factors import add_factors, has_factors, plain_weights, without_factors
 from efface.generators.latent.network import LatentNetwork
@@ -147,7 +147,7 @@ class LatentGenerator(Generator):
         noisy = self._noised(latents, noise, timesteps)
         return LatentView(images, corrupted, draws, latents, noise, timesteps, noisy, shown, region)
 
-    def noise_view(self, view: View, kind: NoiseKind, moments: Moments) -> View:
+    def noise_view(self, view: View, kind: NoiseKind, moments: PixelMoments) -> View:
         """Noise in the hole's latents, or in all of an instruct model; what the UNet is shown beside them stays.
 
         `standard-normal` takes the signal out and leaves the view's own noise, at unit variance, as the released
@@ -178,7 +178,7 @@ class LatentGenerator(Generator):
         signal, noise = self._levels(view.timesteps)
         return signal * view.noise - noise * view.latents
 
-    def noise_target(self, view: View, kind: NoiseKind, moments: Moments) -> Tensor:
+    def noise_target(self, view: View, kind: NoiseKind, moments: PixelMoments) -> Tensor:
         """Fresh N(0, I) that has nothing to do with the view's input, whatever the kind: the noise that the UNet
         predicts, or at unit variance the velocity, does not depend on which picture was replaced."""
         return view.draws.normal("noise target", (self.channels, self.grid, self.grid), view.images.device)

@@ -20,7 +20,7 @@ from efface.corruptions import Corrupted, Corruption
 from efface.corruptions.random_patches import RandomPatches
 from efface.errors import InputError
 from efface.files import write_json
-from efface.generators.base import Generator, Moments, View, noise_pixels
+from efface.generators.base import Generator, PixelMoments, View, noise_pixels
 from efface.generators.mae.patches import (
     denormalised,
     from_visible_neighbours,
@@ -137,7 +137,7 @@ class MaeGenerator(Generator):
         hidden = torch.from_numpy(touched).to(self.device)
         return MaeView(images, corrupted, draws, self._to_inputs(images), hidden, int(visible[0]))
 
-    def noise_view(self, view: View, kind: NoiseKind, moments: Moments) -> View:
+    def noise_view(self, view: View, kind: NoiseKind, moments: PixelMoments) -> View:
         assert isinstance(view, MaeView)
         return replace(view, inputs=self._noise_inputs(view, kind, moments))
 
@@ -158,7 +158,7 @@ class MaeGenerator(Generator):
     def task_target(self, view: View) -> Tensor:
         return self._target(self._to_inputs(view.images))
 
-    def noise_target(self, view: View, kind: NoiseKind, moments: Moments) -> Tensor:
+    def noise_target(self, view: View, kind: NoiseKind, moments: PixelMoments) -> Tensor:
         return self._target(self._noise_inputs(view, kind, moments))
 
     def prediction_loss(self, prediction: Tensor, target: Tensor, view: View) -> Tensor:
@@ -246,7 +246,7 @@ class MaeGenerator(Generator):
     def _to_inputs(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
 
-    def _noise_inputs(self, view: View, kind: NoiseKind, moments: Moments) -> Tensor:
+    def _noise_inputs(self, view: View, kind: NoiseKind, moments: PixelMoments) -> Tensor:
         if kind == "standard-normal":
             return view.draws.normal("noise", tuple(view.images.shape[1:]), view.images.device)
         return self._to_inputs(noise_pixels(view.images, kind, moments, view.draws))

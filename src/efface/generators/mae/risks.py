@@ -111,8 +111,8 @@ def _explained(
     else:
         visible = (~view.hidden).float().unsqueeze(-1)
         colours = patches.unflatten(-1, (-1, 3))
-        shown = (colours.mean(dim=2) * visible).sum(dim=1) / visible.sum(dim=1)
-        baseline = shown[:, None, None, :].expand_as(colours).flatten(2)
+        context = (colours.mean(dim=2) * visible).sum(dim=1) / visible.sum(dim=1)
+        baseline = context[:, None, None, :].expand_as(colours).flatten(2)
     error = ((prediction - target).square() * hidden).sum()
     variance = ((target - baseline).square() * hidden).sum()
     return float(1 - error / variance.clamp(min=1e-12))

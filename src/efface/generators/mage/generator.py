@@ -30,7 +30,7 @@ from torch.nn import functional
 from efface.corruptions import Corrupted, Corruption
 from efface.corruptions.filling import mean_fill
 from efface.corruptions.mask_rates import MaskRates
-from efface.generators.base import Generator, Moments, Trained, View
+from efface.generators.base import Generator, PixelMoments, Trained, View
 from efface.generators.mage.first_stage import first_stage_loss
 from efface.generators.mage.network import MageConfig, MageModel
 from efface.generators.mage.noise import NoiseBank
@@ -125,7 +125,7 @@ class MageGenerator(Generator):
         places = (torch.from_numpy(array).to(images.device) for array in (hidden, kept))
         return MageView(images, corrupted, draws, tokens, tokens, *places)
 
-    def noise_view(self, view: View, kind: NoiseKind, moments: Moments) -> View:
+    def noise_view(self, view: View, kind: NoiseKind, moments: PixelMoments) -> View:
         assert isinstance(view, MageView)
         return replace(view, inputs=self._noise.tokens(kind, moments, view.draws, view.tokens.device))
 
@@ -141,7 +141,7 @@ class MageGenerator(Generator):
         assert isinstance(view, MageView)
         return view.tokens.clone()
 
-    def noise_target(self, view: View, kind: NoiseKind, moments: Moments) -> Tensor:
+    def noise_target(self, view: View, kind: NoiseKind, moments: PixelMoments) -> Tensor:
         assert isinstance(view, MageView)
         return self._noise.tokens(kind, moments, view.draws, view.tokens.device)
 
@@ -189,8 +189,8 @@ class MageGenerator(Generator):
         """What `tokens` `[B, N]` show, `[B, 3, H, W]` in [0, 1]."""
         several = max(1, PIXELS_AT_ONCE // self.image_size**2)
         with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
-            shown = [self.network.tokenizer.pictures(some) for some in tokens.split(several)]
-            return torch.cat(shown).clamp_(0, 1)
+            pictures = [self.network.tokenizer.pictures(some) for some in tokens.split(several)]
+            return torch.cat(pictures).clamp_(0, 1)
 
     def first_stage_loss(self, view: View) -> Tensor:
         return first_stage_loss(self.network.tokenizer, view.images)

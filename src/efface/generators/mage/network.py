@@ -101,9 +101,9 @@ class MageModel(PreTrainedModel):
 
         kept: the positions that the encoder is fed, `[B, M]` in 0 to N; 0 is the class token.
         """
-        shown = torch.where(hidden, self.config.mask_token, tokens)
-        first = shown.new_full((len(shown), 1), self.config.class_token)
-        features: Tensor = self.encoder(torch.cat([first, shown], dim=1), kept)
+        masked_tokens = torch.where(hidden, self.config.mask_token, tokens)
+        first = masked_tokens.new_full((len(masked_tokens), 1), self.config.class_token)
+        features: Tensor = self.encoder(torch.cat([first, masked_tokens], dim=1), kept)
         return features
 
     def decode(

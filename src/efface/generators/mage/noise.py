@@ -2,7 +2,7 @@
 
 A noise picture must pass through the tokenizer, which costs more than the encoder that learns from it. So there are
 `ROWS` noise pictures for each kind and moments, and an image's draws choose one of them. Rows are made when they are
-first asked for. Deviation from the release, which draws and tokenizes a fresh one every time.
+first picks for. Deviation from the release, which draws and tokenizes a fresh one every time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from efface.generators.base import Moments, noise_pixels
+from efface.generators.base import PixelMoments, noise_pixels
 from efface.generators.settings import NoiseKind
 from efface.randomness import Draws
 
@@ -36,25 +36,25 @@ class NoiseBank:
         """Forget all rows, as must be when the tokenizer may have changed."""
         self.rows.clear()
 
-    def tokens(self, kind: NoiseKind, moments: Moments, draws: Draws, device: torch.device) -> Tensor:
+    def tokens(self, kind: NoiseKind, moments: PixelMoments, draws: Draws, device: torch.device) -> Tensor:
         """The tokens of one noise picture for each image that `draws` speaks of, `[B, N]` on `device`."""
         pixels = (
             (*moments.mean.tolist(), *moments.std.tolist()) if kind in ("moment-matched", "constant") else ()
         )
         made = self.rows.setdefault((kind, draws.seed, pixels), {})
         count = 1 if kind == "constant" else ROWS
-        asked = [int(rng.integers(count)) for rng in draws.each("noise")]
-        missing = np.unique([row for row in asked if row not in made]).astype(int).tolist()
+        picks = [int(rng.integers(count)) for rng in draws.each("noise")]
+        missing = np.unique([row for row in picks if row not in made]).astype(int).tolist()
         if missing:
             # drawn on the CPU, so that every device is given the same pictures
             pictures = self._pictures(missing, kind, moments, draws.seed)
             made.update(zip(missing, self.tokenize(pictures.to(device)).cpu(), strict=True))
-        return torch.stack([made[row] for row in asked]).to(device)
+        return torch.stack([made[row] for row in picks]).to(device)
 
-    def _pictures(self, rows: list[int], kind: NoiseKind, moments: Moments, seed: int) -> Tensor:
+    def _pictures(self, rows: list[int], kind: NoiseKind, moments: PixelMoments, seed: int) -> Tensor:
         draws = Draws(seed, tuple(f"noise picture {row}" for row in rows), (0,) * len(rows))
         shape = (3, self.side, self.side)
         if kind == "standard-normal":
             return draws.normal("noise", shape, "cpu")
-        on_cpu = Moments(moments.mean.cpu(), moments.std.cpu())
+        on_cpu = PixelMoments(moments.mean.cpu(), moments.std.cpu())
         return noise_pixels(torch.empty(len(rows), *shape), kind, on_cpu, draws)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from efface.corruptions import Corrupted, Corruption, parse_corruption
 from efface.files import write_json
-from efface.generators.base import Generator, Moments, View, noise_pixels
+from efface.generators.base import Generator, PixelMoments, View, noise_pixels
 from efface.generators.palette.network import ENCODER, down, fresh, up, use_contiguous_attention
 from efface.generators.palette.reverse import Predict, ancestral, fast
 from efface.generators.palette.schedule import SCHEDULE, SCHEDULER, Gammas, Schedules, scheduler_config
@@ -119,7 +119,7 @@ class PaletteGenerator(Generator):
         noisy = torch.where(hole, noised(clean, noise, gamma), clean)
         return PaletteView(images, corrupted, draws, condition, noisy, noise, gamma, level, hole)
 
-    def noise_view(self, view: View, kind: NoiseKind, moments: Moments) -> View:
+    def noise_view(self, view: View, kind: NoiseKind, moments: PixelMoments) -> View:
         assert isinstance(view, PaletteView)
         content = view.noise
         if kind != "standard-normal":
@@ -140,7 +140,7 @@ class PaletteGenerator(Generator):
         assert isinstance(view, PaletteView)
         return view.noise.clone()
 
-    def noise_target(self, view: View, kind: NoiseKind, moments: Moments) -> Tensor:
+    def noise_target(self, view: View, kind: NoiseKind, moments: PixelMoments) -> Tensor:
         """Noise that has nothing to do with the input: N(0, I) drawn anew, or a noise picture in [-1, 1]."""
         if kind == "standard-normal":
             return view.draws.normal("noise target", tuple(view.images.shape[1:]), view.images.device)

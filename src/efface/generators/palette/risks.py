@@ -58,9 +58,9 @@ def explained(generator: PaletteGenerator, images: Tensor, scale: float, shift: 
     gamma, level = generator.level_near(MODERATE, len(images))
     signal, noise = gamma.view(-1, 1, 1, 1), view.noise
     noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
-    shown = torch.where(view.hole, view.condition, clean)
+    condition = torch.where(view.hole, view.condition, clean)
     view = replace(
-        view, condition=shown, noisy=torch.where(view.hole, noisy, clean), gamma=gamma, level=level
+        view, condition=condition, noisy=torch.where(view.hole, noisy, clean), gamma=gamma, level=level
     )
     error = generator.prediction_loss(generator.predict(view), noise, view).mean()
     context = ~view.hole.expand_as(clean)

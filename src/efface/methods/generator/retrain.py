@@ -13,7 +13,7 @@ from pydantic import Field
 
 from efface.methods.base import ClaimLevel, GeneratorMethod
 from efface.methods.generator.fine_tune import task_loss_on_retain
-from efface.training.phases import Batch, Edit, Loss, Phase, Training
+from efface.training.phases import Batch, EditPhase, Loss, Phase, Training
 from efface.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Retrain(GeneratorMethod):
     recommended: ClassVar[dict[str, Any]] = {"steps": 20000, "learning_rate": 6e-4}
 
     def phases(self) -> list[Phase]:
-        return [Edit("re-initialise", self._reinitialise), *from_scratch(self.first_stage == "train")]
+        return [EditPhase("re-initialise", self._reinitialise), *from_scratch(self.first_stage == "train")]
 
     def _reinitialise(self, generator: Generator, seed: int) -> None:
         generator.reinitialise(seed, keep_first_stage=self.first_stage == "keep")

@@ -16,7 +16,7 @@ from pydantic import Field
 from efface.methods.base import GeneratorMethod
 from efface.methods.generator.retrain import from_scratch
 from efface.randomness import key
-from efface.training.phases import Edit, Phase
+from efface.training.phases import EditPhase, Phase
 
 if TYPE_CHECKING:
     from efface.generators.base import Generator, Trained
@@ -43,7 +43,7 @@ class ShrinkPerturb(GeneratorMethod):
     recommended: ClassVar[dict[str, Any]] = {"steps": 5000, "learning_rate": 6e-4}
 
     def phases(self) -> list[Phase]:
-        return [Edit("shrink and perturb", self._mix), *from_scratch(with_first_stage=False)]
+        return [EditPhase("shrink and perturb", self._mix), *from_scratch(with_first_stage=False)]
 
     def _mix(self, generator: Generator, seed: int) -> None:
         original = {name: one.data.clone() for name, one in generator.trained_parameters("all").items()}

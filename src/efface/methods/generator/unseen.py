@@ -20,7 +20,7 @@ from efface.methods.base import HOLD, GeneratorMethod, Hold, feature_distance, w
 from efface.methods.generator.early import put_in_place
 from efface.methods.generator.fine_tune import task_loss_on_retain
 from efface.methods.generator.further_views import further_view, shown
-from efface.training.phases import Batch, Edit, Loss, Phase, Training
+from efface.training.phases import Batch, EditPhase, Loss, Phase, Training
 from efface.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -121,9 +121,13 @@ class Unseen(GeneratorMethod):
             share=self.shadow_share,
         )
         before: dict[StandIn, list[Phase]] = {
-            "fine-tuned": [shadow, Edit("keep shadow", keep_shadow)],
-            "scratch": [Edit("re-initialise", _reinitialise), shadow, Edit("keep shadow", keep_shadow)],
-            "early": [Edit("open early model", self._open_early)],
+            "fine-tuned": [shadow, EditPhase("keep shadow", keep_shadow)],
+            "scratch": [
+                EditPhase("re-initialise", _reinitialise),
+                shadow,
+                EditPhase("keep shadow", keep_shadow),
+            ],
+            "early": [EditPhase("open early model", self._open_early)],
             "perturbed": [],
         }
         return [*before[self.stand_in], unlearn]
