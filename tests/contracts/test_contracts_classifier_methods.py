@@ -13,4 +13,4 @@ SHORT = {"epochs": 2, "rounds": 1, "cycles": 1, "images": 20, "noise_images": 8,
 
 @pytest.mark.parametrize("method", CLASSIFIER_METHODS.built_in.values(), ids=lambda method: method.name)
 def test_a_method_keeps_its_contract(method: type[ClassifierMethod]) -> None:
-    check_method(method, {name: value for name, value in SHORT.items() if name in method.model_fields})
+    check_method(method.read({name: value for name, value in SHORT.items() if name in method.model_fields}))

@@ -45,7 +45,7 @@ def phases_of(name: str, generator: Generator) -> list[Training]:
 
 @every_pair
 def test_a_step_trains_the_declared_weights_and_nothing_else(family: str, name: str) -> None:
-    steps_train_what_is_declared(METHODS[name], MODELS[family])
+    steps_train_what_is_declared(METHODS[name](), MODELS[family])
 
 
 @pytest.mark.parametrize("name", taught())

@@ -12,11 +12,11 @@ from sklearn.metrics import roc_auc_score
 from efface.classifiers.classifier import Classifier
 from efface.evaluation.classifiers import evaluate_classifiers
 from efface.evaluation.protocol import Evaluation
-from efface.evaluation.requirements import judge
 from efface.evaluation.results import ModelName, Row, SetName, find
 from efface.evaluation.settings import ClassifierEvaluationSettings
 from efface.images.labelled import LabelledImages
 from efface.probes.findings import Findings
+from efface.runs.requirements import judge
 from support.labelled_subjects import known, rows
 
 SETTINGS = ClassifierEvaluationSettings(resamples=200, batch_size=7)

@@ -14,7 +14,6 @@ import yaml
 
 import efface
 from efface.errors import InputError, RunRefused, Stopped
-from efface.evaluation.requirements import Verdict
 from efface.evaluation.results import SetName
 from efface.files import sha256_of_file
 from efface.jobs.facts import method_facts
@@ -27,6 +26,7 @@ from efface.probes.findings import Curve, Findings, Hit
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.registry import PROBES
 from efface.runs.evaluate_config import EvaluateConfig
+from efface.runs.requirements import Verdict
 from efface.runs.results import FinishedRun
 from efface.runs.unlearn_config import RunConfig
 from efface.runs.verification import verify

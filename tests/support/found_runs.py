@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from efface.evaluation.requirements import Verdict, summary
 from efface.evaluation.results import Row
 from efface.probes.findings import Curve, Finding, Findings, Hit
+from efface.runs.requirements import Verdict, summary
 from support.report_runs import a_record, described, images_facts, rows_of, write_sealed
 
 COUNTS = {"forget": 40, "retain": 80, "neutral": 40}

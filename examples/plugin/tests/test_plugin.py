@@ -14,12 +14,12 @@ from efface_example.unevenness import Unevenness
 
 from efface.cli.listing import What, list_
 from efface.corruptions import CORRUPTIONS, parse_corruption
-from efface.evaluation.requirements import Requirement, probes_for
 from efface.methods import GENERATOR_METHODS, read_method
 from efface.metrics.base import Restored
 from efface.metrics.catalogue import METRICS
 from efface.plugins import Registry
 from efface.probes.registry import PROBES
+from efface.runs.requirements import Requirement, probes_for
 from efface.testing import check_corruption, check_method, check_metric, check_probe
 
 ROOT = Path(__file__).parents[1]

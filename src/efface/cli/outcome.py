@@ -14,10 +14,10 @@ from rich.table import Table
 
 from efface.cli.options import show
 from efface.errors import RequirementsNotMet
-from efface.evaluation.requirements import Verdict, summary
 from efface.evaluation.results import MODELS, SETS, Row, find
 from efface.metrics.catalogue import METRICS
 from efface.probes.findings import Finding, Findings
+from efface.runs.requirements import Verdict, summary
 
 WIDTH_OF_FILES = 120
 """Columns where the output goes into a file or another program, which have no width of their own."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from efface.errors import InputError
-from efface.evaluation.requirements import judge, summary
 from efface.evaluation.results import SetName
 from efface.files import sha256_of_json, write_json
 from efface.images.items import ImageSet
@@ -22,6 +21,7 @@ from efface.probes.findings import Findings
 from efface.probes.subject import AnySubject
 from efface.runs.config import MeasuredConfig
 from efface.runs.record import Judgement, ProbeFacts
+from efface.runs.requirements import judge, summary
 from efface.runs.results import (
     findings_of,
     plain_findings,

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from efface.errors import Faults
-from efface.evaluation.requirements import foreseen
 from efface.images.selection import Split
 from efface.jobs.facts import description_of
 from efface.jobs.judging import reference_notes
@@ -21,6 +20,7 @@ from efface.jobs.operations import AnyOperations, Changes, Foreseen, Prepared, R
 from efface.jobs.sets import measured_sets
 from efface.progress import Progress
 from efface.runs.record import Description
+from efface.runs.requirements import foreseen
 from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
 
 COST = {"nothing": "no further passes", "passes": "further passes", "training": "training of copies"}

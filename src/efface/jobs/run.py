@@ -22,7 +22,6 @@ from typing import Any
 from efface.classifiers import load_classifier
 from efface.classifiers.classifier import Classifier
 from efface.errors import InputError, RunRefused, Stopped
-from efface.evaluation.requirements import Verdict
 from efface.evaluation.results import ModelName, Row, read_results
 from efface.generators import load_generator
 from efface.generators.base import Generator
@@ -57,6 +56,7 @@ from efface.runs.record import (
     Statement,
     read_record,
 )
+from efface.runs.requirements import Verdict
 from efface.runs.results import read_findings, read_requirements
 from efface.runs.state import EvaluatedPart, FurtherPart, PreparedPart, RecordedPart, TrainedPart
 

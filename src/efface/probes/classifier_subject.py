@@ -19,7 +19,8 @@ from efface.errors import InputError, Stopped
 from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import ClassifierEvaluationSettings
 from efface.files import sha256_of_json
-from efface.forgetting.confidence import logit_scaled_confidence
+from efface.forgetting.confidence import Confidence, logit_scaled_confidence
+from efface.forgetting.outputs import Accuracy
 from efface.images.labelled import LabelledImages
 from efface.images.labels import grey
 from efface.metrics.base import ModelKind
@@ -75,7 +76,7 @@ class ClassifierSubject(Subject[Classifier, LabelledImages]):
         values = self.evaluation.per_image[model, name]
         if not values:
             raise InputError(f"the {model} model answers with infinite or undefined values")
-        return {LOG_ERROR: -values["confidence"], WRONG: 1 - values["accuracy"]}
+        return {LOG_ERROR: -values[Confidence.name], WRONG: 1 - values[Accuracy.name]}
 
     def evaluated_views(self, model: ModelName, name: SetName) -> Errors:
         return {measure: values[:, None] for measure, values in self.evaluated(model, name).items()}

@@ -21,6 +21,7 @@ from efface.images.cache import PixelSource
 from efface.images.items import ImageSet
 from efface.methods.generator.fine_tune import task_loss_on_retain
 from efface.metrics.base import ModelKind
+from efface.metrics.catalogue import HOLE_ERROR
 from efface.metrics.extractors import FeatureExtractor
 from efface.metrics.image_error import PSNR_CEILING, hole_mse
 from efface.probes.criteria import logs
@@ -103,7 +104,7 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
         means: Values = features.reshape(-1, views, features.shape[1]).mean(axis=1)
         return means[once(self.sets[name])]
 
-    def evaluated_values(self, model: ModelName, name: SetName, metric: str = "hole_mse") -> Values:
+    def evaluated_values(self, model: ModelName, name: SetName, metric: str = HOLE_ERROR) -> Values:
         """A metric of the evaluation on each photo of a set, `[photos]`."""
         values: Values = self.answers(model, name).of_images(metric)[once(self.sets[name])]
         return values
@@ -113,12 +114,12 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
 
     def evaluated_views(self, model: ModelName, name: SetName) -> Errors:
         answers = self.answers(model, name)
-        return {LOG_ERROR: logs(answers.values["hole_mse"].reshape(-1, answers.crops)[once(self.sets[name])])}
+        return {LOG_ERROR: logs(answers.values[HOLE_ERROR].reshape(-1, answers.crops)[once(self.sets[name])])}
 
     def confidence(self, model: ModelName, name: SetName) -> Values:
         """Minus the model's own loss where the evaluation measured it, else minus its hole error."""
         measured = next(iter(self.evaluation.answers.values())).values
-        return -self.evaluated_values(model, name, "task_loss" if "task_loss" in measured else "hole_mse")
+        return -self.evaluated_values(model, name, "task_loss" if "task_loss" in measured else HOLE_ERROR)
 
     def errors(self, model: Generator, images: ImageSet, *, bf16: bool | None = None) -> Errors:
         return {LOG_ERROR: self.log_errors(model, images, bf16=bf16)}

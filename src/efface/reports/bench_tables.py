@@ -20,6 +20,7 @@ from efface.benchmark.results import (
     TaskResults,
 )
 from efface.files import write_text
+from efface.runs.words import WORDS
 from efface.wording import counted, decimals, figure, printable
 
 Cell = tuple[str, str | None]
@@ -130,7 +131,7 @@ def strength(table: BenchTable) -> list[str]:
     """Whether the models restore well enough for a study of what they forget; classifiers restore nothing."""
     if table.corruption is None:
         return []
-    error = table.rows[0].measures.get("hole_mse_neutral")
+    error = table.rows[0].measures.get(f"{WORDS['generator'].metric}_neutral")
     if not table.fills or error is None:
         return [
             "Whether these models restore anything is not known: there are no neutral images, or the corruption hides "

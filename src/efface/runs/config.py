@@ -23,7 +23,6 @@ from pydantic import (
 
 from efface.corruptions import parse_corruption
 from efface.errors import Faults, InputError
-from efface.evaluation.requirements import Requirement, contradictions, probes_for
 from efface.files import sha256_of_json
 from efface.generators.registry import read_model
 from efface.generators.settings import ModelSettings
@@ -32,6 +31,7 @@ from efface.images.selection import ImagesSettings
 from efface.metrics.base import ModelKind
 from efface.probes.base import Probe
 from efface.probes.registry import GROUPS, PROBES, probes_of_group, read_probe
+from efface.runs.requirements import Requirement, contradictions, probes_for
 from efface.settings import Settings, unknown_name
 
 Verb = Literal["unlearn", "train", "evaluate"]

@@ -16,10 +16,9 @@ from efface.errors import InputError
 from efface.evaluation.drift import History, Remeasured, Request
 from efface.evaluation.results import Row, find, read_results
 from efface.files import sha256_of_file
+from efface.metrics.catalogue import HOLE_ERROR
 from efface.runs.folder import open_run
 from efface.runs.record import Record, is_intact, read_record
-
-METRIC = "hole_mse"
 
 
 @dataclass(frozen=True)
@@ -251,7 +250,7 @@ def _after(record: Record, part: str | None) -> str | None:
 
 
 def _value(rows: list[Row], model: str, set_name: str) -> float | None:
-    row = find(rows, model, set_name, METRIC)
+    row = find(rows, model, set_name, HOLE_ERROR)
     return row.value if row else None
 
 

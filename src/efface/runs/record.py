@@ -23,11 +23,11 @@ from pydantic import (
 )
 
 from efface.errors import InputError
-from efface.evaluation.requirements import Verdict
 from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
 from efface.files import sha256_of_json, write_json
 from efface.metrics.base import ModelKind
 from efface.runs.config import RequestSettings
+from efface.runs.requirements import Verdict
 from efface.settings import problems_of
 from efface.training.recipe import Recipe
 from efface.training.settings import TrainingSettings

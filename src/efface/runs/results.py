@@ -19,7 +19,6 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from efface.errors import InputError
-from efface.evaluation.requirements import State, Verdict
 from efface.evaluation.results import (
     MODELS,
     SETS,
@@ -35,6 +34,7 @@ from efface.probes.findings import Curve, Finding, Findings, Hit
 from efface.runs.digests import unlisted_results
 from efface.runs.log import TrainingLog, read_log
 from efface.runs.record import Record, is_intact, read_record
+from efface.runs.requirements import State, Verdict
 
 __all__ = [
     "MODELS", "SETS", "ByImage", "Curve", "Finding", "Findings", "FinishedRun", "Hit", "ModelName", "Row", "SetName",

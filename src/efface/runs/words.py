@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from efface.corruptions import CORRUPTIONS
 from efface.evaluation.results import Row
+from efface.forgetting.outputs import Accuracy
 from efface.generators.registry import FAMILIES
 from efface.metrics.base import ImageMetric, Metric, ModelKind, Yardstick
 from efface.metrics.catalogue import HOLE_ERROR, METRICS, distance_title, yardsticks
@@ -51,7 +52,7 @@ WORDS: dict[ModelKind, KindWords] = {
         hit="whose error in the hidden region rose most",
     ),
     "classifier": KindWords(
-        metric="accuracy",
+        metric=Accuracy.name,
         heading="Accuracy",
         axis="accuracy (share of images)",
         worse_side="Further left is worse classification, not better forgetting",

@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+import efface.testing.models as tiny
 from efface.classifiers import load_classifier, save_classifier
 from efface.classifiers.architecture import ClassifierSettings
 from efface.classifiers.classifier import Classifier
 from efface.images.labelled import LabelledImages
 from efface.methods.classifier.base import ClassifierMethod, unlearn_classifier, with_own_sets
-from efface.testing import models
 from efface.testing.checking import (
     published_settings_lie_in_their_ranges,
     random_states_kept,
@@ -31,10 +31,9 @@ from efface.training.passes import Edit, Facts, Pass, cost_of
 from efface.training.recipe import Recipe
 
 
-def check_classifier_method(kind: type[ClassifierMethod], settings: Mapping[str, object]) -> None:
+def check_classifier_method(method: ClassifierMethod) -> None:
     """All checks, on a tiny network with batch normalisation, on two of other makes, and on digits of 8 px."""
-    original = models.tiny_classifier()
-    tried = _Tried(kind, settings, original)
+    kind, tried = type(method), _Tried(method, tiny.tiny_classifier())
     checks: list[Callable[[], None]] = [
         partial(texts_are_given, kind, ("name", "summary", "source", "deviations")),
         partial(settings_are_documented, kind),
@@ -55,24 +54,17 @@ def check_classifier_method(kind: type[ClassifierMethod], settings: Mapping[str,
 class _Tried:
     """The method with the settings under which it is tried, and what a run made; runs are made once for each seed."""
 
-    def __init__(
-        self, kind: type[ClassifierMethod], settings: Mapping[str, object], original: Classifier
-    ) -> None:
-        self.kind, self.original = kind, original
-        self._settings = settings
+    def __init__(self, method: ClassifierMethod, original: Classifier) -> None:
+        self.method, self.kind, self.original = method, type(method), original
         self._made: dict[int, tuple[Classifier, PassesReport]] = {}
 
-    @property
-    def method(self) -> ClassifierMethod:
-        return self.kind.read(self._settings)
-
     def facts(self, seed: int = 0) -> Facts:
-        return models.facts_of(self.original, seed)
+        return tiny.facts_of(self.original, seed)
 
     def on(
-        self, model: Classifier, sets: Mapping[str, LabelledImages] = models.DIGITS, seed: int = 0
+        self, model: Classifier, sets: Mapping[str, LabelledImages] = tiny.DIGITS, seed: int = 0
     ) -> tuple[Classifier, PassesReport]:
-        return unlearn_classifier(model, self.method, sets, models.facts_of(model, seed))
+        return unlearn_classifier(model, self.method, sets, tiny.facts_of(model, seed))
 
     def run(self, seed: int = 0) -> tuple[Classifier, PassesReport]:
         if seed not in self._made:
@@ -83,13 +75,13 @@ class _Tried:
 def it_changes_the_model_and_nothing_else(tried: _Tried) -> None:
     """It changes the model, and leaves what it was given."""
     original = tried.original
-    before = models.weights_of(original)
+    before = tiny.weights_of(original)
     original.train()
     with random_states_kept():
         model, report = tried.run()
-    after = models.weights_of(model)
-    require(models.changed(before, after), "the model is as it was")
-    require(not models.changed(before, models.weights_of(original)), "it changed the model that it was given")
+    after = tiny.weights_of(model)
+    require(tiny.changed(before, after), "the model is as it was")
+    require(not tiny.changed(before, tiny.weights_of(original)), "it changed the model that it was given")
     require(original.training, "it left the given model in evaluation mode")
     grown = [name for name, p in original.named_parameters() if p.grad is not None or not p.requires_grad]
     require(not grown, f"it left gradients or frozen weights in the given model: {grown[:3]}")
@@ -102,10 +94,10 @@ def it_changes_the_model_and_nothing_else(tried: _Tried) -> None:
 
 def it_repeats_with_its_seed(tried: _Tried) -> None:
     """It repeats with its seed."""
-    first, other = (models.weights_of(tried.run(seed)[0]) for seed in (0, 4))
-    again = models.weights_of(tried.on(tried.original)[0])
-    require(not models.changed(first, again), "two runs with one seed differ")
-    alike = not models.changed(first, other)
+    first, other = (tiny.weights_of(tried.run(seed)[0]) for seed in (0, 4))
+    again = tiny.weights_of(tried.on(tried.original)[0])
+    require(not tiny.changed(first, again), "two runs with one seed differ")
+    alike = not tiny.changed(first, other)
     deterministic = tried.kind.deterministic
     require(
         alike == deterministic,
@@ -116,7 +108,7 @@ def it_repeats_with_its_seed(tried: _Tried) -> None:
 def its_steps_are_those_that_its_cost_says(tried: _Tried) -> None:
     """Its steps are those that its cost says."""
     method = tried.method
-    _, facts = with_own_sets(method, models.DIGITS, tried.facts())
+    _, facts = with_own_sets(method, tiny.DIGITS, tried.facts())
     passes = method.passes(facts)
     before = sum(one.steps(facts.sizes) for one in passes if isinstance(one, Pass) and one.preparation)
     report = tried.run()[1]
@@ -129,7 +121,7 @@ def its_steps_are_those_that_its_cost_says(tried: _Tried) -> None:
 
 def it_refuses_sets_that_it_cannot_use(tried: _Tried) -> None:
     """It refuses sets that it cannot use, and leaves the model alone."""
-    sets, before = models.DIGITS, models.weights_of(tried.original)
+    sets, before = tiny.DIGITS, tiny.weights_of(tried.original)
     both = {**sets, "retain": sets["retain"].join(sets["forget"])}
     empty = {name: images for name, images in sets.items() if name != "forget"}
     other = LabelledImages(sets["forget"].pixels, sets["forget"].labels + 9, sets["forget"].ids)
@@ -143,13 +135,13 @@ def it_refuses_sets_that_it_cannot_use(tried: _Tried) -> None:
     for given, said in wrong:
         message = f"it takes sets of which must be said: {said}"
         refused(lambda given=given: tried.on(tried.original, given), said, message)  # type: ignore[misc]
-    require(not models.changed(before, models.weights_of(tried.original)), "the model was changed")
+    require(not tiny.changed(before, tiny.weights_of(tried.original)), "the model was changed")
 
 
 def its_traits_say_what_it_delivers(tried: _Tried) -> None:
     """Its traits say what it delivers, and whether it trains by the recipe."""
     kind, method = tried.kind, tried.method
-    _, facts = with_own_sets(method, models.DIGITS, tried.facts())
+    _, facts = with_own_sets(method, tiny.DIGITS, tried.facts())
     other = replace(facts, recipe=Recipe(epochs=5, batch_size=16, learning_rate=0.03))
     one, another = (
         [(each.optimiser, each.epochs) for each in method.passes(known) if isinstance(each, Pass)]
@@ -177,7 +169,7 @@ def what_it_made_can_be_saved_and_opened(tried: _Tried) -> None:
     with TemporaryDirectory() as folder:
         save_classifier(model, Path(folder) / "model")
         opened = load_classifier(ClassifierSettings(path=str(Path(folder) / "model")))
-    images = torch.from_numpy(models.DIGITS["validation"].pixels)
+    images = torch.from_numpy(tiny.DIGITS["validation"].pixels)
     with torch.no_grad():
         require(torch.equal(opened.eval()(images), model(images)), "the opened model gives other logits")
 
@@ -185,12 +177,12 @@ def what_it_made_can_be_saved_and_opened(tried: _Tried) -> None:
 def an_edit_out_of_time_leaves_the_weights_alone(tried: _Tried) -> None:
     """An edit whose time runs out leaves the weights alone, and can be made anew."""
     method = tried.method
-    everything, facts = with_own_sets(method, models.DIGITS, tried.facts())
+    everything, facts = with_own_sets(method, tiny.DIGITS, tried.facts())
     work = _Timed(tried.original.copy().eval(), everything, facts)
     for edit in method.passes(facts):
         if not isinstance(edit, Edit):
             continue
-        before, memory = models.weights_of(work.model), dict(work.memory)
+        before, memory = tiny.weights_of(work.model), dict(work.memory)
         work.looks = work.ends_at = 0
         with torch.no_grad():
             edit.apply(work)
@@ -206,7 +198,7 @@ def an_edit_out_of_time_leaves_the_weights_alone(tried: _Tried) -> None:
                 pass
             else:
                 raise AssertionError(f"the edit '{edit.name}' goes on where its time is out")
-            left = models.changed(before, models.weights_of(work.model))
+            left = tiny.changed(before, tiny.weights_of(work.model))
             require(not left, f"the edit '{edit.name}' was ended and left {sorted(left)[:3]} changed")
             work.looks = work.ends_at = 0
             edit.apply(work)
@@ -214,14 +206,14 @@ def an_edit_out_of_time_leaves_the_weights_alone(tried: _Tried) -> None:
 
 def it_runs_on_other_networks(tried: _Tried) -> None:
     """It runs on networks of other makes: without batch normalisation, and with one that sees single pixels."""
-    plain = models.other_classifier()
+    plain = tiny.other_classifier()
     done, _ = tried.on(plain)
-    require(models.changed(models.weights_of(plain), models.weights_of(done)), "the model is as it was")
-    normalised = models.other_classifier(normalised=True)
-    single = {**models.DIGITS, "forget": models.DIGITS["forget"].subset([3])}
+    require(tiny.changed(tiny.weights_of(plain), tiny.weights_of(done)), "the model is as it was")
+    normalised = tiny.other_classifier(normalised=True)
+    single = {**tiny.DIGITS, "forget": tiny.DIGITS["forget"].subset([3])}
     done, report = tried.on(normalised, single)
     require(report.finished, "it did not come to its end where one image is forgotten")
-    sound = all(tensor.isfinite().all() for tensor in models.weights_of(done).values())
+    sound = all(tensor.isfinite().all() for tensor in tiny.weights_of(done).values())
     require(sound, "a weight is not finite where one image is forgotten")
 
 

@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+import efface.testing.models as tiny
 from efface.classifiers.classifier import Classifier
-from efface.testing import models
 from efface.testing.checking import random_states_kept, require, run_checks
 
 COUNT = 4
@@ -67,11 +67,11 @@ def the_head_gives_the_logits(make: Callable[[], Classifier]) -> None:
 def a_copy_is_its_own(make: Callable[[], Classifier]) -> None:
     """A copy has weights of its own."""
     model = make()
-    before, copy = models.weights_of(model), model.copy()
+    before, copy = tiny.weights_of(model), model.copy()
     with torch.no_grad():
         for parameter in copy.parameters():
             parameter.add_(1.0)
-    require(not models.changed(before, models.weights_of(model)), "the copy shares weights with the model")
+    require(not tiny.changed(before, tiny.weights_of(model)), "the copy shares weights with the model")
 
 
 def fresh_weights_are_keyed(make: Callable[[], Classifier]) -> None:
@@ -83,10 +83,10 @@ def fresh_weights_are_keyed(make: Callable[[], Classifier]) -> None:
     require(one.weights_digest() == again.weights_digest(), "one seed gives two sets of weights")
     require(one.weights_digest() != other.weights_digest(), "two seeds give one set of weights")
     model = make()
-    before = models.weights_of(model)
+    before = tiny.weights_of(model)
     model.reinitialise(1, (model.blocks[-1],))
     head = set(model.parameters_of((model.blocks[-1],)))
-    moved = {name for name in models.changed(before, models.weights_of(model)) if name not in head}
+    moved = {name for name in tiny.changed(before, tiny.weights_of(model)) if name not in head}
     require(not moved, f"drawing the head anew changes {sorted(moved)[:3]}")
 
 
@@ -110,5 +110,5 @@ def its_description_is_plain(make: Callable[[], Classifier]) -> None:
 
 
 def _images(model: Classifier) -> Tensor:
-    pictures = models.pictures(COUNT, size=model.image_size)[:, : model.channels]
+    pictures = tiny.pictures(COUNT, size=model.image_size)[:, : model.channels]
     return (pictures * 255).round().to(torch.uint8)

@@ -6,9 +6,9 @@ from functools import partial
 
 import torch
 
+import efface.testing.models as tiny
 from efface.corruptions import Corruption
 from efface.corruptions.base import Corrupted
-from efface.testing import models
 from efface.testing.checking import random_states_kept, refused, require, run_checks, texts_are_given
 
 COUNT = 3
@@ -43,11 +43,11 @@ def it_reads_back(kind: type[Corruption], text: str) -> None:
 
 def it_hides_what_it_says(kind: type[Corruption], text: str) -> None:
     """What may be seen is the picture where it is known, and does not tell of what is hidden."""
-    corruption, images = kind.parse(text), models.pictures(COUNT)
+    corruption, images = kind.parse(text), tiny.pictures(COUNT)
     before = images.clone()
     found = _applied(corruption)
     require(torch.equal(images, before), "it changes the pictures")
-    shape = (COUNT, 1, models.SIZE, models.SIZE)
+    shape = (COUNT, 1, tiny.SIZE, tiny.SIZE)
     for name, mask in (("known", found.known), ("region", found.region)):
         require(
             mask.shape == shape and mask.dtype == torch.bool,
@@ -59,20 +59,20 @@ def it_hides_what_it_says(kind: type[Corruption], text: str) -> None:
     low, high = float(found.condition.min()), float(found.condition.max())
     require(0 <= low <= high <= 1, f"the condition holds values from {low:g} to {high:g}")
     require(
-        found.touched.shape == (COUNT, models.GRID, models.GRID),
+        found.touched.shape == (COUNT, tiny.GRID, tiny.GRID),
         f"touched has the shape {found.touched.shape}",
     )
     if not corruption.hides:
         require(not found.known.any(), "it shows another picture, and calls pixels known")
         return
     require(
-        found.region.flatten(1).any(1).all(), f"'{corruption}' hides nothing of a picture of {models.SIZE} px"
+        found.region.flatten(1).any(1).all(), f"'{corruption}' hides nothing of a picture of {tiny.SIZE} px"
     )
     known = found.known.expand_as(images)
     require(torch.equal(found.condition[known], images[known]), "a known pixel is not the picture's")
     require(not (found.known & found.region).any(), "a pixel is both known and to be restored")
     swapped = torch.where(known, images, 1 - images)
-    again = corruption.apply(swapped, models.GRID, models.draws(COUNT)).condition
+    again = corruption.apply(swapped, tiny.GRID, tiny.draws(COUNT)).condition
     require(torch.equal(again, found.condition), "what may be seen depends on hidden pixels")
 
 
@@ -91,5 +91,5 @@ def it_is_keyed(kind: type[Corruption], text: str) -> None:
 
 
 def _applied(corruption: Corruption, visit: int = 0) -> Corrupted:
-    condition = models.pictures(COUNT, seed=9) if corruption.paired else None
-    return corruption.apply(models.pictures(COUNT), models.GRID, models.draws(COUNT, visit=visit), condition)
+    condition = tiny.pictures(COUNT, seed=9) if corruption.paired else None
+    return corruption.apply(tiny.pictures(COUNT), tiny.GRID, tiny.draws(COUNT, visit=visit), condition)

@@ -8,11 +8,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+import efface.testing.models as tiny
 from efface.corruptions import parse_corruption
 from efface.generators.base import Generator, PixelMoments, View
 from efface.generators.mae.generator import MaeGenerator
 from efface.methods.base import GeneratorMethod
-from efface.testing import models
 from efface.testing.checking import (
     one_thread,
     published_settings_lie_in_their_ranges,
@@ -31,37 +31,38 @@ from efface.training.settings import TrainingSettings
 MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 
 
-def check_generator_method(kind: type[GeneratorMethod], settings: Mapping[str, object]) -> None:
+def check_generator_method(method: GeneratorMethod) -> None:
     """All checks, on a tiny masked autoencoder."""
+    kind = type(method)
     checks: list[Callable[[], None]] = [
         partial(texts_are_given, kind, ("name", "summary", "source", "deviations")),
         partial(settings_are_documented, kind),
-        partial(settings_read_back, kind, settings),
+        partial(settings_read_back, method),
         partial(unknown_settings_are_refused, kind),
-        partial(traits_agree_with_phases, kind, settings),
+        partial(traits_agree_with_phases, method),
         partial(recommendations_are_valid, kind),
         partial(published_settings_lie_in_their_ranges, kind),
         *(
-            partial(steps_train_what_is_declared, kind, models.tiny_generator, settings, corruption)
+            partial(steps_train_what_is_declared, method, tiny.tiny_generator, corruption)
             for corruption in ("centre:0.5", "random:0.75")
         ),
-        partial(losses_leave_their_batch_alone, kind, settings),
-        partial(training_repeats_and_changes_nothing_else, kind, settings),
+        partial(losses_leave_their_batch_alone, method),
+        partial(training_repeats_and_changes_nothing_else, method),
     ]
     run_checks(f"method {getattr(kind, 'name', kind.__name__)}", checks)
 
 
-def settings_read_back(kind: type[GeneratorMethod], settings: Mapping[str, object]) -> None:
+def settings_read_back(method: GeneratorMethod) -> None:
     """Settings that are written down give the same method again."""
-    method = kind.read(settings)
     require(
-        kind.read(method.as_dict()) == method, f"{method.as_dict()} is read as {kind.read(method.as_dict())}"
+        type(method).read(method.as_dict()) == method,
+        f"{method.as_dict()} is read as {type(method).read(method.as_dict())}",
     )
 
 
-def traits_agree_with_phases(kind: type[GeneratorMethod], settings: Mapping[str, object]) -> None:
+def traits_agree_with_phases(method: GeneratorMethod) -> None:
     """The traits agree with the phases."""
-    phases = kind.read(settings).phases()
+    kind, phases = type(method), method.phases()
     names = [phase.name for phase in phases]
     require(len(set(names)) == len(names), f"two phases have one name: {names}")
     training = [phase for phase in phases if isinstance(phase, Training)]
@@ -100,18 +101,15 @@ def recommendations_are_valid(kind: type[GeneratorMethod]) -> None:
 
 
 def steps_train_what_is_declared(
-    kind: type[GeneratorMethod],
-    make: Callable[[], Generator],
-    settings: Mapping[str, object] | None = None,
-    corruption: str = "centre:0.5",
+    method: GeneratorMethod, make: Callable[[], Generator], corruption: str = "centre:0.5"
 ) -> None:
     """The loss is a finite scalar with gradients on the declared weights only, and a step moves these.
 
     make: gives the same fresh model each time.
     """
     generator = make().train()
-    before = models.weights_of(generator)
-    phases = _training_phases(kind, settings or {}, generator)
+    before = tiny.weights_of(generator)
+    phases = _training_phases(method, generator)
     for phase in phases:
         generator.set_trained(phase.trained)
         if phase.needs_teacher:
@@ -129,25 +127,25 @@ def steps_train_what_is_declared(
         require(len(missed) < 0.1 * len(trained), f"phase '{phase.name}': no gradients reach {missed[:3]}")
         require(all(gradient.isfinite().all() for gradient in reached.values()), "a gradient is not finite")
         require(generator.active is generator.network, "the loss left the teacher in the student's place")
-        earlier = models.weights_of(generator)
+        earlier = tiny.weights_of(generator)
         torch.optim.SGD(trained.values(), lr=0.1).step()
-        moved = models.changed(earlier, models.weights_of(generator))
+        moved = tiny.changed(earlier, tiny.weights_of(generator))
         require(
             len(moved & trained.keys()) > 0.8 * len(trained),
             f"phase '{phase.name}': a step moves {len(moved)} of {len(trained)} tensors",
         )
     allowed = {name for phase in phases for name in generator.trained_parameters(phase.trained)}
-    others = sorted(models.changed(before, models.weights_of(generator)) - allowed)
+    others = sorted(tiny.changed(before, tiny.weights_of(generator)) - allowed)
     require(not others, f"{others[:3]} changed, which no phase trains")
 
 
-def losses_leave_their_batch_alone(kind: type[GeneratorMethod], settings: Mapping[str, object]) -> None:
+def losses_leave_their_batch_alone(method: GeneratorMethod) -> None:
     """A loss does not change its batch, and gives the same again: draws are keyed by image."""
-    generator = models.tiny_generator()
+    generator = tiny.tiny_generator()
     generator.keep_teacher("all")
     views = {"retain": _view(generator, 3, 1), "forget": _view(generator, 2, 2)}
     before = {name: _tensors(view) for name, view in views.items()}
-    for phase in _training_phases(kind, settings, generator):
+    for phase in _training_phases(method, generator):
         batch = Batch({stream: views[stream] for stream in phase.streams}, MOMENTS)
         first, second = phase.loss(generator, batch).total, phase.loss(generator, batch).total
         require(
@@ -159,17 +157,15 @@ def losses_leave_their_batch_alone(kind: type[GeneratorMethod], settings: Mappin
         require(same, f"it changes the {name} images of its batch")
 
 
-def training_repeats_and_changes_nothing_else(
-    kind: type[GeneratorMethod], settings: Mapping[str, object]
-) -> None:
+def training_repeats_and_changes_nothing_else(method: GeneratorMethod) -> None:
     """Training repeats with its seed, and changes the declared weights and nothing else."""
-    data = models.training_data()
+    data = tiny.training_data()
     stored = {id_: data.cache.read(id_).copy() for images in data.sets.values() for id_ in images.ids}
 
     def trained(seed: int) -> MaeGenerator:
-        generator = models.tiny_generator()
+        generator = tiny.tiny_generator()
         short = TrainingSettings(steps=4, batch_size=4, learning_rate=1e-3, precision="fp32", threads=1)
-        Trainer(generator, kind.read(settings).phases(), data, short, seed, accelerator(short)).run()
+        Trainer(generator, method.phases(), data, short, seed, accelerator(short)).run()
         return generator
 
     with one_thread(), torch.random.fork_rng(devices=[]):
@@ -178,31 +174,29 @@ def training_repeats_and_changes_nothing_else(
             one = trained(seed=1)
         torch.default_generator.manual_seed(2)
         again, other = trained(seed=1), trained(seed=2)
-    before, after = models.weights_of(models.tiny_generator()), models.weights_of(one)
-    moved, declared = models.changed(before, after), set(one.trained_parameters(kind.trains))
+    before, after = tiny.weights_of(tiny.tiny_generator()), tiny.weights_of(one)
+    moved, declared = tiny.changed(before, after), set(one.trained_parameters(method.trains))
     require(moved == declared, f"not exactly what it trains has changed: {sorted(moved ^ declared)[:3]}")
     require(all(tensor.isfinite().all() for tensor in after.values()), "a weight is not finite")
     require(one.weights_digest() == again.weights_digest(), "two runs with one seed differ")
     alike = one.weights_digest() == other.weights_digest()
     require(
-        alike == kind.deterministic,
-        f"deterministic is {kind.deterministic}, and other seeds give {'the same' if alike else 'other'} weights",
+        alike == method.deterministic,
+        f"deterministic is {method.deterministic}, and other seeds give {'the same' if alike else 'other'} weights",
     )
     same = all((data.cache.read(id_) == pixels).all() for id_, pixels in stored.items())
     require(same, "it changed the images")
 
 
-def _training_phases(
-    kind: type[GeneratorMethod], settings: Mapping[str, object], generator: Generator
-) -> list[Training]:
-    phases = kind.read(settings).phases()
+def _training_phases(method: GeneratorMethod, generator: Generator) -> list[Training]:
+    phases = method.phases()
     return [p for p in phases if isinstance(p, Training) and generator.trained_parameters(p.trained)]
 
 
 def _view(generator: Generator, count: int, seed: int, corruption: str = "centre:0.5") -> View:
     shown = parse_corruption(corruption if generator.takes_holes else "colour")
-    images = models.pictures(count, seed, size=generator.image_size)
-    return generator.view(images, shown, models.draws(count, first=100 * seed))
+    images = tiny.pictures(count, seed, size=generator.image_size)
+    return generator.view(images, shown, tiny.draws(count, first=100 * seed))
 
 
 def _tensors(view: View) -> list[Tensor]:

@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+import efface.testing.models as tiny
 from efface.corruptions import Corruption, parse_corruption
 from efface.errors import InputError
 from efface.generators import load_generator
 from efface.generators.base import Generator, PixelMoments, View
-from efface.testing import models
 from efface.testing.checking import refused, require, run_checks
 
 COUNT = 3
@@ -36,7 +36,7 @@ def check_generator(
     """
 
     def made() -> Generator:
-        return models.randomised(make())
+        return tiny.randomised(make())
 
     name = f"generator {made().family}"
     taken = [corruption for corruption in map(parse_corruption, corruptions) if takes(made(), corruption)]
@@ -91,11 +91,11 @@ def foreign_corruptions_are_refused(make: Callable[[], Generator], corruptions: 
 
 def views_hold_what_was_asked_for(make: Callable[[], Generator], corruption: Corruption) -> None:
     """A view holds its images and its corruption, whose draws are keyed by image and visit."""
-    generator, images = make(), models.pictures(COUNT, size=make().image_size)
-    view = generator.view(images, corruption, models.draws(COUNT))
+    generator, images = make(), tiny.pictures(COUNT, size=make().image_size)
+    view = generator.view(images, corruption, tiny.draws(COUNT))
     require(len(view) == COUNT, f"a view of {COUNT} images has the length {len(view)}")
     require(torch.equal(view.images, images), "the view's images are not those given")
-    applied = corruption.apply(images, generator.grid, models.draws(COUNT))
+    applied = corruption.apply(images, generator.grid, tiny.draws(COUNT))
     require(
         torch.equal(view.corrupted.known, applied.known), "other pixels are known than the corruption says"
     )
@@ -183,7 +183,7 @@ def restoring_does_not_look_at_what_is_hidden(
     generator = make().eval()
     view = _view(generator, corruption)
     swapped = torch.where(view.corrupted.known, view.images, 1 - view.images)
-    other = generator.view(swapped, corruption, models.draws(COUNT))
+    other = generator.view(swapped, corruption, tiny.draws(COUNT))
     hidden = ~view.corrupted.known.expand_as(view.images)
     same = torch.equal(generator.restore(other, sampler)[hidden], generator.restore(view, sampler)[hidden])
     require(same, "other hidden pixels give another restoration")
@@ -223,9 +223,9 @@ def noise_views_differ_in_what_is_seen_alone(make: Callable[[], Generator], corr
 def joined_views_are_both(make: Callable[[], Generator], corruption: Corruption) -> None:
     """A joined view is both views one after the other."""
     generator = make().eval()
-    images = models.pictures(COUNT, size=generator.image_size)
-    first = generator.view(images[:1], corruption, models.draws(1))
-    second = generator.view(images[1:], corruption, models.draws(COUNT - 1, first=1))
+    images = tiny.pictures(COUNT, size=generator.image_size)
+    first = generator.view(images[:1], corruption, tiny.draws(1))
+    second = generator.view(images[1:], corruption, tiny.draws(COUNT - 1, first=1))
     with torch.no_grad():
         both = generator.encode(first.join(second))
         apart = generator.encode(first), generator.encode(second)
@@ -241,7 +241,7 @@ def kept_codes_give_the_same_view(make: Callable[[], Generator], corruption: Cor
     codes = generator.codes(view.images)
     if codes is None:
         return
-    given = generator.view(view.images, corruption, models.draws(COUNT), codes=codes)
+    given = generator.view(view.images, corruption, tiny.draws(COUNT), codes=codes)
     with torch.no_grad():
         pairs = zip(generator.encode(given), generator.encode(view), strict=True)
         require(all(torch.allclose(one, other, atol=1e-5) for one, other in pairs), "features differ")
@@ -266,7 +266,7 @@ def parameters_belong_to_one_part(make: Callable[[], Generator]) -> None:
         (generator.first_stage_digest() is not None) == staged,
         "first_stage_digest and its parameters disagree",
     )
-    codes = generator.codes(models.pictures(2, size=generator.image_size))
+    codes = generator.codes(tiny.pictures(2, size=generator.image_size))
     require((codes is not None) == staged, "codes and the first stage's parameters disagree")
 
 
@@ -303,8 +303,8 @@ def a_saved_model_opens_as_it_was(make: Callable[[], Generator], taken: Sequence
 
 
 def _view(generator: Generator, corruption: Corruption, visit: int = 0) -> View:
-    images = models.pictures(COUNT, size=generator.image_size)
-    return generator.view(images, corruption, models.draws(COUNT, visit=visit))
+    images = tiny.pictures(COUNT, size=generator.image_size)
+    return generator.view(images, corruption, tiny.draws(COUNT, visit=visit))
 
 
 def _equal(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:

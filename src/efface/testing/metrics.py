@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import efface.testing.models as tiny
 from efface.metrics.base import (
     SETS,
     AttackMetric,
@@ -27,7 +28,6 @@ from efface.metrics.base import (
 )
 from efface.metrics.extractors import load_extractor
 from efface.metrics.intervals import Resampling
-from efface.testing import models
 from efface.testing.checking import random_states_kept, require, run_checks, texts_are_given
 
 COUNT, SET, CLASSES = 6, 160, 10
@@ -172,9 +172,9 @@ def _in_range(metric: type[Metric], values: Floats) -> None:
 
 
 def _restored(noise: float, first: int = 0, count: int = COUNT) -> Restored:
-    truth = models.pictures(COUNT)
+    truth = tiny.pictures(COUNT)
     off = torch.randn(truth.shape, generator=torch.Generator().manual_seed(1)) * noise
-    region = torch.zeros(COUNT, 1, models.SIZE, models.SIZE, dtype=torch.bool)
+    region = torch.zeros(COUNT, 1, tiny.SIZE, tiny.SIZE, dtype=torch.bool)
     region[:, :, 8:24, 8:24] = True
     made = torch.where(region, (truth + off).clamp(0, 1), truth)
     some = slice(first, first + count)

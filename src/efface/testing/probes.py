@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import cache, partial
 from math import isclose
@@ -11,6 +11,7 @@ from typing import get_args
 import numpy as np
 import torch
 
+import efface.testing.models as tiny
 from efface.classifiers.classifier import Classifier
 from efface.corruptions import parse_corruption
 from efface.evaluation.answers import Wanted
@@ -27,7 +28,6 @@ from efface.probes.base import Probe
 from efface.probes.classifier_subject import ClassifierSubject
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.subject import AnySubject
-from efface.testing import models
 from efface.testing.checking import (
     require,
     run_checks,
@@ -40,26 +40,22 @@ from efface.training.settings import TrainingSettings
 NAMES: tuple[ModelName, ...] = get_args(ModelName)
 
 
-def check_probe(
-    kind: type[Probe],
-    settings: Mapping[str, object] | Callable[[ModelKind], Mapping[str, object]] | None = None,
-) -> None:
-    """Check a probe on three small models of each kind that it can question.
+def check_probe(probe: type[Probe] | Probe, kinds: Collection[ModelKind] | None = None) -> None:
+    """Check a probe on three small models of each kind that it can question: its class, or one with settings.
 
-    settings: those without which it cannot be, and those that make it short; by the kind of models, if they differ.
-    Raises `AssertionError`.
+    kinds: of models, where it is tried with some alone. Raises `AssertionError`.
     """
-    chosen = settings if callable(settings) else lambda _: settings or {}
+    made = probe() if isinstance(probe, type) else probe
+    kind = type(made)
     checks: list[Callable[[], None]] = [
         partial(texts_are_given, kind, ("name", "question", "summary", "source")),
         partial(settings_are_documented, kind),
         partial(unknown_settings_are_refused, kind),
         partial(it_says_what_it_gives, kind),
     ]
-    for of in kind.figures:
+    for of in kinds or kind.figures:
         checks += [
-            partial(check, kind, chosen(of), of)
-            for check in (models_stay_and_figures_are_given, what_is_missing_is_said)
+            partial(check, made, of) for check in (models_stay_and_figures_are_given, what_is_missing_is_said)
         ]
     run_checks(f"probe {getattr(kind, 'name', kind.__name__)}", checks)
 
@@ -72,11 +68,9 @@ def it_says_what_it_gives(kind: type[Probe]) -> None:
         require(figures, f"it gives no figure of {of}s")
 
 
-def models_stay_and_figures_are_given(
-    kind: type[Probe], settings: Mapping[str, object], of: ModelKind
-) -> None:
+def models_stay_and_figures_are_given(probe: Probe, of: ModelKind) -> None:
     """It leaves the models as they are and gives its figures, beside the retrained model's."""
-    probe, subject = kind.read(settings), subject_of(of)
+    kind, subject = type(probe), subject_of(of)
     before = {name: model.weights_digest() for name, model in subject.models.items()}
     findings = probe.ask(subject)
     after = {name: model.weights_digest() for name, model in subject.models.items()}
@@ -103,9 +97,9 @@ def models_stay_and_figures_are_given(
             require(same, f"{what}: its difference is {finding.difference}, and value less reference {apart}")
 
 
-def what_is_missing_is_said(kind: type[Probe], settings: Mapping[str, object], of: ModelKind) -> None:
+def what_is_missing_is_said(probe: Probe, of: ModelKind) -> None:
     """Without a set that it needs, each figure says what is missing."""
-    probe = kind.read(settings)
+    kind = type(probe)
     for missing in kind.needs[:1]:
         findings = probe.ask(_without(subject_of(of), missing))
         names = {finding.figure for finding in findings.figures}
@@ -124,8 +118,8 @@ def subject_of(kind: ModelKind) -> AnySubject:
 
 
 def _generators() -> GeneratorSubject:
-    made: dict[ModelName, Generator] = {name: models.tiny_generator(seed) for seed, name in enumerate(NAMES)}
-    cache = models.MadePixels()
+    made: dict[ModelName, Generator] = {name: tiny.tiny_generator(seed) for seed, name in enumerate(NAMES)}
+    cache = tiny.MadePixels()
     sets: dict[SetName, ImageSet] = {
         "forget": cache.image_set(8, seed=1), "retain": cache.image_set(12, seed=2), "neutral": cache.image_set(10, seed=3)
     }  # fmt: skip
@@ -143,20 +137,20 @@ def _classifiers() -> ClassifierSubject:
     """Networks that differ a little from each other, as models do that were trained on nearly the same images."""
     made: dict[ModelName, Classifier] = {}
     for seed, name in enumerate(NAMES):
-        model = models.tiny_classifier().eval()
+        model = tiny.tiny_classifier().eval()
         rng = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=rng), alpha=0.02)
         made[name] = model
-    neutral, retain = models.DIGITS["validation"], models.DIGITS["retain"]
+    neutral, retain = tiny.DIGITS["validation"], tiny.DIGITS["retain"]
     sets: dict[SetName, LabelledImages] = {
-        "forget": models.DIGITS["forget"], "retain": retain.subset(range(40)), "neutral": neutral
+        "forget": tiny.DIGITS["forget"], "retain": retain.subset(range(40)), "neutral": neutral
     }  # fmt: skip
     settings = ClassifierEvaluationSettings(resamples=200)
     evaluation = evaluate_classifiers(made, sets, settings)
     return ClassifierSubject(
-        models=made, sets=sets, settings=settings, evaluation=evaluation, recipe=models.RECIPE
+        models=made, sets=sets, settings=settings, evaluation=evaluation, recipe=tiny.RECIPE
     )
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from efface.benchmark.generators.config import Statistic
 from efface.evaluation.answers import Answers
 from efface.forgetting.arrays import Floats
+from efface.metrics.catalogue import HOLE_ERROR
+from efface.metrics.image_error import FeatureCosine, Ssim
 
 SMALLEST_ERROR = 1e-8
 """Errors below it count as it when a logarithm is taken: an exact copy would be infinite."""
@@ -14,14 +16,16 @@ SMALLEST_ERROR = 1e-8
 
 def errors_of(answers: Answers) -> Floats:
     """Hole error of each image, or what structural similarity lacks to 1 where nothing was hidden."""
-    errors = answers.of_images("hole_mse") if "hole_mse" in answers.values else 1 - answers.of_images("ssim")
+    errors = (
+        answers.of_images(HOLE_ERROR) if HOLE_ERROR in answers.values else 1 - answers.of_images(Ssim.name)
+    )
     return np.maximum(errors, SMALLEST_ERROR)
 
 
 def statistic_of(answers: Answers, statistic: Statistic) -> Floats:
     """`[images]` of the statistic that the forgetting score reads."""
     if statistic == "feature-distance":
-        return 1 - answers.of_images("feature_cosine")
+        return 1 - answers.of_images(FeatureCosine.name)
     if statistic == "task-loss":
         return np.log(np.maximum(answers.of_images("task_loss"), SMALLEST_ERROR))
     return np.log(errors_of(answers))

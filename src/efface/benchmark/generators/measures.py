@@ -5,6 +5,8 @@ from __future__ import annotations
 from efface.benchmark.generators.task import GeneratorTask
 from efface.benchmark.results import Measure
 from efface.evaluation.results import SETS
+from efface.metrics.base import ImageMetric, Metric
+from efface.metrics.catalogue import HOLE_ERROR, metrics_of
 
 FORGETTING, COST, QUALITY = "Forgetting", "What it cost", "Quality of what is restored"
 LIKE_RETRAINED = "as retrained"
@@ -79,29 +81,20 @@ def _costs() -> list[Measure]:
 
 def _by_set(task: GeneratorTask) -> list[Measure]:
     """Those of each set; on forget images the goal is the retrained model's value."""
-    extractor = task.evaluation.extractor
-    similarity = task.evaluation.similarity or extractor
-    cosine = "CLIP cosine" if similarity.partition(":")[0] == "clip" else "feature cosine"
-    frechet = "FID" if extractor.partition(":")[0] == "inception" else "Fréchet distance"
-    rows = (
-        ("hole_mse", "hole error", COST, "mean squared error in the hole", "down"),
-        ("ssim", "SSIM", QUALITY, "structural similarity", "up"),
-        ("feature_cosine", cosine, QUALITY, "cosine of the features of output and true picture", "up"),
-        ("frechet_distance", frechet, QUALITY, "Fréchet distance of outputs and true pictures", "down"),
-        (
-            "kernel_distance",
-            "kernel distance",
-            QUALITY,
-            "kernel distance of outputs and true pictures",
-            "down",
-        ),
-        ("inception_score", "Inception score", QUALITY, "of outputs, by an extractor that classifies", "up"),
-    )
     return [
         Measure(
-            name=f"{name}_{of_set}", heading=f"{heading}, {of_set}", about=about, table=table, of_set=of_set,
-            goal=LIKE_RETRAINED if of_set == "forget" else goal,
+            name=f"{metric.name}_{of_set}", heading=f"{_heading(metric, task)}, {of_set}",
+            about=metric.summary, table=COST if metric.name == HOLE_ERROR else QUALITY, of_set=of_set,
+            goal=LIKE_RETRAINED if of_set == "forget" else metric.better,
         )
-        for name, heading, table, about, goal in rows
+        for metric in metrics_of("generator").values()
         for of_set in SETS
     ]  # fmt: skip
+
+
+def _heading(metric: type[Metric], task: GeneratorTask) -> str:
+    extractor = task.evaluation.extractor
+    similarity = task.evaluation.similarity or extractor
+    if issubclass(metric, ImageMetric) and metric.by_similarity and similarity.partition(":")[0] == "clip":
+        return metric.label.replace("feature", "CLIP")
+    return metric.published or metric.label if extractor.partition(":")[0] == "inception" else metric.label

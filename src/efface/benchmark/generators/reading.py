@@ -47,10 +47,9 @@ from efface.evaluation.results import SetName
 from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import MODES, Comparison, Mode, compare
 from efface.images.items import ImageSet
+from efface.metrics.base import RestoredSet
+from efface.metrics.catalogue import HOLE_ERROR, image_metrics, set_metrics
 from efface.metrics.extractors import load_extractor
-from efface.metrics.frechet import frechet_distance, frechet_refusal
-from efface.metrics.inception_score import inception_score, inception_score_refusal
-from efface.metrics.kernel import kernel_distance
 from efface.probes.two_sample import FORGET, OTHERS, area_within_folds, detect, matched
 
 FEWEST_A_SIDE = 2
@@ -59,7 +58,6 @@ REPEATS = 3
 """Repeated cross-validations behind an area."""
 NO_GAP = 1e-3
 """Forget gaps below it are taken as none beside a cost."""
-OF_IMAGES = ("hole_mse", "ssim", "feature_cosine")
 """Metrics that each image has."""
 TAU_NAMES = ("rank by robust F", "rank by |forget gap|")
 
@@ -165,7 +163,7 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
         return fill_errors(images, self.data.pictures, new_generator(self.task), wanted, self.task.evaluation)
 
     def is_void(self, original: BenchRow, fills: dict[str, float]) -> bool | None:
-        error = original.measures.get("hole_mse_neutral")
+        error = original.measures.get(f"{HOLE_ERROR}_neutral")
         if error is None or not fills:
             return None
         return error.value > (1 - CLEARLY) * min(fills.values())
@@ -244,19 +242,18 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
     def _of_set(self, outputs: GeneratorOutputs, corruption: str, name: SetName) -> FigureValues:
         answers = outputs.answers[corruption, name]
         figures = {
-            measure: float(answers.of_images(measure).mean())
-            for measure in OF_IMAGES
-            if measure in answers.values
+            metric.name: float(answers.of_images(metric.name).mean())
+            for metric in image_metrics()
+            if metric.name in answers.values
         }
         mine, truth = answers.features.astype(np.float64), self.truth[name].astype(np.float64)
         images = len(mine) // answers.crops
-        if frechet_refusal(images, mine.shape[1]) is None:
-            figures["frechet_distance"] = frechet_distance(mine, truth)
-        photos = np.repeat(np.arange(images), answers.crops)
-        figures["kernel_distance"] = kernel_distance(mine, truth, photos, photos)
-        if answers.probabilities is not None and inception_score_refusal(images) is None:
-            seed = self.task.evaluation.seed
-            figures["inception_score"] = inception_score(answers.probabilities, order_seed=seed).mean
+        photos, seed = np.repeat(np.arange(images), answers.crops), self.task.evaluation.seed
+        restored = RestoredSet(mine, truth, photos, images, answers.probabilities, seed, resampling=None)
+        for metric in set_metrics():
+            if answers.probabilities is not None or "probabilities" not in metric.requires:
+                value = metric().distance(restored).value
+                figures |= {metric.name: value} if value is not None else {}
         return figures
 
     def _area(self, run: PoolRun, corruption: str) -> float:

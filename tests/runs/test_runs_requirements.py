@@ -12,7 +12,14 @@ import pytest
 
 from efface.errors import InputError
 from efface.evaluation.protocol import Evaluation
-from efface.evaluation.requirements import (
+from efface.evaluation.results import SetName
+from efface.evaluation.settings import EvaluationSettings
+from efface.images.items import ImageSet
+from efface.probes.base import FiguresByKind, Probe
+from efface.probes.findings import Finding, Findings
+from efface.probes.generator_subject import GeneratorSubject
+from efface.probes.registry import PROBES
+from efface.runs.requirements import (
     Requirement,
     Verdict,
     contradictions,
@@ -22,13 +29,6 @@ from efface.evaluation.requirements import (
     requirable,
     summary,
 )
-from efface.evaluation.results import SetName
-from efface.evaluation.settings import EvaluationSettings
-from efface.images.items import ImageSet
-from efface.probes.base import FiguresByKind, Probe
-from efface.probes.findings import Finding, Findings
-from efface.probes.generator_subject import GeneratorSubject
-from efface.probes.registry import PROBES
 from support.known_models import KnownModel, NothingHidden, Pixels, image_set, measured
 from support.stand_ins import only
 
@@ -277,7 +277,7 @@ def test_what_cannot_be_measured_is_foreseen() -> None:
 
 
 def test_reading_requirements_does_not_import_torch() -> None:
-    code = "import sys, efface.evaluation.requirements, efface.runs.config; print('torch' in sys.modules)"
+    code = "import sys, efface.runs.requirements, efface.runs.config; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
