@@ -22,6 +22,7 @@ from efface.benchmark.pool import Pool
 from efface.benchmark.results import BenchRow
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.tables import TaskTables
+from efface.benchmark.tuning import trials
 from efface.errors import InputError
 from efface.generators.base import Generator
 from efface.images.datasets import DatasetSettings, open_dataset
@@ -432,3 +433,41 @@ def test_draws_of_dropout_hang_on_the_runs_seed_alone() -> None:
         run_phases(new_generator(small), phases, {"retain": data.sets["retain"]}, small, data, settings, seed)
         assert torch.equal(torch.get_rng_state(), before)
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_trials_start_from_originals_that_no_row_scores() -> None:
+    config = config_of("encoder-noise", models=2, tuning={"trials": 3, "models": 2, "references": 4})
+    published, drawn, _ = trials(entries(config)[0], config)
+    assert published.section == SECTION
+    assert isinstance(drawn.section["alpha"], float)
+    assert 0.02 <= drawn.section["alpha"] <= 1
+    assert [(run.start, run.seed, run.purpose) for run in drawn.runs(config)] == [
+        (2, 0, "tuning"),
+        (3, 0, "tuning"),
+    ]
+
+
+def test_a_trial_is_judged_by_what_retain_and_neutral_images_keep(
+    tables: TaskTables, pool: Pool[GeneratorOutputs]
+) -> None:
+    def error(kind: str, of_set: str) -> float:
+        runs = [
+            PoolRun.unlearned(SECTION, seed, 0) if kind == "unlearned" else PoolRun(kind, seed)  # type: ignore[arg-type]
+            for seed in range(2)
+        ]
+        answers = (pool.outputs(run).answers["centre:0.5", of_set] for run in runs)  # type: ignore[index]
+        return float(np.mean([errors_of(one).mean() for one in answers]))
+
+    unlearned = [PoolRun.unlearned(SECTION, seed, 0) for seed in range(2)]
+    assert tables.reader.kept(unlearned, [PoolRun("retrained", seed) for seed in range(2)]) == pytest.approx(
+        {
+            "retain_share": error("original", "retain") / error("unlearned", "retain"),
+            "neutral_share": error("retrained", "neutral") / error("unlearned", "neutral"),
+        }
+    )
+
+
+def test_other_setups_need_a_score() -> None:
+    with pytest.raises(InputError, match="8 models or more"):
+        config_of("encoder-noise", models=2, setups=["reuse-n-1"])
+    assert config_of("encoder-noise", models=8, setups=["reuse-n-1"]).all_setups == ("reuse-n-n", "reuse-n-1")

@@ -8,6 +8,7 @@ Deviations: none; the form of the loss is that of Li et al., Eq. (10), with anot
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -44,6 +45,7 @@ class Blank(OneLossMethod):
     )
     norm: Norm = NORM
 
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0.02, 1.0)}
     name: ClassVar[str] = "blank"
     summary: ClassVar[str] = "encoder drawn to the original's features of a bland picture on forget images"
     source: ClassVar[str] = "ours; asked for by reviewers of arXiv 2402.00351, cf. SUGAR, arXiv 2512.06562"

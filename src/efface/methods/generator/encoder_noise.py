@@ -10,6 +10,7 @@ appendix (released: moment-matched for tokens, N(0, I) in the hole for diffusion
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -37,6 +38,7 @@ class EncoderNoise(OneLossMethod):
     )
     norm: Norm = NORM
 
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0.02, 1.0)}
     name: ClassVar[str] = "encoder-noise"
     summary: ClassVar[str] = "encoder drawn to the original's features of noise on forget images (ICLR 2024)"
     source: ClassVar[str] = "Li et al., ICLR 2024, arXiv 2402.00351, Eq. (10)"

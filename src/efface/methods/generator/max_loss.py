@@ -7,6 +7,7 @@ The forget term has no lower bound: gradients are clipped and the step count dec
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -23,6 +24,7 @@ class MaxLoss(OneLossMethod):
 
     alpha: float = Field(0.25, ge=0, description="weight of forgetting against retaining")
 
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0.02, 1.0)}
     name: ClassVar[str] = "max-loss"
     summary: ClassVar[str] = "task loss down on retain, up on forget images; whole model"
     source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"

@@ -10,6 +10,7 @@ share, so that the result depends on how many processes there are.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import gcd
 from typing import TYPE_CHECKING, ClassVar
 
@@ -46,6 +47,7 @@ class Neighbour(OneLossMethod):
     )
     norm: Norm = NORM
 
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0.02, 1.0)}
     name: ClassVar[str] = "neighbour"
     summary: ClassVar[str] = "encoder drawn to the original's features of similar retain images"
     source: ClassVar[str] = "ours; cf. SUGAR, arXiv 2512.06562, and Varshney and Torra, arXiv 2502.04260"

@@ -8,6 +8,7 @@ generator's own target space.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -26,6 +27,7 @@ class NoisyLabel(OneLossMethod):
     alpha: float = Field(0.25, ge=0, description="weight of forgetting against retaining")
     noise: NoiseKind = Field("standard-normal", description="the target of forget images")
 
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0.02, 1.0)}
     name: ClassVar[str] = "noisy-label"
     summary: ClassVar[str] = "task loss on retain, noise as the target of forget images; whole model"
     source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"

@@ -9,6 +9,7 @@ original's retain features of the batch, one pair for each feature map.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -26,6 +27,7 @@ class RandomEncoder(OneLossMethod):
     alpha: float = Field(0.25, ge=0, description="weight of forgetting against retaining")
     norm: Norm = NORM
 
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0.02, 1.0)}
     name: ClassVar[str] = "random-encoder"
     summary: ClassVar[str] = "encoder drawn to Gaussian noise in feature space on forget images"
     source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"

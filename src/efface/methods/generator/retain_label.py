@@ -8,6 +8,7 @@ touches the forget images; here the term is applied to them, as the definition s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -24,6 +25,7 @@ class RetainLabel(OneLossMethod):
 
     alpha: float = Field(0.25, ge=0, description="weight of forgetting against retaining")
 
+    search_space: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0.02, 1.0)}
     name: ClassVar[str] = "retain-label"
     summary: ClassVar[str] = "the original's outputs on retain images as targets for both; whole model"
     source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"
