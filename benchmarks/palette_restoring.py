@@ -38,10 +38,9 @@ from efface.evaluation.settings import EvaluationSettings
 from efface.files import write_json
 from efface.generators.base import View
 from efface.generators.palette.checkpoint import load, new
-from efface.generators.palette.family import FAMILY, SIZES, PaletteArchitecture
+from efface.generators.palette.family import FAMILY, SIZES, PaletteArchitecture, PaletteSettings
 from efface.generators.palette.generator import PaletteGenerator
 from efface.generators.palette.schedule import NoiseSchedule, Schedules
-from efface.generators.settings import ModelSettings
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.sources import open_images
@@ -112,7 +111,7 @@ def trained(
             raise InputError(
                 f"{options.model} holds a model trained otherwise: {found['trained_on']}, not {how}"
             )
-        return load(ModelSettings(path=str(options.model))).to(computing_device()), found
+        return load(PaletteSettings(path=str(options.model))).to(computing_device()), found
     architecture = PaletteArchitecture(**{**SIZES["tiny"], "image_size": options.pixels})
     generator = PaletteGenerator(new(architecture, options.seed).network, Schedules(test=RELEASED_TEST))
     settings = TrainingSettings(
