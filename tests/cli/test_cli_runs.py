@@ -244,6 +244,7 @@ def test_keeping_then_purging_from_the_command_line(
     assert cli("verify", tmp_path / "run").code == 0
 
 
+@pytest.mark.draws
 def test_the_page_can_be_written_anew(finished: RunResult, cli: CommandLine) -> None:
     page = finished.run / "report.html"
     before = page.read_bytes()

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from support.classifier_fixtures import digits, forget_digits, story
 from support.family_runs import stories
-from support.run_fixtures import cli, finished, photos, tiny
+from support.run_fixtures import cli, finished, photos, tiny, undrawn
 
-__all__ = ["cli", "digits", "finished", "forget_digits", "photos", "stories", "story", "tiny"]
+__all__ = ["cli", "digits", "finished", "forget_digits", "photos", "stories", "story", "tiny", "undrawn"]

@@ -16,6 +16,8 @@ from support.family_runs import FamilyStory
 from support.report_runs import Page
 from support.run_making import SHORT
 
+pytestmark = pytest.mark.draws
+
 
 @pytest.fixture(scope="session")
 def runs(

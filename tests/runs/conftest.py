@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from support.run_fixtures import cli, finished, photos, tiny
+from support.run_fixtures import cli, finished, photos, tiny, undrawn
 
-__all__ = ["cli", "finished", "photos", "tiny"]
+__all__ = ["cli", "finished", "photos", "tiny", "undrawn"]
