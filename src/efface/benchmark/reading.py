@@ -27,7 +27,7 @@ from efface.benchmark.results import (
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.setups import Experiment
 from efface.forgetting.arrays import Floats
-from efface.forgetting.comparison import Comparison, Level, Mode
+from efface.forgetting.comparison import Comparison, Mode, ScoreSpread
 from efface.metrics.intervals import student_interval
 
 FigureValues = dict[str, float]
@@ -130,7 +130,7 @@ def estimate(values: Sequence[float], confidence: float, least: float | None = N
 def levels_of(comparison: Comparison) -> ScoreLevels:
     """What a comparison is read between."""
 
-    def ends(level: Level) -> ScoreRange:
+    def ends(level: ScoreSpread) -> ScoreRange:
         return ScoreRange(value=level.value, low=level.low, high=level.high)
 
     nothing = comparison.do_nothing

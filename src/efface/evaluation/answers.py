@@ -70,7 +70,7 @@ class Answers:
 
     @property
     def seen(self) -> Features:
-        """What an onlooker sees of each image's answers, no truth: features and hole statistics, `[images, ...]`."""
+        """What extractors see of each image's answers, no truth: features and hole statistics, `[images, ...]`."""
         hole = self.hole.reshape(-1, self.crops, self.hole.shape[1]).mean(axis=1)
         return np.concatenate([self.image_features, hole], axis=1)
 
@@ -111,7 +111,7 @@ class _Collected:
 
 
 @dataclass(frozen=True)
-class _Onlooker:
+class _Extractors:
     """The two extractors, which may be one."""
 
     extractor: FeatureExtractor
@@ -121,7 +121,7 @@ class _Onlooker:
         """Of both extractors, `[B, dimension]` each."""
         return self._with_likeness(self.extractor.features(images), images)
 
-    def looks_at(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Features of both extractors, and the first one's class probabilities if it has any."""
         both = getattr(self.extractor, "features_and_probabilities", None)
         alone = getattr(self.extractor, "probabilities", None)
@@ -169,7 +169,7 @@ def answers_of(
     with; None: what the settings say, see `similarity_of`.
     """
     wanted, progress = wanted or Wanted(), progress or Progress()
-    onlooker = _Onlooker(extractor, similarity or similarity_of(settings, extractor))
+    extractors = _Extractors(extractor, similarity or similarity_of(settings, extractor))
     found = {model: _Collected() for model in models}
     truth: tuple[list[Tensor], list[Tensor]] = [], []
     crops, size = settings.crops_per_image, next(iter(models.values())).image_size
@@ -179,7 +179,7 @@ def answers_of(
     with torch.inference_mode(), progress.task(name, len(images) * crops) as task:
         for batch in _read_ahead(view_batches(images, cache, size, settings, pairs)):
             # first views of the first images
-            shown = [
+            kept = [
                 n
                 for n in range(len(batch.images))
                 if not (place + n) % crops and (place + n) // crops < wanted.pictures
@@ -191,11 +191,11 @@ def answers_of(
                     restored = model.restore(view, settings.sampler).float()
                     loss = model.task_loss(view).float() if wanted.task_loss else None
                 if true_features is None:
-                    true_features = onlooker.features(view.images)
+                    true_features = extractors.features(view.images)
                     truth[0].append(true_features[0])
-                    truth[1].append(view.images[shown].cpu())
-                _collect(found[model_name], view, restored, true_features, onlooker, loss)
-                found[model_name].pictures.append(restored[shown].cpu())
+                    truth[1].append(view.images[kept].cpu())
+                _collect(found[model_name], view, restored, true_features, extractors, loss)
+                found[model_name].pictures.append(restored[kept].cpu())
             place += len(batch.images)
             task.advance(len(batch.images))
     answers = {model: collected.done(crops) for model, collected in found.items()}
@@ -243,11 +243,11 @@ def _collect(
     view: View,
     restored: Tensor,
     true_features: tuple[Tensor, Tensor],
-    onlooker: _Onlooker,
+    extractors: _Extractors,
     loss: Tensor | None,
 ) -> None:
     region = view.corrupted.region
-    features, similarity, probabilities = onlooker.looks_at(restored)
+    features, similarity, probabilities = extractors.read(restored)
     batch = Restored(restored, view.images, region, features, true_features[0], similarity, true_features[1])
     hides = bool(region.any())
     values = {

@@ -56,10 +56,10 @@ def evaluate_classifiers(
                 )
                 task.advance(len(images))
     classes = next(iter(models.values())).classes
-    return _Table(list(models), classes, present, logits, settings, proxy_retain).evaluation()
+    return _Figures(list(models), classes, present, logits, settings, proxy_retain).evaluation()
 
 
-class _Table:
+class _Figures:
     """All rows of figures, from the logits of every model on every set."""
 
     def __init__(

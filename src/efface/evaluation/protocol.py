@@ -73,7 +73,9 @@ def evaluate(
             models, images, cache, corruption, extractor, settings,
             pairs=pairs, wanted=wanted, similarity=similarity, progress=progress, name=f"measure {name}",
         )  # fmt: skip
-        table = _Table(name, answers, truth, images, corruption, extractor, similarity, settings, sampler)
+        table = _SetFigures(
+            name, answers, truth, images, corruption, extractor, similarity, settings, sampler
+        )
         found.rows.extend(table.rows())
         found.truth[name] = truth
         for model, given in answers.items():
@@ -84,7 +86,7 @@ def evaluate(
     return found
 
 
-class _Table:
+class _SetFigures:
     """The rows of one set."""
 
     def __init__(

@@ -37,7 +37,7 @@ SPLITS = 10
 
 
 @dataclass(frozen=True)
-class Level:
+class ScoreSpread:
     """The mean of a score over random choices of models, with `low` and `high`: where one score falls in 95 %."""
 
     value: float
@@ -80,10 +80,10 @@ class Comparison:
     points: Floats
     epsilon_low: Floats | None
     equal_models: int
-    score_at_equal_models: Level
-    ceiling: Level
-    floor: Level
-    do_nothing: Level | None
+    score_at_equal_models: ScoreSpread
+    ceiling: ScoreSpread
+    floor: ScoreSpread
+    do_nothing: ScoreSpread | None
     measurable: bool
     share_of_ceiling: float | None
     power: float
@@ -245,7 +245,7 @@ class _Levels:
     models: int
     draws: np.random.Generator
 
-    def ceiling(self) -> Level:
+    def ceiling(self) -> ScoreSpread:
         means = []
         for _ in range(SPLITS):
             order = self.draws.permutation(len(self.retrained))
@@ -256,13 +256,13 @@ class _Levels:
             means.append(self.scorer.points(one, other).mean())
         return _level(means)
 
-    def floor(self) -> Level:
+    def floor(self) -> ScoreSpread:
         """Retrained models against others of them that are moved beyond all of them: no example overlaps."""
         one, other = self.retrained[: self.models], self.retrained[self.models : 2 * self.models]
         beyond = 2 * (self.retrained.max(axis=0) - self.retrained.min(axis=0)) + 1
         return _level([self.scorer.points(one, other + beyond).mean()])
 
-    def against(self, side: Floats) -> Level:
+    def against(self, side: Floats) -> ScoreSpread:
         means = []
         for _ in range(SPLITS):
             chosen = [
@@ -273,12 +273,12 @@ class _Levels:
         return _level(means)
 
 
-def _level(means: list[Any]) -> Level:
+def _level(means: list[Any]) -> ScoreSpread:
     value = float(np.mean(means))
     if len(means) == 1:
-        return Level(value, value, value)
+        return ScoreSpread(value, value, value)
     spread = float(np.std(means, ddof=1)) * np.sqrt(1 + 1 / len(means))
-    return Level(value, *around(value, spread, len(means) - 1))
+    return ScoreSpread(value, *around(value, spread, len(means) - 1))
 
 
 def _check_counts(sides: list[Floats], faults: Faults) -> None:
@@ -320,7 +320,7 @@ def _final(score: float, retain: float | None, test: float | None) -> Final:
 
 
 def _verdict(
-    measurable: bool, is_like_retrained: bool, here: Level, do_nothing: Level | None, models: int
+    measurable: bool, is_like_retrained: bool, here: ScoreSpread, do_nothing: ScoreSpread | None, models: int
 ) -> str:
     if not measurable:
         return (

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from efface.errors import InputError
-from efface.forgetting.comparison import Comparison, Level, Mode
+from efface.forgetting.comparison import Comparison, Mode, ScoreSpread
 from efface.forgetting.official import BIN_WIDTH, CAP, points_of
 from efface.settings import Settings
 
@@ -141,5 +141,5 @@ def facts_of(comparison: Comparison, names: Sequence[str] | None = None) -> Scor
     )
 
 
-def _level(level: Level) -> LevelFacts:
+def _level(level: ScoreSpread) -> LevelFacts:
     return LevelFacts(value=level.value, low=level.low, high=level.high)

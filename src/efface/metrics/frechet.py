@@ -54,7 +54,7 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
     has something to say, and for arrays that do not fit or are not finite.
     """
     a, b = feature_pair(a, b)
-    return frechet_of_moments(Moments.of(a), Moments.of(b))
+    return frechet_of_moments(FeatureMoments.of(a), FeatureMoments.of(b))
 
 
 def frechet_refusal(n: int, dimension: int) -> str | None:
@@ -72,7 +72,7 @@ def frechet_refusal(n: int, dimension: int) -> str | None:
 
 
 @dataclass(frozen=True)
-class Moments:
+class FeatureMoments:
     """The number of images, the mean [D] and the covariance [D, D] (divisor N - 1) of a set."""
 
     count: int
@@ -80,14 +80,14 @@ class Moments:
     covariance: NDArray[np.float64]
 
     @classmethod
-    def of(cls, features: Features) -> Moments:
+    def of(cls, features: Features) -> FeatureMoments:
         """Moments of `features` [N, D], N at least 2."""
         mean = features.mean(axis=0)
         centred = features - mean
         return cls(len(features), mean, centred.T @ centred / max(len(features) - 1, 1))
 
 
-def frechet_of_moments(a: Moments, b: Moments) -> float:
+def frechet_of_moments(a: FeatureMoments, b: FeatureMoments) -> float:
     """As `frechet_distance`, from moments that were gathered elsewhere."""
     dimension = len(a.mean)
     refusals = {frechet_refusal(side.count, dimension) for side in (a, b)} - {None}

@@ -29,7 +29,7 @@ from pydantic import Field
 from efface.evaluation.results import ModelName
 from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
 from efface.probes.findings import Finding, Findings
-from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, Errors, Images, Measure, Network
+from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, ErrorKind, Errors, Images, Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +128,7 @@ def fall(scores: Scores) -> float:
     return float((scores["forget"][:, 0] - scores["forget"][:, 1]).mean())
 
 
-def _with_level(finding: Finding, measure: Measure, after: dict[ModelName, Errors]) -> Finding:
+def _with_level(finding: Finding, measure: ErrorKind, after: dict[ModelName, Errors]) -> Finding:
     """The note says where the model ends, since a fall alone may be a repair."""
     if "retrained" not in after or finding.model == "retrained":
         return finding

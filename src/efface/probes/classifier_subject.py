@@ -24,7 +24,7 @@ from efface.forgetting.outputs import Accuracy
 from efface.images.labelled import LabelledImages
 from efface.images.labels import grey
 from efface.metrics.base import ModelKind
-from efface.probes.subject import LOG_ERROR, WRONG, Change, Errors, Measure, Share, Subject, Values
+from efface.probes.subject import LOG_ERROR, WRONG, Change, ErrorKind, Errors, Share, Subject, Values
 from efface.probes.trigger import MAGENTA, Trigger
 from efface.progress import Progress
 from efface.randomness import Draws, key
@@ -41,7 +41,7 @@ class ClassifierSubject(Subject[Classifier, LabelledImages]):
     """Classifiers, and images with labels, all in memory. recipe: how the original was trained, for probes that train."""
 
     kind: ClassVar[ModelKind] = "classifier"
-    measures: ClassVar[tuple[Measure, ...]] = (LOG_ERROR, WRONG)
+    measures: ClassVar[tuple[ErrorKind, ...]] = (LOG_ERROR, WRONG)
     trigger_share: ClassVar[Share | None] = Share(-1)
 
     settings: ClassifierEvaluationSettings

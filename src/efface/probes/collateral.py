@@ -29,7 +29,7 @@ from efface.evaluation.results import ModelName, SetName
 from efface.metrics.intervals import FEWEST_GROUPS
 from efface.probes.base import Cost, Criterion, FiguresByKind, Probe, Scores, judged
 from efface.probes.findings import Finding, Findings, Hit
-from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, Images, Measure, Values
+from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, ErrorKind, Images, Values
 from efface.randomness import numpy_draws
 
 Integers = npt.NDArray[np.int64]
@@ -178,12 +178,12 @@ class Collateral(Probe):
     def _features(self, subject: AnySubject, name: SetName) -> Values:
         return subject.features(name)[self._places(subject, name)]
 
-    def _errors(self, subject: AnySubject, name: SetName, measure: Measure) -> dict[ModelName, Values]:
+    def _errors(self, subject: AnySubject, name: SetName, measure: ErrorKind) -> dict[ModelName, Values]:
         """How badly each model answers, `[photos, views]`."""
         places = self._places(subject, name)
         return {model: subject.evaluated_views(model, name)[measure][places] for model in subject.models}
 
-    def _rises(self, subject: AnySubject, name: SetName, measure: Measure) -> dict[ModelName, Values]:
+    def _rises(self, subject: AnySubject, name: SetName, measure: ErrorKind) -> dict[ModelName, Values]:
         """How much worse than the original each model is, `[photos]`; logarithms are averaged over views."""
         errors = self._errors(subject, name, measure)
         return _above_original({model: values.mean(axis=1) for model, values in errors.items()})
@@ -192,7 +192,7 @@ class Collateral(Probe):
         return self.unmeasured(subject, [measure.named(figure) for measure in subject.measures], why)
 
 
-def worst_class(measure: Measure) -> Criterion:
+def worst_class(measure: ErrorKind) -> Criterion:
     """Cross-fitted worst rise of classes. scores: `kept` `[images, 2 + halvings]`, rise, class, halves (0 or 1).
 
     nan where no halving leaves a class with images on both sides.
@@ -233,7 +233,7 @@ def largest(scores: Scores) -> float:
     return float(np.exp(scores["kept"].max()))
 
 
-def near_by_far(measure: Measure) -> Criterion:
+def near_by_far(measure: ErrorKind) -> Criterion:
     """Mean rise of `near` against that of `far`, both `[images]`: of logarithms the ratio, else the difference."""
 
     def criterion(scores: Scores) -> float:
@@ -246,7 +246,7 @@ def _above_original(errors: Mapping[ModelName, Values]) -> dict[ModelName, Value
     return {model: values - errors["original"] for model, values in errors.items()}
 
 
-def _unit(measure: Measure) -> str:
+def _unit(measure: ErrorKind) -> str:
     return "1" if measure.is_log else measure.unit
 
 
@@ -276,7 +276,7 @@ def _class_means(values: Values, belongs: Integers) -> Values:
 def _hits(
     probe: Probe,
     subject: AnySubject,
-    measure: Measure,
+    measure: ErrorKind,
     figure: str,
     name: SetName,
     kind: str,

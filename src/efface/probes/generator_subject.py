@@ -25,7 +25,7 @@ from efface.metrics.catalogue import HOLE_ERROR
 from efface.metrics.extractors import FeatureExtractor
 from efface.metrics.image_error import PSNR_CEILING, hole_mse
 from efface.probes.criteria import logs
-from efface.probes.subject import LOG_ERROR, Change, Errors, Measure, Subject, Values, once
+from efface.probes.subject import LOG_ERROR, Change, ErrorKind, Errors, Subject, Values, once
 from efface.probes.trigger import Trigger
 from efface.progress import Progress, Task
 from efface.randomness import key
@@ -67,7 +67,7 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
     """
 
     kind: ClassVar[ModelKind] = "generator"
-    measures: ClassVar[tuple[Measure, ...]] = (LOG_ERROR,)
+    measures: ClassVar[tuple[ErrorKind, ...]] = (LOG_ERROR,)
 
     settings: EvaluationSettings
     cache: PixelSource

@@ -27,7 +27,7 @@ from pydantic import Field
 from efface.evaluation.results import ModelName
 from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
 from efface.probes.findings import Curve, Findings
-from efface.probes.subject import WRONG, AnySubject, Errors, Images, Measure, Values, without
+from efface.probes.subject import WRONG, AnySubject, ErrorKind, Errors, Images, Values, without
 
 ON_RETAIN, ON_FEW = "relearning-retain", "relearning-few"
 HALVINGS = 6
@@ -88,7 +88,7 @@ class Relearning(Probe):
         return findings
 
     def _leads(
-        self, subject: AnySubject, figure: str, measure: Measure, errors: dict[ModelName, Values]
+        self, subject: AnySubject, figure: str, measure: ErrorKind, errors: dict[ModelName, Values]
     ) -> Findings:
         """The curves and the figure of one measure, from `[images, checkpoints]`."""
         figure = measure.named(figure)

@@ -68,7 +68,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Measure:
+class ErrorKind:
     """A way to say how badly a model answers an image: one number for each, larger is worse.
 
     suffix: of the names of figures made of it. unit: of its differences. is_log: whether it is the logarithm of an error,
@@ -100,10 +100,10 @@ class Measure:
         return None if self.is_log else Share(-1, images, known)
 
 
-LOG_ERROR = Measure("", "nats", is_log=True)
-WRONG = Measure("-accuracy", "share of images", is_log=False)
+LOG_ERROR = ErrorKind("", "nats", is_log=True)
+WRONG = ErrorKind("-accuracy", "share of images", is_log=False)
 """1 where a classifier names another class than the image's, else 0."""
-Errors = Mapping[Measure, Values]
+Errors = Mapping[ErrorKind, Values]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class Subject(ABC, Generic[ModelT, ImagesT]):
     """
 
     kind: ClassVar[ModelKind]
-    measures: ClassVar[tuple[Measure, ...]]
+    measures: ClassVar[tuple[ErrorKind, ...]]
     trigger_share: ClassVar[Share | None] = None
     """What the mean of `triggered` is, where doing what was planted is a yes or no."""
 

@@ -15,7 +15,7 @@ from efface.reports.charts import Line, Point, line_chart, plane_chart
 from efface.reports.page import render
 from efface.reports.probe_tables import SIGNS
 from efface.runs.compared import Change, ComparedRun
-from efface.runs.comparing import BESIDE, Changes, Comparison, compare
+from efface.runs.comparing import BESIDE, Changes, RunComparison, compare
 from efface.runs.folder import is_run
 from efface.runs.planes import Costs, Plane
 from efface.runs.results import Curve
@@ -46,7 +46,7 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
     return out
 
 
-def _content(comparison: Comparison) -> dict[str, Any]:
+def _content(comparison: RunComparison) -> dict[str, Any]:
     runs = comparison.runs
     first = runs[0]
     is_ratio = first.measure.is_ratio
@@ -197,7 +197,7 @@ def _reference_lines(curves: Sequence[tuple[ComparedRun, Curve]]) -> list[Line]:
     return []
 
 
-def _csv(comparison: Comparison) -> str:
+def _csv(comparison: RunComparison) -> str:
     """A row for each run with everything that the page has of it."""
     rows = zip(comparison.runs, comparison.changes, comparison.differing, strict=True)
     lines = [_csv_line(run, changes, differing, comparison.planes) for run, changes, differing in rows]

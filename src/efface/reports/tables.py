@@ -44,7 +44,7 @@ class Distance:
 
 
 @dataclass(frozen=True)
-class Line:
+class MetricLine:
     """One metric: what it is, each model's figure, and distances to the reference."""
 
     title: str
@@ -65,7 +65,7 @@ class SetTable:
     conditions: str
     models: list[ModelName]
     reference: ModelName | None
-    lines: list[Line]
+    lines: list[MetricLine]
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,12 @@ def _conditions(row: Row, kind: ModelKind) -> list[str]:
 
 def _line(
     metric: str, extractor: str, digest: str, rows: Mapping[ModelName, Row], models: list[ModelName]
-) -> Line:
+) -> MetricLine:
     known = metric_named(metric)
     first = next(iter(rows.values()))
     notes = {row.note for row in rows.values()}
     shared = notes.pop() if len(notes) == 1 else None
-    return Line(
+    return MetricLine(
         metric_title(metric, extractor, digest),
         known.summary if known else "",
         first.unit,

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from efface.runs.results import Row, SetName, find
-from efface.runs.words import Measure, measure_of
+from efface.runs.words import LeadMetric, lead_metric
 from efface.wording import compared, counted, figure, interval, ratio, signed
 
 NAMES: dict[str, str] = {"forget": "forgotten images", "retain": "retain images", "neutral": "neutral images"}
@@ -27,7 +27,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Headline:
     """label: one or two words. finding: the numbers in a sentence. meaning: what follows, and what does not."""
 
     label: str
@@ -39,12 +39,12 @@ class Verdict:
     yardstick: str = ""
 
 
-def verdict_of(rows: Iterable[Row], claim: str = "empirical", reference_stages: str = "all") -> Verdict:
+def verdict_of(rows: Iterable[Row], claim: str = "empirical", reference_stages: str = "all") -> Headline:
     """The verdict on `rows`. reference_stages: which stages of the retrained model were retrained."""
     rows = [row for row in rows if row.value is not None]
-    measure = measure_of(rows)
+    measure = lead_metric(rows)
     if measure is None:
-        return Verdict(
+        return Headline(
             "Not measured",
             "No error, similarity or accuracy on the forgotten images was measured.",
             "Whether anything was forgotten cannot be said.",
@@ -53,16 +53,16 @@ def verdict_of(rows: Iterable[Row], claim: str = "empirical", reference_stages: 
 
 
 class _Judge:
-    def __init__(self, rows: list[Row], measure: Measure, claim: str, stages: str) -> None:
+    def __init__(self, rows: list[Row], measure: LeadMetric, claim: str, stages: str) -> None:
         self.rows, self.by, self.claim, self.stages = rows, measure, claim, stages
         self.original, self.unlearned, self.retrained = (
             find(rows, model, "forget", measure.name) for model in ("original", "unlearned", "retrained")
         )
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Headline:
         label, meaning = self._judged()
         sets: tuple[SetName, ...] = ("retain", "neutral")
-        return Verdict(
+        return Headline(
             label,
             f"On the {self._count('forget')} {self._standing('forget')}.",
             meaning,

@@ -13,7 +13,7 @@ from efface.metrics.intervals import FEWEST_GROUPS, bootstrap_difference, bootst
 from efface.probes.findings import Finding
 from efface.runs.record import GeneratorTraining
 from efface.runs.results import ByImage, FinishedRun
-from efface.runs.words import Measure
+from efface.runs.words import LeadMetric
 from efface.wording import printable, setting
 
 
@@ -32,7 +32,7 @@ class ComparedRun:
     place: int
     name: str
     run: FinishedRun
-    compared_by: Measure | None
+    compared_by: LeadMetric | None
     by_image: ByImage
 
     @property
@@ -41,7 +41,7 @@ class ComparedRun:
         return f"run {self.place} ({printable(self.name)})"
 
     @property
-    def measure(self) -> Measure:
+    def measure(self) -> LeadMetric:
         """What a run that was found to be comparable is compared by."""
         assert self.compared_by is not None, f"{self.label} measured no unlearned model on forget images"
         return self.compared_by

@@ -18,7 +18,7 @@ from efface.files import canonical_json
 from efface.runs.compared import Change, ComparedRun, change, differing_settings
 from efface.runs.planes import Plane, planes_of, shared_references
 from efface.runs.results import ByImage, FinishedRun
-from efface.runs.words import measure_of
+from efface.runs.words import lead_metric
 from efface.wording import figure, printable, setting
 
 SAME = 1e-3
@@ -30,7 +30,7 @@ Changes = Mapping[SetName, Change | None]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Runs that compare, and everything that was computed of them.
 
     changes: for each run, how its unlearned model stands to the model of `BESIDE`. differing: its settings that not all
@@ -45,11 +45,11 @@ class Comparison:
     planes: Sequence[Plane]
 
 
-def compare(folders: Sequence[Path]) -> Comparison:
+def compare(folders: Sequence[Path]) -> RunComparison:
     """Compare finished runs; raises `InputError` where a folder is none, or where they do not compare, with all reasons."""
     runs = read_runs(folders)
     cautions = check_comparable(runs)
-    return Comparison(
+    return RunComparison(
         runs,
         cautions,
         [_changes(run, "unlearned") for run in runs],
@@ -76,7 +76,7 @@ def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
                     )
                     continue
                 run = FinishedRun.read(folder)
-                measure = measure_of(row for row in run.rows if row.model == "unlearned")
+                measure = lead_metric(row for row in run.rows if row.model == "unlearned")
                 by_image = run.by_image([measure.name]) if measure else ByImage()
                 runs.append(ComparedRun(place, name, run, measure, by_image))
             except InputError as error:

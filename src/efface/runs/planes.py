@@ -9,7 +9,7 @@ from efface.evaluation.pareto import pareto_front
 from efface.evaluation.results import ModelName
 from efface.probes.findings import Finding
 from efface.runs.compared import Change, ComparedRun, change, gap
-from efface.runs.words import Measure
+from efface.runs.words import LeadMetric
 
 DETECTABILITY = "detectability"
 
@@ -83,7 +83,7 @@ def shared_references(runs: Sequence[ComparedRun]) -> list[ModelName]:
     return [name for name in names if len({run.weights(name) for run in runs}) == 1 and runs[0].weights(name)]
 
 
-def _reference_points(runs: Sequence[ComparedRun], measure: Measure) -> dict[ModelName, Costs]:
+def _reference_points(runs: Sequence[ComparedRun], measure: LeadMetric) -> dict[ModelName, Costs]:
     points: dict[ModelName, Costs] = {}
     for model in shared_references(runs):
         cost, forget = _cost(runs[0], model, measure), change(runs[0], "forget", model, "retrained")
@@ -92,7 +92,7 @@ def _reference_points(runs: Sequence[ComparedRun], measure: Measure) -> dict[Mod
     return points
 
 
-def _cost(run: ComparedRun, model: ModelName, measure: Measure) -> Change | None:
+def _cost(run: ComparedRun, model: ModelName, measure: LeadMetric) -> Change | None:
     """What the model does worse on retain images than the original: a ratio of errors, or what was lost."""
     cost = change(run, "retain", model, "original")
     if cost is None or measure.worse > 0:

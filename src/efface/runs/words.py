@@ -15,7 +15,7 @@ from efface.metrics.base import ImageMetric, Metric, ModelKind, Yardstick
 from efface.metrics.catalogue import HOLE_ERROR, METRICS, distance_title, yardsticks
 
 __all__ = [
-    "WORDS", "KindWords", "Measure", "ModelKind", "corruption_words", "family_words", "measure_of", "metric_named",
+    "WORDS", "KindWords", "LeadMetric", "ModelKind", "corruption_words", "family_words", "lead_metric", "metric_named",
     "metric_order", "metric_title", "metrics_by_image",
 ]  # fmt: skip
 
@@ -67,7 +67,7 @@ WORDS: dict[ModelKind, KindWords] = {
 
 
 @dataclass(frozen=True)
-class Measure:
+class LeadMetric:
     """The metric by which a page speaks of a run, and how it speaks by it."""
 
     metric: type[Metric]
@@ -99,10 +99,10 @@ class Measure:
         return WORDS[self.metric.of].well
 
 
-def measure_of(rows: Iterable[Row]) -> Measure | None:
+def lead_metric(rows: Iterable[Row]) -> LeadMetric | None:
     """The first metric that a page can speak by and that was measured on forget images; None where none was."""
     measured = {row.metric for row in rows if row.set == "forget" and row.value is not None}
-    return next((Measure(*one) for one in yardsticks() if one[0].name in measured), None)
+    return next((LeadMetric(*one) for one in yardsticks() if one[0].name in measured), None)
 
 
 def metric_named(name: str) -> type[Metric] | None:
