@@ -48,7 +48,10 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif fault["type"] == "missing":
             problems.append(f"{place}: it is needed and was not given")
         elif fault["type"] == "value_error":
-            problems.append(f"{place}: {fault['ctx']['error']}")
+            # of settings that do not fit together no single one is at fault
+            problems.append(
+                f"{place}: {fault['ctx']['error']}" if fault["loc"] else str(fault["ctx"]["error"])
+            )
         else:
             problems.append(f"{place}: {fault['msg']}, got {fault['input']!r}")
     return problems
