@@ -12,7 +12,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
 from efface.metrics.feature_sets import Features, feature_pair
-from efface.metrics.frechet import PixelMoments
+from efface.metrics.frechet import FeatureMoments
 from efface.metrics.refusal import MetricInputError
 
 Matrix = NDArray[np.float64]
@@ -40,7 +40,7 @@ def gaussian_kl(mean_p: ArrayLike, cov_p: ArrayLike, mean_q: ArrayLike, cov_q: A
 
 def shrunk_moments(features: Features, shrinkage: float) -> tuple[Features, Matrix]:
     """Mean [D] and covariance [D, D] of `features` [N, D], the covariance drawn to a multiple of the identity."""
-    moments = PixelMoments.of(features)
+    moments = FeatureMoments.of(features)
     dimension = len(moments.mean)
     average = float(np.trace(moments.covariance)) / dimension
     shrunk: Matrix = (1 - shrinkage) * moments.covariance + shrinkage * average * np.eye(dimension)
