@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -49,7 +50,8 @@ LEFT_OUT = {
 """Places of which no two runs have the same, by reason."""
 LEFT_OUT_PATTERN = re.compile("|".join(f"(?:{pattern})" for pattern in LEFT_OUT.values()))
 LEFT_OUT_FILES = ("state.json", "cost.json", "log.jsonl", "run.key")
-"""Of the machinery of going on; they say nothing of the result."""
+LEFT_OUT_PLACES = ("pool", "timing-")
+"""Of the machinery of going on; they say nothing of the result that the result files do not say."""
 
 
 def facts_of(folder: Path, name: str) -> Facts:
@@ -62,11 +64,16 @@ def facts_of(folder: Path, name: str) -> Facts:
         found |= of_values("printed", json.loads(readable(printed, names)))
     for file in sorted(run.rglob("*")):
         place = str(file.relative_to(run))
+        if file.name in LEFT_OUT_FILES or place.startswith(LEFT_OUT_PLACES):
+            continue
         if file.suffix == ".safetensors":
             found |= of_weights(place, file)
-        elif file.suffix in READERS and file.name not in LEFT_OUT_FILES and not place.startswith("pool"):
+        elif file.suffix in READERS:
             text = readable(file.read_text(encoding="utf-8"), names)
-            found |= of_values(place, READERS[file.suffix](text))
+            values = READERS[file.suffix](text)
+            found |= of_values(place, values)
+            if name.startswith("bench") and place == "results.json":
+                found |= of_values("figures", list(benchmark_figures(values)))
     return {place: value for place, value in found.items() if not LEFT_OUT_PATTERN.search(place)}
 
 
@@ -112,6 +119,33 @@ def leaves(values: object, where: str = "") -> Iterator[tuple[str, Value]]:
         yield where, values
     else:
         yield where, str(values)
+
+
+def benchmark_figures(results: Any) -> Iterator[dict[str, Any]]:
+    """The figures of a benchmark's tables, in the schema of either tree: one row for each model's measure."""
+    for corruption, row, measures in benchmark_rows(results):
+        reference = row["label"] in ("original", "retrained")
+        settings = row.get("settings", "reference" if reference else "published")
+        for measure, figure in measures.items():
+            place = {
+                "corruption": corruption,
+                "label": row["label"],
+                "settings": settings,
+                "measure": measure,
+            }
+            yield {**place, **figure} if isinstance(figure, Mapping) else {**place, "value": figure}
+
+
+def benchmark_rows(results: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Corruption, row and measures. Once a row of generators had its measures by corruption, and classifiers no task."""
+    for task in results["tasks"].values() if "tasks" in results else [results]:
+        for row in task.get("rows", ()):
+            by_corruption = row["measures"] if "tasks" in results else {"": row["measures"]}
+            for corruption, measures in by_corruption.items():
+                yield corruption, row, measures
+        for table in task.get("tables", ()):
+            for row in table["rows"]:
+                yield table["corruption"] or "", row, row["measures"]
 
 
 def names_of(rows: list[object] | tuple[object, ...]) -> list[str]:

@@ -58,6 +58,7 @@ SHAPES = {
         "architecture", image_size=32, vae_channels="[8,16,16]", unet_channels="[16,32]", head_dim=8
     ),
 }  # fmt: skip
+WITH_FIRST_STAGE = ("mage", "latent-inpainting")
 SAMPLERS = {"mage": "greedy:2", "palette": "ddim:2", "latent-inpainting": "ddim:2"}
 
 
@@ -65,7 +66,7 @@ def families() -> list[Run]:
     """Of each family: an original and a retrained model from fresh weights, and an unlearned one beside both."""
     found = []
     for family, shape in SHAPES.items():
-        train = f"train {PHOTOS} {FEW} {FIRST_STAGE} --out OUT"
+        train = f"train {PHOTOS} {FEW} {FIRST_STAGE if family in WITH_FIRST_STAGE else ''} --out OUT"
         sampler = f"--set evaluation.sampler={SAMPLERS[family]}" if family in SAMPLERS else ""
         found += [
             run(f"{family}-original", train, f"--generator {family}", shape),
