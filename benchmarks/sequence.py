@@ -28,7 +28,7 @@ from efface.benchmark.generators.models import trained, unlearn
 from efface.benchmark.generators.task import GeneratorTask
 from efface.corruptions import parse_corruption
 from efface.evaluation.answers import answers_of
-from efface.evaluation.drift import Again, History, Limits, Request, retrain_due
+from efface.evaluation.drift import History, Limits, Remeasured, Request, retrain_due
 from efface.files import write_json
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
@@ -253,11 +253,11 @@ def advised(seed: Figures, sequence: Sequence[Figures], limits: Limits, *, again
             )
         )
         before = mine["retain"]
-        earlier: tuple[Again, ...] = ()
+        earlier: tuple[Remeasured, ...] = ()
         if again and number:
             then = [sequence[one]["by_request"][one] for one in range(number)]
             now = float(np.mean(mine["by_request"][:number]))
-            earlier = (Again("earlier", now, float(np.mean(then)), float(np.mean(retrained[:number]))),)
+            earlier = (Remeasured("earlier", now, float(np.mean(then)), float(np.mean(retrained[:number]))),)
         found.append(retrain_due(History(tuple(requests), None, earlier), limits).when)
     return found
 
