@@ -9,6 +9,7 @@ import pytest
 
 from efface.errors import InputError
 from efface.forgetting.comparison import compare
+from efface.forgetting.facts import facts_of
 from efface.forgetting.intervals import bootstrap_interval
 from efface.forgetting.official import official_score
 
@@ -31,7 +32,7 @@ def test_without_it_halves_are_compared_at_half_the_number() -> None:
     found = compare(normal(24, 30, 0), normal(24, 30, 1))
     assert (found.models, found.equal_models) == (24, 12)
     assert found.do_nothing is None
-    assert found.as_dict()["do_nothing"] is None
+    assert facts_of(found).do_nothing is None
 
 
 def test_a_useless_unlearner_is_no_better_than_doing_nothing() -> None:
@@ -75,7 +76,7 @@ def test_final_score_is_score_times_both_ratios() -> None:
 
 def test_the_result_is_json_with_the_promised_keys() -> None:
     u, r = normal(16, 20, 0), normal(32, 20, 1)
-    values = json.loads(json.dumps(compare(u, r).as_dict(), allow_nan=False))
+    values = json.loads(json.dumps(facts_of(compare(u, r)).as_dict(), allow_nan=False))
     assert {
         "score",
         "epsilon",
@@ -88,7 +89,7 @@ def test_the_result_is_json_with_the_promised_keys() -> None:
         "final",
     } <= set(values)
     assert len(values["epsilon"]) == 20
-    assert isinstance(values["ceiling"], float)
+    assert values["ceiling"]["low"] <= values["ceiling"]["value"] <= values["ceiling"]["high"]
     assert values["interval"][0] <= values["score"] <= values["interval"][1]
 
 

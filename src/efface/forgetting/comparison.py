@@ -15,7 +15,7 @@ models in halves, and score, floor and doing nothing are taken again at that sma
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -90,30 +90,6 @@ class Comparison:
     final: Final
     unresolved: tuple[int, ...]
     verdict: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values; `ceiling`, `floor` and `do_nothing` as numbers, their ends under `levels`."""
-        names = ("score_at_equal_models", "ceiling", "floor", "do_nothing")
-        levels = {name: getattr(self, name) for name in names}
-        return {
-            "mode": self.mode,
-            "models": self.models,
-            "examples": len(self.epsilon),
-            "score": self.score,
-            "interval": list(self.interval),
-            "bootstrap": list(self.bootstrap),
-            "equal_models": self.equal_models,
-            **{name: level.value if level else None for name, level in levels.items()},
-            "levels": {name: asdict(level) if level else None for name, level in levels.items()},
-            "share_of_ceiling": self.share_of_ceiling,
-            "power": self.power,
-            "measurable": self.measurable,
-            "verdict": self.verdict,
-            "final": asdict(self.final),
-            "unresolved": list(self.unresolved),
-            "epsilon": self.epsilon.tolist(),
-            "epsilon_low": None if self.epsilon_low is None else self.epsilon_low.tolist(),
-        }
 
 
 def compare(
