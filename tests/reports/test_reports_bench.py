@@ -16,7 +16,6 @@ from efface.benchmark.results import (
     BenchResults,
     BenchRow,
     Estimate,
-    ScoreRange,
     TaskResults,
     read_bench_results,
 )
@@ -31,6 +30,7 @@ from efface.reports.bench_tables import (
     write_csv,
     write_markdown,
 )
+from efface.runs.score import ScoreRange
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 HOSTILE = 'a|b $x$ <script>alert("1")</script>\u202e'

@@ -22,12 +22,12 @@ from efface.benchmark.results import (
     PictureSheet,
     RelearningCurve,
     ScoreLevels,
-    ScoreRange,
 )
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.setups import Experiment
 from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import Comparison, Mode, ScoreSpread
+from efface.forgetting.facts import ScoreRange
 from efface.metrics.intervals import student_interval
 
 FigureValues = dict[str, float]

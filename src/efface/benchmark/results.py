@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue, ValidationError
 from efface.errors import InputError
 from efface.files import write_json
 from efface.forgetting.comparison import Mode
+from efface.forgetting.facts import ScoreRange
 from efface.runs.record import Described, Environment
 from efface.settings import problems_of
 
@@ -53,14 +54,6 @@ class Estimate(Described):
     each: list[float] = Field(
         description="the value of each experiment of classifiers, of each seed of generators"
     )
-
-
-class ScoreRange(Described):
-    """The mean of a score over random choices of models, and where one score falls in 95 %."""
-
-    value: float = Field(description="the mean")
-    low: float = Field(description="lower end")
-    high: float = Field(description="upper end")
 
 
 class ScoreLevels(Described):

@@ -18,7 +18,6 @@ from efface.benchmark.results import (
     Estimate,
     RowSettings,
     ScoreLevels,
-    ScoreRange,
     SetupScores,
     TaskResults,
     TrialOutcome,
@@ -29,6 +28,7 @@ from efface.benchmark.setups import Experiment
 from efface.benchmark.stability import agreement, stability
 from efface.benchmark.tuning import Trial, best
 from efface.forgetting.comparison import MODES, Mode
+from efface.forgetting.facts import ScoreRange
 from efface.forgetting.official import official_score
 from efface.forgetting.robust import robust_score
 from efface.progress import Progress

@@ -16,11 +16,11 @@ MOST_EXAMPLES = 20
 """Examples named in `worst`."""
 
 
-class LevelFacts(Settings):
-    """A score at `equal_models` models a side, as a mean over random choices of models."""
+class ScoreRange(Settings):
+    """The mean of a score over random choices of models, and where one score falls in 95 %."""
 
     value: float = Field(description="the mean")
-    low: float = Field(description="where one such score falls in 95 % of cases: lower end")
+    low: float = Field(description="lower end")
     high: float = Field(description="upper end")
 
 
@@ -62,10 +62,10 @@ class ScoreFacts(Settings):
     interval: tuple[float, float] = Field(description="its 95 % interval")
     bootstrap: tuple[float, float] = Field(description="its 95 % interval by resampling models and examples")
     equal_models: int = Field(description="models a side of the levels below")
-    score_at_equal_models: LevelFacts = Field(description="the score again")
-    ceiling: LevelFacts = Field(description="retrained models against retrained ones")
-    floor: LevelFacts = Field(description="models told apart on every example")
-    do_nothing: LevelFacts | None = Field(description="original models against retrained ones, where given")
+    score_at_equal_models: ScoreRange = Field(description="the score again")
+    ceiling: ScoreRange = Field(description="retrained models against retrained ones")
+    floor: ScoreRange = Field(description="models told apart on every example")
+    do_nothing: ScoreRange | None = Field(description="original models against retrained ones, where given")
     share_of_ceiling: float | None = Field(
         description="(score - floor) / (ceiling - floor) at equal_models; null where they overlap"
     )
@@ -141,5 +141,5 @@ def facts_of(comparison: Comparison, names: Sequence[str] | None = None) -> Scor
     )
 
 
-def _level(level: ScoreSpread) -> LevelFacts:
-    return LevelFacts(value=level.value, low=level.low, high=level.high)
+def _level(level: ScoreSpread) -> ScoreRange:
+    return ScoreRange(value=level.value, low=level.low, high=level.high)

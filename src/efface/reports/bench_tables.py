@@ -16,10 +16,10 @@ from efface.benchmark.results import (
     BenchTable,
     Estimate,
     Measure,
-    ScoreRange,
     TaskResults,
 )
 from efface.files import write_text
+from efface.runs.score import ScoreRange
 from efface.runs.words import WORDS
 from efface.wording import counted, decimals, figure, printable
 

@@ -12,7 +12,7 @@ from efface.files import write_text
 from efface.reports.canvas import LOOKS, Chart
 from efface.reports.charts import Dot, bar_chart, dot_chart
 from efface.reports.page import render
-from efface.runs.score import LevelFacts, ScoreFacts
+from efface.runs.score import ScoreFacts, ScoreRange
 from efface.wording import figure, interval
 
 THIS = "this unlearner"
@@ -38,7 +38,7 @@ def write_score_page(facts: ScoreFacts, folder: Path) -> Path:
     return path
 
 
-def _levels(facts: ScoreFacts) -> list[tuple[str, str, LevelFacts]]:
+def _levels(facts: ScoreFacts) -> list[tuple[str, str, ScoreRange]]:
     ceiling = "retrained models against other retrained ones: what perfect unlearning gets"
     levels = [
         ("ceiling", ceiling, facts.ceiling),

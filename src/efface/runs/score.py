@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from efface.files import write_json
-from efface.forgetting.facts import LevelFacts, ScoreFacts
+from efface.forgetting.facts import ScoreFacts, ScoreRange
 
-__all__ = ["LevelFacts", "ScoreFacts", "write_score"]
+__all__ = ["ScoreFacts", "ScoreRange", "write_score"]
 
 
 def write_score(facts: ScoreFacts, folder: Path) -> Path:
