@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
+
+from pydantic import JsonValue
 
 from efface.errors import InputError, PluginWarning
 from efface.settings import Settings, unknown_name
@@ -137,7 +139,7 @@ def name_of(thing: object) -> str:
     return str(getattr(thing, "name", ""))
 
 
-def read_named(registry: Registry[type[S]], section: str | Mapping[str, Any], default: str = "") -> S:
+def read_named(registry: Registry[type[S]], section: str | Mapping[str, JsonValue], default: str = "") -> S:
     """What a name, or a config section with a `name` and its settings, describes; raises `InputError`."""
     values = {"name": section} if isinstance(section, str) else dict(section)
     name = str(values.pop("name", default))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from pydantic import JsonValue
 
 import efface.cli.options as o
 
@@ -31,7 +32,7 @@ import efface.cli.options as o
     with_pictures="with_pictures",
 )
 def evaluate(
-    values: dict[str, Any],
+    values: dict[str, JsonValue],
     run: Annotated[
         Path | None, typer.Argument(help="A finished run, evaluated again with the options given here.")
     ] = None,
@@ -56,7 +57,7 @@ def evaluate(
     refuse_unmet(result.requirements)
 
 
-def _of_run(run: Path, values: dict[str, object]) -> dict[str, object]:
+def _of_run(run: Path, values: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """The settings of a finished unlearning run, with `values` in their place where given."""
     from efface.errors import InputError
     from efface.jobs.kinds import KINDS
@@ -68,7 +69,7 @@ def _of_run(run: Path, values: dict[str, object]) -> dict[str, object]:
         raise InputError(f"{run} is no finished unlearning run: give --original and --unlearned instead")
     fields = set[str]().union(*(kind.configs["evaluate"].model_fields for kind in KINDS.values()))
     kept = fields - {"original", "unlearned", "training", *NOT_DECIDING}
-    taken: dict[str, object] = {
+    taken: dict[str, JsonValue] = {
         "original": before["model"],
         "unlearned": {"path": str(run / "model")},
         **{name: value for name, value in before.items() if name in kept},

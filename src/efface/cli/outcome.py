@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
@@ -34,7 +34,7 @@ def tell_run(
     if not _first():
         return
     if json_:
-        found: dict[str, Any] = {"run": str(run), "results": [asdict(row) for row in rows]}
+        found: dict[str, JsonValue] = {"run": str(run), "results": [asdict(row) for row in rows]}
         if probes is not None:
             # as the file has it: null for what JSON has no number for
             found["probes"] = json.loads((run / "probes.json").read_text(encoding="utf-8"))

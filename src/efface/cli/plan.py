@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
+from pydantic import JsonValue
 
 import efface.cli.options as o
 from efface.cli.unlearn import SETTINGS
@@ -16,7 +17,7 @@ SHOWN_PASSES = 6
 
 
 @o.configured("unlearn", **SETTINGS)
-def plan(values: dict[str, Any], json_: o.Json = False) -> None:
+def plan(values: dict[str, JsonValue], json_: o.Json = False) -> None:
     """Say what is wrong or risky, and what it would cost.
 
     Takes the options of unlearn. Exit code 2 if the run could not start.

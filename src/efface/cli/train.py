@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import typer
+from pydantic import JsonValue
 
 import efface.cli.options as o
 
@@ -25,7 +24,7 @@ import efface.cli.options as o
     skip_unreadable="skip_unreadable",
     keep_working_files="keep_working_files",
 )
-def train(values: dict[str, Any], out: o.Out = None, json_: o.Json = False) -> None:
+def train(values: dict[str, JsonValue], out: o.Out = None, json_: o.Json = False) -> None:
     """Train a model from scratch.
 
     For instance the reference: the same images --without those that are to be forgotten."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import JsonValue
 
 import efface.cli.options as o
 
@@ -34,7 +34,7 @@ SETTINGS: dict[str, str | o.Setting] = {
     keep_working_files="keep_working_files",
     with_pictures="with_pictures",
 )
-def unlearn(values: dict[str, Any], out: o.Out = None, json_: o.Json = False) -> None:
+def unlearn(values: dict[str, JsonValue], out: o.Out = None, json_: o.Json = False) -> None:
     """Make a model forget chosen images.
 
     Leaves RUN/model, results.json, record.json, report.html and log.jsonl; probes.json and requirements.json

@@ -12,10 +12,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from efface.settings import Settings
 
@@ -123,7 +123,7 @@ class Advice:
             "not measurable": "Whether to retrain cannot be said: not everything was measured.",
         }[self.when]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, JsonValue]:
         """Plain JSON-ready values."""
         return {**asdict(self), "words": self.words}
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from efface.metrics.intervals import Resampling
 from efface.settings import Settings
@@ -42,8 +42,8 @@ class EvaluationSettings(MeasuringSettings):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="precision of the models' forward passes")
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_asked_for(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = write(self)
+    def _without_what_is_not_asked_for(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        values: dict[str, JsonValue] = write(self)
         # runs and pools that were begun before this setting was there compare what they wrote with this
         if values["similarity"] is None:
             del values["similarity"]

@@ -7,10 +7,10 @@ against itself tends to as models grow, but not what it gives at a finite number
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import JsonValue
 from scipy import stats
 
 from efface.errors import InputError
@@ -34,7 +34,7 @@ class KolmogorovSmirnov:
     adjusted: Floats
     rejected: float
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, JsonValue]:
         """Plain JSON-ready values."""
         return {
             "statistic": self.statistic.tolist(),

@@ -22,10 +22,10 @@ What the published code leaves open is defined so:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import JsonValue
 
 from efface.errors import InputError
 from efface.forgetting.arrays import Floats, models_by_examples
@@ -59,7 +59,7 @@ class OfficialScore:
     unresolved: NDArray[np.bool_]
     models: int
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, JsonValue]:
         """Plain JSON-ready values."""
         return {
             "score": self.score,

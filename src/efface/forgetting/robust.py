@@ -27,10 +27,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import JsonValue
 
 from efface.errors import InputError
 from efface.forgetting.arrays import Floats, models_by_examples
@@ -67,7 +67,7 @@ class RobustScore:
     points: Floats
     models: int
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, JsonValue]:
         """Plain JSON-ready values."""
         return {
             "score": self.score,

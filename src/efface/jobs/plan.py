@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from efface.errors import Faults
 from efface.images.selection import Split
 from efface.jobs.facts import description_of
@@ -40,7 +42,7 @@ class Plan:
     changes: Changes | None = None
     estimate: RunEstimate | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, JsonValue]:
         """Plain JSON-ready values."""
         return {**asdict(self), "model": self.model.as_dict() if self.model else None}
 

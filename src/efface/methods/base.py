@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from efface.settings import Settings
 from efface.training.phases import Batch, Loss, Phase, Training
@@ -54,7 +54,7 @@ class GeneratorMethod(Method):
 
     kind: ClassVar[Kind] = "generator"
     trains: ClassVar[Trained] = "encoder"
-    recommended: ClassVar[Mapping[str, Any]] = {}
+    recommended: ClassVar[Mapping[str, JsonValue]] = {}
     """Training settings that differ from the defaults of `TrainingSettings`."""
 
     @abstractmethod
@@ -62,7 +62,7 @@ class GeneratorMethod(Method):
         """What is done, in order."""
 
     @classmethod
-    def training_settings(cls, chosen: Mapping[str, Any]) -> TrainingSettings:
+    def training_settings(cls, chosen: Mapping[str, JsonValue]) -> TrainingSettings:
         """The recommended training settings with the user's own in their place."""
         return TrainingSettings.read({**cls.recommended, **chosen}, where="training")
 

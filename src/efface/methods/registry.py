@@ -7,7 +7,8 @@ may share a name, for the model decides.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from pydantic import JsonValue
 
 from efface.methods.base import GeneratorMethod
 from efface.methods.classifier.base import ClassifierMethod
@@ -76,11 +77,11 @@ CLASSIFIER_METHODS: Registry[type[ClassifierMethod]] = Registry(
 )
 
 
-def read_method(section: Mapping[str, Any]) -> GeneratorMethod:
+def read_method(section: Mapping[str, JsonValue]) -> GeneratorMethod:
     """A method for generators from a config section: its `name` and its own settings; raises `InputError`."""
     return read_named(GENERATOR_METHODS, section, default="encoder-noise")
 
 
-def read_classifier_method(section: Mapping[str, Any]) -> ClassifierMethod:
+def read_classifier_method(section: Mapping[str, JsonValue]) -> ClassifierMethod:
     """A method for classifiers from a config section: its `name` and its own settings; raises `InputError`."""
     return read_named(CLASSIFIER_METHODS, section, default="fine-tune")

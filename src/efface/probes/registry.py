@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
+
+from pydantic import JsonValue
 
 from efface.metrics.base import ModelKind
 from efface.plugins import Registry, read_named
@@ -52,6 +54,6 @@ def probes_by_figure(kind: ModelKind) -> dict[str, str]:
     return {figure: name for name, probe in probes_of(kind).items() for figure in probe.figures[kind]}
 
 
-def read_probe(section: str | Mapping[str, Any]) -> Probe:
+def read_probe(section: str | Mapping[str, JsonValue]) -> Probe:
     """A probe from its name, or from a section with its name and settings; raises `InputError`."""
     return read_named(PROBES, section)

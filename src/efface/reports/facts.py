@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic import JsonValue
 
 from efface.runs.config import RequestSettings
 from efface.runs.log import TrainingLog
@@ -213,7 +214,7 @@ def _training(training: GeneratorTraining | ClassifierTraining, log: TrainingLog
     return [*facts, Fact("Budget", [training.budget or "none set"])]
 
 
-def _named(settings: Mapping[str, Any]) -> list[str]:
+def _named(settings: Mapping[str, JsonValue]) -> list[str]:
     return [f"{name_of(name)}: {setting(value)}" for name, value in settings.items()]
 
 

@@ -20,10 +20,10 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import yaml
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from efface.errors import InputError, RunRefused
 from efface.files import replacing, write_json, write_text
@@ -44,7 +44,7 @@ class RunFolder:
     With `shared`, another process of the same run holds the lock: nothing is created or checked here.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any], shared: bool = False) -> None:
+    def __init__(self, path: Path, config: Mapping[str, JsonValue], shared: bool = False) -> None:
         self.path = Path(path)
         self.config = config
         self.shared = shared
@@ -185,7 +185,7 @@ def refuse_taken(path: Path, *foreign: str) -> None:
         raise RunRefused(f"{path} holds another kind of benchmark ({found[0]}/); choose another --out folder")
 
 
-def open_run(path: Path) -> dict[str, Any]:
+def open_run(path: Path) -> dict[str, JsonValue]:
     """The config of an existing run, as plain values; raises `InputError` if there is none."""
     config_file = Path(path) / "config.yaml"
     if not config_file.is_file():
@@ -196,7 +196,7 @@ def open_run(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_state(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, JsonValue]:
     """Which parts of a run are finished."""
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from efface.errors import Faults, InputError
 from efface.generators.families import TRAINING_NOTE
@@ -13,18 +14,18 @@ from efface.runs.config import chosen
 from efface.training.recipe import Recipe
 
 
-def recipe_of(values: Mapping[str, Any], model: str, faults: Faults) -> Recipe:
+def recipe_of(values: Mapping[str, JsonValue], model: str, faults: Faults) -> Recipe:
     """The recipe beside the model named in the section `model`, with what the config says in its place."""
     named = values.get(model)
     path = str(named["path"]) if isinstance(named, Mapping) and "path" in named else None
 
-    def read(section: Mapping[str, Any]) -> Recipe:
+    def read(section: Mapping[str, JsonValue]) -> Recipe:
         return Recipe.read({**(noted_recipe(path) if path else {}), **section}, where="recipe")
 
     return chosen(read, values, "recipe", Recipe(), faults)
 
 
-def noted_recipe(path: str) -> dict[str, Any]:
+def noted_recipe(path: str) -> dict[str, JsonValue]:
     """The recipe that efface noted beside a model that it trained; empty where there is no note."""
     note = Path(path) / TRAINING_NOTE
     if not note.is_file():

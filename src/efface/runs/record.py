@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -53,7 +53,7 @@ class Described(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, JsonValue]:
         """Plain JSON-ready values."""
         return self.model_dump(mode="json", by_alias=True)
 
@@ -458,7 +458,7 @@ def read_record(run: Path) -> Record:
     return parse_record(run, raw_record(run))
 
 
-def parse_record(run: Path, values: dict[str, Any]) -> Record:
+def parse_record(run: Path, values: dict[str, JsonValue]) -> Record:
     """The record that `raw_record` read; raises `InputError` naming every field that the schema refuses."""
     try:
         return Record.model_validate(values)
@@ -466,7 +466,7 @@ def parse_record(run: Path, values: dict[str, Any]) -> Record:
         raise InputError(*problems_of(error, Record), what=f"{run / 'record.json'} is damaged") from None
 
 
-def raw_record(run: Path) -> dict[str, Any]:
+def raw_record(run: Path) -> dict[str, JsonValue]:
     """The record's plain values, for digests over them; raises `InputError` where it has no schema that is read here."""
     path = run / "record.json"
     try:
@@ -487,6 +487,6 @@ def is_intact(run: Path) -> bool:
     return bool(record.get("digest") == digest_of(record))
 
 
-def digest_of(record: dict[str, Any]) -> str:
+def digest_of(record: dict[str, JsonValue]) -> str:
     """sha256 of the canonical JSON of a record's plain values without its `digest`."""
     return sha256_of_json({name: value for name, value in record.items() if name != "digest"})

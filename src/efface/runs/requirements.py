@@ -13,9 +13,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
+from pydantic import JsonValue
 
 from efface.errors import InputError
 from efface.evaluation.results import SETS, ModelName, SetName, find
@@ -131,7 +132,7 @@ class Verdict:
     threshold: float
     words: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, JsonValue]:
         """Plain JSON-ready values, as `requirements.json` holds them."""
         return asdict(self)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import JsonValue
+
 from efface.classifiers import ClassifierSettings, load_classifier
 from efface.errors import EffaceError, InputError
 from efface.files import sha256_of_file
@@ -84,7 +86,7 @@ def _checks(run: Path, record: Record, source_model: bool) -> list[Check]:
     return checks
 
 
-def _config(run: Path) -> tuple[dict[str, Any], Check | None]:
+def _config(run: Path) -> tuple[dict[str, JsonValue], Check | None]:
     try:
         return open_run(run), None
     except InputError as error:

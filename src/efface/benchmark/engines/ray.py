@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, ClassVar
 
+from pydantic import JsonValue
+
 from efface.benchmark.engines.base import (
     DEVICE,
     RETRIES,
@@ -112,7 +114,7 @@ class RayEngine(Engine):
         )
 
     def _connect(self, ray: Any) -> None:
-        options: dict[str, Any] = {"address": self.address}
+        options: dict[str, JsonValue] = {"address": self.address}
         if self.address is None:
             # a Ray of one's own tells nobody of its use, and gives up on a task that runs out of memory, too
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DModel
+from pydantic import JsonValue
 
 from efface.errors import InputError
 from efface.generators.palette.family import PaletteArchitecture, PaletteSettings
@@ -64,7 +65,7 @@ def _load_folder(settings: PaletteSettings) -> PaletteGenerator:
     )
     check_network(network, settings.path)
     schedules, source = _schedules(settings)
-    origin: dict[str, Any] = {"kind": "diffusers" if schedules.level == "timestep" else "efface"}
+    origin: dict[str, JsonValue] = {"kind": "diffusers" if schedules.level == "timestep" else "efface"}
     origin |= {**hub_facts(settings.path, commit_of(config)), "schedule": source}
     warnings = []
     if source == "assumed":

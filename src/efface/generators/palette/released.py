@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import UNet2DModel
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from efface.errors import Faults, InputError
@@ -60,7 +61,7 @@ LAYERS = {
 
 def load_released(
     path: Path, settings: PaletteSettings, schedules: Schedules
-) -> tuple[nn.Module, dict[str, Any], tuple[str, ...]]:
+) -> tuple[nn.Module, dict[str, JsonValue], tuple[str, ...]]:
     """Network, origin and warnings; raises `InputError` naming all faults."""
     tensors, averaged = _network_tensors(path)
     buffers = {name: tensors.pop(name) for name in BUFFERS & set(tensors)}
@@ -68,7 +69,7 @@ def load_released(
         raise InputError(f"{path} is no complete Palette network: no tensor {', '.join(missing)}")
     network: Any = UNet2DModel(**configuration(tensors, settings))
     network.load_state_dict(renamed(tensors, network, str(path)))
-    origin: dict[str, Any] = {"kind": "released", "sha256": sha256_of_file(path), "weights": "plain"}
+    origin: dict[str, JsonValue] = {"kind": "released", "sha256": sha256_of_file(path), "weights": "plain"}
     if averaged:
         origin["averaged_tensors_left_out"] = averaged
     warnings = []
@@ -153,7 +154,7 @@ def _like(name: str, wanted: Mapping[str, Tensor], targets: list[str]) -> Tensor
     return torch.empty((rows, *wanted[targets[0]].shape[1:], *convolved), device="meta")
 
 
-def configuration(tensors: Mapping[str, Tensor], settings: PaletteSettings) -> dict[str, Any]:
+def configuration(tensors: Mapping[str, Tensor], settings: PaletteSettings) -> dict[str, JsonValue]:
     """The arguments of `UNet2DModel` that a released state dict belongs to."""
     inner, taken = tensors["input_blocks.0.0.weight"].shape[:2]
     given = tensors["out.2.weight"].shape[0]

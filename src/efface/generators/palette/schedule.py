@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from efface.errors import InputError
 from efface.generators.palette.family import PaletteSettings
@@ -70,7 +70,7 @@ class Schedules(Settings):
         return Schedules.read({"level": self.level, **phases}, where="the noise schedules")
 
 
-def of_scheduler(config: dict[str, Any]) -> Schedules:
+def of_scheduler(config: dict[str, JsonValue]) -> Schedules:
     """The schedule in a diffusers `scheduler_config.json`, for training and test alike; raises `InputError`."""
     if config.get("trained_betas") is not None:
         raise InputError("the scheduler config lists its own betas: only schedules with a name are read")
@@ -95,7 +95,7 @@ def of_scheduler(config: dict[str, Any]) -> Schedules:
     return Schedules(level="timestep", train=schedule, test=schedule)
 
 
-def scheduler_config(schedule: NoiseSchedule) -> dict[str, Any]:
+def scheduler_config(schedule: NoiseSchedule) -> dict[str, JsonValue]:
     """`schedule` as the arguments of a diffusers scheduler."""
     return {
         "num_train_timesteps": schedule.steps,
@@ -106,6 +106,6 @@ def scheduler_config(schedule: NoiseSchedule) -> dict[str, Any]:
     }
 
 
-def _said(settings: PaletteSettings, phase: str) -> dict[str, Any]:
+def _said(settings: PaletteSettings, phase: str) -> dict[str, JsonValue]:
     values = {part: getattr(settings, f"{phase}_noise_{part}") for part in ("steps", "start", "end")}
     return {part: value for part, value in values.items() if value is not None}

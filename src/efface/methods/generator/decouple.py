@@ -11,9 +11,9 @@ guarantee for the ascent is not claimed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from efface.methods.base import GeneratorMethod
 from efface.methods.generator.fine_tune import task_loss_on_retain
@@ -49,7 +49,7 @@ class Decouple(GeneratorMethod):
     trains: ClassVar[Trained] = "all"
     needs_teacher: ClassVar[bool] = True
     drives_away: ClassVar[bool] = True
-    recommended: ClassVar[dict[str, Any]] = {"learning_rate": 1e-5, "weight_decay": 0.0}
+    recommended: ClassVar[dict[str, JsonValue]] = {"learning_rate": 1e-5, "weight_decay": 0.0}
 
     def phases(self) -> list[Phase]:
         return [

@@ -7,7 +7,9 @@ Deviations: AdamW with clipping in place of plain SGD. The loss has no bound: it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import JsonValue
 
 from efface.methods.base import OneLossMethod
 from efface.training.phases import Batch, Loss
@@ -27,7 +29,7 @@ class GradientAscent(OneLossMethod):
     trains: ClassVar[Trained] = "all"
     streams: ClassVar[tuple[str, ...]] = ("forget",)
     drives_away: ClassVar[bool] = True
-    recommended: ClassVar[dict[str, Any]] = {"steps": 50, "learning_rate": 1e-5, "weight_decay": 0.0}
+    recommended: ClassVar[dict[str, JsonValue]] = {"steps": 50, "learning_rate": 1e-5, "weight_decay": 0.0}
 
     def loss(self, student: Generator, batch: Batch) -> Loss:
         forget = student.task_loss(batch.views["forget"]).mean()

@@ -7,9 +7,9 @@ trained on the forget images: no kept first stage, no proxy images. Deviations: 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from efface.methods.base import ClaimLevel, GeneratorMethod
 from efface.methods.generator.fine_tune import task_loss_on_retain
@@ -34,7 +34,7 @@ class Retrain(GeneratorMethod):
     needs_forget: ClassVar[bool] = False
     trains: ClassVar[Trained] = "all"
     claim: ClassVar[ClaimLevel] = "exact"
-    recommended: ClassVar[dict[str, Any]] = {"steps": 20000, "learning_rate": 6e-4}
+    recommended: ClassVar[dict[str, JsonValue]] = {"steps": 20000, "learning_rate": 6e-4}
 
     def phases(self) -> list[Phase]:
         return [EditPhase("re-initialise", self._reinitialise), *from_scratch(self.first_stage == "train")]

@@ -9,9 +9,9 @@ the training, where theirs is repeated as data arrive. Its use on generators is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from efface.methods.base import GeneratorMethod
 from efface.methods.generator.retrain import from_scratch
@@ -40,7 +40,7 @@ class ShrinkPerturb(GeneratorMethod):
     deviations: ClassVar[str] = "fresh initial weights in place of Gaussian noise, once before the training"
     needs_forget: ClassVar[bool] = False
     trains: ClassVar[Trained] = "all"
-    recommended: ClassVar[dict[str, Any]] = {"steps": 5000, "learning_rate": 6e-4}
+    recommended: ClassVar[dict[str, JsonValue]] = {"steps": 5000, "learning_rate": 6e-4}
 
     def phases(self) -> list[Phase]:
         return [EditPhase("shrink and perturb", self._mix), *from_scratch(with_first_stage=False)]
