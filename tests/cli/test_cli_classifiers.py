@@ -67,12 +67,14 @@ def test_options_of_generators_are_refused_together(
     named = (
         "corruption, evaluation.extractor, evaluation.sampler, model.norm_pix_loss, training, with_pictures"
     )
-    assert f"{named}: settings of generators, and this model is a classifier: leave out" in outcome.err
+    assert f"{named}: settings of generators, and this model is a classifier; leave them out" in outcome.err
     assert not (tmp_path / "run").exists()
     evaluated = cli(
         "evaluate", "--original", story.original.model, *sets, "--corruption", "centre:0.5", "--out", tmp_path
     )
-    assert "corruption: a setting of generators, and this model is a classifier: leave out" in evaluated.err
+    assert (
+        "corruption: a setting of generators, and this model is a classifier; leave it out" in evaluated.err
+    )
     trained = cli(
         "train",
         "--classifier",

@@ -89,3 +89,8 @@ def test_all_wrong_settings_are_named_at_once() -> None:
     with pytest.raises(InputError) as refusal:
         read_method({"alpha": -1, "norm": "l1", "extra": 1})
     assert len(refusal.value.problems) == 3
+
+
+def test_a_method_of_the_other_kind_of_models_is_called_that() -> None:
+    with pytest.raises(InputError, match="the method encoder-noise is for generators"):
+        read_classifier_method({"name": "encoder-noise"})

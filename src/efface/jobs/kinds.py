@@ -53,9 +53,9 @@ class Kind:
         own, (other,) = self.configs[verb], [kind for kind in KINDS.values() if kind is not self]
         foreign = _foreign(values, own, other.configs[verb])
         if foreign:
-            what = "a setting" if len(foreign) == 1 else "settings"
+            what, them = ("a setting", "it") if len(foreign) == 1 else ("settings", "them")
             raise InputError(
-                f"{', '.join(sorted(foreign))}: {what} of {other.name}s, and this model is a {self.name}: leave out"
+                f"{', '.join(sorted(foreign))}: {what} of {other.name}s, and this model is a {self.name}; leave {them} out"
             )
         return own.from_values(values)
 

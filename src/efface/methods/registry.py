@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
+from efface.errors import InputError
 from efface.methods.base import GeneratorMethod
 from efface.methods.classifier.base import ClassifierMethod
 from efface.plugins import Registry, read_named
@@ -84,4 +85,7 @@ def read_method(section: Mapping[str, JsonValue]) -> GeneratorMethod:
 
 def read_classifier_method(section: Mapping[str, JsonValue]) -> ClassifierMethod:
     """A method for classifiers from a config section: its `name` and its own settings; raises `InputError`."""
+    name = section.get("name")
+    if name in GENERATOR_METHODS and name not in CLASSIFIER_METHODS:
+        raise InputError(f"the method {name} is for generators, and this model is a classifier")
     return read_named(CLASSIFIER_METHODS, section, default="fine-tune")

@@ -51,7 +51,9 @@ class TrainConfig(FromScratchConfig):
     verb: ClassVar[Verb] = "train"
     kind: ClassVar[ModelKind] = "generator"
 
-    generator: str = Field("mae", description="the family of the new model")
+    generator: str = Field(
+        "mae", description="the family of the new model; default: mae, or that of the model named by like"
+    )
     architecture: SerializeAsAny[Architecture]
     like: ModelSection | None = Field(
         None, description="a model whose family, shape and value space are taken over"
