@@ -57,7 +57,7 @@ def test_closing_the_iterator_ends_slurm_jobs_of_this_machine(tmp_path: Path) ->
     assert next(outcomes).task.name == "a"
     wait_for(lambda: begun(tmp_path, "b") not in ([], [0]))
     outcomes.close()
-    assert not any(alive(process) for process in begun(tmp_path))
+    wait_for(lambda: not any(alive(process) for process in begun(tmp_path)))
 
 
 def test_a_slurm_task_is_told_done_while_its_job_goes_on_and_is_not_lost_with_it(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def sides(models: int, examples: int, seed: int = 0) -> tuple[np.ndarray, np.nda
 
 @pytest.fixture(scope="module")
 def measure() -> ModuleType:
-    place = Path(__file__).parents[2] / "docs" / "forgetting" / "measure.py"
+    place = Path(__file__).parents[2] / "benchmarks" / "score_behaviour.py"
     spec = importlib.util.spec_from_file_location("forgetting_measure", place)
     assert spec is not None
     assert spec.loader is not None

@@ -114,7 +114,7 @@ def test_blank_under_the_noise_of_a_diffusion_model() -> None:
     gamma = forget.gamma.view(-1, 1, 1, 1)
     condition = picture.where(~HOLE, forget.condition)  # the hole's filling is noise, whatever the picture
     noisy = picture.where(~HOLE, gamma.sqrt() * picture + (1 - gamma).sqrt() * forget.noise)
-    down = case.generator.split.down
+    down = case.generator.down
     with torch.no_grad():
         targets = down(case.original, torch.cat([condition, noisy], dim=1), forget.level)
         features = down(case.generator.network, forget.inputs, forget.level)

@@ -122,11 +122,12 @@ def test_training_of_both_stages_continues_where_it_stopped(
 def with_text(folder: Path) -> LatentGenerator:
     """A pipeline with a text encoder, and a VAE whose latents are scaled."""
     from efface.generators.latent.checkpoint import load
-    from support.latent_pipelines import Model, saved
+    from efface.generators.latent.family import LatentSettings
+    from support.latent_pipelines import saved
 
     if not (folder / "model").exists():
         saved(folder)
-    generator = load(Model(path=str(folder / "model"), prompt="a cat"))
+    generator = load(LatentSettings(path=str(folder / "model"), prompt="a cat"))
     assert generator.network.scaling != 1.0
     return generator
 

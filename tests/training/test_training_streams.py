@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from efface.images.cache import PixelCache
 from efface.images.crops import random_resized_crop
 from efface.randomness import numpy_draws
 from efface.training.data import CropBatch, Data, Streams, per_stream, pixel_moments
@@ -142,9 +144,10 @@ def test_leaving_early_stops_the_readers(data: Data) -> None:
 
 def test_an_image_that_is_gone_stops_the_run_with_its_name(data: Data, tmp_path: Path) -> None:
     own = training_data(tmp_path)
-    own.cache.evict([own.sets["forget"].ids[0]])
-    with pytest.raises(KeyError, match=own.sets["forget"].ids[0]):
-        list(streams(own).steps(0, 5))
+    with PixelCache(tmp_path / "other", own.cache.short_side) as cache:
+        cache.add(own.sets["retain"].union(own.sets["forget"].subset(range(1, len(own.sets["forget"])))))
+        with pytest.raises(KeyError, match=own.sets["forget"].ids[0]):
+            list(streams(replace(own, cache=cache)).steps(0, 5))
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from efface.errors import Faults, InputError
 POLL = {"slurm": 5.0, "local": 0.1}
 """Seconds between checks of results and jobs."""
 
-CANCEL = 5.0
+CANCEL = 30.0
 """Seconds that a job on this machine gets to be gone."""
 
 
