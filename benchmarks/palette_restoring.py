@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
-from efface.corruptions.filling import mean_fill
+from efface.corruptions.base import mean_fill
 from efface.errors import InputError
 from efface.evaluation.answers import view_batches
 from efface.evaluation.settings import EvaluationSettings

@@ -22,7 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import ViTMAEForPreTraining
 
-from efface.corruptions.random_patches import RandomPatches
+from efface.corruptions.patches import RandomPatches
 from efface.generators.mae.family import SIZES, MaeArchitecture
 from efface.generators.mae.generator import MaeGenerator
 from efface.images.cache import PixelCache

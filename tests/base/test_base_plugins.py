@@ -13,13 +13,13 @@ from typing import ClassVar
 import pytest
 
 from efface.corruptions.base import Corruption
-from efface.corruptions.blur import Blur
-from efface.corruptions.centre import Centre
+from efface.corruptions.degradations import Blur
+from efface.corruptions.rectangles import Centre
 from efface.errors import InputError, PluginWarning
 from efface.plugins import Registry, read_named
 from efface.settings import Settings
 
-LINES = ("efface.corruptions.centre:Centre", "efface.corruptions.blur:Blur")
+LINES = ("efface.corruptions.rectangles:Centre", "efface.corruptions.degradations:Blur")
 
 
 class Outside(Centre):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from efface.classifiers.classifier import Classifier
 from efface.corruptions.base import Mask
-from efface.corruptions.centre import Centre
+from efface.corruptions.rectangles import Centre
 from efface.generators.mae.generator import MaeGenerator
 from efface.methods.classifier.base import ClassifierMethod
 from efface.methods.generator.encoder_noise import EncoderNoise

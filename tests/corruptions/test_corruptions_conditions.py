@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from efface.corruptions import CORRUPTIONS, Degradation, parse_corruption
-from efface.corruptions.blur import gaussian
+from efface.corruptions.degradations import gaussian
 from efface.errors import InputError
 from efface.randomness import Draws
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efface.corruptions import Hole, parse_corruption, touched_patches
-from efface.corruptions.box import LEAST, MARGIN, MOST
+from efface.corruptions.boxes import LEAST, MARGIN, MOST
 from efface.corruptions.strokes import WIDTHS, brushed
 from efface.errors import InputError
 from efface.randomness import numpy_draws

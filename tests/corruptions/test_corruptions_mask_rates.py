@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import truncnorm
 
-from efface.corruptions.mask_rates import MaskRates
+from efface.corruptions.patches import MaskRates
 from efface.errors import InputError
 from efface.randomness import Draws
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
-from efface.corruptions.filling import mean_fill
+from efface.corruptions.base import mean_fill
 from efface.evaluation.fills import Strength, fill_errors, nearest_fill
 from efface.evaluation.settings import EvaluationSettings
 from efface.images.items import ImageItem, ImageSet

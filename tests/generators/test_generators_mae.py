@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
-from efface.corruptions.random_patches import RandomPatches
+from efface.corruptions.patches import RandomPatches
 from efface.errors import InputError
 from efface.generators import load_generator
 from efface.generators.base import PixelMoments, noise_pixels

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from efface.corruptions.mask_rates import MaskRates
+from efface.corruptions.patches import MaskRates
 from efface.generators.base import PixelMoments
 from efface.generators.mage.generator import MageGenerator
 from efface.methods import GENERATOR_METHODS

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from efface.corruptions.filling import mean_fill
-from efface.corruptions.mask_rates import MaskRates
+from efface.corruptions.base import mean_fill
+from efface.corruptions.patches import MaskRates
 from efface.errors import InputError
 from efface.generators.mage.sampling import (
     TokenSampler,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from efface.corruptions import Corruption, parse_corruption
-from efface.corruptions.mask_rates import MaskRates
+from efface.corruptions.patches import MaskRates
 from efface.generators.mage.checkpoint import load
 from efface.generators.mage.family import MageSettings
 from efface.generators.mage.generator import MageGenerator, MageView

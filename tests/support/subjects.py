@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from efface.corruptions import Corrupted, Corruption, parse_corruption
-from efface.corruptions.filling import mean_fill
+from efface.corruptions.base import mean_fill
 from efface.evaluation.answers import Wanted, view_batches
 from efface.evaluation.protocol import evaluate
 from efface.evaluation.settings import EvaluationSettings

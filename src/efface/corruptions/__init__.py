@@ -1,9 +1,9 @@
-"""Corruptions, each in its own file. `parse_corruption("centre:0.5")` reads one."""
+"""Corruptions: holes and degradations. `parse_corruption("centre:0.5")` reads one."""
 
 from __future__ import annotations
 
 from efface.corruptions.base import Corrupted, Corruption, Hole, touched_patches
-from efface.corruptions.degradation import Degradation
+from efface.corruptions.degradations import Degradation
 from efface.plugins import Registry
 
 CORRUPTIONS: Registry[type[Corruption]] = Registry(
@@ -11,24 +11,24 @@ CORRUPTIONS: Registry[type[Corruption]] = Registry(
     "efface.corruptions",
     Corruption,
     (
-        "efface.corruptions.centre:Centre",
-        "efface.corruptions.rectangle:Rectangle",
-        "efface.corruptions.extension:ExtendUp",
-        "efface.corruptions.extension:ExtendDown",
-        "efface.corruptions.extension:ExtendLeft",
-        "efface.corruptions.extension:ExtendRight",
-        "efface.corruptions.outpainting:Outpainting",
-        "efface.corruptions.random_patches:RandomPatches",
-        "efface.corruptions.mask_rates:MaskRates",
-        "efface.corruptions.box:Box",
-        "efface.corruptions.brush:Brush",
-        "efface.corruptions.box:BoxBrush",
-        "efface.corruptions.colour:Colour",
-        "efface.corruptions.jpeg:Jpeg",
-        "efface.corruptions.downsample:Downsample",
-        "efface.corruptions.blur:Blur",
-        "efface.corruptions.sketch:Sketch",
-        "efface.corruptions.paired:Paired",
+        "efface.corruptions.rectangles:Centre",
+        "efface.corruptions.rectangles:Rectangle",
+        "efface.corruptions.rectangles:ExtendUp",
+        "efface.corruptions.rectangles:ExtendDown",
+        "efface.corruptions.rectangles:ExtendLeft",
+        "efface.corruptions.rectangles:ExtendRight",
+        "efface.corruptions.rectangles:Outpainting",
+        "efface.corruptions.patches:RandomPatches",
+        "efface.corruptions.patches:MaskRates",
+        "efface.corruptions.boxes:Box",
+        "efface.corruptions.boxes:Brush",
+        "efface.corruptions.boxes:BoxBrush",
+        "efface.corruptions.degradations:Colour",
+        "efface.corruptions.degradations:Jpeg",
+        "efface.corruptions.degradations:Downsample",
+        "efface.corruptions.degradations:Blur",
+        "efface.corruptions.degradations:Sketch",
+        "efface.corruptions.degradations:Paired",
     ),
 )
 

@@ -2,7 +2,7 @@
 
 A corruption gives three things: the condition that the model sees, the mask of known pixels, and
 the region that metrics look at. It is written as `name:arguments`, sizes as fractions of the side.
-A `Hole` hides pixels and leaves the others; `Degradation` (in its own module) shows another picture
+A `Hole` hides pixels and leaves the others; `Degradation` (`degradations`) shows another picture
 in place of the whole image. Importing this module does not import torch.
 """
 
@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from dataclasses import MISSING, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +44,15 @@ class Corrupted:
     touched: Mask
 
 
+def fraction(what: str, default: float | None = None) -> Any:
+    """A field for a fraction of the side, or of whatever else `usage` says. what: it is, for messages."""
+    return field(default=MISSING if default is None else default, metadata={"what": what})
+
+
 class Corruption(ABC):
-    """One kind of corruption with its arguments. `str(corruption)` reads back to an equal one.
+    """One kind of corruption with its arguments, written as `name:arguments`. `str(corruption)` reads back to an equal one.
+
+    A dataclass: its fields made by `fraction` are what stands behind the colon, where it does not read that itself.
 
     hides: it hides pixels and leaves the others as they are; otherwise the condition is a degraded or other
     picture, and no pixel is known. paired: that picture is a file of its own, handed to `apply`.
@@ -55,14 +61,31 @@ class Corruption(ABC):
     name: ClassVar[str]
     usage: ClassVar[str]
     summary: ClassVar[str]
+    of: ClassVar[str] = "the side"
+    """What fractions are fractions of."""
     is_random: ClassVar[bool] = False
     hides: ClassVar[bool]
     paired: ClassVar[bool] = False
 
     @classmethod
-    @abstractmethod
     def parse(cls, arguments: str) -> Self:
-        """Read what stands behind `name:`; raises `InputError`."""
+        """Read what stands behind `name:`, all fractions or, where each has a default, none; raises `InputError`."""
+        wanted = _fractions(cls)
+        if not arguments and all(one.default is not MISSING for one in wanted):
+            return cls()
+        try:
+            numbers = [float(part) for part in arguments.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) != len(wanted) or not all(0 <= one <= 1 for one in numbers):
+            raise InputError(
+                f"corruption '{cls.name}:{arguments}': give {', '.join(one.metadata['what'] for one in wanted)} "
+                f"as fractions of {cls.of} between 0 and 1, for example {cls.usage}"
+            )
+        return cls(*numbers)
+
+    def __str__(self) -> str:
+        return f"{self.name}:{','.join(number(getattr(self, one.name)) for one in _fractions(type(self)))}"
 
     @abstractmethod
     def apply(self, images: Tensor, grid: int, draws: Draws, condition: Tensor | None = None) -> Corrupted:
@@ -127,22 +150,11 @@ def touched_patches(hidden: Mask, grid: int) -> Mask:
     return np.asarray(blocks.any(axis=(-3, -1)))
 
 
-def read_fractions(
-    name: str, arguments: str, names: Sequence[str], usage: str, of: str = "the side"
-) -> list[float]:
-    """`arguments` as one number in [0, 1] for each of `names`, fractions `of` something; raises `InputError`."""
-    parts = [part.strip() for part in arguments.split(",")] if arguments else []
-    try:
-        numbers = [float(part) for part in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) != len(names) or not all(0 <= number <= 1 for number in numbers):
-        wanted = ", ".join(names)
-        raise InputError(
-            f"corruption '{name}:{arguments}': give {wanted} as fractions of {of} between 0 and 1, "
-            f"for example {usage}"
-        )
-    return numbers
+def mean_fill(images: Tensor, known: Tensor) -> Tensor:
+    """`images` `[B, 3, H, W]` with each channel's mean over the `known` pixels, bool `[B, 1, H, W]`, in all others."""
+    seen = known.to(images.dtype)
+    mean = (images * seen).sum(dim=(2, 3), keepdim=True) / seen.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    return images.where(known, mean)
 
 
 def pixels(fraction: float, size: int) -> int:
@@ -167,3 +179,7 @@ def rounded_up(value: float) -> str:
 def rounded_down(value: float) -> str:
     """`value` in at most four decimals, never above it."""
     return number(math.floor(round(value * 1e4, 6)) / 1e4)
+
+
+def _fractions(kind: Any) -> list[Any]:
+    return [one for one in fields(kind) if "what" in one.metadata]

@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from efface.corruptions import Corruption
-from efface.corruptions.filling import mean_fill
+from efface.corruptions.base import mean_fill
 from efface.evaluation.answers import view_batches
 from efface.evaluation.settings import EvaluationSettings
 from efface.generators.base import Generator

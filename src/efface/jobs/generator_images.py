@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from efface.corruptions import Corruption, parse_corruption
-from efface.corruptions.paired import Paired
+from efface.corruptions.degradations import Paired
 from efface.errors import Faults
 from efface.evaluation.answers import view_batches
 from efface.evaluation.settings import EvaluationSettings

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from efface.corruptions import Corrupted, Corruption
-from efface.corruptions.random_patches import RandomPatches
+from efface.corruptions.patches import RandomPatches
 from efface.errors import InputError
 from efface.files import write_json
 from efface.generators.base import Generator, PixelMoments, View, noise_pixels

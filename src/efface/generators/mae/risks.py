@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from efface.corruptions.random_patches import RandomPatches
+from efface.corruptions.patches import RandomPatches
 from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator, MaeView, rounded
 from efface.generators.mae.patches import normalised
 from efface.randomness import Draws

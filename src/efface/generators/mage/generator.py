@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from efface.corruptions import Corrupted, Corruption
-from efface.corruptions.filling import mean_fill
-from efface.corruptions.mask_rates import MaskRates
+from efface.corruptions.base import mean_fill
+from efface.corruptions.patches import MaskRates
 from efface.generators.base import Generator, PixelMoments, Trained, View
 from efface.generators.mage.first_stage import first_stage_loss
 from efface.generators.mage.network import MageConfig, MageModel

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from efface.corruptions.random_patches import RandomPatches
+from efface.corruptions.patches import RandomPatches
 from efface.generators.mage.generator import MageGenerator, MageView
 from efface.randomness import Draws
 

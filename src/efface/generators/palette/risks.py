@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from efface.corruptions.centre import Centre
+from efface.corruptions.rectangles import Centre
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
 from efface.randomness import Draws
 

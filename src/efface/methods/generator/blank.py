@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from efface.corruptions.blur import gaussian
-from efface.corruptions.filling import mean_fill
+from efface.corruptions.base import mean_fill
+from efface.corruptions.degradations import gaussian
 from efface.methods.base import NORM, Norm, OneLossMethod, feature_distance, weighted
 from efface.methods.generator.further_views import further_view, shown
 from efface.training.phases import Batch, Loss

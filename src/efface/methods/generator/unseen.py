@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from efface.corruptions.blur import gaussian
-from efface.corruptions.filling import mean_fill
+from efface.corruptions.base import mean_fill
+from efface.corruptions.degradations import gaussian
 from efface.methods.base import HOLD, GeneratorMethod, Hold, feature_distance, weighted
 from efface.methods.generator.early import put_in_place
 from efface.methods.generator.fine_tune import task_loss_on_retain

@@ -1,8 +1,8 @@
-"""`box:0.25,0.5` hides a random rectangle; `box-brush` hides such a one and brush strokes.
+"""Holes drawn anew for every image and visit: `box` (a rectangle), `brush` (strokes), and `box-brush`, both together.
 
-The second is the training mask of the ICLR 2024 paper's diffusion model: at 256 px a box of at most 128 px,
-up to 40 px less, at least 20 px from the border, joined with free-form strokes. Deviations: the sides of
-the box are uniform in that range, each for itself; the strokes are those of `strokes`.
+The last is the training mask of the ICLR 2024 paper's diffusion model: at 256 px a box of at most 128 px, up to 40 px
+less, at least 20 px from the border, joined with free-form strokes. Deviations: the sides of the box are uniform in
+that range, each for itself; the strokes are those of `strokes`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,49 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from efface.corruptions.base import Hole, Mask, number, pixels, read_fractions, rounded_down, rounded_up
-from efface.corruptions.brush import Brush
-from efface.corruptions.strokes import brushed
+from efface.corruptions.base import Hole, Mask, fraction, number, pixels, rounded_down, rounded_up
+from efface.corruptions.strokes import MOST_SHARE, brushed
 from efface.errors import InputError
 
 LEAST, MOST, MARGIN = 88 / 256, 128 / 256, 20 / 256
+
+
+@dataclass(frozen=True)
+class Brush(Hole):
+    """Strokes that hide between `least` and `most` of the pixels, drawn anew for every image and visit.
+
+    The share is uniform between the two. See `strokes` for the law of the strokes and its source.
+    """
+
+    least: float = fraction("the least hidden share", 0.2)
+    most: float = fraction("the most hidden share", 0.4)
+
+    name: ClassVar[str] = "brush"
+    usage: ClassVar[str] = "brush:0.2,0.4"
+    summary: ClassVar[str] = "random brush strokes hidden: the least and the most share of pixels"
+    of: ClassVar[str] = "pixels"
+    is_random: ClassVar[bool] = True
+
+    @classmethod
+    def parse(cls, arguments: str) -> Self:
+        brush = super().parse(arguments)
+        if brush.least > brush.most:
+            raise InputError(f"corruption 'brush:{arguments}': the least share is above the most")
+        return brush
+
+    def hidden(self, size: int, grid: int, draws: np.random.Generator) -> Mask:
+        return brushed(size, grid, float(draws.uniform(self.least, self.most)), draws)
+
+    def check(self, size: int, grid: int) -> None:
+        hint = f"valid on this model ({size} px, {grid} x {grid} patches): {self.valid_range(size, grid)}"
+        if self.least * size * size < 1:
+            raise InputError(f"corruption '{self}' may hide no pixel; {hint}")
+        if self.most > _most_brushed(grid) + 1e-9:
+            raise InputError(f"corruption '{self}' may leave no visible patch; {hint}")
+
+    def valid_range(self, size: int, grid: int) -> str:
+        least, most = rounded_up(1 / size**2), rounded_down(_most_brushed(grid))
+        return f"brush:L,M with L from {least} to M and M at most {most}"
 
 
 @dataclass(frozen=True)
@@ -27,9 +64,9 @@ class Box(Hole):
     It lies anywhere that is at least `margin` away from the border, drawn anew for every image and visit.
     """
 
-    least: float = LEAST
-    most: float = MOST
-    margin: float = MARGIN
+    least: float = fraction("the least side", LEAST)
+    most: float = fraction("the most side", MOST)
+    margin: float = fraction("the margin", MARGIN)
 
     name: ClassVar[str] = "box"
     usage: ClassVar[str] = "box:0.25,0.5"
@@ -38,13 +75,9 @@ class Box(Hole):
 
     @classmethod
     def parse(cls, arguments: str) -> Self:
-        if not arguments:
-            return cls()
-        names = ["the least side", "the most side"]
-        if arguments.count(",") == 2:
-            names.append("the margin")
-        numbers = read_fractions(cls.name, arguments, names, cls.usage)
-        box = cls(*numbers)
+        if arguments.count(",") == 1:
+            arguments += f",{number(MARGIN)}"
+        box = super().parse(arguments)
         if box.least > box.most:
             raise InputError(f"corruption 'box:{arguments}': the least side is above the most")
         if box.most + 2 * box.margin > 1 + 1e-9:
@@ -55,8 +88,7 @@ class Box(Hole):
         return box
 
     def __str__(self) -> str:
-        margin = "" if self.margin == MARGIN else f",{number(self.margin)}"
-        return f"box:{number(self.least)},{number(self.most)}{margin}"
+        return super().__str__().removesuffix(f",{number(MARGIN)}")
 
     def hidden(self, size: int, grid: int, draws: np.random.Generator) -> Mask:
         mask = np.zeros((size, size), dtype=bool)
@@ -75,13 +107,13 @@ class Box(Hole):
         if pixels(self.least, size) < 1:
             raise InputError(f"corruption '{self}' may hide no pixel; {hint}")
         patch = size // grid
-        if pixels(self.margin, size) < patch and pixels(self.most, size) > _most(size, grid):
+        if pixels(self.margin, size) < patch and pixels(self.most, size) > _longest(size, grid):
             raise InputError(f"corruption '{self}' may leave no visible patch; {hint}")
 
     def valid_range(self, size: int, grid: int) -> str:
         least, ways = rounded_up(1 / size), []
-        if (longest := min(_most(size, grid) / size, 1 - 2 * MARGIN)) > 0:
-            ways.append(f"box:L,M with L from {least} to M and M at most {rounded_down(longest)}")
+        if (most := min(_longest(size, grid) / size, 1 - 2 * MARGIN)) > 0:
+            ways.append(f"box:L,M with L from {least} to M and M at most {rounded_down(most)}")
         if grid > 2:
             margin = rounded_up(1 / grid)
             ways.append(f"box:L,M,{margin} with M at most {rounded_down(1 - 2 * float(margin))}")
@@ -131,6 +163,11 @@ class BoxBrush(Hole):
         return f"{self.box.valid_range(size, grid)}; {self.brush.valid_range(size, grid)}"
 
 
-def _most(size: int, grid: int) -> int:
+def _most_brushed(grid: int) -> float:
+    """The largest share that strokes fill beside a free patch."""
+    return MOST_SHARE * (1 - 1 / grid**2)
+
+
+def _longest(size: int, grid: int) -> int:
     """The longest side in pixels that leaves a row of patches whole wherever the box lies."""
     return size - 2 * (size // grid) + 1
