@@ -1,4 +1,4 @@
-"""The tables of `record.md`, from the record's own descriptions."""
+"""The tables of `record.md`, from the descriptions of record and seal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from pydantic import BaseModel
 
 from efface.runs.config import RequestSettings
 from efface.runs.record import Described, Record
+from efface.runs.seal import Seal
+
+WHOLE: dict[str, type[Described]] = {"fields": Record, "seal": Seal}
 
 
-def table(_: str) -> str:
-    """A table of the record's fields, and one for each part of it, in the order in which they appear."""
-    return "\n" + "\n".join(_table(model) for model in _parts(Record, {Record: None})) + "\n"
+def table(name: str) -> str:
+    """A table of the fields of record or seal, and one for each part of it, in the order in which they appear."""
+    whole = WHOLE[name]
+    return "\n" + "\n".join(_table(model) for model in _parts(whole, {whole: None})) + "\n"
 
 
 def _table(model: type[BaseModel]) -> str:
@@ -22,7 +26,9 @@ def _table(model: type[BaseModel]) -> str:
         for name, field in model.model_fields.items()
     ]
     heading = (
-        [] if model is Record else [f"### {model.__name__}", "", str(model.__doc__).partition("\n")[0], ""]
+        []
+        if model in WHOLE.values()
+        else [f"### {model.__name__}", "", str(model.__doc__).partition("\n")[0], ""]
     )
     return "\n".join([*heading, "| field | meaning |", "|---|---|", *rows, ""])
 

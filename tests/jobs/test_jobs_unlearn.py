@@ -33,6 +33,7 @@ PROMISED = {
     "per_image.csv",
     "worst.json",
     "record.json",
+    "seal.json",
     "report.html",
     "log.jsonl",
     "run.key",

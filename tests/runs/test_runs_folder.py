@@ -12,7 +12,7 @@ import pytest
 
 from efface.errors import InputError, RunRefused
 from efface.runs.folder import RunFolder, open_run, purge, read_state, working_files
-from efface.runs.state import RecordedPart, StartedPart
+from efface.runs.state import RemovalPart, StartedPart
 
 CONFIG = {"seed": 0, "method": {"alpha": 1}}
 
@@ -124,10 +124,10 @@ def test_finished_parts_are_remembered(tmp_path: Path) -> None:
     with RunFolder(tmp_path, CONFIG) as run:
         assert run.finished(StartedPart) is None
         run.finish(StartedPart(at="now"))
-        run.finish(RecordedPart())
+        run.finish(RemovalPart(files=[]))
     with RunFolder(tmp_path, CONFIG) as run:
         assert run.finished(StartedPart) == StartedPart(at="now")
-    assert read_state(tmp_path) == {"started": {"at": "now"}, "record": {}}
+    assert read_state(tmp_path) == {"started": {"at": "now"}, "removal": {"files": []}}
 
 
 def test_a_part_that_lost_a_fact_is_damaged(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_an_abandoned_run_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
 
 def test_a_run_with_a_finished_part_is_not_abandoned(tmp_path: Path) -> None:
     with RunFolder(tmp_path, CONFIG) as run:
-        run.finish(RecordedPart())
+        run.finish(RemovalPart(files=[]))
         run.abandon()
     assert open_run(tmp_path) == CONFIG
     assert (tmp_path / "run.key").exists()

@@ -18,9 +18,8 @@ def report(
 ) -> None:
     """Write the page of a run anew, or one page that compares several."""
     from efface.errors import InputError
+    from efface.jobs.concluding import renew_report
     from efface.reports.compare_page import compare_runs
-    from efface.reports.page import write_report
-    from efface.runs.record import read_record
 
     if compare:
         if out is None:
@@ -31,5 +30,4 @@ def report(
         raise InputError(f"{len(runs)} runs: to set them side by side say --compare")
     if out is not None:
         raise InputError("the page of one run is its report.html; --out goes with --compare")
-    read_record(runs[0])
-    typer.echo(write_report(runs[0]))
+    typer.echo(renew_report(runs[0]))

@@ -16,23 +16,37 @@ def verify(
     source_models: Annotated[
         bool, typer.Option(help="Read the models again that the run started from, where they still lie.")
     ] = True,
+    key: Annotated[
+        Path | None, typer.Option(help="The key of the run, if `run.key` is kept elsewhere.")
+    ] = None,
     json_: o.Json = False,
 ) -> None:
-    """Check a run against its record.
+    """Check a run against its seal and its record.
 
-    Computes every digest again and says exactly what does not match; exit code 5 if anything does not."""
+    Computes every digest again. Each check matches, differs, could not be made (and why), or is of a file that nothing
+    binds; exit code 5 if anything differs."""
     from efface.errors import Mismatch
+    from efface.runs.verification import summary
     from efface.runs.verification import verify as check
+    from efface.wording import printable
 
-    checks = check(run, source_models)
+    checks = check(run, source_models, key)
+    differing = [found for found in checks if not found.passed]
     if json_:
         o.show(
-            {"run": str(run), "checks": [asdict(c) for c in checks], "passed": all(c.passed for c in checks)}
+            {
+                "run": str(run),
+                "checks": [asdict(found) for found in checks],
+                "passed": not differing,
+                "summary": summary(checks),
+            }
         )
     else:
-        width = max(len(c.what) for c in checks)
+        width = max(len(printable(found.what)) for found in checks)
         for found in checks:
-            typer.echo(f"{found.what:<{width}}  {found.outcome}{'  ' + found.detail if found.detail else ''}")
-    failed = [found for found in checks if not found.passed]
-    if failed:
-        raise Mismatch(f"{len(failed)} of {len(checks)} checks failed: {', '.join(c.what for c in failed)}")
+            line = f"{printable(found.what):<{width}}  {found.outcome:<11}  {printable(found.detail)}"
+            typer.echo(line.rstrip())
+        typer.echo(summary(checks))
+    if differing:
+        what = ", ".join(printable(found.what) for found in differing)
+        raise Mismatch(f"{len(differing)} of {len(checks)} checks failed: {what}")

@@ -58,7 +58,8 @@ from efface.runs.record import (
 )
 from efface.runs.requirements import Verdict
 from efface.runs.results import read_findings, read_requirements
-from efface.runs.state import EvaluatedPart, FurtherPart, PreparedPart, RecordedPart, TrainedPart
+from efface.runs.seal import is_sealed
+from efface.runs.state import EvaluatedPart, FurtherPart, PreparedPart, TrainedPart
 
 KIND_OF_RUN: dict[Verb, RunKind] = {"unlearn": "unlearning", "train": "training", "evaluate": "evaluation"}
 
@@ -112,7 +113,7 @@ def carry_out(config: JobConfig, out: Path, progress: Progress | None = None) ->
     processes = operations.processes(config)
     with held_folder(config, out, progress, processes.first) as (run, spoken):
         processes.wait()
-        if run.finished(RecordedPart):
+        if is_sealed(run.path):
             spoken.say(f"{out} is finished already; nothing to do")
         else:
             _Run(operations, Start(config, run, spoken, processes)).go()

@@ -5,6 +5,7 @@ In the run's folder:
 config.yaml    what was asked, resolved            model/         the unlearned model
 results.json   rows of figures (also .csv)         record.json    what was done, bound by digests
 report.html    the page for people                 log.jsonl      every event
+seal.json      the closed list of these, last      pictures.html  where it was asked for
 manifests/     the image sets by keyed id          run.key        the key of those ids (keep it safe)
 state.json     which parts are finished            work/          caches and checkpoints, purged at the end
 """

@@ -32,7 +32,8 @@ from efface.settings import problems_of
 from efface.training.recipe import Recipe
 from efface.training.settings import TrainingSettings
 
-SCHEMA: Final = "efface-record/2"
+NAME: Final = "record.json"
+SCHEMA: Final = "efface-record/3"
 
 CLAIMS: dict[str, str] = {
     "exact": "The delivered model was trained from fresh weights without the forgotten images.",
@@ -432,7 +433,7 @@ class Statement(Described):
 class Record(Statement):
     """The record of a finished run."""
 
-    schema_name: Literal["efface-record/2"] = Field(
+    schema_name: Literal["efface-record/3"] = Field(
         SCHEMA, alias="schema", description=f"`{SCHEMA}`; a reader refuses any other"
     )
     started: str = Field(description="UTC, ISO 8601: the first start of a run that was continued")
@@ -468,17 +469,25 @@ def parse_record(run: Path, values: dict[str, JsonValue]) -> Record:
 
 def raw_record(run: Path) -> dict[str, JsonValue]:
     """The record's plain values, for digests over them; raises `InputError` where it has no schema that is read here."""
-    path = run / "record.json"
+    return read_object(run / NAME, SCHEMA, f"{run} holds no {NAME}: it is no run, or not finished")
+
+
+def read_object(path: Path, schema: str, missing: str) -> dict[str, JsonValue]:
+    """The plain values of a JSON object of one `schema`; raises `InputError`, with `missing` where there is no file."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{run} holds no record.json: it is no run, or not finished") from None
+        raise InputError(missing) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from None
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        schema = record.get("schema") if isinstance(record, dict) else None
-        raise InputError(f"{path} has schema {schema!r}; this version reads {SCHEMA!r}")
-    return record
+    except RecursionError:
+        raise InputError(f"{path} is damaged: it is nested too deeply") from None
+    stated = values.get("schema") if isinstance(values, dict) else None
+    if not isinstance(values, dict) or stated != schema:
+        raise InputError(f"{path} has schema {stated!r}; this version reads {schema!r}")
+    return values
 
 
 def is_intact(run: Path) -> bool:

@@ -90,9 +90,3 @@ class RemovalPart(RunPart):
 
     part = "removal"
     files: list[str] = Field(description="their names")
-
-
-class RecordedPart(RunPart):
-    """Record and page are written: the run is finished."""
-
-    part = "record"

@@ -1,11 +1,16 @@
-"""Verification: every digest of a record computed again from the files beside it."""
+"""Verification: the seal and the record of a run held against its files, and each against the other.
+
+Every check ends in one of four ways. *matches*; *differs*; *not checked*, with the reason; *not bound*, with what it is:
+nothing in the run says what such a file should hold. What cannot be checked is never said to differ.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -15,21 +20,44 @@ from efface.files import sha256_of_file
 from efface.generators import load_generator, read_model
 from efface.metrics.base import ModelKind
 from efface.runs.config import deciding_digest
-from efface.runs.digests import unlisted_results
 from efface.runs.folder import open_run, working_files
 from efface.runs.record import Record, digest_of, parse_record, raw_record
+from efface.runs.seal import (
+    KEY,
+    LOCK,
+    WORK,
+    Contents,
+    Seal,
+    comes_later,
+    commitment,
+    contents,
+    leaves_the_run,
+    parse_seal,
+    raw_seal,
+)
+from efface.runs.seal import NAME as SEAL
+from efface.wording import counted, moment, several
 
+CONFIG, RECORD, PICTURES = "config.yaml", "record.json", "pictures.html"
 NAMES = {"model": "original"}
 """How a model is called whose config entry says something else."""
 
-NOT_LISTED = "the file is not in the record"
+KEPT_APART = (CONFIG, PICTURES)
+"""Files that an operator may keep elsewhere, because they name places or show images; `run.key` is one more."""
 
-Outcome = Literal["matches", "differs", "missing", "not checked"]
+NOT_LISTED = "it is not in the seal: it was laid here afterwards"
+MEANING = (
+    "What matches is as it was when the run was sealed. That does not show who sealed it, nor that the operator ran "
+    "what the record says."
+)
+UNSIGNED = "No signature was checked."
+
+Outcome = Literal["matches", "differs", "not checked", "not bound"]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One digest of the record and what was found of it."""
+    """One thing that was to be checked, how that ended, and why."""
 
     what: str
     outcome: Outcome
@@ -37,100 +65,252 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        return self.outcome in ("matches", "not checked")
+        return self.outcome != "differs"
 
 
-def verify(run: Path, source_model: bool = True) -> list[Check]:
-    """Compute every digest of the run's record again; raises `InputError` if there is no record.
+def verify(run: Path, source_model: bool = True, key: Path | None = None) -> list[Check]:
+    """Hold the seal and the record of a run against its files; raises `InputError` if there is no run that can be read.
 
-    Model files, manifests, results, config and the record itself are checked from the run's folder. The
-    original and the reference model are read again where the config says they lie, unless `source_model`
-    is False; where they no longer lie there, the check is named `not checked`.
+    The original and the reference model are read again where the config says they lie, unless `source_model` is False.
+    key: where `run.key` lies, if it was taken out of the run's folder. No link is followed.
     """
-    run = Path(run)
-    values = raw_record(run)
-    itself = _compared("record.json itself", str(values.get("digest")), digest_of(values))
-    try:
-        record = parse_record(run, values)
-    except InputError as error:
-        # of an edited record nothing can be relied on, not even that it has the parts that the other checks read
-        return [itself, Check("what the record lists", "differs", "; ".join(error.problems))]
-    return [itself, *_checks(run, record, source_model)]
+    return list(_Verification(Path(run), source_model, key).checks())
 
 
-def _checks(run: Path, record: Record, source_model: bool) -> list[Check]:
-    config, unreadable = _config(run)
-    checks = [unreadable or _compared("config.yaml", record.config.sha256, deciding_digest(config))]
-    delivered = record.model.after
-    if delivered:
-        checks += [
-            _file(f"model/{name}", run / "model" / name, digest) for name, digest in delivered.files.items()
-        ]
-        checks += _unlisted(run / "model", delivered.files)
-        checks.append(
-            _weights("weights in model/", {"path": str(run / "model")}, delivered.weights, record.model_kind)
+def summary(checks: list[Check]) -> str:
+    """What the checks amount to, in a few sentences."""
+    by_outcome = {
+        outcome: [check.what for check in checks if check.outcome == outcome]
+        for outcome in ("differs", "not checked", "not bound")
+    }
+    said = [
+        f"{len(names)} of {counted(len(checks), 'check')} {words}: {several(names)}."
+        for outcome, words in (
+            ("differs", "differ" if len(by_outcome["differs"]) > 1 else "differs"),
+            ("not checked", "could not be made"),
+            ("not bound", "say nothing, for no digest names the file"),
         )
-    for name, facts in record.images.sets.items():
-        checks.append(_file(f"manifests/{name}.jsonl", run / "manifests" / f"{name}.jsonl", facts.sha256))
-    for name, digest in record.results.files.items() if record.results else ():
-        checks.append(_file(name, run / name, digest))
-    checks += [Check(name, "differs", NOT_LISTED) for name in unlisted_results(run, record)]
-    if source_model:
-        checks += [
-            _weights(
-                f"weights of the {NAMES.get(name, name)} model", config.get(name), weights, record.model_kind
-            )
-            for name, weights in record.sources.items()
-        ]
-    checks.append(_purged(run, record))
-    return checks
+        if (names := by_outcome[outcome])
+    ]
+    return " ".join([*(said or [f"All {len(checks)} checks match."]), MEANING, UNSIGNED])
 
 
-def _config(run: Path) -> tuple[dict[str, JsonValue], Check | None]:
-    try:
-        return open_run(run), None
-    except InputError as error:
-        return {}, Check("config.yaml", "differs", str(error))
+class _Verification:
+    """One verification of one run."""
+
+    def __init__(self, run: Path, source_model: bool, key: Path | None) -> None:
+        self.run, self.source_model, self.shown_key = run, source_model, key
+        self.about: list[Check] = []
+        self.record, self.seal = self._record(), self._seal()
+        if self.record is None and self.seal is None:
+            raise InputError(*(f"{check.what}: {check.detail}" for check in self.about))
+
+    def checks(self) -> Iterator[Check]:
+        yield from self.about
+        yield self._key()
+        yield from self._files()
+        if self.record is not None:
+            yield self._config(self.record)
+            yield from self._models(self.record)
+            yield self._working_files(self.record)
+
+    @cached_property
+    def there(self) -> Contents:
+        return contents(self.run)
+
+    @cached_property
+    def listed(self) -> dict[str, set[str]]:
+        """The digests that seal and record state of each file, by name."""
+        found: dict[str, set[str]] = {}
+        sealed = self.seal.files if self.seal else {}
+        for lists in (sealed, self._recorded):
+            for name, digest in lists.items():
+                found.setdefault(name, set()).add(digest)
+        return found
+
+    @cached_property
+    def _recorded(self) -> dict[str, str]:
+        """The files of which the record states a digest."""
+        record = self.record
+        if record is None:
+            return {}
+        after = record.model.after
+        return {
+            **{f"model/{name}": digest for name, digest in (after.files if after else {}).items()},
+            **{
+                f"path/{model}/{name}": digest
+                for model, facts in record.model.path.items()
+                for name, digest in facts.files.items()
+            },
+            **{f"manifests/{name}.jsonl": facts.sha256 for name, facts in record.images.sets.items()},
+            **(record.results.files if record.results else {}),
+        }
+
+    def _record(self) -> Record | None:
+        try:
+            values = raw_record(self.run)
+            self.about.append(_compared(f"{RECORD} itself", values.get("digest"), digest_of(values)))
+            return parse_record(self.run, values)
+        except InputError as error:
+            # of an edited record nothing can be relied on, not even that it has the parts that other checks read
+            self.about.append(Check(f"what {RECORD} says", "differs", "; ".join(error.problems)))
+            return None
+
+    def _seal(self) -> Seal | None:
+        try:
+            values = raw_seal(self.run)
+            self.about.append(_compared(f"{SEAL} itself", values.get("digest"), digest_of(values)))
+            return parse_seal(self.run, values)
+        except InputError as error:
+            self.about.append(Check(f"what {SEAL} says", "differs", "; ".join(error.problems)))
+            return None
+
+    def _key(self) -> Check:
+        path = self.shown_key or self.there.files.get(KEY)
+        if self.seal is None:
+            return Check(KEY, "not checked", f"no {SEAL} says which key it was")
+        if path is None:
+            outcome: Outcome = "differs" if KEY in self.there.odd else "not checked"
+            why = self.there.odd.get(KEY, "it is not in this folder; show it with --key FILE")
+            return Check(KEY, outcome, why)
+        try:
+            key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+        except OSError as error:
+            return Check(KEY, "not checked", f"it cannot be read: {error.strerror}")
+        except ValueError:
+            return Check(KEY, "differs", "it holds no key")
+        return _compared(KEY, self.seal.key, commitment(key))
+
+    def _files(self) -> Iterator[Check]:
+        for name in sorted({*self.listed, *self.there.files, *self.there.odd} - {SEAL, KEY}):
+            if not name.startswith(WORK):
+                yield from self._file(name)
+
+    def _file(self, name: str) -> Iterator[Check]:
+        digests, path = self.listed.get(name, set()), self.there.files.get(name)
+        if name in self.there.odd:
+            yield Check(name, "differs", self.there.odd[name])
+        elif digests and leaves_the_run(name):
+            yield Check(name, "differs", "a name that leaves the run's folder; nothing was read there")
+        elif name == LOCK and not digests:
+            if path and path.stat().st_size:
+                yield Check(name, "differs", "the file of the lock is not empty")
+        elif not digests:
+            yield self._unlisted(name)
+        elif path is None:
+            yield self._absent(name)
+        elif self.seal and name not in self.seal.files:
+            yield Check(name, "differs", f"{RECORD} lists it and {SEAL} does not")
+        else:
+            yield self._by_digest(name, path, digests)
+
+    def _unlisted(self, name: str) -> Check:
+        what = comes_later(name)
+        if self.seal is None:
+            what = f"no {SEAL} lists what belongs here"
+        return Check(name, "not bound", what) if what else Check(name, "differs", NOT_LISTED)
+
+    def _absent(self, name: str) -> Check:
+        if name in KEPT_APART:
+            return Check(name, "not checked", "it is not in this folder")
+        folder = next((place for place in self._folders_of_models if name.startswith(place)), None)
+        if folder and not any(other.startswith(folder) for other in self.there.files):
+            return Check(name, "not checked", f"{folder} is not in this folder")
+        return Check(name, "differs", "the file is gone")
+
+    @property
+    def _folders_of_models(self) -> list[str]:
+        """`model/`, and each folder of a further model."""
+        return ["model/", *(f"path/{name}/" for name in (self.record.model.path if self.record else ()))]
+
+    def _by_digest(self, name: str, path: Path, digests: set[str]) -> Check:
+        if len(digests) > 1:
+            return Check(name, "differs", f"{RECORD} and {SEAL} state different digests of it")
+        try:
+            check = _compared(name, min(digests), sha256_of_file(path))
+        except OSError as error:
+            return Check(name, "not checked", f"it cannot be read: {error.strerror}")
+        renewals = [one for one in self.seal.renewals if name in one.files] if self.seal else []
+        if renewals and check.outcome == "matches":
+            last = renewals[-1]
+            detail = f"written anew by `{last.by}` of version {last.version} on {moment(last.at)}"
+            return Check(name, "matches", detail)
+        return check
+
+    def _config(self, record: Record) -> Check:
+        what = f"settings in {CONFIG}"
+        if self._config_purged:
+            return Check(what, "not checked", "they were replaced by `efface purge --config`")
+        if CONFIG not in self.there.files:
+            return Check(what, "not checked", f"{CONFIG} is not in this folder")
+        try:
+            return _compared(what, record.config.sha256, deciding_digest(open_run(self.run)))
+        except InputError as error:
+            return Check(what, "differs", "; ".join(error.problems))
+
+    @property
+    def _config_purged(self) -> bool:
+        return any(CONFIG in one.files for one in (self.seal.renewals if self.seal else ()))
+
+    def _models(self, record: Record) -> Iterator[Check]:
+        after, kind = record.model.after, record.model_kind
+        if after:
+            yield self._delivered("model", after.weights, kind)
+        for name, facts in record.model.path.items():
+            yield self._delivered(f"path/{name}", facts.weights, kind)
+        if self.source_model:
+            known = self._config(record).outcome == "matches"
+            config = open_run(self.run) if known else {}
+            for name, weights in record.sources.items():
+                what = f"weights of the {NAMES.get(name, name)} model"
+                if not known:
+                    yield Check(what, "not checked", f"no {CONFIG} of this run says where it lies")
+                elif not _lies_there(config.get(name)):
+                    yield Check(what, "not checked", f"it is no longer where {CONFIG} says")
+                else:
+                    yield _weights(what, config.get(name), weights, kind)
+
+    def _delivered(self, folder: str, weights: str, kind: ModelKind) -> Check:
+        """The weights in a folder of the run, read as a model; only where all its files are those of the run."""
+        what, inside = f"weights in {folder}/", f"{folder}/"
+        names = {
+            name for name in (*self.listed, *self.there.files, *self.there.odd) if name.startswith(inside)
+        }
+        outcomes = {check.outcome for name in names for check in self._file(name)}
+        if folder in self.there.odd or "differs" in outcomes or not names:
+            return Check(what, "not checked", "its files are not those of the run")
+        if "not checked" in outcomes:
+            return Check(what, "not checked", f"{inside} is not in this folder")
+        return _weights(what, {"path": str(self.run / folder)}, weights, kind)
+
+    def _working_files(self, record: Record) -> Check:
+        what, left = "working files", working_files(self.run)
+        if not left:
+            return Check(what, "matches", "none are left")
+        if set(left) <= set(record.working_files.kept):
+            return Check(what, "not bound", f"{len(left)} kept on request, as recorded")
+        return Check(
+            what, "differs", f"{len(left)} are left that the record does not speak of: run `efface purge`"
+        )
 
 
-def _compared(what: str, recorded: str, found: str) -> Check:
+def _compared(what: str, recorded: JsonValue, found: str) -> Check:
     if recorded == found:
         return Check(what, "matches")
-    return Check(what, "differs", f"recorded {recorded[:16]}..., found {found[:16]}...")
+    return Check(what, "differs", f"recorded {str(recorded)[:16]}..., found {found[:16]}...")
 
 
-def _file(what: str, path: Path, recorded: str) -> Check:
-    if not path.is_file():
-        return Check(what, "missing", "the file is gone")
-    return _compared(what, recorded, sha256_of_file(path))
+def _lies_there(model: JsonValue) -> bool:
+    return isinstance(model, Mapping) and Path(str(model.get("path"))).exists()
 
 
-def _unlisted(folder: Path, listed: Mapping[str, str]) -> Iterator[Check]:
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
-        name = str(path.relative_to(folder))
-        if path.is_file() and name not in listed:
-            yield Check(f"model/{name}", "differs", NOT_LISTED)
-
-
-def _weights(what: str, model: Any, recorded: str, kind: ModelKind) -> Check:
+def _weights(what: str, model: JsonValue, recorded: str, kind: ModelKind) -> Check:
+    assert isinstance(model, Mapping)
     try:
-        if isinstance(model, Mapping) and not Path(str(model.get("path"))).exists():
-            return Check(what, "not checked", "the model is no longer where the config says")
         if kind == "classifier":
             found = load_classifier(ClassifierSettings.read(model)).weights_digest()
         else:
             found = load_generator(read_model(model)).weights_digest()
-    except EffaceError as error:
-        return Check(what, "differs", f"it cannot be read: {error}")
+    except (EffaceError, OSError, ImportError) as error:
+        return Check(what, "not checked", f"it cannot be opened here: {error}")
     return _compared(what, recorded, found)
-
-
-def _purged(run: Path, record: Record) -> Check:
-    left = working_files(run)
-    if not left:
-        return Check("working files", "matches", "none are left")
-    if record.working_files.kept:
-        return Check("working files", "matches", f"{len(left)} kept on request, as recorded")
-    return Check(
-        "working files", "differs", f"{len(left)} are left though the record says purged: run `efface purge`"
-    )
