@@ -124,7 +124,7 @@ def test_a_constant_side_against_a_spread_one_gets_the_cap() -> None:
 def test_what_the_grid_cannot_resolve_is_named() -> None:
     u, r = sides(16, 3)
     result = official_score(u * 1e-5 + 0.0033, r * 1e-5 + 0.0033)
-    assert result.as_dict()["unresolved"] == [0, 1, 2]
+    assert result.unresolved.tolist() == [True] * 3
 
 
 def test_where_no_attack_survives_nothing_is_earned() -> None:

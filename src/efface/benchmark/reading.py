@@ -26,8 +26,7 @@ from efface.benchmark.results import (
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.setups import Experiment
 from efface.forgetting.arrays import Floats
-from efface.forgetting.comparison import Comparison, Mode, ScoreSpread
-from efface.forgetting.facts import ScoreRange
+from efface.forgetting.comparison import Comparison, Mode
 from efface.metrics.intervals import student_interval
 
 FigureValues = dict[str, float]
@@ -129,16 +128,11 @@ def estimate(values: Sequence[float], confidence: float, least: float | None = N
 
 def levels_of(comparison: Comparison) -> ScoreLevels:
     """What a comparison is read between."""
-
-    def ends(level: ScoreSpread) -> ScoreRange:
-        return ScoreRange(value=level.value, low=level.low, high=level.high)
-
-    nothing = comparison.do_nothing
     return ScoreLevels(
         models=comparison.equal_models,
-        ceiling=ends(comparison.ceiling),
-        floor=ends(comparison.floor),
-        doing_nothing=ends(nothing) if nothing else None,
+        ceiling=comparison.ceiling,
+        floor=comparison.floor,
+        doing_nothing=comparison.do_nothing,
         power=comparison.power,
         measurable=comparison.measurable,
     )

@@ -13,8 +13,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from efface.errors import InputError
 from efface.files import write_json
-from efface.forgetting.comparison import Mode
-from efface.forgetting.facts import ScoreRange
+from efface.forgetting.comparison import Mode, ScoreRange
 from efface.runs.record import Described, Environment
 from efface.settings import problems_of
 

@@ -27,8 +27,7 @@ from efface.benchmark.runs import PoolRun
 from efface.benchmark.setups import Experiment
 from efface.benchmark.stability import agreement, stability
 from efface.benchmark.tuning import Trial, best
-from efface.forgetting.comparison import MODES, Mode
-from efface.forgetting.facts import ScoreRange
+from efface.forgetting.comparison import MODES, Mode, ScoreRange
 from efface.forgetting.official import official_score
 from efface.forgetting.robust import robust_score
 from efface.progress import Progress

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import Field
 
 from efface.errors import Faults, InputError
 from efface.forgetting.arrays import Floats, models_by_examples
@@ -27,7 +28,7 @@ from efface.forgetting.intervals import around, bootstrap_interval
 from efface.forgetting.official import official_score
 from efface.forgetting.robust import robust_score
 from efface.randomness import numpy_draws
-from efface.settings import unknown_name
+from efface.settings import Settings, unknown_name
 
 Mode = Literal["official", "robust"]
 MODES: tuple[Mode, ...] = ("official", "robust")
@@ -36,27 +37,23 @@ ROUNDS = 20
 SPLITS = 10
 
 
-@dataclass(frozen=True)
-class ScoreSpread:
-    """The mean of a score over random choices of models, with `low` and `high`: where one score falls in 95 %."""
+class ScoreRange(Settings):
+    """The mean of a score over random choices of models, and where one score falls in 95 %."""
 
-    value: float
-    low: float
-    high: float
+    value: float = Field(description="the mean")
+    low: float = Field(description="lower end")
+    high: float = Field(description="upper end")
 
 
-@dataclass(frozen=True)
-class Final:
-    """The competition's final score and its parts; a ratio is unlearned / retrained accuracy, None if not given.
+class FinalScore(Settings):
+    """The competition's final score and its parts."""
 
-    `value` = score x both ratios, unclipped as published. `clipped` takes ratios above 1 as 1, so that being more
-    accurate than the retrained model does not pay for bad forgetting.
-    """
-
-    value: float
-    clipped: float
-    retain_ratio: float | None
-    test_ratio: float | None
+    value: float = Field(description="score times both ratios, as published")
+    clipped: float = Field(
+        description="the same with ratios above 1 taken as 1, so that more accuracy does not pay for bad forgetting"
+    )
+    retain_ratio: float | None = Field(description="accuracy on retain examples, unlearned / retrained")
+    test_ratio: float | None = Field(description="accuracy on test examples, unlearned / retrained")
 
 
 @dataclass(frozen=True)
@@ -80,14 +77,14 @@ class Comparison:
     points: Floats
     epsilon_low: Floats | None
     equal_models: int
-    score_at_equal_models: ScoreSpread
-    ceiling: ScoreSpread
-    floor: ScoreSpread
-    do_nothing: ScoreSpread | None
+    score_at_equal_models: ScoreRange
+    ceiling: ScoreRange
+    floor: ScoreRange
+    do_nothing: ScoreRange | None
     measurable: bool
     share_of_ceiling: float | None
     power: float
-    final: Final
+    final: FinalScore
     unresolved: tuple[int, ...]
     verdict: str
 
@@ -173,43 +170,16 @@ class _Scorer:
 
     def head(self, u: Floats, r: Floats, rounds: int) -> dict[str, Any]:
         """The fields of `Comparison` that come from all models."""
-        if self.mode == "official":
-            found = official_score(u, r)
-            bootstrap = bootstrap_interval(self.points, u, r, rounds=rounds, seed=self.seed)
-            unresolved = tuple(np.flatnonzero(found.unresolved).tolist())
-            return _head(found.score, bootstrap, bootstrap, found.epsilon, found.points, None, unresolved)
-        robust = robust_score(u, r, seed=self.seed, deals=rounds)
-        assert robust.interval is not None
-        assert robust.bootstrap is not None
-        return _head(
-            robust.score,
-            robust.interval,
-            robust.bootstrap,
-            robust.epsilon,
-            robust.points,
-            robust.epsilon_low,
-            (),
-        )
-
-
-def _head(
-    score: float,
-    interval: tuple[float, float],
-    bootstrap: tuple[float, float],
-    epsilon: Floats,
-    points: Floats,
-    epsilon_low: Floats | None,
-    unresolved: tuple[int, ...],
-) -> dict[str, Any]:
-    return {
-        "score": score,
-        "interval": interval,
-        "bootstrap": bootstrap,
-        "epsilon": epsilon,
-        "points": points,
-        "epsilon_low": epsilon_low,
-        "unresolved": unresolved,
-    }
+        both = ("score", "epsilon", "points")
+        if self.mode == "robust":
+            robust = robust_score(u, r, seed=self.seed, deals=rounds)
+            names = (*both, "interval", "bootstrap", "epsilon_low")
+            return {"unresolved": (), **{name: getattr(robust, name) for name in names}}
+        official = official_score(u, r)
+        bootstrap = bootstrap_interval(self.points, u, r, rounds=rounds, seed=self.seed)
+        unresolved = tuple(np.flatnonzero(official.unresolved).tolist())
+        own = {"interval": bootstrap, "bootstrap": bootstrap, "epsilon_low": None, "unresolved": unresolved}
+        return {**own, **{name: getattr(official, name) for name in both}}
 
 
 @dataclass(frozen=True)
@@ -221,7 +191,7 @@ class _Levels:
     models: int
     draws: np.random.Generator
 
-    def ceiling(self) -> ScoreSpread:
+    def ceiling(self) -> ScoreRange:
         means = []
         for _ in range(SPLITS):
             order = self.draws.permutation(len(self.retrained))
@@ -232,13 +202,13 @@ class _Levels:
             means.append(self.scorer.points(one, other).mean())
         return _level(means)
 
-    def floor(self) -> ScoreSpread:
+    def floor(self) -> ScoreRange:
         """Retrained models against others of them that are moved beyond all of them: no example overlaps."""
         one, other = self.retrained[: self.models], self.retrained[self.models : 2 * self.models]
         beyond = 2 * (self.retrained.max(axis=0) - self.retrained.min(axis=0)) + 1
         return _level([self.scorer.points(one, other + beyond).mean()])
 
-    def against(self, side: Floats) -> ScoreSpread:
+    def against(self, side: Floats) -> ScoreRange:
         means = []
         for _ in range(SPLITS):
             chosen = [
@@ -249,12 +219,12 @@ class _Levels:
         return _level(means)
 
 
-def _level(means: list[Any]) -> ScoreSpread:
-    value = float(np.mean(means))
-    if len(means) == 1:
-        return ScoreSpread(value, value, value)
-    spread = float(np.std(means, ddof=1)) * np.sqrt(1 + 1 / len(means))
-    return ScoreSpread(value, *around(value, spread, len(means) - 1))
+def _level(means: list[Any]) -> ScoreRange:
+    value = low = high = float(np.mean(means))
+    if len(means) > 1:
+        spread = float(np.std(means, ddof=1)) * np.sqrt(1 + 1 / len(means))
+        low, high = around(value, spread, len(means) - 1)
+    return ScoreRange(value=value, low=low, high=high)
 
 
 def _check_counts(sides: list[Floats], faults: Faults) -> None:
@@ -287,16 +257,16 @@ def _ratio(name: str, pair: tuple[float, float] | None, faults: Faults) -> float
     return unlearned / retrained
 
 
-def _final(score: float, retain: float | None, test: float | None) -> Final:
+def _final(score: float, retain: float | None, test: float | None) -> FinalScore:
     value = clipped = score
     for ratio in (retain, test):
         if ratio is not None:
             value, clipped = value * ratio, clipped * min(ratio, 1.0)
-    return Final(value, clipped, retain, test)
+    return FinalScore(value=value, clipped=clipped, retain_ratio=retain, test_ratio=test)
 
 
 def _verdict(
-    measurable: bool, is_like_retrained: bool, here: ScoreSpread, do_nothing: ScoreSpread | None, models: int
+    measurable: bool, is_like_retrained: bool, here: ScoreRange, do_nothing: ScoreRange | None, models: int
 ) -> str:
     if not measurable:
         return (

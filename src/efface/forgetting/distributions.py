@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import JsonValue
 from scipy import stats
 
 from efface.errors import InputError
@@ -33,15 +32,6 @@ class KolmogorovSmirnov:
     p_value: Floats
     adjusted: Floats
     rejected: float
-
-    def as_dict(self) -> dict[str, JsonValue]:
-        """Plain JSON-ready values."""
-        return {
-            "statistic": self.statistic.tolist(),
-            "p_value": self.p_value.tolist(),
-            "adjusted": self.adjusted.tolist(),
-            "rejected": self.rejected,
-        }
 
 
 @statistic(

@@ -8,29 +8,12 @@ import numpy as np
 from pydantic import Field
 
 from efface.errors import InputError
-from efface.forgetting.comparison import Comparison, Mode, ScoreSpread
+from efface.forgetting.comparison import Comparison, FinalScore, Mode, ScoreRange
 from efface.forgetting.official import BIN_WIDTH, CAP, points_of
 from efface.settings import Settings
 
 MOST_EXAMPLES = 20
 """Examples named in `worst`."""
-
-
-class ScoreRange(Settings):
-    """The mean of a score over random choices of models, and where one score falls in 95 %."""
-
-    value: float = Field(description="the mean")
-    low: float = Field(description="lower end")
-    high: float = Field(description="upper end")
-
-
-class FinalFacts(Settings):
-    """The competition's final score and its parts."""
-
-    value: float = Field(description="score times both ratios, as published")
-    clipped: float = Field(description="the same with ratios above 1 taken as 1")
-    retain_ratio: float | None = Field(description="accuracy on retain examples, unlearned / retrained")
-    test_ratio: float | None = Field(description="accuracy on test examples, unlearned / retrained")
 
 
 class ExampleFacts(Settings):
@@ -74,7 +57,7 @@ class ScoreFacts(Settings):
     )
     measurable: bool = Field(description="whether floor and ceiling do not overlap")
     verdict: str = Field(description="what follows, in words")
-    final: FinalFacts = Field(description="the competition's final score")
+    final: FinalScore = Field(description="the competition's final score")
     unresolved: tuple[int, ...] = Field(
         description="places of examples of which the official grid says nothing"
     )
@@ -102,26 +85,11 @@ def facts_of(comparison: Comparison, names: Sequence[str] | None = None) -> Scor
     finite = epsilon[epsilon < CAP]
     bins = max(int(np.ceil((finite.max() if len(finite) else 1) / BIN_WIDTH)), 2) + 1
     counts = np.bincount((finite / BIN_WIDTH).astype(np.int64), minlength=bins)
+    alike = {name: value for name, value in vars(comparison).items() if name in ScoreFacts.model_fields}
+    alike |= {"epsilon": epsilon.tolist(), "epsilon_low": None if low is None else low.tolist()}
     return ScoreFacts(
-        mode=comparison.mode,
-        models=comparison.models,
+        **alike,
         examples=len(epsilon),
-        score=comparison.score,
-        interval=comparison.interval,
-        bootstrap=comparison.bootstrap,
-        equal_models=comparison.equal_models,
-        score_at_equal_models=_level(comparison.score_at_equal_models),
-        ceiling=_level(comparison.ceiling),
-        floor=_level(comparison.floor),
-        do_nothing=_level(comparison.do_nothing) if comparison.do_nothing else None,
-        share_of_ceiling=comparison.share_of_ceiling,
-        power=comparison.power,
-        measurable=comparison.measurable,
-        verdict=comparison.verdict,
-        final=FinalFacts(**vars(comparison.final)),
-        unresolved=comparison.unresolved,
-        epsilon=tuple(epsilon.tolist()),
-        epsilon_low=None if low is None else tuple(low.tolist()),
         median_epsilon=float(np.median(epsilon)),
         resolved_share=float(np.mean(points_of(epsilon, comparison.models) == 1)),
         named=names is not None,
@@ -139,7 +107,3 @@ def facts_of(comparison: Comparison, names: Sequence[str] | None = None) -> Scor
         bars=tuple(Bar(left=place * BIN_WIDTH, count=int(count)) for place, count in enumerate(counts)),
         capped=len(epsilon) - len(finite),
     )
-
-
-def _level(level: ScoreSpread) -> ScoreRange:
-    return ScoreRange(value=level.value, low=level.low, high=level.high)

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import JsonValue
 
 from efface.errors import InputError
 from efface.forgetting.arrays import Floats, models_by_examples
@@ -58,15 +57,6 @@ class OfficialScore:
     points: Floats
     unresolved: NDArray[np.bool_]
     models: int
-
-    def as_dict(self) -> dict[str, JsonValue]:
-        """Plain JSON-ready values."""
-        return {
-            "score": self.score,
-            "epsilon": self.epsilon.tolist(),
-            "models": self.models,
-            "unresolved": np.flatnonzero(self.unresolved).tolist(),
-        }
 
 
 @statistic(

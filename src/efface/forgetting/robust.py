@@ -30,7 +30,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import JsonValue
 
 from efface.errors import InputError
 from efface.forgetting.arrays import Floats, models_by_examples
@@ -66,18 +65,6 @@ class RobustScore:
     epsilon_low: Floats
     points: Floats
     models: int
-
-    def as_dict(self) -> dict[str, JsonValue]:
-        """Plain JSON-ready values."""
-        return {
-            "score": self.score,
-            "interval": list(self.interval) if self.interval else None,
-            "bootstrap": list(self.bootstrap) if self.bootstrap else None,
-            "epsilon": self.epsilon.tolist(),
-            "signed_epsilon": self.signed_epsilon.tolist(),
-            "epsilon_low": self.epsilon_low.tolist(),
-            "models": self.models,
-        }
 
 
 @statistic(

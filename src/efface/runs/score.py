@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from efface.files import write_json
-from efface.forgetting.facts import ScoreFacts, ScoreRange
+from efface.forgetting.comparison import ScoreRange
+from efface.forgetting.facts import ScoreFacts
 
 __all__ = ["ScoreFacts", "ScoreRange", "write_score"]
 
