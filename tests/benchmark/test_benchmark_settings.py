@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -136,13 +134,3 @@ def test_setups_share_their_runs() -> None:
     # three originals with 8 seeds, and seed 0 of the five originals that are not among them
     assert len(unlearned_runs(config, config.all_setups, section)) == 3 * 8 + 5
     assert len(unlearned_runs(config, ["reuse-n-1", "reuse-n-n"], section)) == 3 * 8 + 5
-
-
-def test_a_benchmark_is_read_without_torch() -> None:
-    code = (
-        "import sys; from efface.benchmark.config import entries, read_bench; "
-        "from efface.benchmark.classifiers.config import ClassifierBench; from efface.benchmark.results import BenchRow; "
-        "import efface.benchmark.generators.config; "
-        "entries(read_bench(ClassifierBench, 'digits')); sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

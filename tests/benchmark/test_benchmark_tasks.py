@@ -1,8 +1,5 @@
 """Tasks on the digits: settings, splits, the second forget set, fresh classifiers."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -172,12 +169,3 @@ def test_every_built_in_task_stands_and_another_name_is_refused():
 def test_a_task_without_its_path_says_what_must_lie_there(name: str):
     with pytest.raises(InputError, match=r"path: .* need the folder in which they lie: .+"):
         open_dataset(task_named(name).images)
-
-
-def test_tasks_are_named_and_opened_without_torch():
-    code = (
-        "import sys; from efface.benchmark.classifiers.task import task_named; "
-        "from efface.images.datasets import open_dataset; open_dataset(task_named('digits').images); "
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -328,11 +326,3 @@ def test_weights_outside_of_all_parts_have_no_block() -> None:
     network.extra = nn.Parameter(torch.zeros(1))
     with pytest.raises(InputError, match="Always has weights of its own beside its parts"):
         blocks_of(network)
-
-
-def test_settings_and_layouts_import_no_torch() -> None:
-    code = (
-        "import sys, efface.classifiers, efface.classifiers.architecture, efface.classifiers.layouts;"
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -32,13 +32,15 @@ VERBS = (
 
 HEAVY = """
 import sys
-sys.argv = ["efface", *sys.argv[1:]]
 from efface.cli import main
-try:
-    main()
-finally:
+for arguments in (["--help"], ["unlearn", "--help"], ["--version"], ["list", "--help"]):
+    sys.argv = ["efface", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, (arguments, end.code)
     heavy = {"torch", "transformers", "diffusers", "accelerate", "sklearn", "skimage", "matplotlib"} & set(sys.modules)
-    sys.stderr.write("heavy: " + ",".join(sorted(heavy)))
+    assert not heavy, (arguments, heavy)
 """
 
 
@@ -59,12 +61,9 @@ def test_the_help_names_every_verb_and_every_exit_code(cli: CommandLine) -> None
     assert cli("-h").out == outcome.out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["unlearn", "--help"], ["--version"], ["list", "--help"]])
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", HEAVY, *arguments], capture_output=True, text=True, check=True
-    )
-    assert done.stderr.endswith("heavy: ")
+def test_help_imports_nothing_heavy() -> None:
+    done = subprocess.run([sys.executable, "-c", HEAVY], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

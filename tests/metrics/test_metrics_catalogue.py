@@ -1,8 +1,6 @@
 """The table of metrics agrees with the code and with the cards, and costs no import of torch."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,14 +24,6 @@ def card(name: str) -> str:
 
 def section(text: str, title: str) -> str:
     return text.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
-
-
-def test_table_imports_no_torch() -> None:
-    code = (
-        "import sys, efface.metrics.extractors; from efface.metrics.catalogue import METRICS; "
-        "sys.exit(len(METRICS) < 14 or 'torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_there_is_one_card_for_each_metric_of_any_kind_of_model() -> None:

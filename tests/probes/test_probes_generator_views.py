@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -12,11 +9,6 @@ from efface.corruptions import parse_corruption
 from efface.probes.perturbation import _noise
 from efface.probes.subject import once
 from support.subjects import forgetting, image_set, subject
-
-
-def test_importing_every_probe_does_not_import_torch():
-    code = "import sys, efface.probes.registry; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_photo_with_several_entries_is_taken_at_its_first():
