@@ -320,3 +320,13 @@ def test_a_neutral_folder_that_is_partly_outside_the_main_images_is_a_fault(
     mixed.write_text(f"{animals / 'dogs' / '0.png'}\n{tmp_path / 'new.png'}\n")
     (problem,) = problems(images=str(animals), forget=("cats",), neutral=(str(mixed),))
     assert "new.png) is not one of the main images" in problem
+
+
+def test_animated_images_are_taken_and_counted(animals: Path) -> None:
+    picture(40).save(animals / "cats" / "moving.gif", save_all=True, append_images=[picture(41)])
+    picture(42).save(animals / "dogs" / "moving.webp", save_all=True, append_images=[picture(43)])
+    result = split(images=str(animals), forget=("cats",))
+    assert (len(result.forget), len(result.retain)) == (4, 4)
+    assert any(
+        note.startswith("2 images (1 of them chosen to be forgotten) hold several") for note in result.notes
+    )

@@ -116,10 +116,10 @@ def test_a_missing_folder_is_refused_with_the_nearest_name(animals: Path) -> Non
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
-    (tmp_path / "a.heic").write_text("x")
+    (tmp_path / "a.psd").write_text("x")
     (problem,) = problems(tmp_path)
     assert "no images found" in problem
-    assert "1 .heic" in problem
+    assert "1 .psd" in problem
 
 
 def test_a_csv_manifest_gives_order_and_labels(animals: Path) -> None:

@@ -26,7 +26,7 @@ from efface.errors import Faults, InputError
 from efface.images.cache_index import RECORD, Index, ends_of, shard_path
 from efface.images.duplicates import Fingerprints, fingerprint
 from efface.images.items import Fault, ImageItem, ImageSet, ReadingError
-from efface.images.reading import DECODER_VERSION, decode_image, stored_size
+from efface.images.reading import DECODER_VERSION, decode_image, header
 from efface.images.threads import Progress, in_threads
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ def estimate_bytes(image_set: ImageSet, short_side: int) -> int:
     """Bytes that caching `image_set` takes on disk, from the sizes in the files' headers."""
     total = 0
     for item in {item.id: item for item in image_set}.values():
-        width, height = (item.width, item.height) if item.width else stored_size(item.read_bytes())
-        width, height = _shrunk(width, height, short_side)
+        told = item if item.width else header(item.read_bytes())
+        width, height = _shrunk(told.width, told.height, short_side)
         total += 3 * width * height + RECORD.itemsize
     return total
 

@@ -46,7 +46,8 @@ class ImageItem:
     """One image: `id` is the sha256 (hex) of the encoded bytes, `path` its name for people.
 
     `path` may hold surrogates (bytes that are not UTF-8) and line breaks; print it with
-    `printable`. `width` and `height` are pixels as stored in the file, 0 where not known.
+    `printable`. `width` and `height` are pixels as stored in the file, 0 where not known; of `frames` (of an
+    animation, or pages) the first is the image.
     """
 
     id: str
@@ -55,6 +56,7 @@ class ImageItem:
     source: Locator
     width: int = 0
     height: int = 0
+    frames: int = 1
 
     def read_bytes(self) -> bytes:
         """The encoded bytes, checked against the id.

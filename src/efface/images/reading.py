@@ -5,21 +5,28 @@
 - Transparency is composited over white.
 - CMYK, palette, grey and 1-bit images become RGB. Colour profiles (ICC) are not applied: pixels are
   taken as sRGB, as the usual training pipelines do.
-- A multi-picture JPEG (MPO, written by phones) is read as its first picture.
-- Refused: empty, truncated and damaged files, more than one frame or page, more than `MAX_PIXELS`
-  pixels or `MAX_BYTES` bytes, floating-point or 32-bit samples of unknown range, and formats outside
-  `FORMATS`; among those are the ones that Pillow would hand to an external program.
+- Of an animation, pages or a multi-picture JPEG (MPO, written by phones) the first picture is read, as the usual
+  loaders do; `Header.frames` tells.
+- HEIC and JPEG XL are read by Pillow's plug-ins, where these are installed. They are imported with the first such
+  picture, and what they add to Pillow is of no effect here: the formats to be tried are always named.
+- Of a PNG only what pixels depend on is read: texts and profiles may be damaged, or larger than Pillow takes.
+- Refused: empty, truncated and damaged files, previews of raw photos, more than `MAX_PIXELS` pixels or `MAX_BYTES`
+  bytes, floating-point or 32-bit samples of unknown range, and formats outside `FORMATS`; among those are the ones that
+  Pillow would hand to an external program.
 """
 
 from __future__ import annotations
 
 import io
+import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from efface.images.items import ReadingError
+from efface.images.signatures import HEAD_BYTES, what_it_is
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +48,10 @@ SUFFIXES = frozenset(
             ".gif",
             ".webp",
             ".avif",
+            ".heic",
+            ".heif",
+            ".hif",
+            ".jxl",
             ".bmp",
             ".dib",
         ),
@@ -58,6 +69,22 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF 6.0, section 8
+SUBFILE_TYPE, REDUCED, DNG_VERSION = 254, 1, 50706  # TIFF 6.0, section 8; DNG 1.7, chapter 4
+PNG_START = b"\x89PNG\r\n\x1a\n"
+NEEDED_CHUNKS = (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")
+"""Of those that a PNG may leave out: transparency, orientation, and the frames of an animation."""
+ORIENTATION_TEXTS = (b"Raw profile type exif", b"XML:com.adobe.xmp")
+TEXT_BYTES = 1 << 20  # what Pillow takes of a text in a PNG
+NEEDS_FORMATS = "which is read with: pip install 'efface[formats]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an encoded image says of itself: pixels across and down as stored, and how many pictures it holds."""
+
+    width: int
+    height: int
+    frames: int = 1
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -79,37 +106,132 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ReadingError(f"truncated or damaged ({_said(error)})") from None
 
 
-def stored_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """(width, height) from the header, without decoding pixels. Raises ReadingError.
+def header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
+    """What the header tells, without decoding pixels (but those of JPEG XL). Raises ReadingError.
 
     Finds everything that a header can tell: format, frames, size. Truncation needs `decode`.
     """
-    return _opened(data, max_pixels).size
+    image = _opened(data, max_pixels)
+    try:
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ReadingError(f"truncated or damaged ({_said(error)})") from None
+    return Header(*image.size, frames)
 
 
 def _opened(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
         raise ReadingError("the file is empty (zero bytes)")
+    kind = what_it_is(data[:HEAD_BYTES])
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        if kind == "HEIC":
+            image = _heic(data)
+        elif kind == "JPEG XL":
+            image = _jpeg_xl(data, max_pixels)
+        elif kind and kind != "AVIF":
+            raise UnidentifiedImageError
+        else:
+            plain = _without_notes(data) if data.startswith(PNG_START) else data
+            image = Image.open(io.BytesIO(plain), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ReadingError(f"oversized ({_said(error)})") from None
     except UnidentifiedImageError:
+        unknown = f"not an image, damaged at its start, or not one of {', '.join(FORMATS)}"
+        damaged = "AVIF, truncated or damaged, or this Pillow reads none"
         raise ReadingError(
-            f"not an image, damaged at its start, or not one of {', '.join(FORMATS)}"
+            damaged if kind == "AVIF" else f"{kind}, which cannot be read" if kind else unknown
         ) from None
-    except MemoryError:
+    except (MemoryError, ReadingError):
         raise
     except Exception as error:
         raise ReadingError(f"truncated or damaged ({_said(error)})") from None
-    if frames > 1:
-        kind = "has several pages" if image.format == "TIFF" else "animated"
-        raise ReadingError(f"{kind}, {frames} {'pages' if image.format == 'TIFF' else 'frames'}")
-    width, height = image.size
+    tags = getattr(image, "tag_v2", {})
+    if DNG_VERSION in tags or int(tags.get(SUBFILE_TYPE, 0)) & REDUCED:
+        raise ReadingError("a raw photo, of which only a small preview could be read; convert it")
+    _check_size(*image.size, max_pixels)
+    return image
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ReadingError(f"oversized: {width} x {height} pixels, more than {max_pixels:,}")
+
+
+def _heic(data: bytes) -> Image.Image:
+    """Its main picture, which the plug-in has turned upright already."""
+    try:
+        from pillow_heif import HeifImageFile
+    except ModuleNotFoundError:
+        raise ReadingError(f"HEIC, {NEEDS_FORMATS}") from None
+    image: Image.Image = HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call]
     return image
+
+
+def _jpeg_xl(data: bytes, max_pixels: int) -> Image.Image:
+    """The plug-in decodes at once, so the size is read here before."""
+    try:
+        from pillow_jxl.JpegXLImagePlugin import JXLImageFile
+    except ModuleNotFoundError:
+        raise ReadingError(f"JPEG XL, {NEEDS_FORMATS}") from None
+    _check_size(*jpeg_xl_size(data), max_pixels)
+    image: Image.Image = JXLImageFile(io.BytesIO(data))
+    if not image.jpeg:  # type: ignore[attr-defined]  # else it is a JPEG within, which EXIF still has to turn
+        image.info.pop("exif", None)
+    return image
+
+
+def jpeg_xl_size(data: bytes) -> tuple[int, int]:
+    """(width, height) in the header of a JPEG XL codestream (ISO 18181-1, table of the size header)."""
+    stream = data if data.startswith(b"\xff\x0a") else data[data.find(b"\xff\x0a", 12) :]
+    bits, place = int.from_bytes(stream[2:14].ljust(12, b"\0"), "little"), 0
+
+    def read(count: int) -> int:
+        nonlocal place
+        place += count
+        return bits >> (place - count) & ((1 << count) - 1)
+
+    small = read(1)
+
+    def side() -> int:
+        return 8 * (read(5) + 1) if small else read((9, 13, 18, 30)[read(2)]) + 1
+
+    height, ratio = side(), read(3)
+    across, down = ((0, 0), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio]
+    return (height * across // down if ratio else side()), height
+
+
+def _without_notes(data: bytes) -> bytes:
+    """A PNG without the chunks that pixels do not depend on; from the first damaged place on it is left as it is."""
+    kept, place = [PNG_START], len(PNG_START)
+    while place + 12 <= len(data):
+        length, name = int.from_bytes(data[place : place + 4]), data[place + 4 : place + 8]
+        end = place + 12 + length
+        needed = name[:1].isupper() or name in NEEDED_CHUNKS or not name.isalpha()
+        if needed or _turns(name, data[place + 8 : end - 4]):
+            kept.append(data[place:end])
+        place = end
+    return b"".join([*kept, data[place:]])
+
+
+def _turns(name: bytes, content: bytes) -> bool:
+    """Whether a chunk is a text in which the orientation may stand, and that Pillow reads."""
+    key, _, text = content.partition(b"\0")
+    if (
+        name not in (b"tEXt", b"zTXt", b"iTXt")
+        or key not in ORIENTATION_TEXTS
+        or len(content) > 16 * TEXT_BYTES
+    ):
+        return False
+    if name == b"iTXt":
+        packed, text = text[:1] == b"\1", text[2:].partition(b"\0")[2].partition(b"\0")[2]
+    else:
+        packed, text = name == b"zTXt", text[1:]
+    try:
+        return not packed or len(zlib.decompressobj().decompress(text, TEXT_BYTES)) < TEXT_BYTES
+    except zlib.error:
+        return False
 
 
 def _upright(image: Image.Image) -> Image.Image:

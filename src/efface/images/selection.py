@@ -247,6 +247,12 @@ class Draft:
                 f"{len(faults)} images could not be read and were left out, "
                 f"{of_forget} of them chosen to be forgotten"
             )
+        if several := [item for item in everything if item.frames > 1 and item.id not in bad]:
+            of_forget = sum(item.id in forgotten for item in several)
+            self.notes.append(
+                f"{len(several)} images ({of_forget} of them chosen to be forgotten) hold several pictures, as animations "
+                "and pages do; the first of each is taken, as the usual loaders do"
+            )
         self.forget, self.retain = self.forget.without(bad), self.retain.without(bad)
         self.neutral, self.validation = self.neutral.without(bad), self.validation.without(bad)
         if not len(self.forget):

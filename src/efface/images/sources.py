@@ -17,7 +17,7 @@ from efface.images.folders import list_file, list_folder
 from efface.images.items import Fault, ImageItem, ImageSet, ReadingError
 from efface.images.listings import Candidate, Listing, no_such
 from efface.images.manifests import list_manifest, list_text
-from efface.images.reading import stored_size
+from efface.images.reading import header
 from efface.images.splits import list_split
 from efface.images.tables import list_hub, list_parquet, list_saved_dataset
 from efface.images.threads import Progress, in_threads
@@ -146,10 +146,11 @@ def _parquet_files(folder: str) -> Iterator[str]:
 def _identified(candidate: Candidate) -> ImageItem | Fault:
     try:
         data = candidate.source.read_bytes()
-        width, height = stored_size(data)
+        told = header(data)
     except OSError as error:
         return Fault(str(candidate), error.strerror or str(error), candidate.source.where)
     except ReadingError as error:
         return Fault(str(candidate), error.reason, candidate.source.where)
     digest = sha256_of_bytes(data)
-    return ImageItem(digest, candidate.path, candidate.label, candidate.source, width, height)
+    names = (digest, candidate.path, candidate.label)
+    return ImageItem(*names, candidate.source, told.width, told.height, told.frames)
