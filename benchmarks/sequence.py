@@ -27,6 +27,7 @@ from efface.benchmark.generators.data import GeneratorData, images_of
 from efface.benchmark.generators.models import trained, unlearn
 from efface.benchmark.generators.task import GeneratorTask
 from efface.corruptions import parse_corruption
+from efface.documents import read_yaml
 from efface.evaluation.answers import answers_of
 from efface.evaluation.drift import History, Limits, Remeasured, Request, retrain_due
 from efface.files import write_json
@@ -36,7 +37,6 @@ from efface.metrics.extractors import load_extractor
 from efface.metrics.intervals import student_interval
 from efface.progress import Progress
 from efface.randomness import numpy_draws
-from efface.settings import read_yaml
 from machine import write_result
 
 Floats = npt.NDArray[np.float64]

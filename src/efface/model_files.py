@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from efface.documents import read_object
 from efface.errors import InputError
-from efface.settings import read_json
 
 CONFIGS = ("model_index.json", "config.json")
 
@@ -52,7 +52,7 @@ def contents_of(path: str, revision: str | None = None) -> Contents:
         return Contents(tensors=tensor_names(place), is_file=True)
     if place.is_dir():
         if config := beside(path, revision, *CONFIGS):
-            return Contents(read_json(config))
+            return Contents(read_object(config))
         raise NothingThere(f"{path} is not a model folder: it has no {' or '.join(reversed(CONFIGS))}")
     check_hub_id(path)
     from huggingface_hub import hf_hub_download
@@ -60,7 +60,7 @@ def contents_of(path: str, revision: str | None = None) -> Contents:
     reason = ""
     for name in CONFIGS:
         try:
-            return Contents(read_json(Path(hf_hub_download(path, name, revision=revision))))
+            return Contents(read_object(Path(hf_hub_download(path, name, revision=revision))))
         except (OSError, ValueError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     raise NothingThere(

@@ -7,15 +7,14 @@ record. Nothing here imports torch.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from efface.documents import parse_yaml
 from efface.errors import InputError
+from efface.wording import shortened
 
 
 class Settings(BaseModel):
@@ -28,23 +27,33 @@ class Settings(BaseModel):
     @classmethod
     def read(cls, values: Mapping[str, Any], where: str = "settings") -> Self:
         """Validate `values`; on failure raise one `InputError` that names all faults."""
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise InputError(*problems_of(error, cls), what=f"{where} cannot be used") from None
+        return validated(cls, values, f"{where} cannot be used")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values."""
         return self.model_dump(mode="json")
 
 
-def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Each fault of a pydantic error as one sentence with its dotted key."""
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(model: type[Model], values: Mapping[str, Any], what: str) -> Model:
+    """`values` as an object of `model`; raises one `InputError` headed `what` that names all faults."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError(*problems_of(error, model), what=what) from None
+
+
+def problems_of(error: ValidationError, model: type[BaseModel] | None = None) -> list[str]:
+    """Each fault of a pydantic error as one sentence with its dotted key; model: where unknown keys may be."""
     problems = []
     for fault in error.errors():
-        place = ".".join(str(part) for part in fault["loc"]) or model.__name__
+        place = ".".join(str(part) for part in fault["loc"]) or (model.__name__ if model else "the value")
         if fault["type"] == "extra_forbidden":
-            problems.append(unknown_name("setting", place, valid_keys(model, fault["loc"][:-1])))
+            problems.append(
+                unknown_name("setting", place, valid_keys(model, fault["loc"][:-1]) if model else ())
+            )
         elif fault["type"] == "missing":
             problems.append(f"{place}: it is needed and was not given")
         elif fault["type"] == "value_error":
@@ -53,7 +62,7 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
                 f"{place}: {fault['ctx']['error']}" if fault["loc"] else str(fault["ctx"]["error"])
             )
         else:
-            problems.append(f"{place}: {fault['msg']}, got {fault['input']!r}")
+            problems.append(f"{place}: {fault['msg']}, got {shortened(fault['input'])}")
     return problems
 
 
@@ -64,9 +73,9 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> str:
     "unknown setting 'method.alhpa'; did you mean 'alpha'? Valid: alpha, norm"
     """
     valid = sorted(valid)
-    near = difflib.get_close_matches(name.rsplit(".", 1)[-1], valid, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name[-100:].rsplit(".", 1)[-1], valid, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
-    return f"unknown {kind} '{name}'{hint} Valid: {', '.join(valid) or 'none'}"
+    return f"unknown {kind} {shortened(name)}{hint} Valid: {', '.join(valid) or 'none'}"
 
 
 def valid_keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
@@ -82,32 +91,6 @@ def valid_keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str
     return list(current.model_fields)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds, such as a model's `config.json`; raises `InputError` if it holds none."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no settings")
-    return values
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file as a dictionary; tags that would build Python objects are refused."""
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"config file {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"config file {path} is not valid YAML: {error}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise InputError(f"config file {path} must hold keys and values, not a {type(values).__name__}")
-    return values
-
-
 def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """`values` with `a.b=1` style overrides applied; the right side is read as YAML.
 
@@ -119,16 +102,15 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[
         path, equals, text = override.partition("=")
         keys = path.strip().split(".")
         if not equals or not all(keys):
-            raise InputError(f"--set {override!r}: write it as key=value, for example method.alpha=0.3")
+            raise InputError(
+                f"--set {shortened(override)}: write it as key=value, for example method.alpha=0.3"
+            )
         section = merged
         for name in keys[:-1]:
             section = section.setdefault(name, {})
             if not isinstance(section, dict):
-                raise InputError(f"--set {override!r}: '{name}' holds a value, not a section")
-        try:
-            section[keys[-1]] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"--set {override!r}: the value is not valid YAML") from None
+                raise InputError(f"--set {shortened(override)}: '{name}' holds a value, not a section")
+        section[keys[-1]] = parse_yaml(text, f"--set {shortened(override)}: the value")
     return merged
 
 

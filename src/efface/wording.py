@@ -170,6 +170,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def shortened(value: object, most: int = 80) -> str:
+    """A value from outside as Python writes it, printable, cut where it is long.
+
+    >>> shortened("fine"), shortened([1] * 100, 9)
+    ("'fine'", '[1, 1, 1,...')
+    """
+    text = printable(repr(value))
+    return text if len(text) <= most else text[:most] + "..."
+
+
 def decimals(value: float, digits: int) -> int:
     """Decimals that show `digits` significant digits of `value`."""
     return max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0

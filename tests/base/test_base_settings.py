@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from efface.documents import read_yaml
 from efface.errors import InputError
 from efface.generators.settings import ModelSettings
-from efface.settings import Settings, read_yaml, unknown_name, with_overrides
+from efface.settings import Settings, unknown_name, with_overrides
 
 
 class Inner(Settings):

@@ -23,6 +23,7 @@ from efface.benchmark.results import BenchRow
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.tables import TaskTables
 from efface.benchmark.tuning import trials
+from efface.documents import yaml_text
 from efface.errors import InputError
 from efface.generators.base import Generator
 from efface.images.datasets import DatasetSettings, open_dataset
@@ -255,10 +256,9 @@ def generator_bench_config(path: Path, **given: Any) -> BenchConfig:
 
 
 def write(tmp_path: Path, **settings: Any) -> Path:
-    import yaml
 
     path = tmp_path / "bench.yaml"
-    path.write_text(yaml.safe_dump({"task": VALUES, "methods": ["fine-tune"], **settings}))
+    path.write_text(yaml_text({"task": VALUES, "methods": ["fine-tune"], **settings}))
     return path
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-import yaml
 from pydantic import Field
 
 import efface
@@ -20,6 +19,7 @@ from efface.benchmark.classifiers.task import ClassifierTask
 from efface.benchmark.costing import time_steps
 from efface.benchmark.engines import InLineEngine, Outcome, engine_named
 from efface.benchmark.results import BenchRow, read_bench_results
+from efface.documents import yaml_text
 from efface.errors import InputError, RunRefused, Stopped
 from efface.jobs.bench import BenchOutcome, bench, estimate, idle_gpu
 from efface.methods import CLASSIFIER_METHODS, ClassifierMethod
@@ -346,7 +346,7 @@ def test_an_estimate_trains_nothing(tmp_path: Path) -> None:
 def test_python_runs_the_same_benchmark(tmp_path: Path) -> None:
     settings = {**VALUES, "methods": ["halving"], "tuning": None, "setups": ["reuse-n-1"]}
     task = settings.pop("task")
-    (tmp_path / "task.yaml").write_text(yaml.safe_dump({"task": task}), encoding="utf-8")
+    (tmp_path / "task.yaml").write_text(yaml_text({"task": task}), encoding="utf-8")
     result = efface.bench(tmp_path / "task.yaml", out=tmp_path / "out", **settings)
     assert [row.label for row in rows(result)].count("halving") == 1
     assert result.page.exists()

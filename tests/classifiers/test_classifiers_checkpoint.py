@@ -343,7 +343,7 @@ def test_a_folder_with_broken_files_is_refused(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     assert "has no weights: no model.safetensors is there" in refusal(folder)
     (folder / "config.json").write_text("[1]")
-    assert "config.json holds no settings" in refusal(folder)
+    assert "config.json must hold keys and values, not a list" in refusal(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"config\.json cannot be read"):
         is_classifier(str(folder))

@@ -296,7 +296,10 @@ def test_without_timm_the_folder_is_refused_with_what_is_needed(
         ),
         ({"model_args": {"checkpoint_path": "x.pth"}}, "asks timm for another model than its own"),
         ({"model_args": {"depth": 3}}, "cannot be read: TypeError: "),
-        ({"pretrained_cfg": {"mean": [0.5], "std": [0.5]}}, "cannot be read: KeyError: "),
+        (
+            {"pretrained_cfg": {"mean": [0.5], "std": [0.5]}},
+            "pretrained_cfg.input_size: it is needed and was not given",
+        ),
         ({"pretrained_cfg": {**TIMM["pretrained_cfg"], "input_size": [3, 8, 16]}}, "only square ones"),
         ({"num_classes": 5}, "head.weight: stored as (4, 6), the config asks for (5, 6)"),
     ],

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.testing import CliRunner, Result
 
 from efface.benchmark.results import read_bench_results
 from efface.cli import app
+from efface.documents import yaml_text
 from efface.errors import InputError
 from efface.reports.bench_tables import cell
 
@@ -30,7 +30,7 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "mine.yaml"
-    path.write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+    path.write_text(yaml_text(CONFIG), encoding="utf-8")
     return path
 
 

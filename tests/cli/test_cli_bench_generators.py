@@ -21,6 +21,7 @@ from efface.benchmark.pool import Pool
 from efface.benchmark.results import read_bench_results
 from efface.benchmark.runs import PoolRun
 from efface.cli import app
+from efface.documents import yaml_text
 from efface.errors import InputError, RunRefused
 
 CONFIG = {
@@ -45,7 +46,7 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "mine.yaml"
-    path.write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+    path.write_text(yaml_text(CONFIG), encoding="utf-8")
     return path
 
 

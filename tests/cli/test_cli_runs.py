@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from efface.documents import yaml_text
 from efface.jobs.run import RunResult
 from efface.runs.record import read_record
 from support.run_fixtures import CommandLine, Outcome
@@ -156,7 +157,7 @@ def test_settings_come_from_the_file_then_options_then_set(
         "corruption": "centre:0.25",
         **SHORT,
     }
-    file.write_text(yaml.safe_dump(values))
+    file.write_text(yaml_text(values))
     outcome = cli(
         "unlearn", tiny, "--config", file, "--forget", "label:cats", "--method", "encoder-noise", "--seed", 2,
         "--set", "seed=3", "--set", "method.alpha=0.125", "--out", tmp_path / "run",
@@ -179,7 +180,7 @@ def test_short_forms_in_a_file_take_overrides(
 ) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(
-        yaml.safe_dump({"model": str(tiny), "method": "encoder-noise", "images": {"images": str(photos)}})
+        yaml_text({"model": str(tiny), "method": "encoder-noise", "images": {"images": str(photos)}})
     )
     outcome = cli(
         "unlearn", "--config", file, "--forget", "label:cats", "--retrained", tiny, "--out", tmp_path / "run",

@@ -54,8 +54,16 @@ def test_missing_results_mean_an_unfinished_run(tmp_path: Path) -> None:
         read_results(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["[{", '[{"model": "original"}]', '[{"modell": 1}]', "7"])
-def test_damaged_results_are_named(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[{", "cannot be read: it is not JSON"),
+        ('[{"model": "original"}]', "is damaged"),
+        ('[{"modell": 1}]', "is damaged"),
+        ("7", "is damaged"),
+    ],
+)
+def test_damaged_results_are_named(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "results.json").write_text(content)
-    with pytest.raises(InputError, match=r"results\.json is damaged"):
+    with pytest.raises(InputError, match=rf"results\.json {said}"):
         read_results(tmp_path)

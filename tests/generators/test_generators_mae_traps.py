@@ -316,7 +316,7 @@ def test_channel_statistics_come_from_the_folder(said: dict, mean: list, std: li
         ("{", "cannot be read"),
         ('{"image_mean": [0.5, 0.5]}', "is not usable"),
         ('{"image_std": "wide"}', "is not usable"),
-        ("[1]", "holds no settings"),
+        ("[1]", "must hold keys and values"),
     ],
 )
 def test_channel_statistics_that_cannot_be_read_are_named(text: str, fault: str, folder: Path) -> None:

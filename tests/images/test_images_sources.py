@@ -183,7 +183,7 @@ def test_a_manifest_without_a_path_column_is_refused(animals: Path) -> None:
 
 def test_a_jsonl_line_that_is_not_json_is_named(animals: Path) -> None:
     (animals / "m.jsonl").write_text('{"path": "cats/0.png"}\n{oops\n')
-    assert "line 2 is not JSON" in problems(animals / "m.jsonl")[0]
+    assert "line 2 cannot be read: it is not JSON" in problems(animals / "m.jsonl")[0]
 
 
 def test_a_folder_with_metadata_is_read_by_it_and_counts_the_rest(animals: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import efface
+from efface.documents import yaml_text
 from efface.errors import InputError
 from efface.evaluation.drift import retrain_due
 from efface.evaluation.results import Row, write_results
@@ -32,7 +32,7 @@ def make_run(folder: Path, model: Path | str, before: str, after: str, /, **othe
     """A finished run of three images as its files show it; retain errors 0.10 before and 0.102 behind it."""
     folder.mkdir(parents=True)
     (folder / "model").mkdir()
-    (folder / "config.yaml").write_text(yaml.safe_dump({"model": {"path": str(model)}}), encoding="utf-8")
+    (folder / "config.yaml").write_text(yaml_text({"model": {"path": str(model)}}), encoding="utf-8")
     kind = other.pop("kind", "unlearning")
     rows = [
         row("original", "retain", 0.10),

@@ -90,7 +90,11 @@ def test_a_folder_without_a_record_is_no_finished_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("{", "is damaged"), ("[]", "has schema None"), ('{"schema": "efface-record/1"}', "'efface-record/1'")],
+    [
+        ("{", "cannot be read: it is not JSON"),
+        ("[]", "has schema None"),
+        ('{"schema": "efface-record/1"}', "'efface-record/1'"),
+    ],
 )
 def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "record.json").write_text(content)

@@ -19,11 +19,12 @@ from efface.benchmark.results import KindName
 from efface.benchmark.runs import PoolRun, Section
 from efface.benchmark.setups import RETRAINED_FOR_EACH, Experiment, Setup, experiments
 from efface.benchmark.tasks import BenchTask, with_data
+from efface.documents import read_yaml
 from efface.errors import Faults, InputError
 from efface.forgetting.comparison import FEWEST_MODELS as FEWEST_FOR_SCORE
 from efface.methods.base import Method
 from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
-from efface.settings import Settings, read_yaml, unknown_name, with_overrides
+from efface.settings import Settings, unknown_name, with_overrides
 
 REFERENCE_METHOD = "retrain"
 """Not among `all`: its row would repeat the reference row `retrained`, at the price of a training for each run."""

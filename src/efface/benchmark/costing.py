@@ -16,8 +16,10 @@ from efface.benchmark.setups import count_of
 from efface.benchmark.tasks import BenchTask
 from efface.benchmark.timing import Timing, TimingJob
 from efface.benchmark.tuning import trials, tuning_runs
+from efface.documents import read_object
 from efface.errors import Stopped
 from efface.files import canonical_json, sha256_of_json, write_json
+from efface.settings import validated
 
 Part = Mapping[str, Sequence[PoolRun]]
 """Runs by what they are for."""
@@ -42,12 +44,16 @@ def time_steps(
         for outcome in engine.run(kind.time_steps, jobs, lambda job: Path(job.file).exists()):
             if outcome.error:
                 raise Stopped(f"the steps of this task cannot be timed: {outcome.error}")
-        each = [Timing.model_validate_json(part.read_text(encoding="utf-8")) for part in parts]
+        each = [_timing(part) for part in parts]
         means = {name: fmean(getattr(one, name) for one in each) for name in ("step_seconds", "run_seconds")}
         write_json(file, each[0].model_copy(update=means).as_dict())
         for part in parts:
             part.unlink()
-    return Timing.model_validate_json(file.read_text(encoding="utf-8"))
+    return _timing(file)
+
+
+def _timing(file: Path) -> Timing:
+    return validated(Timing, read_object(file), f"{file} cannot be used; remove it")
 
 
 def timings_of(

@@ -17,6 +17,7 @@ from efface.benchmark.engines.base import without_folders
 from efface.benchmark.kind import BenchKind, Kept
 from efface.benchmark.runs import PoolRun, RunJob, RunSpending
 from efface.benchmark.tasks import BenchTask
+from efface.documents import read_json, read_object
 from efface.errors import InputError, RunRefused
 from efface.files import canonical_json, write_json
 from efface.progress import Progress
@@ -53,7 +54,7 @@ class Pool(Generic[Kept]):
         wanted = {"task": task.as_dict(), "contents": kind.digest(task)}
         if not note.exists():
             write_json(note, wanted)
-        elif json.loads(note.read_text(encoding="utf-8")) != json.loads(canonical_json(wanted)):
+        elif read_json(note) != json.loads(canonical_json(wanted)):
             raise RunRefused(
                 f"{folder} holds a pool of another task, or of other images ({note} differs); choose another folder, or "
                 "put task and images back"
@@ -71,7 +72,7 @@ class Pool(Generic[Kept]):
         path = self._failed(run)
         if not path.exists():
             return None
-        return RunFailure(run, json.loads(path.read_text(encoding="utf-8"))["error"], lasting=True)
+        return RunFailure(run, str(read_object(path).get("error")), lasting=True)
 
     def failure_file(self, run: PoolRun) -> str | None:
         """Where a lasting failure is kept, from the pool's folder; None where there is none."""

@@ -7,15 +7,15 @@ page shows stands here first; pages get these objects.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, Strict
 
-from efface.errors import InputError
+from efface.documents import read_object
 from efface.files import write_json
 from efface.forgetting.comparison import Mode, ScoreRange
 from efface.runs.record import Described, Environment
-from efface.settings import problems_of
+from efface.settings import validated
 
 SCHEMA: Final = "efface-bench/2"
 FILE = "results.json"
@@ -133,7 +133,7 @@ class EmbeddedGroup(Described):
 
     model: Literal["true", "original", "unlearned"] = Field(description="whose pictures")
     of_set: str = Field(description="of which set of images")
-    points: list[tuple[float, float]] = Field(description="places in the map")
+    points: list[Annotated[tuple[float, float], Strict(False)]] = Field(description="places in the map")
 
 
 class EmbeddingMap(Described):
@@ -296,10 +296,5 @@ def write_bench_results(results: BenchResults, folder: Path) -> Path:
 def read_bench_results(path: Path) -> BenchResults:
     """Read a `results.json`, or the one in a folder; raises one `InputError` with all that is wrong with it."""
     path = Path(path) / FILE if Path(path).is_dir() else Path(path)
-    try:
-        return BenchResults.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        what = f"{path} holds no results of a benchmark in the layout {SCHEMA}"
-        raise InputError(*problems_of(error, BenchResults), what=what) from None
+    what = f"{path} holds no results of a benchmark in the layout {SCHEMA}"
+    return validated(BenchResults, read_object(path), what)

@@ -8,16 +8,16 @@ from efface.classifiers.architecture import ClassifierSettings, SavedClassifier,
 from efface.classifiers.classifier import Classifier, Normalisation, Origin
 from efface.classifiers.networks import build, settings_of
 from efface.classifiers.reading import CONFIG, WEIGHTS, Stored, assembled, fill, needed, write_tensors
+from efface.documents import read_object
 from efface.files import write_json
 from efface.model_files import hub_facts
-from efface.settings import read_json
 from efface.weights import read_tensors
 
 
 def load(settings: ClassifierSettings) -> Classifier:
     """A network of efface's own; raises `InputError` naming all faults."""
     path = needed(settings, CONFIG)
-    saved = SavedClassifier.read(read_json(path), where=str(path))
+    saved = SavedClassifier.read(read_object(path), where=str(path))
     network = build(saved.network, seed=0)
     fill(network, read_tensors(needed(settings, WEIGHTS)), settings.path)
     stored = Stored(

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
+from pydantic import BaseModel, JsonValue, PositiveInt
 
 from efface.classifiers.architecture import ClassifierSettings
 from efface.classifiers.classifier import Classifier, Normalisation, Origin
@@ -22,14 +23,34 @@ from efface.classifiers.reading import (
     spread,
     write_tensors,
 )
+from efface.documents import read_object
 from efface.errors import InputError
 from efface.files import write_json
-from efface.settings import read_json
+from efface.settings import validated
 from efface.weights import UNREADABLE, quiet, read_tensors, why_unreadable
 
 TIMM_WEIGHTS = (WEIGHTS, "pytorch_model.bin")
 RESERVED = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
 """Arguments with which timm would read other files than those of the folder."""
+
+
+class Prepared(BaseModel):
+    """What pictures timm's model is shown."""
+
+    input_size: tuple[int, int, int]
+    mean: float | list[float]
+    std: float | list[float]
+    label_names: list[str] | None = None
+
+
+class TimmConfig(BaseModel):
+    """What of timm's `config.json` is read here."""
+
+    architecture: str
+    num_classes: PositiveInt
+    pretrained_cfg: Prepared
+    model_args: dict[str, JsonValue] | None = None
+    label_names: list[str] | None = None
 
 
 def load(settings: ClassifierSettings) -> Classifier:
@@ -41,31 +62,32 @@ def load(settings: ClassifierSettings) -> Classifier:
             f"{settings.path} holds a model of timm, which cannot be imported here ({error}). Install timm and a "
             "torchvision that fits the installed torch; because of the latter it is none of efface's dependencies"
         ) from None
-    config = read_json(needed(settings, CONFIG))
-    name, prepared = config["architecture"], config["pretrained_cfg"]
-    arguments = config.get("model_args") or {}
-    if not re.fullmatch(r"[\w.]+", str(name)) or any(key in RESERVED for key in arguments):
+    path = needed(settings, CONFIG)
+    values = read_object(path)
+    config = validated(TimmConfig, values, f"{path} is no config of timm")
+    arguments, prepared = config.model_args or {}, config.pretrained_cfg
+    if not re.fullmatch(r"[\w.]+", config.architecture) or any(key in RESERVED for key in arguments):
         raise InputError(
             f"{settings.path}/{CONFIG} asks timm for another model than its own: nothing was opened"
         )
     try:
-        channels, *sides = prepared["input_size"]
-        size, mean, std = side_of(sides), numbers(prepared["mean"]), numbers(prepared["std"])
+        channels, *sides = prepared.input_size
+        size, mean, std = side_of(sides), numbers(prepared.mean), numbers(prepared.std)
         with torch.random.fork_rng(devices=[]), quiet():
-            said = {**arguments, "num_classes": config["num_classes"], "in_chans": channels}
-            network = timm.create_model(name, pretrained=False, **said)
+            said = {**arguments, "num_classes": config.num_classes, "in_chans": channels}
+            network = timm.create_model(config.architecture, pretrained=False, **said)
     except (*UNREADABLE, LookupError, AttributeError) as error:
         raise InputError(
             f"the timm model at {settings.path} cannot be read: {type(error).__name__}: {why_unreadable(error)}"
         ) from None
     fill(network, read_tensors(needed(settings, *TIMM_WEIGHTS)), settings.path)
-    names = config.get("label_names") or prepared.get("label_names")
+    names = config.label_names or prepared.label_names
     stored = Stored(
         network,
-        outputs=config["num_classes"],
-        origin=Origin("timm", {"config": config}),
+        outputs=config.num_classes,
+        origin=Origin("timm", {"config": values}),
         channels=channels,
-        classes=tuple(str(label) for label in names) if names else None,
+        classes=tuple(names) if names else None,
         image_size=size,
         normalisation=Normalisation(255.0, mean, std),
     )

@@ -12,10 +12,10 @@ from transformers import AutoModelForImageClassification, PreTrainedModel
 from efface.classifiers.architecture import ClassifierSettings
 from efface.classifiers.classifier import Classifier, Normalisation, Origin
 from efface.classifiers.reading import CONFIG, Stored, assembled, numbers, side_of, spread
+from efface.documents import read_object
 from efface.errors import InputError
 from efface.files import write_json
 from efface.model_files import beside, hub_facts
-from efface.settings import read_json
 from efface.weights import pretrained, quiet
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -35,7 +35,7 @@ def load(settings: ClassifierSettings) -> Classifier:
             f"{settings.path} gives several labels to a picture; only one label each is supported"
         )
     path = beside(settings.path, settings.revision, PREPROCESSOR)
-    preprocessor = read_json(path) if path else {}
+    preprocessor = read_object(path) if path else {}
     try:
         size, normalisation = preparation(preprocessor)
         size = size or side_of(getattr(config, "image_size", None))
@@ -102,7 +102,7 @@ def _network(settings: ClassifierSettings) -> Any:
         )
     except InputError:
         config = beside(settings.path, settings.revision, CONFIG)
-        if config and "auto_map" in read_json(config):
+        if config and "auto_map" in read_object(config):
             raise InputError(
                 f"the model at {settings.path} comes with code of its own: nothing of it was run"
             ) from None

@@ -18,9 +18,10 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
+from efface.documents import read_yaml
 from efface.jobs.kinds import KINDS
 from efface.runs.config import Verb, written_out
-from efface.settings import Settings, read_yaml, with_overrides
+from efface.settings import Settings, with_overrides
 from efface.wording import sentence
 
 Out = Annotated[Path | None, typer.Option(help="The run folder. The same command continues it.")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from efface.cli.options import show
+from efface.documents import read_json
 from efface.errors import RequirementsNotMet
 from efface.evaluation.results import MODELS, SETS, Row, find
 from efface.metrics.catalogue import METRICS
@@ -37,7 +37,7 @@ def tell_run(
         found: dict[str, JsonValue] = {"run": str(run), "results": [asdict(row) for row in rows]}
         if probes is not None:
             # as the file has it: null for what JSON has no number for
-            found["probes"] = json.loads((run / "probes.json").read_text(encoding="utf-8"))
+            found["probes"] = read_json(run / "probes.json")
         if verdicts:
             found["requirements"] = [verdict.as_dict() for verdict in verdicts]
         show(found)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from pydantic import TypeAdapter, ValidationError
+
+from efface.documents import Absent, read_json
 from efface.errors import InputError
 from efface.files import write_json, write_text
 from efface.metrics.catalogue import HOLE_ERROR
+from efface.settings import problems_of
 
 ModelName = Literal["original", "unlearned", "retrained"]
 SetName = Literal["forget", "retain", "neutral"]
@@ -72,6 +75,9 @@ class Worst:
     metric: str = HOLE_ERROR
 
 
+ROWS: TypeAdapter[list[Row]] = TypeAdapter(list[Row])
+
+
 def write_results(folder: Path, rows: Iterable[Row]) -> None:
     """Write `results.json` and `results.csv`."""
     rows = list(rows)
@@ -87,11 +93,11 @@ def read_results(folder: Path) -> list[Row]:
     """The rows of `results.json`; raises `InputError` where they are missing or damaged."""
     path = folder / "results.json"
     try:
-        return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    except FileNotFoundError:
+        return ROWS.validate_python(read_json(path))
+    except Absent:
         raise InputError(f"{folder} holds no results.json: the run is not finished") from None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+    except ValidationError as error:
+        raise InputError(*problems_of(error), what=f"{path} is damaged") from None
 
 
 def find(rows: Iterable[Row], model: str, set_name: str, metric: str) -> Row | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from efface.corruptions import Corruption, parse_corruption
+from efface.documents import read_object
 from efface.errors import InputError
 from efface.generators.settings import Architecture, ModelSettings
 from efface.model_files import Contents
@@ -94,8 +94,8 @@ class Family:
 
 def _noted(note: Path) -> Corruption:
     try:
-        return parse_corruption(json.loads(note.read_text(encoding="utf-8"))["corruption"])
-    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+        return parse_corruption(cast("str", read_object(note)["corruption"]))
+    except (ValueError, KeyError, TypeError, InputError) as error:
         raise InputError(
             f"{note} cannot be read: {error}. Remove it if the model was trained as usual"
         ) from None

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from efface.documents import parse_json
 from efface.errors import InputError
 from efface.images.listings import Candidate, FileLocator, Listing, did_you_mean, no_such
 from efface.wording import printable
@@ -95,10 +95,7 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str,
         for number, line in enumerate(text.split("\n"), 1):
             if not line.strip():
                 continue
-            try:
-                values = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{printable(str(path))} line {number} is not JSON: {error.msg}") from None
+            values = parse_json(line, f"{printable(str(path))} line {number}")
             if not isinstance(values, dict):
                 raise InputError(f"{printable(str(path))} line {number} must be a JSON object")
             yield f"line {number}", values

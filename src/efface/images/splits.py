@@ -10,13 +10,13 @@ A file names classes and files, not where the data set lies on other machines: i
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from efface.documents import Absent, read_json
 from efface.errors import InputError
 from efface.files import sha256_of_json, write_json
 from efface.images.class_parts import DataSet
@@ -74,11 +74,9 @@ def read_split(path: str | Path) -> SplitFile:
     """A split file; raises `InputError` where it is missing, damaged, or changed by hand elsewhere than in `root`."""
     name = os.fspath(path)
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        values = read_json(path, "split file")
+    except Absent:
         raise InputError(f"split file {printable(name)}: {no_such(name)}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"split file {printable(name)} cannot be read: {error}") from None
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         found = values.get("schema") if isinstance(values, dict) else None
         raise InputError(f"{printable(name)} is no split file: its schema is {found!r}, not {SCHEMA!r}")

@@ -7,7 +7,6 @@ them. Images stay where they are: a row group is read when one of its images is,
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from bisect import bisect_right
@@ -17,6 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from efface.documents import parse_json
 from efface.errors import InputError
 from efface.images.listings import Candidate, Listing
 from efface.wording import printable
@@ -187,8 +187,8 @@ def _label(value: Any, names: list[str] | None) -> str | None:
 
 def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str] | None:
     try:
-        features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        names = features[column]["names"]
-    except (KeyError, TypeError, ValueError):
+        information: Any = parse_json(metadata[b"huggingface"], "the table's description")
+        features = information["info"]["features"]
+        return [str(name) for name in features[column]["names"]]
+    except (InputError, KeyError, TypeError):
         return None
-    return [str(name) for name in names]

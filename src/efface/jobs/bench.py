@@ -6,7 +6,6 @@ or models in the same folder adds to what was done.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -14,8 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from efface.benchmark.config import (
     REFERENCE_METHOD,
@@ -43,6 +40,7 @@ from efface.benchmark.results import (
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.tables import TaskTables
 from efface.benchmark.tuning import best, outcome_of, trials, tuning_runs
+from efface.documents import read_object, yaml_text
 from efface.errors import EffaceError, Faults, InputError, RunRefused, Stopped
 from efface.files import write_json, write_text
 from efface.progress import Progress
@@ -50,10 +48,18 @@ from efface.reports.bench_page import write_bench_page
 from efface.reports.bench_tables import write_csv, write_markdown
 from efface.runs.environment import environment
 from efface.runs.folder import refuse_taken
+from efface.settings import Settings
 from efface.wording import duration
 
 LIMIT_FILE = "limit.json"
 POOLS = "pools"
+
+
+class KeptLimit(Settings):
+    """The limit with which a pool was begun: a share of retraining, and its seconds."""
+
+    share: float | None
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ def bench(
         spoken.log(
             "failures removed", files=[path.relative_to(out.absolute()).as_posix() for path in dropped]
         )
-    write_text(out / "config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
+    write_text(out / "config.yaml", yaml_text(config.as_dict()))
     before = cost_before(config, methods, timings_of(config, methods, out, engine), engine.workers)
     spent = _spent_before(out)
 
@@ -265,7 +271,8 @@ class _OneTask:
             run for run in shared_runs(self.config, [self.config.headline]) if run.kind == "retrained"
         ]
         seconds = None if share is None else share * self.pool.seconds(retrained)
-        write_json(self.pool.folder / LIMIT_FILE, {"share": share, "seconds": seconds})
+        limit = KeptLimit(share=share, seconds=seconds)
+        write_json(self.pool.folder / LIMIT_FILE, limit.as_dict())
         return seconds
 
     def _tuned_runs(self) -> list[PoolRun]:
@@ -299,13 +306,13 @@ def _kept_limit(pool: Pool[Any], config: BenchConfig) -> tuple[float | None, flo
     note = pool.folder / LIMIT_FILE
     if not note.exists():
         return None
-    share, seconds = json.loads(note.read_text(encoding="utf-8")).values()
-    if share != config.time_limit:
+    limit = KeptLimit.read(read_object(note), where=str(note))
+    if limit.share != config.time_limit:
         raise RunRefused(
-            f"{pool.folder} holds runs with the time limit {share}, not {config.time_limit}; choose another folder, or "
-            "the old limit"
+            f"{pool.folder} holds runs with the time limit {limit.share}, not {config.time_limit}; choose another "
+            "folder, or the old limit"
         )
-    return share, seconds
+    return limit.share, limit.seconds
 
 
 def _budget(config: BenchConfig) -> str | None:

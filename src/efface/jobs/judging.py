@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -10,6 +9,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from efface.documents import read_object
 from efface.errors import InputError
 from efface.evaluation.results import SetName
 from efface.files import sha256_of_json, write_json
@@ -144,9 +144,9 @@ def _texts(value: Any) -> list[str]:
 
 def _kept(place: Path, key: str) -> Findings | None:
     try:
-        values = json.loads(place.read_text(encoding="utf-8"))
+        values: Any = read_object(place)
         return findings_of(values["findings"]) if values["key"] == key else None
-    except (AttributeError, OSError, ValueError, KeyError, TypeError):
+    except (AttributeError, InputError, ValueError, KeyError, TypeError):
         return None
 
 

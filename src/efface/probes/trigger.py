@@ -14,9 +14,10 @@ import numpy.typing as npt
 from pydantic import Field
 
 from efface.corruptions import parse_corruption
+from efface.documents import read_object
 from efface.errors import InputError
 from efface.randomness import Draws, numpy_draws
-from efface.settings import Settings, read_json
+from efface.settings import Settings
 
 CELLS = 8
 """Of the pattern, along the side of the picture's central square."""
@@ -107,7 +108,7 @@ class Trigger(Settings):
 
 def read_trigger(path: Path) -> Trigger:
     """The trigger that `plant_trigger` wrote; raises `InputError`."""
-    trigger = Trigger.read(read_json(path), where=f"the trigger in {path}")
+    trigger = Trigger.read(read_object(path), where=f"the trigger in {path}")
     trigger.check()
     return trigger
 

@@ -9,8 +9,6 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from efface.benchmark.results import (
     Agreement,
     BenchResults,
@@ -22,6 +20,7 @@ from efface.benchmark.results import (
     Pareto,
     TaskResults,
 )
+from efface.documents import yaml_text
 from efface.files import write_text
 from efface.reports.bench_tables import (
     BOOTSTRAP,
@@ -98,7 +97,7 @@ def page_content(results: BenchResults) -> dict[str, Any]:
         "expected": duration(before.total.seconds / before.workers),
         "wall": duration(results.cost.wall_seconds),
         "machine": machine_facts(results),
-        "config": yaml.safe_dump(results.config, sort_keys=False).splitlines(),
+        "config": yaml_text(results.config).splitlines(),
         "bootstrap": BOOTSTRAP,
         "duration": duration,
     }

@@ -13,7 +13,6 @@ state.json     which parts are finished            work/          caches and che
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import secrets
 import shutil
@@ -23,14 +22,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import yaml
 from pydantic import JsonValue, ValidationError
 
+from efface.documents import Absent, read_object, read_yaml, yaml_text
 from efface.errors import InputError, RunRefused
 from efface.files import replacing, write_json, write_text
 from efface.runs.config import differences
 from efface.runs.state import PartType, RunPart, StartedPart
-from efface.settings import read_yaml
 
 LISTED_DIFFERENCES = 12
 LISTED_LINKS = 5
@@ -150,7 +148,7 @@ class RunFolder:
             temporary.touch(mode=0o600)
             temporary.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
         # the config comes last: a folder is a run from here on
-        write_text(config_file, yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True))
+        write_text(config_file, yaml_text(self.config))
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -200,12 +198,11 @@ def open_run(path: Path) -> dict[str, JsonValue]:
 def read_state(path: Path) -> dict[str, JsonValue]:
     """Which parts of a run are finished."""
     try:
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return read_object(path / "state.json")
+    except Absent:
         return {}
-    except ValueError:
+    except InputError:
         raise _damaged(path) from None
-    return dict(state)
 
 
 def _damaged(path: Path) -> InputError:

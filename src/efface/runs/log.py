@@ -5,12 +5,14 @@ A damaged line is passed over and counted, because a run that was killed may lea
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from efface.documents import parse_json
+from efface.errors import InputError
 
 NOT_A_LOSS = ("time", "event", "phase", "step", "steps", "seconds", "gradient_norm", "learning_rate")
 
@@ -52,8 +54,8 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         return
     for line in path.read_bytes().splitlines():
         try:
-            event = json.loads(line)
-        except ValueError:
+            event = parse_json(line, str(path))
+        except InputError:
             event = {}
         yield event if isinstance(event, dict) else {}
 

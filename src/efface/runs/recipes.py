@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import JsonValue
 
+from efface.documents import read_object
 from efface.errors import Faults, InputError
 from efface.generators.families import TRAINING_NOTE
 from efface.runs.config import chosen
@@ -31,9 +31,9 @@ def noted_recipe(path: str) -> dict[str, JsonValue]:
     if not note.is_file():
         return {}
     try:
-        recipe = json.loads(note.read_text(encoding="utf-8"))["recipe"]
-        return Recipe.read(recipe, where=str(note)).as_dict()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        recipe = read_object(note)["recipe"]
+        return Recipe.model_validate(recipe).as_dict()
+    except (InputError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{note} cannot be read: {error}. Remove it, and give the recipe in the config"
         ) from None

@@ -8,7 +8,6 @@ among them.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -19,18 +18,19 @@ from pydantic import (
     Field,
     JsonValue,
     TypeAdapter,
-    ValidationError,
 )
 
+from efface.documents import Absent, read_json
 from efface.errors import InputError
 from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
 from efface.files import sha256_of_json, write_json
 from efface.metrics.base import ModelKind
 from efface.runs.config import RequestSettings
 from efface.runs.requirements import Verdict
-from efface.settings import problems_of
+from efface.settings import validated
 from efface.training.recipe import Recipe
 from efface.training.settings import TrainingSettings
+from efface.wording import shortened
 
 NAME: Final = "record.json"
 SCHEMA: Final = "efface-record/3"
@@ -461,32 +461,23 @@ def read_record(run: Path) -> Record:
 
 def parse_record(run: Path, values: dict[str, JsonValue]) -> Record:
     """The record that `raw_record` read; raises `InputError` naming every field that the schema refuses."""
-    try:
-        return Record.model_validate(values)
-    except ValidationError as error:
-        raise InputError(*problems_of(error, Record), what=f"{run / 'record.json'} is damaged") from None
+    return validated(Record, values, f"{run / 'record.json'} is damaged")
 
 
 def raw_record(run: Path) -> dict[str, JsonValue]:
     """The record's plain values, for digests over them; raises `InputError` where it has no schema that is read here."""
-    return read_object(run / NAME, SCHEMA, f"{run} holds no {NAME}: it is no run, or not finished")
+    return read_of_schema(run / NAME, SCHEMA, f"{run} holds no {NAME}: it is no run, or not finished")
 
 
-def read_object(path: Path, schema: str, missing: str) -> dict[str, JsonValue]:
+def read_of_schema(path: Path, schema: str, missing: str) -> dict[str, JsonValue]:
     """The plain values of a JSON object of one `schema`; raises `InputError`, with `missing` where there is no file."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        values = read_json(path)
+    except Absent:
         raise InputError(missing) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
-    except RecursionError:
-        raise InputError(f"{path} is damaged: it is nested too deeply") from None
     stated = values.get("schema") if isinstance(values, dict) else None
     if not isinstance(values, dict) or stated != schema:
-        raise InputError(f"{path} has schema {stated!r}; this version reads {schema!r}")
+        raise InputError(f"{path} has schema {shortened(stated)}; this version reads {schema!r}")
     return values
 
 

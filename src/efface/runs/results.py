@@ -7,7 +7,6 @@ apply to the run is absent, and its part empty.
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from efface.documents import Absent, read_json
 from efface.errors import InputError
 from efface.evaluation.results import (
     MODELS,
@@ -35,6 +35,7 @@ from efface.runs.digests import unlisted_results
 from efface.runs.log import TrainingLog, read_log
 from efface.runs.record import Record, is_intact, read_record
 from efface.runs.requirements import State, Verdict
+from efface.settings import problems_of
 
 __all__ = [
     "MODELS", "SETS", "ByImage", "Curve", "Finding", "Findings", "FinishedRun", "Hit", "ModelName", "Row", "SetName",
@@ -184,16 +185,14 @@ def _listed(path: Path, entries: TypeAdapter[list[Listed]]) -> list[Listed]:
     try:
         return entries.validate_python(_json(path) or [])
     except ValidationError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(*problems_of(error), what=f"{path} is damaged") from None
 
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return read_json(path)
+    except Absent:
         return None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
 
 
 def _finite(entry: Entry) -> Entry:

@@ -19,7 +19,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from efface.errors import InputError
 from efface.files import sha256_of_bytes, sha256_of_file, write_json
-from efface.runs.record import Described, digest_of, read_object
+from efface.runs.record import Described, digest_of, read_of_schema
 from efface.settings import problems_of
 
 SCHEMA: Final = "efface-seal/1"
@@ -138,7 +138,7 @@ def read_seal(run: Path) -> Seal:
 
 def raw_seal(run: Path) -> dict[str, JsonValue]:
     """The seal's plain values, for its digest; raises `InputError`."""
-    return read_object(run / NAME, SCHEMA, f"{run} holds no {NAME}: it is no run, or not finished")
+    return read_of_schema(run / NAME, SCHEMA, f"{run} holds no {NAME}: it is no run, or not finished")
 
 
 def parse_seal(run: Path, values: dict[str, JsonValue]) -> Seal:

@@ -7,7 +7,6 @@ working folder. They are as telling as pixels, and are removed with them when th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor
 
+from efface.documents import read_object
 from efface.files import sha256_of_json, write_json
 from efface.generators.base import Generator
 from efface.progress import Progress
+from efface.settings import Settings
 from efface.training.data import Cropper
 
 BATCH = 16
@@ -80,10 +82,16 @@ def keep_codes(
     return Codes(values, {id_: row for row, id_ in enumerate(ids)}, crops)
 
 
+class Done(Settings):
+    """How many codes a file holds already."""
+
+    done: NonNegativeInt
+
+
 def _opened(file: Path, note: Path) -> tuple[np.memmap[Any, Any] | None, int]:
     """The file of codes, if it was begun, and how many of them it holds already."""
     if file.exists() and note.exists():
-        return np.lib.format.open_memmap(file, mode="r+"), int(json.loads(note.read_text())["done"])
+        return np.lib.format.open_memmap(file, mode="r+"), Done.read(read_object(note), where=str(note)).done
     return None, 0
 
 

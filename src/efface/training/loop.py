@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +12,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from efface.documents import read_object
 from efface.errors import Stopped
 from efface.files import write_json
 from efface.generators.base import Generator, Trained
 from efface.progress import Progress, Task
+from efface.settings import Settings
 from efface.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -35,6 +36,13 @@ from efface.training.step import FiniteCheck, Step
 UNTIMED_STEPS, TIMED_STEPS = 2, 6
 KEPT_NAME = "kept.json"
 """Beside the checkpoint: which models were kept as further results."""
+
+
+class KeptModels(Settings):
+    """What that file holds."""
+
+    config: str
+    names: list[str]
 
 
 @dataclass(frozen=True)
@@ -199,17 +207,16 @@ class Trainer:
             if name not in kept:
                 self.keep(name, self.generator)
                 if self.folder is not None:
-                    write_json(
-                        self.folder / KEPT_NAME, {"config": self.config_digest, "names": [*kept, name]}
-                    )
+                    note = KeptModels(config=self.config_digest, names=[*kept, name])
+                    write_json(self.folder / KEPT_NAME, note.as_dict())
         self.progress.log("keep", phase=name, kept=self.keep is not None)
         self.accelerator.wait_for_everyone()
 
     def _kept(self) -> list[str]:
         if self.folder is None or not (self.folder / KEPT_NAME).exists():
             return []
-        found = json.loads((self.folder / KEPT_NAME).read_text(encoding="utf-8"))
-        return list(found["names"]) if found["config"] == self.config_digest else []
+        note = KeptModels.read(read_object(self.folder / KEPT_NAME), where=str(self.folder / KEPT_NAME))
+        return note.names if note.config == self.config_digest else []
 
     def _train(self, number: int, phase: Training, checkpoint: Checkpoint | None, stop: StopRequest) -> None:
         self.generator.set_trained(phase.trained)

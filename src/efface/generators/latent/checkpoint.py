@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
+from efface.documents import read_object
 from efface.errors import InputError
 from efface.generators.latent.factors import FILE, merge_factors
 from efface.generators.latent.family import GROUPS, NAME, LatentArchitecture, LatentSettings
 from efface.generators.latent.folder import INDEX, Parts, patterns, read_parts
 from efface.generators.latent.generator import LatentGenerator
 from efface.generators.latent.network import UNET, VAE, LatentNetwork
-from efface.generators.latent.pipeline import DELTA, SCHEDULE, USE, PipelineSettings
+from efface.generators.latent.pipeline import DELTA, SCHEDULE, USE, Delta, PipelineSettings, Use
 from efface.generators.latent.risks import risks
-from efface.settings import read_json
 from efface.weights import UNREADABLE, quiet, weights_digest, why_unreadable
 
 __all__ = ["load", "new", "risks"]
@@ -27,7 +27,7 @@ class Opened:
     """A model as it lies on disk, factors merged."""
 
     parts: Parts
-    use: dict[str, Any]
+    use: Use
     origin: dict[str, Any]
     base: dict[str, Any]
 
@@ -41,8 +41,8 @@ def load(settings: LatentSettings) -> LatentGenerator:
     pipeline = PipelineSettings(
         scheduler=parts.scheduler,
         tokenizer=parts.tokenizer,
-        prompt=use.get("prompt", "") if settings.prompt is None else settings.prompt,
-        guidance_scale=settings.guidance_scale or use.get("guidance_scale", 1.0),
+        prompt=use.prompt if settings.prompt is None else settings.prompt,
+        guidance_scale=settings.guidance_scale or use.guidance_scale,
         lora_rank=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         origin={**opened.origin, "left_out": parts.left_out} if parts.left_out else opened.origin,
@@ -72,7 +72,8 @@ def _opened(path: str, revision: str | None) -> Opened:
 
 def _from_folder(folder: Path, origin: dict[str, Any], base: dict[str, Any]) -> Opened:
     parts = read_parts(folder)
-    use = read_json(folder / USE) if (folder / USE).exists() else {}
+    note = folder / USE
+    use = Use.read(read_object(note), where=str(note)) if note.exists() else Use()
     return Opened(parts, use, origin, {**base, "base_weights": weights_digest(parts.network.state_dict())})
 
 
@@ -96,13 +97,14 @@ def _from_hub(name: str, revision: str | None) -> Opened:
 
 def _from_delta(folder: Path) -> Opened:
     """The model that factors are for, with them added; raises `InputError` if it is no longer that model."""
-    delta = read_json(folder / DELTA)
-    if delta.get("efface_delta") != NAME or not isinstance(delta.get("base"), str):
+    values = read_object(folder / DELTA)
+    if values.get("efface_delta") != NAME:
         raise InputError(f"{folder} is no pipeline folder: it has no {INDEX}")
-    opened = _opened(delta["base"], delta.get("revision"))
-    if opened.base["base_weights"] != delta.get("base_weights"):
+    delta = Delta.read(values, where=str(folder / DELTA))
+    opened = _opened(delta.base, delta.revision)
+    if opened.base["base_weights"] != delta.base_weights:
         raise InputError(
-            f"the low-rank factors in {folder} are for a model whose weights are not those at {delta['base']}: put "
+            f"the low-rank factors in {folder} are for a model whose weights are not those at {delta.base}: put "
             "that model back in its place"
         )
     network = opened.parts.network
@@ -112,7 +114,7 @@ def _from_delta(folder: Path) -> Opened:
         "revision": None,
         "base_weights": weights_digest(network.state_dict()),
     }
-    return Opened(opened.parts, delta.get("use", {}), {**opened.origin, "low_rank_factors": True}, base)
+    return Opened(opened.parts, delta.use, {**opened.origin, "low_rank_factors": True}, base)
 
 
 def _shaped(architecture: LatentArchitecture) -> LatentNetwork:

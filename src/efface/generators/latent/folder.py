@@ -6,7 +6,6 @@ code of its own is refused, and so are weights that are not safetensors.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,13 @@ from typing import Any
 import torch
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from efface.documents import Absent, read_object
 from efface.errors import Faults, InputError
 from efface.generators.latent import halves
 from efface.generators.latent.network import UNET, VAE, LatentNetwork
 from efface.generators.sampling import ORDERS, Sampler, make_scheduler
 from efface.weights import UNREADABLE, check_fit, quiet, why_unreadable
+from efface.wording import printable
 
 INDEX = "model_index.json"
 CLASSES = {
@@ -90,17 +91,12 @@ def patterns() -> list[str]:
 def _settings(file: Path, faults: Faults) -> dict[str, Any]:
     place = file.name if file.name == INDEX else f"{file.parent.name}/{file.name}"
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return read_object(file)
+    except Absent:
         faults.add(f"{place} is missing")
-        return {}
-    except (OSError, ValueError) as error:
-        faults.add(f"{place} cannot be read: {error}")
-        return {}
-    if not isinstance(values, dict):
-        faults.add(f"{place} holds no settings")
-        return {}
-    return values
+    except InputError as error:
+        faults.add(str(error).replace(printable(str(file)), place))
+    return {}
 
 
 def _present(index: Mapping[str, Any], faults: Faults) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import diffusers
+from pydantic import Field
 
+from efface.documents import read_object
 from efface.errors import InputError
 from efface.files import write_json
 from efface.generators.latent.factors import (
@@ -20,7 +22,7 @@ from efface.generators.latent.factors import (
 from efface.generators.latent.family import NAME
 from efface.generators.latent.folder import INDEX, PIPELINES
 from efface.generators.latent.network import LatentNetwork
-from efface.settings import read_json
+from efface.settings import Settings
 from efface.weights import quiet
 
 USE = "efface.json"
@@ -38,6 +40,23 @@ SCHEDULE: dict[str, Any] = {
     "steps_offset": 1,
 }
 """The noise schedule of Stable Diffusion."""
+
+
+class Use(Settings):
+    """How a model is used, as saved beside it."""
+
+    prompt: str = Field("", description="what the text encoder is told")
+    guidance_scale: float = Field(1.0, description="how much more the prompt counts than none")
+
+
+class Delta(Settings):
+    """The `config.json` of low-rank factors that were saved alone."""
+
+    efface_delta: Literal["latent-inpainting"]
+    base: str = Field(description="folder or hub id of the model that they are for")
+    revision: str | None = Field(None, description="its revision on the hub")
+    base_weights: str = Field(description="digest of its weights")
+    use: Use = Field(default_factory=Use, description="how both are used")
 
 
 @dataclass(frozen=True)
@@ -58,9 +77,9 @@ class PipelineSettings:
     base: dict[str, Any] | None = None
 
     @property
-    def use(self) -> dict[str, Any]:
+    def use(self) -> Use:
         """How the model is used, as saved beside it."""
-        return {"prompt": self.prompt, "guidance_scale": self.guidance_scale}
+        return Use(prompt=self.prompt, guidance_scale=self.guidance_scale)
 
 
 def save_pipeline(network: LatentNetwork, pipeline: PipelineSettings, kind: str, folder: Path) -> None:
@@ -93,7 +112,7 @@ def save_pipeline(network: LatentNetwork, pipeline: PipelineSettings, kind: str,
                 _forget_origin(folder / name)
     index["scheduler"] = ["diffusers", pipeline.scheduler.get("_class_name", SCHEDULE["_class_name"])]
     write_json(folder / "scheduler" / "scheduler_config.json", pipeline.scheduler)
-    write_json(folder / USE, pipeline.use)
+    write_json(folder / USE, pipeline.use.as_dict())
     index |= {name: [None, None] for name in ("safety_checker", "feature_extractor", "image_encoder")}
     write_json(folder / INDEX, {**index, "requires_safety_checker": False})
 
@@ -106,13 +125,13 @@ def save_delta(network: LatentNetwork, pipeline: PipelineSettings, folder: Path)
             "model.lora_rank, or save the whole model"
         )
     save_factors(network.unet, folder)
-    write_json(folder / DELTA, {"efface_delta": NAME, **pipeline.base, "use": pipeline.use})
+    write_json(folder / DELTA, {"efface_delta": NAME, **pipeline.base, "use": pipeline.use.as_dict()})
 
 
 def _forget_origin(folder: Path) -> None:
     """Take out of a saved part's settings where on this machine it was opened."""
     for file in folder.glob("*config.json"):
-        values = read_json(file)
+        values = read_object(file)
         kept = {key: value for key, value in values.items() if key not in ("_name_or_path", "name_or_path")}
         if kept != values:
             write_json(file, kept)

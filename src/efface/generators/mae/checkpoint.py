@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
+from efface.documents import read_object
 from efface.errors import Faults, InputError
 from efface.files import sha256_of_file
 from efface.generators.mae.family import MaeArchitecture, MaeSettings
@@ -21,7 +22,6 @@ from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGene
 from efface.generators.mae.risks import risks
 from efface.generators.settings import Architecture
 from efface.model_files import beside, hub_facts
-from efface.settings import read_json
 from efface.weights import SHOWN_TENSORS, check_fit, pretrained, quiet, read_pickle, reading
 
 __all__ = ["load", "new", "risks"]
@@ -246,7 +246,7 @@ def _preprocessor(settings: MaeSettings) -> dict[str, Any]:
     path = beside(settings.path, settings.revision, "preprocessor_config.json")
     if path is None:
         return {}
-    values = read_json(path)
+    values = read_object(path)
     if values.get("do_normalize") is False:
         return {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
     try:

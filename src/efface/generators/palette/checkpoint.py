@@ -13,6 +13,7 @@ import torch
 from diffusers import UNet2DModel
 from pydantic import JsonValue
 
+from efface.documents import read_object
 from efface.errors import InputError
 from efface.generators.palette.family import PaletteArchitecture, PaletteSettings
 from efface.generators.palette.generator import PaletteGenerator
@@ -22,7 +23,6 @@ from efface.generators.palette.risks import risks
 from efface.generators.palette.schedule import SCHEDULE, SCHEDULER, Schedules, of_scheduler
 from efface.generators.settings import Architecture
 from efface.model_files import beside, commit_of, hub_facts
-from efface.settings import read_json
 from efface.weights import pretrained
 
 __all__ = ["load", "new", "risks"]
@@ -80,9 +80,9 @@ def _schedules(settings: PaletteSettings) -> tuple[Schedules, str]:
     """The schedules beside the network with the settings in their place, and where they are from."""
     source = "file"
     if path := _beside(settings, SCHEDULE):
-        schedules = Schedules.read(read_json(path), where=str(path))
+        schedules = Schedules.read(read_object(path), where=str(path))
     elif path := _beside(settings, SCHEDULER, f"scheduler/{SCHEDULER}"):
-        schedules = of_scheduler(read_json(path))
+        schedules = of_scheduler(read_object(path))
     else:
         schedules, source = of_scheduler({}), "assumed"
     changed = schedules.changed(settings)
@@ -93,7 +93,7 @@ def _check_class(where: str, config: Path | None) -> None:
     """Raise `InputError` unless this is the `config.json` of a `UNet2DModel`."""
     if config is None:
         raise InputError(f"{where} is not a model folder: it has no config.json")
-    name = read_json(config).get("_class_name")
+    name = read_object(config).get("_class_name")
     if name != UNet2DModel.__name__:
         raise InputError(f"{where} holds a '{name}'; a pixel diffusion model is a {UNet2DModel.__name__}")
 
