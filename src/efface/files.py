@@ -1,7 +1,9 @@
-"""Files that survive a kill: digests, and writing under a temporary name, flushed, then renamed."""
+"""Files that survive a kill and are their owner's alone: digests, locks, writing under a temporary name, then renamed."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -12,6 +14,11 @@ from typing import Any
 
 DIGEST_BLOCK = 1 << 20
 PROBE_BYTES = 1 << 20
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system says that keeps no locks: NFS without its lock service, Lustre without -o flock."""
+NO_LOCKS_NOTE = (
+    "the file system of {} keeps no locks: see to it that no second process writes there while this one does"
+)
 
 
 def sha256_of_bytes(data: bytes) -> str:
@@ -43,12 +50,15 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it takes the place of `path` at once.
 
     The content is flushed to disk before the rename, so `path` is either the old file or the whole
-    new one, whenever the process or the machine stops. On an error the temporary file is removed.
+    new one, whenever the process or the machine stops. On an error the temporary file is removed. The file is its
+    owner's alone, whatever the umask; links are not followed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
     try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         with system_errors(path.parent):
             yield temporary
         with open(temporary, "rb+") as file:
@@ -57,6 +67,39 @@ def replacing(path: Path) -> Iterator[Path]:
         flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Make all that this process writes while the block runs its owner's alone, also what libraries write by themselves."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def lock_held(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold the lock of the file `path`, made where it is missing; yields False where its file system keeps no locks.
+
+    Raises `BlockingIOError` where another process holds it, unless it is to `wait` for that one.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        yield _locked(handle, wait)
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int, wait: bool) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return False
+        raise
+    return True
 
 
 @contextmanager

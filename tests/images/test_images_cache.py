@@ -7,16 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from efface.errors import InputError
+from efface.errors import InputError, Stopped
 from efface.images import cache as cache_module
 from efface.images.cache import PixelCache, estimate_bytes
 from efface.images.items import ImageSet
+from efface.images.reading import decode_image
 from efface.images.sources import open_images
 from support.pictures import picture, save_picture
 
@@ -179,3 +181,75 @@ def test_two_writers_do_not_corrupt_the_cache_and_a_reader_sees_their_work(tmp_p
     assert sorted(decoded) == [0, 30]  # the second waited, and found nothing left to do
     assert all((reader.read(images.ids[i]) == np.asarray(picture(i))).all() for i in range(30))
     assert len(pixels_on_disk(tmp_path / "c")) == estimate_bytes(images, 64)
+
+
+def filled(images: ImageSet, folder: Path) -> Path:
+    """A cache of `images`, closed; the folder of its files."""
+    with PixelCache(folder, 64) as cache:
+        cache.add(images)
+    (inside,) = folder.iterdir()
+    return inside
+
+
+def rows(images: ImageSet, cache: PixelCache) -> list[bool]:
+    whole = (np.asarray(decode_image(item.read_bytes())) for item in images)
+    return [bool((cache.read(item.id) == pixels).all()) for item, pixels in zip(images, whole, strict=True)]
+
+
+def test_pixels_that_changed_on_disk_are_decoded_again(images: ImageSet, tmp_path: Path) -> None:
+    shard = filled(images, tmp_path / "c") / "pixels-00000.bin"
+    content = bytearray(shard.read_bytes())
+    content[3 * 48 * 40 + 7] ^= 1  # one bit of the second image
+    shard.write_bytes(content)
+    cache = PixelCache(tmp_path / "c", 64)
+    assert [id_ in cache for id_ in images.ids] == [True, False, True, True, True, True]
+    with pytest.raises(Stopped, match="changed on disk; the same command decodes them again"):
+        cache.read(images.ids[1])
+    cache.add(images)
+    assert all(rows(images, cache))
+    assert all(rows(images, PixelCache(tmp_path / "c", 64)))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda index: b"\xff" * (3 * len(index)),
+        lambda index: bytes(len(index)),
+        lambda index: index[::-1],
+        lambda index: index[: len(index) // 2] + index,
+        lambda index: b"",
+        lambda index: index[:33] + bytes([index[33] ^ 64]) + index[34:],
+    ],
+    ids=["ones", "zeros", "reversed", "shifted", "empty", "a bit of an offset"],
+)
+def test_an_index_that_does_not_fit_is_made_again(
+    images: ImageSet, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    index = filled(images, tmp_path / "c") / "records"
+    index.write_bytes(damage(index.read_bytes()))
+    with PixelCache(tmp_path / "c", 64) as cache:
+        cache.add(images)
+        assert all(rows(images, cache))
+    with PixelCache(tmp_path / "c", 64) as cache:
+        assert all(rows(images, cache))
+
+
+def test_shards_that_are_gone_or_cut_short_are_filled_again(images: ImageSet, tmp_path: Path) -> None:
+    shard = filled(images, tmp_path / "c") / "pixels-00000.bin"
+    os.truncate(shard, 10_000)
+    with PixelCache(tmp_path / "c", 64) as cache:
+        assert [id_ in cache for id_ in images.ids] == [True] + 5 * [False]
+        cache.add(images)
+        assert all(rows(images, cache))
+        shard.unlink()
+        cache.add(images)
+        assert all(rows(images, cache))
+
+
+def test_files_are_their_owners_alone_whatever_the_umask(images: ImageSet, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        inside = filled(images, tmp_path / "c")
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o77 for path in (inside, *inside.iterdir())] == 4 * [0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from efface.errors import InputError, RunRefused
+from efface.files import lock_held
 from efface.runs.folder import RunFolder, open_run, purge, read_state, working_files
 from efface.runs.state import RemovalPart, StartedPart
 
@@ -39,6 +41,51 @@ def test_the_key_stays_when_a_run_is_continued(tmp_path: Path) -> None:
         key = run.key
     with RunFolder(tmp_path / "run", CONFIG) as run:
         assert run.key == key
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_a_run_is_its_owners_alone_whatever_the_umask(tmp_path: Path, made_before: bool) -> None:
+    before = os.umask(0)
+    try:
+        if made_before:
+            (tmp_path / "run").mkdir()
+        with RunFolder(tmp_path / "run", CONFIG) as run:
+            run.finish(StartedPart(at="now"))
+            run.work.mkdir()
+            (run.work / "written by a library").write_text("x")
+        assert [name for name in run.path.rglob("*") if name.stat().st_mode & 0o077] == []
+        assert stat.S_IMODE(run.path.stat().st_mode) == 0o700
+        (tmp_path / "later").write_text("x")
+        assert stat.S_IMODE((tmp_path / "later").stat().st_mode) == 0o666
+    finally:
+        os.umask(before)
+
+
+def test_an_abandoned_folder_has_the_rights_that_it_had(tmp_path: Path) -> None:
+    tmp_path.chmod(0o750)
+    with RunFolder(tmp_path, CONFIG) as run:
+        run.abandon()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with RunFolder(tmp_path, CONFIG) as run:
+        assert not run.locked
+        assert open_run(run.path) == CONFIG
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"), lock_held(tmp_path / "lock"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_another_config_is_refused_with_the_difference(tmp_path: Path) -> None:

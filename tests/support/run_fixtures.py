@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 
 import efface
 from efface.jobs.run import RunResult
+from efface.training.interruption import STOPPING
 from support.run_making import SHORT, make_model, make_photos
 
 
@@ -64,9 +66,12 @@ def cli(
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         return Outcome(code, *capsys.readouterr())
 
-    before = signal.getsignal(signal.SIGTERM)
+    handlers, umask = {number: signal.getsignal(number) for number in STOPPING}, os.umask(0o022)
+    os.umask(umask)
     yield run
-    signal.signal(signal.SIGTERM, before)
+    os.umask(umask)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from efface.cli.train import train
 from efface.cli.unlearn import unlearn
 from efface.cli.verify import verify
 from efface.errors import EXIT_CODES, EffaceError, PluginWarning, Stopped
+from efface.training.interruption import interrupt_on_signals
 
 HELP = "Make an image model forget chosen images, and show what that did."
 EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
@@ -95,8 +95,9 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # threads that wait by spinning slow a run down several times as soon as anything else wants the processor
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # outside of training, which stops at its next step, both signals end the work at once
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
+    # what a verb writes tells of forgotten images; whom it is shown to is the owner's to say
+    os.umask(0o077)
     warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
     try:
         app()

@@ -2,17 +2,18 @@
 
 Pixels lie one image after the other in shard files that are mapped into memory, so the working set is the
 system's page cache and not this process. An entry appears in the index only after its pixels are
-flushed: a killed run continues with what is missing. Writers hold a file lock; a second one waits, then
-adds only what is still missing. The folder's name holds everything else that pixels depend on: decoder
+flushed: a killed run continues with what is missing. Pixels are compared with their check sum before a process
+uses them first; what changed on disk since is decoded again by `add`. Writers hold a file lock; a second one waits,
+then adds only what is still missing. The folder's name holds everything else that pixels depend on: decoder
 version, short side and resampler.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,9 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 import numpy as np
 from PIL import Image
 
-from efface.errors import Faults, InputError
-from efface.images.cache_index import RECORD, Index, ends_of, shard_path
+from efface.errors import Faults, InputError, Stopped
+from efface.files import lock_held, private_files
+from efface.images.cache_index import RECORD, Index, check_of, ends_of, shard_path
 from efface.images.duplicates import Fingerprints, fingerprint
 from efface.images.items import Fault, ImageItem, ImageSet, ReadingError
 from efface.images.reading import DECODER_VERSION, decode_image, header
@@ -71,7 +73,7 @@ class PixelCache:
     def add(
         self, image_set: ImageSet, progress: Progress | None = None, skip_unreadable: bool = False
     ) -> tuple[Fault, ...]:
-        """Decode and store what is not stored yet. Returns the images that were skipped.
+        """Decode and store what is not stored yet, or was changed on disk. Returns the images that were skipped.
 
         Raises InputError naming every image that cannot be read, unless `skip_unreadable`; the others are
         stored all the same. Raises InputError before decoding when the disk is too small.
@@ -87,7 +89,10 @@ class PixelCache:
         return faults
 
     def read(self, image_id: str) -> NDArray[np.uint8]:
-        """Pixels uint8 [height, width, 3], a read-only view of the file. KeyError when not stored."""
+        """Pixels uint8 [height, width, 3], a read-only view of the file. KeyError when not stored.
+
+        Raises `Stopped` where they are no longer those that were stored.
+        """
         return self._store.read(image_id)
 
     def fingerprints(self, ids: Iterable[str]) -> Fingerprints:
@@ -95,7 +100,7 @@ class PixelCache:
         return self._store.fingerprints(ids)
 
     def __contains__(self, image_id: object) -> bool:
-        return isinstance(image_id, str) and self._store.row(image_id) >= 0
+        return isinstance(image_id, str) and self._store.holds(image_id)
 
     def __len__(self) -> int:
         return len(self._store.index.refresh().rows)
@@ -146,32 +151,40 @@ class Store:
     """The files of one cache: `records`, `pixels-NNNNN.bin`, `lock`."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        with private_files():
+            folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.index = Index(folder / "records")
         self._maps: dict[int, NDArray[np.uint8]] = {}
         self._mapping = threading.Lock()
+        self._sound: tuple[int, bytearray] = 0, bytearray()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the cache's lock for writing."""
-        with open(self.folder / "lock", "ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self.index.refresh()
+        with private_files(), lock_held(self.folder / "lock", wait=True):
+            if self.index.mend():
+                self.close()
             yield
 
     def row(self, image_id: str) -> int:
         row = self.index.now.row(image_id)
         return row if row >= 0 else self.index.refresh().row(image_id)
 
+    def holds(self, image_id: str) -> bool:
+        """Whether an image is stored and as it was stored."""
+        row = self.row(image_id)
+        return row >= 0 and self._is_sound(row)
+
     def read(self, image_id: str) -> NDArray[np.uint8]:
         row = self.row(image_id)
         if row < 0:
             raise KeyError(f"image {image_id} is not in the pixel cache")
-        record = self.index.now.records[row]
-        height, width, start = int(record["height"]), int(record["width"]), int(record["offset"])
-        stop = start + 3 * height * width
-        return self._mapped(int(record["shard"]), stop)[start:stop].reshape(height, width, 3)
+        if not self._is_sound(row):
+            raise Stopped(
+                f"the stored pixels of an image in {self.folder} changed on disk; the same command decodes them again"
+            )
+        return self._pixels(self.index.now.records[row])
 
     def fingerprints(self, ids: Iterable[str]) -> Fingerprints:
         rows = [(self.row(image_id), image_id) for image_id in ids]
@@ -202,11 +215,31 @@ class Store:
                     progress("decoding images", done, len(missing))
         finally:
             writer.commit()
+            self.index.refresh()
         return tuple(faults)
 
     def close(self) -> None:
         with self._mapping:
             self._maps.clear()
+
+    def _pixels(self, record: np.void) -> NDArray[np.uint8]:
+        height, width, start = int(record["height"]), int(record["width"]), int(record["offset"])
+        stop = start + 3 * height * width
+        return self._mapped(int(record["shard"]), stop)[start:stop].reshape(height, width, 3)
+
+    def _is_sound(self, row: int) -> bool:
+        """Whether a record and its pixels fit their check sums; asked once of each record in a process."""
+        now = self.index.now
+        inode, sound = self._sound
+        if inode != now.version[0] or len(sound) < len(now.records):
+            kept = sound if inode == now.version[0] else b""
+            sound = bytearray(kept).ljust(len(now.records), b"\0")
+            self._sound = now.version[0], sound
+        if not sound[row]:
+            record = now.records[row]
+            fits = int(record["check"]) == check_of(record)
+            sound[row] = fits and int(record["pixels"]) == zlib.crc32(self._pixels(record).data)
+        return bool(sound[row])
 
     def _mapped(self, shard: int, stop: int) -> NDArray[np.uint8]:
         pixels = self._maps.get(shard)
@@ -226,11 +259,9 @@ class Writer:
     def __init__(self, store: Store) -> None:
         self.store = store
         now = store.index.now
-        whole = now.records[now.rows]
-        self.shard = int(now.records["shard"].max(initial=0))
-        self.offset = int(ends_of(whole[whole["shard"] == self.shard]).max(initial=0))
-        if len(now.records) and not self.offset:
-            self.shard += 1  # the last shard is gone, but another process may still map it
+        shards = now.records["shard"]
+        self.shard = int(shards.max(initial=0))
+        self.offset = int(ends_of(now.records[shards == self.shard]).max(initial=0))
         self.pending: list[tuple[object, ...]] = []
         self.pending_bytes = 0
         self.file: BinaryIO | None = None
@@ -245,10 +276,12 @@ class Writer:
             path = shard_path(self.store.folder, self.shard)
             self.file = open(path, "rb+" if path.exists() else "wb+")  # noqa: SIM115 (closed by commit)
             self.file.seek(self.offset)
-        self.file.write(np.ascontiguousarray(pixels).data)
+        pixels = np.ascontiguousarray(pixels)
+        self.file.write(pixels.data)
         digest = np.frombuffer(bytes.fromhex(image_id), np.uint8)
         height, width = pixels.shape[:2]
-        self.pending.append((digest, self.offset, self.shard, height, width, prints[:2], prints[2]))
+        check = zlib.crc32(pixels.data)
+        self.pending.append((digest, self.offset, self.shard, height, width, check, prints[:2], prints[2], 0))
         self.offset += pixels.nbytes
         self.pending_bytes += pixels.nbytes
         if self.pending_bytes >= COMMIT_BYTES or len(self.pending) >= COMMIT_IMAGES:

@@ -23,6 +23,7 @@ from efface.classifiers import load_classifier
 from efface.classifiers.classifier import Classifier
 from efface.errors import InputError, RunRefused, Stopped
 from efface.evaluation.results import ModelName, Row, read_results
+from efface.files import NO_LOCKS_NOTE
 from efface.generators import load_generator
 from efface.generators.base import Generator
 from efface.jobs.concluding import begin, conclude
@@ -131,6 +132,8 @@ def held_folder(
     """
     with RunFolder(Path(out), config.as_dict(), shared=not first) as run:
         spoken = (progress or Progress()) if first else Progress()
+        if not run.locked:
+            spoken.say(f"note: {NO_LOCKS_NOTE.format(out)}")
         try:
             yield run, spoken.logging_to(run.log) if first else spoken
         except InputError:

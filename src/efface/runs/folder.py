@@ -12,12 +12,12 @@ state.json     which parts are finished            work/          caches and che
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,7 +26,7 @@ from pydantic import JsonValue, ValidationError
 
 from efface.documents import Absent, read_object, read_yaml, yaml_text
 from efface.errors import InputError, RunRefused
-from efface.files import replacing, write_json, write_text
+from efface.files import lock_held, private_files, replacing, write_json, write_text
 from efface.runs.config import differences
 from efface.runs.state import PartType, RunPart, StartedPart
 
@@ -40,45 +40,32 @@ BEFORE_THE_FIRST_PART = ("log.jsonl", "state.json", "config.yaml", "run.key", ".
 class RunFolder:
     """A run folder held by this process. Use it in a `with` block; the lock is released at its end.
 
-    With `shared`, another process of the same run holds the lock: nothing is created or checked here.
+    With `shared`, another process of the same run holds the lock: nothing is created or checked here. Folder and files
+    are their owner's alone, whatever the umask. locked: False where the file system keeps no locks.
     """
 
     def __init__(self, path: Path, config: Mapping[str, JsonValue], shared: bool = False) -> None:
         self.path = Path(path)
         self.config = config
         self.shared = shared
-        self._lock: int | None = None
-        self._made = False
+        self.locked = True
+        self._held = ExitStack()
+        self._made, self._mode = False, 0o700
 
     def __enter__(self) -> Self:
-        if self.shared:
-            return self
-        refuse_links(self.path)
-        refuse_foreign(self.path)
-        self._made = not self.path.exists()
+        self._held.enter_context(private_files())
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise RunRefused(f"{self.path} cannot be written: {error.strerror}") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._release()
-            raise RunRefused(
-                f"{self.path} is in use by another process; wait for it or choose another folder"
-            ) from None
-        try:
-            self._claim()
+            if not self.shared:
+                self._take()
         except BaseException:
-            self._release()
+            self._held.close()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._release()
+        self._held.close()
 
     @property
     def work(self) -> Path:
@@ -128,6 +115,23 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         if self._made:
             self.path.rmdir()
+        else:
+            self.path.chmod(self._mode)
+
+    def _take(self) -> None:
+        refuse_links(self.path)
+        refuse_foreign(self.path)
+        self._made = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.locked = self._held.enter_context(lock_held(self.path / ".lock"))
+        except BlockingIOError:
+            raise RunRefused(
+                f"{self.path} is in use by another process; wait for it or choose another folder"
+            ) from None
+        except OSError as error:
+            raise RunRefused(f"{self.path} cannot be written: {error.strerror}") from None
+        self._claim()
 
     def _claim(self) -> None:
         config_file = self.path / "config.yaml"
@@ -143,17 +147,12 @@ class RunFolder:
                     f"same settings to continue it. What differs:\n{lines}"
                 )
             return
-        key_file = self.path / "run.key"
-        with replacing(key_file) as temporary:
-            temporary.touch(mode=0o600)
+        self._mode = stat.S_IMODE(self.path.stat().st_mode)
+        self.path.chmod(0o700)
+        with replacing(self.path / "run.key") as temporary:
             temporary.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
         # the config comes last: a folder is a run from here on
         write_text(config_file, yaml_text(self.config))
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
 
 
 def refuse_foreign(path: Path) -> None:

@@ -277,13 +277,13 @@ class _Loop:
                     self.cut, self.finished = True, step + 1 == steps
                     return
                 if self.folder and (
-                    (stop and stop.asked) or time.monotonic() - self.saved > CHECKPOINT_SECONDS
+                    (stop and stop.signal_name) or time.monotonic() - self.saved > CHECKPOINT_SECONDS
                 ):
                     self._save(number, step + 1, one.preparation, spent)
-                    if stop and stop.asked:
+                    if stop and stop.signal_name:
                         raise Stopped(
-                            f"stopped by {stop.asked} after step {step + 1} of {steps} of '{one.name}'; the checkpoint "
-                            f"is in {self.folder}. The same command continues."
+                            f"stopped by {stop.signal_name} after step {step + 1} of {steps} of '{one.name}'; the "
+                            f"checkpoint is in {self.folder}. The same command continues."
                         )
 
     def _step(

@@ -271,15 +271,15 @@ class Trainer:
                 )
                 task.advance(done - task.done, **values)
                 since = done
-            asked = self._asked_to_stop(stop, done)
-            if (done % settings.checkpoint_every == 0 and not last) or (asked and not last):
+            stopping = self._wants_to_stop(stop, done)
+            if (done % settings.checkpoint_every == 0 and not last) or (stopping and not last):
                 self._refuse_non_finite(finite, phase, since, done)
                 self._save(number, done, steps, step)
-            if asked and not last:
-                self.progress.log("stopped", reason=asked, step=done)
+            if stopping and not last:
+                self.progress.log("stopped", reason=stopping, step=done)
                 kept = f"; the checkpoint is in {self.folder}" if self.folder else ""
                 raise Stopped(
-                    f"stopped by {asked} after step {done} of {steps}{kept}. The same command continues."
+                    f"stopped by {stopping} after step {done} of {steps}{kept}. The same command continues."
                 )
             if ended:
                 self.progress.log("ended", phase=phase.name, step=done, steps=steps)
@@ -305,15 +305,15 @@ class Trainer:
             "a changed config needs a new --out folder."
         )
 
-    def _asked_to_stop(self, stop: StopRequest, done: int) -> str | None:
+    def _wants_to_stop(self, stop: StopRequest, done: int) -> str | None:
         if self.accelerator.num_processes == 1:
-            return stop.asked
+            return stop.signal_name
         # all processes must stop at the same step; asking costs a synchronisation, on GPUs every few steps
         if self.accelerator.device.type != "cpu" and done % self.settings.log_every:
             return None
-        asked = torch.tensor(float(stop.asked is not None), device=self.accelerator.device)
-        anyone: Tensor = self.accelerator.reduce(asked, "sum")
-        return (stop.asked or "a signal to another process") if anyone.item() else None
+        mine = torch.tensor(float(stop.signal_name is not None), device=self.accelerator.device)
+        anyone: Tensor = self.accelerator.reduce(mine, "sum")
+        return (stop.signal_name or "a signal to another process") if anyone.item() else None
 
     def _steps(self, phase: Training, step: Step) -> int:
         training = [one for one in self.phases if isinstance(one, Training) and self._has_work(one)]
