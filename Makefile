@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow lint hooks bench smoke clean
+.PHONY: demo test slow campaigns lint hooks bench smoke clean
 
 # GENERATOR=mage and GENERATOR=palette show the other families
 GENERATOR ?= mae
@@ -19,6 +19,11 @@ test: $(INSTALLED)
 # what takes minutes
 slow: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow
+
+# unlucky and hostile days by the thousand (docs/reliability.md): SHORT=1 takes two minutes, the long form hours
+SEED ?= 0
+campaigns: $(INSTALLED)
+	OMP_NUM_THREADS=1 CAMPAIGN=$(if $(SHORT),short,long) $(BIN)/pytest -q -m slow tests/campaigns --hypothesis-seed=$(SEED)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

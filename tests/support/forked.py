@@ -9,16 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    [
-        "pytest",
-        "accelerate",
-        "efface.jobs.unlearning",
-        "efface.generators.mae.generator",
-        "support.training_process",
-    ]
+PRELOADED = (
+    "pytest",
+    "accelerate",
+    "efface.jobs.run",
+    "efface.generators.mae.generator",
+    "support.training_process",
 )
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(list(PRELOADED))
 
 
 class Forked:

@@ -135,7 +135,7 @@ class RunFolder:
 
     def _claim(self) -> None:
         config_file = self.path / "config.yaml"
-        for left_by_a_kill in self.path.glob(".*.tmp"):
+        for left_by_a_kill in self.path.rglob(".*.tmp"):
             if left_by_a_kill.is_file():
                 left_by_a_kill.unlink()
         if config_file.exists():
