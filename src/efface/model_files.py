@@ -15,6 +15,8 @@ from efface.documents import read_object
 from efface.errors import InputError
 
 CONFIGS = ("model_index.json", "config.json")
+FORGOTTEN_NOTE = "efface_forgotten.json"
+"""Lies in the folder of a model that was made by forgetting images or leaving them out, and goes along with copies."""
 
 
 class NothingThere(InputError):

@@ -154,7 +154,7 @@ def test_faults_of_the_first_stage_are_named_with_it() -> None:
 def test_like_takes_over_family_and_shape(family: str, models: dict[str, Path]) -> None:
     config = training(like=str(models[family]), seed=1)
     assert config.generator == family
-    made, before = new_generator(config), efface.load(models[family])
+    made, before = new_generator(config, efface.load(models[family])), efface.load(models[family])
     assert made.family == family
     assert {n: t.shape for n, t in made.network.state_dict().items()} == {
         n: t.shape for n, t in before.network.state_dict().items()
@@ -195,8 +195,10 @@ def test_a_config_is_silent_about_a_first_stage_that_the_family_does_not_have() 
 @pytest.mark.parametrize("family", ["mage", "latent-inpainting"])
 def test_a_kept_first_stage_is_the_others_bit_for_bit(family: str, models: dict[str, Path]) -> None:
     before = efface.load(models[family])
-    kept = new_generator(training(like=str(models[family]), keep_first_stage=True, seed=1))
-    anew = new_generator(training(like=str(models[family]), seed=1))
+    kept = new_generator(
+        training(like=str(models[family]), keep_first_stage=True, seed=1), efface.load(models[family])
+    )
+    anew = new_generator(training(like=str(models[family]), seed=1), efface.load(models[family]))
     assert kept.first_stage_digest() == before.first_stage_digest() != anew.first_stage_digest()
     weights = (kept.network.state_dict(), anew.network.state_dict())
     for name in kept.trained_parameters("all"):

@@ -32,6 +32,7 @@ def make_run(folder: Path, model: Path | str, before: str, after: str, /, **othe
     """A finished run of three images as its files show it; retain errors 0.10 before and 0.102 behind it."""
     folder.mkdir(parents=True)
     (folder / "model").mkdir()
+    (folder / "run.key").write_text("00" * 32, encoding="ascii")
     (folder / "config.yaml").write_text(yaml_text({"model": {"path": str(model)}}), encoding="utf-8")
     kind = other.pop("kind", "unlearning")
     rows = [

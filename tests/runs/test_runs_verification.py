@@ -61,6 +61,7 @@ def test_a_fresh_run_passes_every_check(finished: RunResult) -> None:
         "config.yaml",
         "settings in config.yaml",
         "model/config.json",
+        "model/efface_forgotten.json",
         "model/model.safetensors",
         "model/preprocessor_config.json",
         "weights in model/",
@@ -166,7 +167,8 @@ def test_what_an_operator_keeps_elsewhere_is_not_checked(copied: Path) -> None:
     assert failed(copied) == {}
     unchecked = {what for what, (outcome, _) in outcomes(copied).items() if outcome == "not checked"}
     assert unchecked == {
-        "run.key", "config.yaml", "settings in config.yaml", "model/config.json", "model/model.safetensors",
+        "run.key", "config.yaml", "settings in config.yaml", "model/config.json",
+            "model/efface_forgotten.json", "model/model.safetensors",
         "model/preprocessor_config.json", "weights in model/", "weights of the original model",
     }  # fmt: skip
     by_name = {check.what: check.outcome for check in verify(copied, key=key)}
@@ -210,7 +212,7 @@ def test_what_comes_after_the_seal_is_named_and_not_bound(copied: Path, name: st
     (copied / name).write_text("x")
     assert failed(copied) == {}
     assert outcomes(copied)[name][0] == "not bound"
-    assert f"1 of 23 checks say nothing, for no digest names the file: {name}." in summary(verify(copied))
+    assert f"1 of 24 checks say nothing, for no digest names the file: {name}." in summary(verify(copied))
 
 
 @pytest.mark.parametrize(
@@ -307,9 +309,9 @@ def test_the_command_names_what_differs_and_exits_with_5(copied: Path, cli: Comm
     rewrite(copied / "results.json", lambda text: text + " ")
     outcome = cli("verify", copied)
     assert outcome.code == 5
-    assert "1 of 22 checks failed: results.json" in outcome.err
+    assert "1 of 23 checks failed: results.json" in outcome.err
     assert outcome.out.splitlines()[-1].startswith(
-        "1 of 22 checks differs: results.json. What matches is as it was when"
+        "1 of 23 checks differs: results.json. What matches is as it was when"
     )
     assert [line.split()[:2] for line in outcome.out.splitlines()[:-1] if "differs" in line] == [
         ["results.json", "differs"]

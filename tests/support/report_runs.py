@@ -197,6 +197,7 @@ def images_facts(counts: dict[str, int] | None = None, **changes: Any) -> dict[s
     """How the image sets came about; `changes` are fields in place of these."""
     counts = counts or {"forget": 40, "retain": 80}
     facts: dict[str, Any] = {
+        "earlier": {"followed": True, "requests": []},
         "sets": {name: {"count": count, "sha256": "e" * 64} for name, count in counts.items()},
         "split_files": [],
         "proxy_retain": False,

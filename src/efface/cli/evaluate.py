@@ -27,6 +27,7 @@ import efface.cli.options as o
     substitute="substitute",
     duplicates="images.duplicates",
     skip_unreadable="images.skip_unreadable",
+    earlier="earlier",
     seed="evaluation.seed",
     keep_working_files="keep_working_files",
     with_pictures="with_pictures",

@@ -61,7 +61,10 @@ def _tell(chain: Lineage, advice: Advice) -> None:
         cost = "not measured" if link.measured.cost is None else f"{link.measured.cost:.3f}x"
         request = f"request {link.request}, " if link.request else ""
         images = "1 image" if link.forgotten == 1 else f"{link.forgotten} images"
-        typer.echo(f"{number:>3}  {link.run}: {request}{link.method}, {images}, error on retain {cost}")
+        left_out = f", {link.left_out} forgotten earlier left out" if link.left_out else ""
+        typer.echo(
+            f"{number:>3}  {link.run}: {request}{link.method}, {images}{left_out}, error on retain {cost}"
+        )
     if advice.cost is not None:
         typer.echo(f"error on retain images over the first original's: {advice.cost:.3f}x")
     for broken in chain.breaks:

@@ -19,6 +19,7 @@ import efface.cli.options as o
     like="like",
     keep_first_stage="keep_first_stage",
     budget="budget",
+    earlier="earlier",
     seed="seed",
     duplicates="duplicates",
     skip_unreadable="skip_unreadable",

@@ -17,6 +17,7 @@ SETTINGS: dict[str, str | o.Setting] = {
     "method": o.Setting("method.name", o.METHOD),
     "corruption": "corruption",
     "budget": "budget",
+    "earlier": "earlier",
     "seed": "seed",
     "duplicates": "images.duplicates",
     "skip_unreadable": "images.skip_unreadable",

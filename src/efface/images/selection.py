@@ -7,6 +7,7 @@ that was taken out, skipped or passed over on the way.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from efface.errors import InputError
 from efface.images.duplicates import DEFAULT_DISTANCE, Pair, find_duplicates
+from efface.images.forgotten import Earlier, Forgotten, TakenOut
 from efface.images.items import Fault, ImageSet
 from efface.images.scanning import Scan, scan
 from efface.images.selectors import GRAMMAR, Chosen, Main, choose_alone, choose_within
@@ -105,7 +107,8 @@ class DuplicateReport:
 class Split:
     """The sets, and how they came about. `notes` are sentences for the log.
 
-    validation: images that a method may look at without training on them, in none of the other sets.
+    validation: images that a method may look at without training on them, in none of the other sets. earlier: what was
+    taken out since earlier requests had forgotten it.
     """
 
     forget: ImageSet
@@ -116,6 +119,7 @@ class Split:
     duplicates: DuplicateReport = field(default_factory=DuplicateReport)
     notes: tuple[str, ...] = ()
     validation: ImageSet = field(default_factory=ImageSet)
+    earlier: tuple[TakenOut, ...] = ()
 
     @property
     def sets(self) -> dict[str, ImageSet]:
@@ -134,10 +138,14 @@ def split_images(
     *,
     needs_retain: bool,
     validation: tuple[str, ...] = (),
+    earlier: Sequence[Forgotten] = (),
     cache: PixelCache | None = None,
     progress: Progress | None = None,
 ) -> Split:
     """Choose, check and separate the images; `validation` is said as `settings.neutral` is.
+
+    earlier: what earlier requests forgot; it goes into no set but `forget`, nor do its near-copies, as far as it is among
+    the images given.
 
     Every image is decoded once: into `cache` where one is given, else only to see that it can be. Raises
     InputError in at most three steps, each naming all its faults: what selectors did not find, images
@@ -146,7 +154,9 @@ def split_images(
     draft = Draft(settings, validation, progress)
     draft.choose(needs_retain)
     draft.separate(needs_retain)
+    taken = draft.leave_out(earlier, needs_retain)
     scanned = draft.read(cache, needs_retain)
+    draft.leave_out_copies(taken, scanned, needs_retain)
     report = draft.move_duplicates(scanned, needs_retain)
     skipped = tuple({fault.where: fault for fault in draft.unreadable}.values())
     return Split(
@@ -158,6 +168,7 @@ def split_images(
         report,
         tuple(draft.notes),
         draft.validation,
+        taken.taken,
     )
 
 
@@ -170,7 +181,7 @@ class Draft:
         self.settings = settings
         self.validation_selectors = validation
         self.progress = progress
-        self.forget = self.retain = self.neutral = self.validation = ImageSet()
+        self.forget = self.retain = self.neutral = self.validation = self.given = ImageSet()
         self.proxy = bool(settings.proxy_retain)
         self.unreadable: list[Fault] = []
         self.unreadable_forget: list[Fault] = []
@@ -182,6 +193,7 @@ class Draft:
         main = self._main() if settings.images is not None else None
         if settings.images is not None and main is None:
             self._stop("the images cannot be used")
+        self.given = main.images if main else ImageSet()
         self.forget, self.unreadable_forget = self._chosen(main, settings.forget, "forget")
         self.neutral = self._untrained(main, settings.neutral, "neutral")
         # one that is neutral too keeps the label that it has there
@@ -227,6 +239,38 @@ class Draft:
         self.neutral = self._without(self.neutral, "neutral", self.validation, "validation")
         if self.problems:
             self._stop("the choice of images does not work out")
+
+    def leave_out(self, requests: Sequence[Forgotten], needs_retain: bool) -> Earlier:
+        """Take what earlier requests forgot out of all sets but `forget`, before any of it is decoded."""
+        if not requests:
+            return Earlier((), ImageSet(), self.forget)
+        given = self.given.union(self.retain).union(self.neutral).union(self.validation).union(self.forget)
+        earlier = Earlier(requests, given, self.forget)
+        self.retain = earlier.without("retain", self.retain)
+        self.neutral = earlier.without("neutral", self.neutral)
+        self.validation = earlier.without("validation", self.validation)
+        self._check_left(earlier, needs_retain)
+        return earlier
+
+    def leave_out_copies(self, earlier: Earlier, scanned: Scan, needs_retain: bool) -> None:
+        """Take the near-copies out too, unless copies are to be let alone."""
+        if self.settings.duplicates != "ignore":
+            sets = {"retain": self.retain, "neutral": self.neutral, "validation": self.validation}
+            rest = earlier.without_copies(sets, scanned, self.settings.near_duplicate_distance)
+            self.retain, self.neutral, self.validation = rest["retain"], rest["neutral"], rest["validation"]
+        self.notes += earlier.notes
+        self._check_left(earlier, needs_retain)
+
+    def _check_left(self, earlier: Earlier, needs_retain: bool) -> None:
+        for name, images, needed in (
+            ("retain", self.retain, needs_retain),
+            ("validation", self.validation, bool(self.validation_selectors)),
+        ):
+            if earlier.took(name) and needed and not len(images):
+                raise InputError(
+                    f"no {name} image is left: {earlier.took(name)} of them were forgotten by earlier requests. Give "
+                    f"others as {name}"
+                )
 
     def read(self, cache: PixelCache | None, needs_retain: bool) -> Scan:
         """Decode everything once; raise, or take out, what cannot be read."""

@@ -29,6 +29,7 @@ from efface.jobs.classifier_models import (
     statistics_risks,
 )
 from efface.jobs.classifier_plan import foresee, risks_of_sets
+from efface.jobs.earlier import earlier_of
 from efface.jobs.facts import delivered_facts, save_model
 from efface.jobs.operations import (
     Foreseen,
@@ -45,6 +46,7 @@ from efface.methods.classifier.base import ClassifierMethod, check_sets
 from efface.methods.classifier.retrain import RetrainClassifier
 from efface.probes.classifier_subject import ClassifierSubject
 from efface.progress import Progress
+from efface.runs.earlier import EarlierRequests
 from efface.runs.evaluate_config import ClassifierEvaluateConfig
 from efface.runs.record import ClassifierTraining, EvaluationFacts
 from efface.runs.state import PreparedPart, TrainedPart
@@ -79,10 +81,10 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
             ):
                 # better now than after all images were read: not every network can draw its weights anew
                 attempt(lambda: models["original"].copy().reinitialise(config.seed), faults)
-        original = models["original"]
+        original, earlier = models["original"], earlier_of(config, models)
         with PixelCache(start.run.work / "cache", original.image_size) as cache:
-            split = told(lambda: _chosen(config, cache, start.progress), start.progress)
-            prepared = Prepared(models, split, labelled(split.sets, cache, original))
+            split = told(lambda: _chosen(config, earlier, cache, start.progress), start.progress)
+            prepared = Prepared(models, split, labelled(split.sets, cache, original), earlier)
         if isinstance(config, ClassifierRunConfig):
             check_sets(config.method, given_to(config.method, prepared), len(original.classes))
         return prepared
@@ -139,7 +141,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         # a recipe that nobody named is noted only where the delivered model was trained by it
         known = not isinstance(config, ClassifierRunConfig) or config.knows_recipe
         noted = config.recipe if known or exact else None
-        save_model(lambda folder: save_with_recipe(model, noted, folder), start.run.model)
+        save_model(lambda folder: save_with_recipe(model, noted, folder), start.run.model, prepared.forgets)
         cost = cost_of(passes, facts.sizes)
         budget = config.budget if isinstance(config, ClassifierRunConfig) else None
         statistics = statistics_facts(model, choice, exact)
@@ -199,9 +201,9 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
                 faults.problems += rebuilding_faults(config.method, models["original"])
         return models, {}
 
-    def choose(self, config: ClassifierRunConfig, progress: Progress) -> Split:
+    def choose(self, config: Any, earlier: EarlierRequests, progress: Progress) -> Split:
         try:
-            return _chosen(config, None, progress)
+            return _chosen(config, earlier, None, progress)
         finally:
             progress.finish_counting()
 
@@ -285,21 +287,32 @@ def _prepare_training(start: Start) -> Prepared[Classifier, Labelled]:
     config: ClassifierTrainConfig = start.config
     like = load_classifier(config.like) if config.like is not None else None
     size = like.image_size if like else config.architecture.image_size
+    weights = like.weights_digest() if like else None
+    earlier = earlier_of(config, {"like": like} if like else {})
     with PixelCache(start.run.work / "cache", size) as cache:
-        split = told(lambda: once_each(split_from_scratch(config, cache, start.progress)), start.progress)
+        split = told(lambda: _chosen(config, earlier, cache, start.progress), start.progress)
         model = new_classifier(config, split, like)
-        return Prepared({"original": model}, split, labelled(split.sets, cache, model))
+        return Prepared({"original": model}, split, labelled(split.sets, cache, model), earlier, like=weights)
 
 
 def _chosen(
-    config: ClassifierRunConfig | ClassifierEvaluateConfig, cache: PixelCache | None, progress: Progress
+    config: ClassifierRunConfig | ClassifierTrainConfig | ClassifierEvaluateConfig,
+    earlier: EarlierRequests,
+    cache: PixelCache | None,
+    progress: Progress,
 ) -> Split:
     """The sets, every picture once in each."""
+    if isinstance(config, ClassifierTrainConfig):
+        return once_each(split_from_scratch(config, earlier, cache, progress))
     unlearns = isinstance(config, ClassifierRunConfig)
-    validation = config.validation if isinstance(config, ClassifierRunConfig) else ()
     return once_each(
         split_images(
-            config.images, needs_retain=unlearns, validation=validation, cache=cache, progress=progress.count
+            config.images,
+            needs_retain=unlearns,
+            validation=config.validation if isinstance(config, ClassifierRunConfig) else (),
+            earlier=earlier.forgotten,
+            cache=cache,
+            progress=progress.count,
         )
     )
 

@@ -19,6 +19,7 @@ from efface.files import (
     flush_folder,
     sha256_of_file,
     system_errors,
+    write_json,
     write_text,
 )
 from efface.generators.base import Generator
@@ -28,7 +29,9 @@ from efface.images.splits import split_facts_of
 from efface.methods.base import Method
 from efface.metrics.base import ModelKind
 from efface.metrics.extractors import FeatureExtractor
+from efface.model_files import FORGOTTEN_NOTE
 from efface.runs.digests import file_digests, manifest_facts, write_manifest
+from efface.runs.earlier import EarlierRequests
 from efface.runs.record import (
     DeliveredFacts,
     Description,
@@ -47,11 +50,22 @@ from efface.runs.state import PreparedPart
 
 Model = Generator | Classifier
 
+FORGOTTEN = (
+    "Images were forgotten or left out when this model was made. Which ones stands in the folder of its run (record.json, "
+    "manifests, run.key): keep the model there, or that folder beside it, so that no later request trains them back in."
+)
 
-def images_facts(split: Split, selectors: Iterable[str], sets: Mapping[str, SetFacts]) -> ImagesFacts:
+
+def images_facts(
+    split: Split,
+    selectors: Iterable[str],
+    sets: Mapping[str, SetFacts],
+    earlier: EarlierRequests,
+) -> ImagesFacts:
     """How the sets came about: by which split files, what was left out, and what was found twice."""
     duplicates = split.duplicates
     return ImagesFacts(
+        earlier=earlier.facts(split.earlier),
         sets=dict(sets),
         split_files=[SplitFileFacts.model_validate(facts) for facts in split_facts_of(selectors)],
         proxy_retain=split.proxy,
@@ -200,12 +214,17 @@ def keyed_by_id(sets: Mapping[SetName, ImageSet], key: bytes) -> dict[str, str]:
     }
 
 
-def save_model(write: Callable[[Path], None], folder: Path) -> None:
-    """Put a model's folder in place at once: written beside it by `write(folder)`, flushed, renamed."""
+def save_model(write: Callable[[Path], None], folder: Path, forgets: bool) -> None:
+    """Put a model's folder in place at once: written beside it by `write(folder)`, flushed, renamed.
+
+    forgets: whether images were forgotten or left out in making it, which a note in it says wherever it is copied.
+    """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with system_errors(folder.parent):
         write(temporary)
+        if forgets:
+            write_json(temporary / FORGOTTEN_NOTE, {"note": FORGOTTEN})
     for path in temporary.rglob("*"):
         if path.is_file():
             with open(path, "rb+") as file:

@@ -21,6 +21,7 @@ from efface.generators.settings import ModelSettings
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.selection import Split, split_images
+from efface.jobs.earlier import earlier_of
 from efface.jobs.facts import delivered_facts, extractor_facts, save_model
 from efface.jobs.generator_images import (
     Views,
@@ -45,6 +46,7 @@ from efface.metrics.extractors import load_extractor
 from efface.probes.generator_subject import GeneratorSubject
 from efface.progress import Progress
 from efface.runs.digests import file_digests
+from efface.runs.earlier import EarlierRequests
 from efface.runs.evaluate_config import EvaluateConfig
 from efface.runs.record import EvaluationFacts, FirstStageTraining, FurtherFacts, GeneratorTraining
 from efface.runs.state import FurtherPart, TrainedPart
@@ -95,14 +97,10 @@ class GeneratorOperations(Operations[Generator, Views]):
         views.opened = PixelCache(
             start.run.work / "cache", config.stored_side or stored_side(models["original"].image_size)
         )
-        needs_retain = isinstance(config, RunConfig) and config.method.needs_retain
-        cache, count = views.cache, start.progress.count
-        split = told(
-            lambda: split_images(config.images, needs_retain=needs_retain, cache=cache, progress=count),
-            start.progress,
-        )
+        earlier, cache = earlier_of(config, models), views.cache
+        split = told(lambda: _chosen(config, earlier, cache, start.progress), start.progress)
         read_all_pairs(config, split, views)
-        return Prepared(models, split, views, views.digest(start.run.key), views.cache.close)
+        return Prepared(models, split, views, earlier, views.digest(start.run.key), close=views.cache.close)
 
     def risks(self, config: RunConfig | EvaluateConfig, prepared: Prepared[Generator, Views]) -> list[str]:
         return risks_of(prepared.model, some_images(prepared, config.evaluation))
@@ -145,7 +143,7 @@ class GeneratorOperations(Operations[Generator, Views]):
                 kept = config.keep_first_stage
                 settings = None if kept else _recorded(config.first_stage)
                 first_stage = FirstStageTraining(kept=kept, training=settings)
-        save_model(generator.save, start.run.model)
+        save_model(generator.save, start.run.model, prepared.forgets)
         work = GeneratorTraining(
             steps=report.steps,
             seconds_per_step=report.seconds_per_step,
@@ -239,11 +237,11 @@ class GeneratorOperations(Operations[Generator, Views]):
         views = Views(corruptions[0], extractor, similarity) if corruptions[0] and extractor else None
         return models, views
 
-    def choose(self, config: RunConfig, progress: Progress) -> Split:
+    def choose(
+        self, config: RunConfig | TrainConfig | EvaluateConfig, earlier: EarlierRequests, progress: Progress
+    ) -> Split:
         try:
-            return split_images(
-                config.images, needs_retain=config.method.needs_retain, progress=progress.count
-            )
+            return _chosen(config, earlier, None, progress)
         finally:
             progress.finish_counting()
 
@@ -259,11 +257,11 @@ class GeneratorOperations(Operations[Generator, Views]):
 OPERATIONS = GeneratorOperations()
 
 
-def new_generator(config: TrainConfig) -> Generator:
-    """Fresh weights in the shape that `config` asks for."""
-    if config.like is None:
+def new_generator(config: TrainConfig, like: Generator | None) -> Generator:
+    """Fresh weights in the shape that `config` asks for, in `like` where that is the model to be followed."""
+    if config.like is None or like is None:
         return FAMILIES[config.generator].new(config.architecture, config.seed)
-    generator = load_generator(config.like)
+    generator = like
     if generator.family != config.generator:
         raise InputError(
             f"generator: {config.generator} is asked for, but {config.like.path} is of the family {generator.family}: "
@@ -273,10 +271,32 @@ def new_generator(config: TrainConfig) -> Generator:
     return generator
 
 
+def _chosen(
+    config: RunConfig | TrainConfig | EvaluateConfig,
+    earlier: EarlierRequests,
+    cache: PixelCache | None,
+    progress: Progress,
+) -> Split:
+    if isinstance(config, TrainConfig):
+        return split_from_scratch(config, earlier, cache, progress)
+    needs_retain = isinstance(config, RunConfig) and config.method.needs_retain
+    return split_images(
+        config.images,
+        needs_retain=needs_retain,
+        earlier=earlier.forgotten,
+        cache=cache,
+        progress=progress.count,
+    )
+
+
 def _prepare_training(start: Start) -> Prepared[Generator, Views]:
     config: TrainConfig = start.config
     with Faults("this training cannot start") as faults:
-        generator = attempt(lambda: new_generator(config), faults)
+        named = config.like
+        like = attempt(lambda: load_generator(named), faults) if named else None
+        weights = like.weights_digest() if like else None
+        earlier = attempt(lambda: earlier_of(config, {"like": like} if like else {}), faults)
+        generator = attempt(lambda: new_generator(config, like), faults) if like or not named else None
         corruption = attempt(lambda: _shown(config, generator), faults) if generator else None
         if generator and config.first_stage.corruption not in (None, config.training.corruption):
             faults.add("first_stage.corruption: a tokenizer or VAE sees whole pictures; leave it out")
@@ -287,11 +307,12 @@ def _prepare_training(start: Start) -> Prepared[Generator, Views]:
                 faults.add(f"{name}.batch_size: {error}")
     assert generator is not None
     assert corruption is not None
+    assert earlier is not None
     cache = PixelCache(start.run.work / "cache", config.stored_side or stored_side(generator.image_size))
-    split = told(lambda: split_from_scratch(config, cache, start.progress), start.progress)
+    split = told(lambda: _chosen(config, earlier, cache, start.progress), start.progress)
     pairs = read_pairs(corruption, Split(ImageSet(), split.retain, ImageSet()), cache)
     views = Views(corruption, training_pairs=pairs, opened=cache)
-    return Prepared({"original": generator}, split, views, close=cache.close)
+    return Prepared({"original": generator}, split, views, earlier, like=weights, close=cache.close)
 
 
 def _shown(config: TrainConfig, generator: Generator) -> Corruption:
@@ -318,7 +339,7 @@ def _keep(start: Start, name: str, generator: Generator) -> None:
     """Save the present model as a further result, in `RUN/path/NAME/`."""
     folder = start.run.path / "path" / name
     folder.parent.mkdir(exist_ok=True)
-    save_model(generator.save, folder)
+    save_model(generator.save, folder, forgets=True)
     facts = FurtherFacts(weights=generator.weights_digest(), files=file_digests(folder))
     kept = start.run.finished(FurtherPart)
     start.run.finish(FurtherPart(models={**(kept.models if kept else {}), name: facts}))

@@ -19,7 +19,7 @@ from efface.jobs.operations import Start
 from efface.probes.base import Probe
 from efface.probes.findings import Findings
 from efface.probes.subject import AnySubject
-from efface.runs.config import MeasuredConfig
+from efface.runs.config import JobConfig, MeasuredConfig
 from efface.runs.record import Judgement, ProbeFacts
 from efface.runs.requirements import judge, summary
 from efface.runs.results import (
@@ -83,9 +83,11 @@ def judgement(run: Path) -> Judgement | None:
     return Judgement(words=SET_BEFORE, summary=summary(verdicts), verdicts=verdicts) if verdicts else None
 
 
-def reference_notes(config: MeasuredConfig, retrained: bool) -> list[str]:
+def reference_notes(config: JobConfig, retrained: bool) -> list[str]:
     """What stands in the place of a missing retrained model, and what then stays unmeasurable."""
-    if retrained or not (config.probes or config.require or config.substitute):
+    if retrained or not isinstance(config, MeasuredConfig):
+        return []
+    if not (config.probes or config.require or config.substitute):
         return []
     declared = (
         f"Declared in place of a retrained model: {config.substitute.strip().removesuffix('.')}."

@@ -27,6 +27,7 @@ from efface.images.selection import Split
 from efface.jobs.sets import measured_sets
 from efface.probes.subject import AnySubject
 from efface.progress import Progress
+from efface.runs.earlier import EarlierRequests
 from efface.runs.folder import RunFolder
 from efface.runs.record import EvaluationFacts
 from efface.runs.state import TrainedPart
@@ -84,20 +85,28 @@ class Prepared(Generic[ModelT, PixelsT]):
     """Everything that a job works on. Who asked for it calls `close`.
 
     models: the original, or the new model of a training, and those beside which it is put. pixels: how the kind reads the
-    images. pairs: of a paired corruption, a digest of which picture stands in for which image, that says nothing without
-    the run's key.
+    images. earlier: what earlier requests forgot. pairs: of a paired corruption, a digest of which picture stands in for
+    which image, that says nothing without the run's key. like: of a training, the digest of the model that the new one is
+    made like.
     """
 
     models: dict[ModelName, ModelT]
     split: Split
     pixels: PixelsT
+    earlier: EarlierRequests = field(default_factory=EarlierRequests)
     pairs: str | None = None
+    like: str | None = None
     close: Callable[[], None] = lambda: None
 
     @property
     def model(self) -> ModelT:
         """The model before unlearning, or the one that is to be trained."""
         return self.models["original"]
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the model that is made was made by forgetting images or leaving them out, now or earlier."""
+        return bool(len(self.split.forget) or self.earlier.forgotten)
 
     @property
     def sets(self) -> dict[SetName, ImageSet]:
@@ -219,8 +228,8 @@ class Operations(ABC, Generic[ModelT, PixelsT]):
         """The models of a run, and how images will be read; what cannot be opened, or does not fit, goes to `faults`."""
 
     @abstractmethod
-    def choose(self, config: Any, progress: Progress) -> Split:
-        """The image sets of an unlearning run, looked at and not kept."""
+    def choose(self, config: Any, earlier: EarlierRequests, progress: Progress) -> Split:
+        """The image sets of a job, looked at and not kept; without what earlier requests forgot."""
 
     def check_sets(self, config: Any, models: Mapping[ModelName, ModelT], split: Split) -> None:
         """Raise one `InputError` for all that is wrong with these sets for these models."""

@@ -15,12 +15,14 @@ from pydantic import JsonValue
 
 from efface.errors import Faults
 from efface.images.selection import Split
+from efface.jobs.earlier import earlier_notes, earlier_of, reference_seen
 from efface.jobs.facts import description_of
 from efface.jobs.judging import reference_notes
 from efface.jobs.kinds import KINDS
 from efface.jobs.operations import AnyOperations, Changes, Foreseen, Prepared, RunEstimate, attempt
 from efface.jobs.sets import measured_sets
 from efface.progress import Progress
+from efface.runs.earlier import EarlierRequests
 from efface.runs.record import Description
 from efface.runs.requirements import foreseen
 from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
@@ -52,12 +54,15 @@ def plan(config: RunConfig | ClassifierRunConfig, progress: Progress | None = No
     operations, progress = KINDS[config.kind].operations, progress or Progress()
     outlook, faults = Plan(), Faults()
     models, pixels = operations.open(config, faults)
-    split = attempt(lambda: operations.choose(config, progress), faults)
+    known = attempt(lambda: earlier_of(config, models), faults) if "original" in models else None
+    earlier = known or EarlierRequests()
+    split = attempt(lambda: operations.choose(config, earlier, progress), faults)
     if "original" in models:
         outlook.model = description_of(models["original"])
     if split:
         attempt(lambda: operations.check_sets(config, models, split), faults)
-        outlook.notes += split.notes
+        outlook.notes += [*split.notes, *earlier_notes(earlier)]
+        outlook.notes += attempt(lambda: reference_seen(config, split), faults) or []
         outlook.sets = {name: len(images) for name, images in split.sets.items()}
         outlook.risks += _risks_of_sets(config, split) + operations.risks_of_sets(config, split, pixels)
     outlook.notes += [

@@ -27,6 +27,7 @@ from efface.files import NO_LOCKS_NOTE
 from efface.generators import load_generator
 from efface.generators.base import Generator
 from efface.jobs.concluding import begin, conclude
+from efface.jobs.earlier import earlier_notes, reference_seen
 from efface.jobs.facts import (
     images_facts,
     manifests,
@@ -197,29 +198,32 @@ class _Run:
             refuse_other_models(prepared.models, recorded)
 
     def _preparation(self, prepared: Prepared[Any, Any], began: float) -> PreparedPart:
-        sets = manifests(self.run.path, prepared.split.sets, self.run.key)
-        images = images_facts(prepared.split, self.config.selectors, sets)
+        """Everything that can refuse the run comes before its first file is written."""
+        notes = [
+            *earlier_notes(prepared.earlier),
+            *reference_notes(self.config, "retrained" in prepared.models),
+            *reference_seen(self.config, prepared.split),
+        ]
         limit = self.operations.limit(self.start, prepared)
-        if not self.measures:
-            seconds = round(time.monotonic() - began, 3)
-            return PreparedPart(seconds=seconds, images=images, notes=list(prepared.split.notes))
-        risks = self.operations.risks(self.config, prepared)
-        for risk in risks:
-            self.progress.say(f"warning: {risk}")
-        notes = reference_notes(self.config, "retrained" in prepared.models)
-        for note in notes:
-            self.progress.say(f"note: {note}")
-        models = {name: model_facts(model) for name, model in prepared.models.items()}
+        risks = self.operations.risks(self.config, prepared) if self.measures else []
+        for kind, sentences in (("warning", risks), ("note", notes)):
+            for text in sentences:
+                self.progress.say(f"{kind}: {text}")
+        models = (
+            {name: model_facts(model) for name, model in prepared.models.items()} if self.measures else {}
+        )
+        original, reference = models.get("original"), models.get("retrained")
+        stages = self.config.retrained_stages if self.measures else ""
+        sets = manifests(self.run.path, prepared.split.sets, self.run.key)
         return PreparedPart(
             seconds=round(time.monotonic() - began, 3),
-            images=images,
+            images=images_facts(prepared.split, self.config.selectors, sets, prepared.earlier),
             notes=[*prepared.split.notes, *notes],
             risks=risks,
-            before=models["original"],
+            before=original,
             unlearned=models.get("unlearned"),
-            retrained=retrained_facts(
-                models.get("retrained"), models["original"], self.config.retrained_stages
-            ),
+            retrained=retrained_facts(reference, original, stages) if original else None,
+            like=prepared.like,
             pairs=prepared.pairs,
             limit_seconds=limit,
         )
@@ -250,11 +254,12 @@ class _Run:
         config, run = self.config, self.run
         preparation, training = run.done(PreparedPart), run.finished(TrainedPart)
         evaluation, further = run.finished(EvaluatedPart), run.finished(FurtherPart)
-        sources = {
+        read = {
             "original" if config.verb == "evaluate" else "model": preparation.before,
             "unlearned": preparation.unlearned,
             "retrained": preparation.retrained,
         }
+        sources = {name: facts.weights for name, facts in read.items() if facts}
         return Statement(
             kind=KIND_OF_RUN[config.verb],
             claim=self._claim(preparation, training),
@@ -271,7 +276,7 @@ class _Run:
                 path=further.models if further else {},
             ),
             retrained=preparation.retrained,
-            sources={name: facts.weights for name, facts in sources.items() if facts},
+            sources=sources | ({"like": preparation.like} if preparation.like else {}),
             method=method_facts(config.method) if config.verb == "unlearn" else None,
             training=training.work if training else None,
             first_stage=training.first_stage if training else None,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from efface.errors import InputError
 from efface.evaluation.results import SetName
 from efface.images.cache import PixelCache
+from efface.images.forgotten import Earlier
 from efface.images.items import ImageSet
+from efface.images.scanning import scan
 from efface.images.selection import ImagesSettings, Split, split_images
 from efface.images.sources import open_images
 from efface.progress import Progress
 from efface.runs.config import FromScratchConfig
+from efface.runs.earlier import EarlierRequests
 
 
 def measured_sets(split: Split) -> dict[SetName, ImageSet]:
@@ -30,8 +34,10 @@ def told(choose: Callable[[], Split], progress: Progress) -> Split:
     return split
 
 
-def split_from_scratch(config: FromScratchConfig, cache: PixelCache, progress: Progress) -> Split:
-    """What is trained on (`retain`) and what is left out (`forget`, `neutral`), decoded."""
+def split_from_scratch(
+    config: FromScratchConfig, earlier: EarlierRequests, cache: PixelCache | None, progress: Progress
+) -> Split:
+    """What is trained on (`retain`) and what is left out (`forget`, `neutral`), decoded, into `cache` if one is given."""
     left_out = config.without or config.neutral
     if left_out:
         settings = ImagesSettings(
@@ -42,15 +48,24 @@ def split_from_scratch(config: FromScratchConfig, cache: PixelCache, progress: P
             near_duplicate_distance=config.near_duplicate_distance,
             skip_unreadable=config.skip_unreadable,
         )
-        split = split_images(settings, needs_retain=True, cache=cache, progress=progress.count)
-        if not config.without:
-            return Split(
-                ImageSet(), split.retain, split.forget, False, split.skipped, split.duplicates, split.notes
-            )
-        return split
+        split = split_images(
+            settings, needs_retain=True, earlier=earlier.forgotten, cache=cache, progress=progress.count
+        )
+        return split if config.without else replace(split, forget=ImageSet(), neutral=split.forget)
     images = open_images(config.images, skip_unreadable=config.skip_unreadable, progress=progress.count)
-    skipped = cache.add(images, progress.count, config.skip_unreadable)
-    images = images.without({fault.id for fault in skipped})
+    before = Earlier(earlier.forgotten, images, ImageSet())
+    images = before.without("retain", images)
+    scanned = scan(images, cache, progress.count)
+    if scanned.faults and not config.skip_unreadable:
+        raise InputError(*map(str, scanned.faults), what="the images cannot be used")
+    images = images.without({fault.id for fault in scanned.faults})
+    if config.duplicates != "ignore":
+        rest = before.without_copies({"retain": images}, scanned, config.near_duplicate_distance)
+        images = rest["retain"]
     if not len(images):
-        raise InputError(f"no image of {config.images} can be read")
-    return Split(ImageSet(), images, ImageSet(), skipped=(*images.skipped, *skipped))
+        forgotten = f", or {before.took('retain')} were forgotten earlier" if before.took("retain") else ""
+        raise InputError(f"no image of {config.images} is left to train on: none can be read{forgotten}")
+    skipped = (*images.skipped, *scanned.faults)
+    return Split(
+        ImageSet(), images, ImageSet(), skipped=skipped, notes=tuple(before.notes), earlier=before.taken
+    )

@@ -13,6 +13,7 @@ from efface.runs.record import (
     ClassifierTraining,
     Description,
     Duplicates,
+    EarlierFacts,
     Environment,
     GeneratorTraining,
     ImagesFacts,
@@ -59,6 +60,7 @@ def request_facts(record: Record) -> list[Fact]:
     facts.append(Fact("Images", _sets(record.images)))
     facts.append(Fact("Copies among the retain images", [_duplicates(record.images.duplicates)]))
     facts.append(Fact("Left out", [_skipped(record.images.skipped)]))
+    facts.append(Fact("Forgotten earlier", _earlier(record.images.earlier)))
     return [*facts, Fact("Notes", record.notes)] if record.notes else facts
 
 
@@ -166,6 +168,20 @@ def _duplicates(facts: Duplicates) -> str:
         counted(facts.near, "near-copy", "near-copies"),
     )
     return f"{exact} and {near} found; {outcome}{bound}"
+
+
+def _earlier(facts: EarlierFacts) -> list[str]:
+    lines = [
+        f"{request.name}: {counted(request.forgotten, 'image')}; taken out of the sets of this run: "
+        f"{request.left_out or 'none'}"
+        + (f"; to be forgotten once more: {request.again}" if request.again else "")
+        for request in facts.requests
+    ]
+    if not facts.followed:
+        lines.append(
+            "what was forgotten before could not be read to its beginning, and the run went on without"
+        )
+    return lines or ["nothing, by any run behind the model"]
 
 
 def _skipped(facts: Skipped) -> str:

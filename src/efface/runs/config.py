@@ -67,6 +67,11 @@ class JobConfig(Settings, ABC):
     keep_working_files: bool = Field(
         False, description="keep caches and checkpoints; they hold forgotten images"
     )
+    earlier: Literal["follow", "unknown"] = Field(
+        "follow",
+        description="what earlier runs behind the model forgot is never trained on again: follow them, or, where a run "
+        "cannot be read, go on with what is unknown, which record and page then say",
+    )
 
     @classmethod
     @abstractmethod

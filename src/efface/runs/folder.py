@@ -83,7 +83,7 @@ class RunFolder:
     @property
     def key(self) -> bytes:
         """The secret that turns image ids into the keyed ids of records and reports."""
-        return bytes.fromhex((self.path / "run.key").read_text(encoding="ascii").strip())
+        return read_key(self.path)
 
     def finished(self, part: type[PartType]) -> PartType | None:
         """What `finish` stored of this part, or None while it is not finished."""
@@ -192,6 +192,19 @@ def open_run(path: Path) -> dict[str, JsonValue]:
     if not values:
         raise InputError(f"{config_file} is damaged: it holds no settings")
     return values
+
+
+def read_key(path: Path) -> bytes:
+    """The key of a run's keyed ids; raises `InputError` where it is gone or damaged."""
+    place = path / "run.key"
+    try:
+        return bytes.fromhex(place.read_text(encoding="ascii").strip())
+    except FileNotFoundError:
+        raise InputError(
+            f"{place} is gone: without it nobody can tell which images the run is about"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{place} cannot be read: {error}") from None
 
 
 def read_state(path: Path) -> dict[str, JsonValue]:

@@ -17,7 +17,7 @@ from efface.evaluation.drift import History, Remeasured, Request
 from efface.evaluation.results import Row, find, read_results
 from efface.files import sha256_of_file
 from efface.metrics.catalogue import HOLE_ERROR
-from efface.runs.folder import open_run
+from efface.runs.ancestry import behind, run_of, weights_after
 from efface.runs.record import Record, is_intact, read_record
 
 
@@ -25,6 +25,7 @@ from efface.runs.record import Record, is_intact, read_record
 class Link:
     """One unlearning run: its request, its method, how many images it forgot, and what it measured.
 
+    left_out: images of its sets that earlier requests had forgotten, and their near-copies, which it therefore left out.
     before, after: weights digests of the models that it began with and left.
     """
 
@@ -34,6 +35,7 @@ class Link:
     method: str
     claim: str
     forgotten: int
+    left_out: int
     before: str
     after: str
     corruption: str | None
@@ -110,7 +112,7 @@ def follow(path: Path) -> Lineage:
 
     Raises `InputError` if it is none. What cannot be followed further back is said in the result and raises nothing.
     """
-    run, part = _run_of(Path(path))
+    run, part = run_of(Path(path))
     if run is None:
         raise InputError(
             f"{path} is no finished run, nor the model of one: there is no record.json beside it"
@@ -123,88 +125,16 @@ def follow(path: Path) -> Lineage:
         visited.add(run.resolve())
         breaks += _altered(run, record)
         links.append(_link(run, record, part))
-        behind = _before(run, links[-1].before, visited)
-        breaks += behind.breaks
-        if behind.run is None or behind.record is None:
+        earlier = behind(run, record, visited)
+        breaks += earlier.breaks
+        if earlier.run is None or earlier.record is None or earlier.whole or earlier.breaks:
             break
-        run, record, part = behind.run, behind.record, behind.part
-    return Lineage(tuple(reversed(links)), behind.words, behind.whole, tuple(reversed(breaks)))
-
-
-@dataclass(frozen=True)
-class _Behind:
-    """What lies behind a run: an earlier unlearning run, or why there is none in words."""
-
-    words: str = ""
-    whole: bool = False
-    run: Path | None = None
-    part: str | None = None
-    record: Record | None = None
-    breaks: tuple[str, ...] = ()
-
-
-def _before(run: Path, weights: str, visited: set[Path]) -> _Behind:
-    """The run whose model is the one that `run` began with: where the config says, or beside `run` if all were moved."""
-    try:
-        model = open_run(run).get("model")
-    except InputError:
-        model = None
-    place = model.get("path") if isinstance(model, dict) else model
-    if not isinstance(place, str):
-        return _Behind(f"{run}: the config does not say which model the run began with")
-    given = Path(place)
-    at_places = [_at(place, run, weights, visited) for place in (given, *_beside(run, given))]
-    runs = [behind for behind in at_places if behind]
-    if runs:
-        return next((behind for behind in runs if not behind.breaks), runs[0])
-    if not given.exists():
-        return _Behind(f"{given}, with which {run} began, is no folder here: moved, gone, or a hub's model")
-    return _Behind(f"{given}, a model that no run made: what was done to it before is in no record", True)
-
-
-def _at(place: Path, run: Path, weights: str, visited: set[Path]) -> _Behind | None:
-    """The run whose model lies at `place`, if its record names these weights; None where no run lies there."""
-    earlier, part = _run_of(place)
-    if earlier is None:
-        return None
-    if earlier.resolve() in visited:
-        return _broken(f"{run} began with the model of {earlier}, which itself comes from {run}")
-    try:
-        record = read_record(earlier)
-    except InputError as error:
-        return _broken(f"the record of {earlier} cannot be read: {error}")
-    if _after(record, part) != weights:
-        return _broken(f"{place} is not the model that {run} began with: its record names other weights")
-    if record.kind == "training":
-        return _Behind(f"trained from fresh weights by {earlier}", True)
-    return _Behind(run=earlier, part=part, record=record)
-
-
-def _broken(words: str) -> _Behind:
-    return _Behind(words, breaks=(words,))
-
-
-def _beside(run: Path, given: Path) -> list[Path]:
-    """Where the earlier model lies if its run stands beside this one under its own name."""
-    parts = given.parts
-    inside = 2 if given.name == "model" else 3 if len(parts) > 2 and parts[-2] == "path" else 0
-    return [run.absolute().parent.joinpath(*parts[-inside:])] if 0 < inside <= len(parts) else []
-
-
-def _run_of(path: Path) -> tuple[Path | None, str | None]:
-    """The run that a path belongs to, and the name of the further model that it is, if it is one."""
-    if (path / "record.json").is_file():
-        return path, None
-    place = path.absolute()
-    if place.name == "model" and (place.parent / "config.yaml").is_file():
-        return path.parent if path.name == "model" else place.parent, None
-    if place.parent.name == "path" and (place.parents[1] / "record.json").is_file():
-        return place.parents[1], place.name
-    return None, None
+        run, record, part = earlier.run, earlier.record, earlier.part
+    return Lineage(tuple(reversed(links)), earlier.words, earlier.whole, tuple(reversed(breaks)))
 
 
 def _link(run: Path, record: Record, part: str | None) -> Link:
-    before, after, method = record.model.before, _after(record, part), record.method
+    before, after, method = record.model.before, weights_after(record, part), record.method
     if before is None or after is None or method is None:
         raise InputError(
             f"{run}/record.json is damaged: an unlearning run has a method, and models before and after"
@@ -216,6 +146,7 @@ def _link(run: Path, record: Record, part: str | None) -> Link:
         method.name,
         record.claim.level,
         record.images.count("forget"),
+        sum(request.left_out for request in record.images.earlier.requests),
         before.weights,
         after,
         record.corruption,
@@ -241,12 +172,6 @@ def _measured(run: Path, record: Record, part: str | None) -> Request:
         unmet,
         unmeasured,
     )
-
-
-def _after(record: Record, part: str | None) -> str | None:
-    """Weights of the model that a run left, or of its further model `part`."""
-    model = record.model.path.get(part) if part else record.model.after
-    return model.weights if model else None
 
 
 def _value(rows: list[Row], model: str, set_name: str) -> float | None:

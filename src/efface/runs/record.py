@@ -269,8 +269,37 @@ class Duplicates(Described):
     )
 
 
+class EarlierRequest(Described):
+    """An earlier run behind the models, and what was taken out since it had forgotten it."""
+
+    name: str = Field(
+        description="its number in the chain, the operator's number of the request, and the day"
+    )
+    weights: str = Field(description="digest of the weights of the model that it left")
+    forgotten: int = Field(description="images that it forgot, or that were left out of its training")
+    taken_out: dict[str, int] = Field(description="such images that were taken out of a set, by set")
+    copies: dict[str, int] = Field(description="near-copies of such images that were taken out too, by set")
+    again: int = Field(description="images of the forget set that it forgot already")
+
+    @property
+    def left_out(self) -> int:
+        """How many images were taken out for it."""
+        return sum(self.taken_out.values()) + sum(self.copies.values())
+
+
+class EarlierFacts(Described):
+    """What the runs behind the models forgot, which no later run may train back in."""
+
+    followed: bool = Field(
+        description="whether all of it could be read; false: the operator went on without (`earlier: unknown`)"
+    )
+    requests: list[EarlierRequest] = Field(description="the runs that forgot images, the oldest first")
+
+
 class ImagesFacts(Described):
     """The image sets, and how they came about."""
+
+    earlier: EarlierFacts = Field(description="what was forgotten before")
 
     sets: dict[str, SetFacts] = Field(
         description="`forget`, `retain`, `neutral`, and `validation` where a method used such images"

@@ -52,6 +52,9 @@ class PreparedPart(RunPart):
     before: ModelFacts | None = Field(None, description="the model that the run begins with")
     unlearned: ModelFacts | None = Field(None, description="of an evaluation, the model after unlearning")
     retrained: ReferenceFacts | None = Field(None, description="the reference model")
+    like: str | None = Field(
+        None, description="of a training, digest of the model that the new one is made like"
+    )
     pairs: str | None = Field(None, description="keyed digest of which picture stands in for which image")
     limit_seconds: float | None = Field(None, description="the bound on a classifier's method")
 

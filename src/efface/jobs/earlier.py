@@ -1,0 +1,96 @@
+"""What earlier requests forgot, looked up before a job trains or measures anything, and the reference held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from efface.errors import InputError
+from efface.images.forgotten import Forgotten
+from efface.images.selection import Split
+from efface.runs.ancestry import run_of
+from efface.runs.config import Verb
+from efface.runs.earlier import EarlierRequests, earlier_requests, listed
+from efface.runs.record import read_record
+
+MADE_FROM: dict[Verb, tuple[tuple[str, str], ...]] = {
+    "unlearn": (("model", "original"),),
+    "evaluate": (("unlearned", "unlearned"), ("original", "original")),
+    "train": (("like", "like"),),
+}
+"""Sections of a verb's config that name models with runs behind them, the longest chain first, and how jobs call these."""
+
+
+class Weighed(Protocol):
+    """A model, as far as its weights are to be known again."""
+
+    def weights_digest(self) -> str: ...
+
+
+def earlier_of(config: Any, models: Mapping[Any, Weighed]) -> EarlierRequests:
+    """What the runs behind a job's models forgot.
+
+    Raises `InputError` where that cannot be read to its beginning, unless the config says that it is unknown.
+    """
+    places = {
+        getattr(config, section).path: models[name].weights_digest()
+        for section, name in MADE_FROM[config.verb]
+        if name in models
+    }
+    earlier = earlier_requests(places)
+    if earlier.unread and config.earlier == "follow":
+        raise InputError(
+            *earlier.unread,
+            what="what earlier requests forgot cannot be read, and could be trained back in. Put back what is named here, "
+            "or go on without it with --earlier unknown; record and page will say so",
+        )
+    return earlier
+
+
+def earlier_notes(earlier: EarlierRequests) -> list[str]:
+    """A sentence where it is unknown what was forgotten before."""
+    if not earlier.unread:
+        return []
+    return [
+        "What earlier requests forgot could not be read to its beginning, and the operator went on without: images that "
+        "were forgotten before may be among those that are kept."
+    ]
+
+
+def reference_seen(config: Any, split: Split) -> list[str]:
+    """What the reference's own record tells against it, in sentences.
+
+    Raises `InputError` where it lists images that are to be forgotten among those that the reference was trained on.
+    """
+    settings = getattr(config, "retrained", None)
+    if settings is None:
+        return []
+    run, _ = run_of(Path(settings.path))
+    if run is None:
+        return []
+    try:
+        record = read_record(run)
+        trained_on = Forgotten("the reference", *listed(run, record, "retain"))
+    except InputError as error:
+        return [
+            f"What the retrained model was trained on is not known: {error.problems[0].replace(str(run), 'its run')}."
+        ]
+    if seen := len(set(trained_on.among(split.forget).ids)):
+        raise InputError(
+            f"{settings.path} is no model retrained without the images to be forgotten: its own record lists {seen} of "
+            f"these {len(set(split.forget.ids))} among the images that it was trained on. Give one trained without them "
+            "(efface train --without), or leave --retrained out"
+        )
+    notes = [
+        f"The retrained model was trained on {count} images that were forgotten earlier, by {taken.name}: on these it is "
+        "no reference."
+        for taken in split.earlier
+        if (count := len(trained_on.among(taken.images)))
+    ]
+    if record.kind == "unlearning" and record.claim.level == "empirical" and record.method:
+        notes.append(
+            f"The model given as retrained is itself an unlearned one (by {record.method.name}), not one trained without "
+            "the images."
+        )
+    return notes
