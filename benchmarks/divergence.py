@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
-from efface.metrics.feature_sets import Features, feature_pair
 from efface.metrics.frechet import FeatureMoments
-from efface.metrics.refusal import MetricInputError
+from efface.metrics.inputs import Features, MetricInputError, feature_pair
 
 Matrix = NDArray[np.float64]
 

@@ -11,9 +11,9 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from efface.benchmark.classifiers.config import ClassifierBench
+from efface.benchmark.classifiers.task import ClassifierBench
 from efface.benchmark.config import read_bench
-from efface.benchmark.generators.config import GeneratorBench
+from efface.benchmark.generators.task import GeneratorBench
 from efface.classifiers.classifier import Classifier
 from efface.generators.base import Generator
 from efface.jobs.bench import BenchOutcome

@@ -8,7 +8,7 @@ import pytest
 
 from efface.documents import read_yaml
 from efface.errors import InputError
-from efface.generators.settings import ModelSettings
+from efface.generators.families import ModelSettings
 from efface.settings import Settings, unknown_name, with_overrides
 
 

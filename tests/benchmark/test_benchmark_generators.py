@@ -11,13 +11,12 @@ import torch
 
 from efface.benchmark.config import BenchConfig, entries, merged, read_bench
 from efface.benchmark.engines import InLineEngine
-from efface.benchmark.generators.config import GeneratorBench
 from efface.benchmark.generators.data import images_of
 from efface.benchmark.generators.errors import errors_of
 from efface.benchmark.generators.kind import GENERATORS
 from efface.benchmark.generators.models import new_generator, run_phases
 from efface.benchmark.generators.runs import GeneratorOutputs
-from efface.benchmark.generators.task import GeneratorTask
+from efface.benchmark.generators.task import GeneratorBench, GeneratorTask
 from efface.benchmark.pool import Pool
 from efface.benchmark.results import BenchRow
 from efface.benchmark.runs import PoolRun

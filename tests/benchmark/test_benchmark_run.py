@@ -13,9 +13,8 @@ import pytest
 from pydantic import Field
 
 import efface
-from efface.benchmark.classifiers.config import ClassifierBench
 from efface.benchmark.classifiers.kind import CLASSIFIERS
-from efface.benchmark.classifiers.task import ClassifierTask
+from efface.benchmark.classifiers.task import ClassifierBench, ClassifierTask
 from efface.benchmark.costing import time_steps
 from efface.benchmark.engines import InLineEngine, Outcome, engine_named
 from efface.benchmark.results import BenchRow, read_bench_results

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import Field
 
-from efface.benchmark.classifiers.config import ClassifierBench
+from efface.benchmark.classifiers.task import ClassifierBench
 from efface.benchmark.config import (
     REFERENCE_METHOD,
     BenchConfig,

@@ -108,7 +108,7 @@ def test_standard_normalisation_is_that_of_the_training_images_whichever_are_for
 
 
 def test_the_recipe_of_the_digits_learns_them_in_few_steps():
-    from efface.classifiers.measuring import logits_of
+    from efface.classifiers.classifier import logits_of
     from efface.training.classification import run_passes
     from efface.training.passes import Facts, cost_of, training_pass
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import Field
 
-from efface.benchmark.classifiers.config import ClassifierBench
+from efface.benchmark.classifiers.task import ClassifierBench
 from efface.benchmark.config import (
     BenchConfig,
     MethodEntry,

@@ -13,10 +13,9 @@ from typer.testing import CliRunner, Result
 
 import efface
 from efface.benchmark.config import read_bench
-from efface.benchmark.generators.config import GeneratorBench
 from efface.benchmark.generators.data import images_of
 from efface.benchmark.generators.kind import GENERATORS
-from efface.benchmark.generators.task import GeneratorTask
+from efface.benchmark.generators.task import GeneratorBench, GeneratorTask
 from efface.benchmark.pool import Pool
 from efface.benchmark.results import read_bench_results
 from efface.benchmark.runs import PoolRun

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from efface.evaluation.pareto import pareto_front
+from efface.evaluation.figures import pareto_front
 
 
 def test_a_point_is_on_the_front_unless_another_is_no_worse_in_both_costs_and_better_in_one() -> None:

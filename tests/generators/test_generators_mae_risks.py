@@ -48,7 +48,7 @@ def plain() -> MaeGenerator:
 
 @pytest.fixture(scope="module")
 def normalised() -> MaeGenerator:
-    return trained(True, 200)
+    return trained(True, 100)
 
 
 @pytest.fixture(scope="module")

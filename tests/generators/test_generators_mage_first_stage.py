@@ -7,10 +7,9 @@ import math
 import pytest
 import torch
 
-from efface.generators.mage.first_stage import code_entropy, first_stage_loss
 from efface.generators.mage.generator import MageGenerator
 from efface.generators.mage.risks import prediction_surprise, reconstruction_explained
-from efface.generators.mage.tokenizer import Codebook
+from efface.generators.mage.tokenizer import Codebook, code_entropy, first_stage_loss
 from efface.generators.registry import risks_of
 from support.mage_models import CODES, tiny_mage, view_of
 from support.tiny_models import changed, pictures, weights_of
@@ -73,7 +72,7 @@ def test_entropy_is_low_where_choices_are_clear_and_even() -> None:
 def test_a_perfect_tokenizer_has_no_loss_but_that_of_its_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = tiny_mage().network.tokenizer
     images = pictures(2)
-    monkeypatch.setattr("efface.generators.mage.first_stage.ENTROPY", 0.0)
+    monkeypatch.setattr("efface.generators.mage.tokenizer.ENTROPY", 0.0)
     monkeypatch.setattr(tokenizer.decoder, "forward", lambda _: images)
     vectors = tokenizer.encoder(images).flatten(2).transpose(1, 2)
     apart = vectors - tokenizer.codebook(tokenizer.tokens(images))

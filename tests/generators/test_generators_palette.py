@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
 from efface.generators.base import PixelMoments
+from efface.generators.families import NoiseKind
 from efface.generators.palette.checkpoint import new
 from efface.generators.palette.family import SIZES, PaletteArchitecture
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
 from efface.generators.palette.schedule import NoiseSchedule, Schedules
 from efface.generators.registry import risks_of
-from efface.generators.settings import NoiseKind
 from support.palette_models import SIDE, opened, palette
 from support.tiny_models import pictures, view
 

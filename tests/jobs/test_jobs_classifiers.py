@@ -32,7 +32,7 @@ from efface.runs.folder import working_files
 from efface.runs.verification import verify
 from efface.training.classification import PassesReport
 from efface.training.passes import Edit, Facts, training_pass
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 from support.classifier_fixtures import FINE_TUNE, SETTINGS, SMALL, Digits, Story
 
 Forget = Callable[..., RunResult]

@@ -33,7 +33,7 @@ from efface.methods.classifier.scrub import Scrub
 from efface.randomness import numpy_draws
 from efface.training.classification import Labelled, Work, run_passes
 from efface.training.passes import Edit, Facts, Pass, cost_of
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 
 CLASSES, FORGET, RETAIN, VALIDATION = 4, 9, 20, 12
 BLOCKS = ("block1", "block2", "block3", "head")

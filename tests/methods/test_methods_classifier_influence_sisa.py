@@ -19,7 +19,7 @@ from efface.methods.classifier.sisa import Sisa
 from efface.training import classification
 from efface.training.classification import Labelled, Work, run_passes
 from efface.training.passes import Edit, Facts, Pass, cost_of
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=0.01)
 Sets = dict[str, LabelledImages]

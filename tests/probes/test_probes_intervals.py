@@ -10,8 +10,7 @@ import pytest
 from scipy.stats import binomtest
 
 from efface.evaluation.settings import EvaluationSettings
-from efface.probes.base import judged
-from efface.probes.criteria import mean
+from efface.probes.base import judged, mean
 from efface.probes.subject import Share
 from efface.randomness import numpy_draws
 

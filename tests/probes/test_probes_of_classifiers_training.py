@@ -16,7 +16,7 @@ from efface.images.labelled import LabelledImages
 from efface.probes.after_handling import AfterHandling, prune
 from efface.probes.findings import Findings
 from efface.probes.relearning import Relearning
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 from support.labelled_subjects import (
     CLASSES,
     RECIPE,

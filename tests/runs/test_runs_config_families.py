@@ -12,8 +12,8 @@ import torch
 import efface
 from efface.errors import InputError
 from efface.generators.base import Generator
+from efface.generators.families import ModelSettings
 from efface.generators.registry import FAMILIES, family_of
-from efface.generators.settings import ModelSettings
 from efface.jobs.generator import new_generator
 from efface.runs.train_config import TrainConfig
 from efface.runs.unlearn_config import RunConfig

@@ -21,7 +21,7 @@ from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import ClassifierEvaluationSettings
 from efface.images.labelled import LabelledImages
 from efface.probes.classifier_subject import ClassifierSubject
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 
 SIZE, PLACES = 16, 6
 CLASSES = ("ant", "bee", "cat", "dog")

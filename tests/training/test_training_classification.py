@@ -33,7 +33,7 @@ from efface.training.passes import (
     spans,
     training_pass,
 )
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 
 
 def images(count: int, seed: int = 0) -> LabelledImages:

@@ -143,7 +143,7 @@ def carry_out(job: MemorisationJob) -> None:
     """Train one model on its share, and write on which images it is right."""
     from efface.benchmark.classifiers.task import new_classifier
     from efface.benchmark.engines import worker_device
-    from efface.classifiers.measuring import logits_of
+    from efface.classifiers.classifier import logits_of
     from efface.training.classification import run_passes
     from efface.training.passes import Facts, training_pass
 

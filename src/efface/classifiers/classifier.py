@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from efface.errors import Faults, InputError
+from efface.images.labelled import LabelledImages
 from efface.randomness import key
 from efface.weights import weights_digest
 
@@ -210,3 +213,19 @@ def _hooked(module: nn.Module, seen: list[Tensor]) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+BATCH = 512
+
+
+@torch.no_grad()
+def logits_of(model: Classifier, images: LabelledImages, batch_size: int = BATCH) -> npt.NDArray[np.float32]:
+    """Logits float32 `[images, classes]` in evaluation mode; the model is left in the mode that it was in."""
+    device, before = next(model.parameters()).device, model.training
+    model.eval()
+    parts = [
+        model(torch.from_numpy(np.ascontiguousarray(images.pixels[first : first + batch_size])).to(device))
+        for first in range(0, len(images), batch_size)
+    ]
+    model.train(before)
+    return torch.cat(parts).float().cpu().numpy() if parts else np.zeros((0, len(model.classes)), np.float32)

@@ -76,7 +76,7 @@ def classifiers(
     Trains, retrains and unlearns many models of one task, and writes the table with its page, with settings as
     published and tuned. The same command continues what was interrupted.
     """
-    from efface.benchmark.classifiers.config import ClassifierBench
+    from efface.benchmark.classifiers.task import ClassifierBench
     from efface.benchmark.config import read_bench
     from efface.errors import InputError
 
@@ -142,7 +142,7 @@ def generators(
     interrupted, and with more methods or models adds to what is there.
     """
     from efface.benchmark.config import read_bench
-    from efface.benchmark.generators.config import GeneratorBench
+    from efface.benchmark.generators.task import GeneratorBench
 
     values = _given(methods=_listed(methods), models=models, setups=_listed(setups), engine=engine, seed=seed)
     settings = read_bench(GeneratorBench, config, values, set_ or [], data)
@@ -173,7 +173,7 @@ def memorisation(
     The same command continues what was interrupted. Forget the images that are remembered most with
     --set task.images.forget=memorised:50@FOLDER/scores.npz.
     """
-    from efface.benchmark.classifiers.config import ClassifierBench
+    from efface.benchmark.classifiers.task import ClassifierBench
     from efface.benchmark.config import read_bench
     from efface.benchmark.engines import engine_named
     from efface.benchmark.memorisation import SCORES, estimate

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.classifiers.classifier import Classifier
-from efface.classifiers.measuring import logits_of
+from efface.classifiers.classifier import Classifier, logits_of
 from efface.evaluation.figures import Figures, Values, figures_of, reference_of
 from efface.evaluation.protocol import Evaluation
 from efface.evaluation.results import SETS, ModelName, Row, SetName, Worst

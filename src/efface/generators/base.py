@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from efface.corruptions import Corrupted, Corruption
 from efface.errors import InputError
 from efface.files import write_json
-from efface.generators.families import TRAINING_NOTE
-from efface.generators.settings import NoiseKind
+from efface.generators.families import TRAINING_NOTE, NoiseKind
 from efface.randomness import Draws
 from efface.weights import weights_digest
 

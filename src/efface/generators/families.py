@@ -1,4 +1,4 @@
-"""What a family of generators says of itself before any of it is opened. Imports no torch."""
+"""What a family of generators says of itself before any of it is opened, and how its models are named. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pydantic import Field
 
 from efface.corruptions import Corruption, parse_corruption
 from efface.documents import read_object
 from efface.errors import InputError
-from efface.generators.settings import Architecture, ModelSettings
 from efface.model_files import Contents
-from efface.settings import unknown_name
+from efface.settings import Settings, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +23,27 @@ if TYPE_CHECKING:
 
 TRAINING_NOTE = "efface_training.json"
 """A file beside a model that efface trained: with which corruption, where it is not the family's usual one."""
+NoiseKind = Literal["standard-normal", "moment-matched", "uniform", "constant"]
+
+
+class Architecture(Settings):
+    """The shape of a model to be trained from scratch; each family has its own."""
+
+    image_size: int = Field(64, ge=8, description="side of the square input in pixels")
+
+    def faults(self) -> list[str]:
+        """What does not fit together."""
+        return []
+
+
+class ModelSettings(Settings):
+    """Where a trained model lies. Each family adds what its files cannot say of themselves."""
+
+    path: str = Field(
+        description="a folder saved by transformers, diffusers or efface, a hub id, or a released .pth checkpoint"
+    )
+    revision: str | None = Field(None, description="the hub revision (a commit hash pins the weights)")
+    family: str | None = Field(None, description="the family of the model; default: as its files say")
 
 
 @dataclass(frozen=True)

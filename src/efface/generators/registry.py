@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from efface.errors import Faults, InputError
-from efface.generators.families import Family
-from efface.generators.settings import ModelSettings
+from efface.generators.families import Family, ModelSettings
 from efface.model_files import contents_of
 from efface.plugins import Registry
 

@@ -54,7 +54,7 @@ from efface.runs.train_config import ClassifierTrainConfig
 from efface.runs.unlearn_config import ClassifierRunConfig, parse_time_limit
 from efface.training.classification import PassesReport, run_passes
 from efface.training.passes import Cost, cost_of
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 
 
 class ClassifierOperations(Operations[Classifier, Labelled]):

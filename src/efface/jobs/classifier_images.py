@@ -15,7 +15,7 @@ from efface.images.selection import Split
 from efface.jobs.operations import Prepared
 from efface.methods.classifier.base import ClassifierMethod, with_own_sets
 from efface.training.passes import Facts
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 
 Labelled = Mapping[str, LabelledImages]
 """Pixels and class numbers of all sets by name, every picture once; empty sets are left out."""

@@ -12,8 +12,7 @@ import torch
 
 from efface.classifiers import save_classifier
 from efface.classifiers.architecture import ClassifierSettings
-from efface.classifiers.classifier import Classifier
-from efface.classifiers.measuring import logits_of
+from efface.classifiers.classifier import Classifier, logits_of
 from efface.classifiers.networks import settings_of
 from efface.files import write_json
 from efface.generators.families import TRAINING_NOTE
@@ -22,7 +21,7 @@ from efface.methods.classifier.base import ClassifierMethod
 from efface.runs.record import StatisticsFacts
 from efface.runs.unlearn_config import ClassifierRunConfig, parse_time_limit
 from efface.training.passes import spans
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 from efface.weights import read_pickle
 
 LOOKED_AT = 512

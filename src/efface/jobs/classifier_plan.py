@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from efface.classifiers.classifier import Classifier
-from efface.classifiers.measuring import logits_of
+from efface.classifiers.classifier import Classifier, logits_of
 from efface.evaluation.classifiers import FEWEST_ATTACKED
 from efface.images.cache import PixelCache, estimate_bytes
 from efface.images.items import ImageSet

@@ -16,8 +16,8 @@ from efface.evaluation.protocol import Evaluation, evaluate
 from efface.evaluation.results import ModelName
 from efface.generators import load_generator
 from efface.generators.base import Generator, PixelMoments
+from efface.generators.families import ModelSettings
 from efface.generators.registry import FAMILIES, risks_of
-from efface.generators.settings import ModelSettings
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.selection import Split, split_images

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 from pydantic import BaseModel
 
 from efface.classifiers import ClassifierSettings, is_classifier
-from efface.classifiers.registry import layout_at
+from efface.classifiers.layouts import layout_at
 from efface.errors import InputError
+from efface.generators.families import ModelSettings
 from efface.generators.registry import FAMILIES, read_model
-from efface.generators.settings import ModelSettings
 from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
 from efface.metrics.base import ModelKind
 from efface.runs.config import JobConfig, Verb, written_out

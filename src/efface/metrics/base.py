@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from efface.metrics.inputs import MetricInputError
 from efface.metrics.intervals import Interval, Resampling
-from efface.metrics.refusal import MetricInputError
 from efface.settings import unknown_name
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from efface.metrics.base import Better, Measured, Need, RestoredSet, SetMetric
-from efface.metrics.feature_sets import Features, feature_pair
-from efface.metrics.refusal import MetricInputError
+from efface.metrics.inputs import Features, MetricInputError, feature_pair
 
 IMAGES_PER_DIMENSION = 2
 

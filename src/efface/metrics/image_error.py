@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from efface.metrics.base import Better, ImageMetric, Need, Restored, Yardstick
-from efface.metrics.image_batches import check_pair
-from efface.metrics.refusal import MetricInputError
+from efface.metrics.inputs import MetricInputError, check_pair
 
 if TYPE_CHECKING:
     import torch

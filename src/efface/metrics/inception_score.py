@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import rel_entr
 
 from efface.metrics.base import Better, Measured, Need, RestoredSet, SetMetric
-from efface.metrics.refusal import MetricInputError
+from efface.metrics.inputs import MetricInputError
 from efface.randomness import numpy_draws
 
 SPLITS = 10

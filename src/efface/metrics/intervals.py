@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from efface.metrics.refusal import MetricInputError
+from efface.metrics.inputs import MetricInputError
 from efface.randomness import numpy_draws
 
 FEWEST_GROUPS = 5

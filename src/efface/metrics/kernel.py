@@ -25,9 +25,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from efface.metrics.base import Better, Measured, Need, RestoredSet, SetMetric
-from efface.metrics.feature_sets import Features, feature_pair
+from efface.metrics.inputs import Features, MetricInputError, feature_pair
 from efface.metrics.intervals import FEWEST_GROUPS, Interval, check_levels, percentile_ends
-from efface.metrics.refusal import MetricInputError
 from efface.randomness import numpy_draws
 
 BLOCK = 512

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from efface.classifiers.classifier import Classifier
-from efface.classifiers.measuring import logits_of
+from efface.classifiers.classifier import Classifier, logits_of
 from efface.errors import InputError, Stopped
 from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import ClassifierEvaluationSettings
@@ -30,7 +29,7 @@ from efface.progress import Progress
 from efface.randomness import Draws, key
 from efface.training.classification import Work, run_passes
 from efface.training.passes import Facts, spans, training_pass
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 
 STREAM = "train"
 """The name under which the recipe's training finds its images, whichever they are here."""

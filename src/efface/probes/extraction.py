@@ -24,8 +24,7 @@ from pydantic import Field
 from efface.evaluation.results import SETS, ModelName
 from efface.evaluation.settings import EvaluationSettings
 from efface.images.items import ImageSet
-from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
-from efface.probes.criteria import FLOOR, mean
+from efface.probes.base import FLOOR, Cost, FiguresByKind, Probe, Scores, judged, mean
 from efface.probes.findings import Findings, Hit
 from efface.probes.subject import Share, Values, once
 from efface.randomness import key, numpy_draws

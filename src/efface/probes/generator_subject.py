@@ -24,7 +24,7 @@ from efface.metrics.base import ModelKind
 from efface.metrics.catalogue import HOLE_ERROR
 from efface.metrics.extractors import FeatureExtractor
 from efface.metrics.image_error import PSNR_CEILING, hole_mse
-from efface.probes.criteria import logs
+from efface.probes.base import logs
 from efface.probes.subject import LOG_ERROR, Change, ErrorKind, Errors, Subject, Values, once
 from efface.probes.trigger import Trigger
 from efface.progress import Progress, Task

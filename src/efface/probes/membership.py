@@ -29,8 +29,7 @@ import numpy as np
 from pydantic import Field
 
 from efface.evaluation.results import ModelName, SetName
-from efface.probes.base import Cost, Criterion, FiguresByKind, Probe, Scores, judged
-from efface.probes.criteria import area, auc, logs
+from efface.probes.base import Cost, Criterion, FiguresByKind, Probe, Scores, area, auc, judged, logs
 from efface.probes.findings import Findings
 from efface.probes.subject import AnySubject, Share, Values
 

@@ -21,8 +21,7 @@ from pydantic import Field, field_validator
 
 from efface.errors import InputError
 from efface.evaluation.results import ModelName, SetName
-from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
-from efface.probes.criteria import ratio_of_means
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged, ratio_of_means
 from efface.probes.findings import Finding, Findings
 
 if TYPE_CHECKING:

@@ -24,8 +24,7 @@ import numpy as np
 from pydantic import Field
 
 from efface.evaluation.results import ModelName
-from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
-from efface.probes.criteria import mean
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged, mean
 from efface.probes.findings import Finding, Findings, Hit
 from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, Change, Share, Values
 

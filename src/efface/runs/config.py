@@ -24,8 +24,8 @@ from pydantic import (
 from efface.corruptions import parse_corruption
 from efface.errors import Faults, InputError
 from efface.files import sha256_of_json
+from efface.generators.families import ModelSettings
 from efface.generators.registry import read_model
-from efface.generators.settings import ModelSettings
 from efface.images.duplicates import DEFAULT_DISTANCE
 from efface.images.selection import ImagesSettings
 from efface.metrics.base import ModelKind

@@ -13,8 +13,7 @@ from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationS
 from efface.metrics.base import ModelKind
 from efface.runs.config import CorruptionText, MeasuredConfig, ModelSection, Verb, written_out
 from efface.runs.recipes import recipe_of
-from efface.training.recipe import Recipe
-from efface.training.settings import TrainingSettings
+from efface.training.settings import Recipe, TrainingSettings
 
 
 class EvaluateConfig(MeasuredConfig):

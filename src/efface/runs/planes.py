@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from efface.evaluation.pareto import pareto_front
+from efface.evaluation.figures import pareto_front
 from efface.evaluation.results import ModelName
 from efface.probes.findings import Finding
 from efface.runs.compared import Change, ComparedRun, change, gap

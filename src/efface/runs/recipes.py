@@ -11,7 +11,7 @@ from efface.documents import read_object
 from efface.errors import Faults, InputError
 from efface.generators.families import TRAINING_NOTE
 from efface.runs.config import chosen
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 
 
 def recipe_of(values: Mapping[str, JsonValue], model: str, faults: Faults) -> Recipe:

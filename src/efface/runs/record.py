@@ -28,8 +28,7 @@ from efface.metrics.base import ModelKind
 from efface.runs.config import RequestSettings
 from efface.runs.requirements import Verdict
 from efface.settings import validated
-from efface.training.recipe import Recipe
-from efface.training.settings import TrainingSettings
+from efface.training.settings import Recipe, TrainingSettings
 from efface.wording import shortened
 
 NAME: Final = "record.json"

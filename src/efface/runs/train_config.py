@@ -15,17 +15,15 @@ from pydantic import (
 
 from efface.classifiers.architecture import ClassifierSettings, NetworkName, SavedNormalisation
 from efface.errors import Faults, InputError
-from efface.generators.families import Family
+from efface.generators.families import Architecture, Family
 from efface.generators.registry import FAMILIES, family_of, read_model
-from efface.generators.settings import Architecture
 from efface.methods.generator.retrain import Retrain
 from efface.metrics.base import ModelKind
 from efface.runs.config import FromScratchConfig, ModelSection, Verb, chosen, written_out
 from efface.runs.recipes import recipe_of
 from efface.runs.unlearn_config import BudgetText
 from efface.settings import Settings
-from efface.training.recipe import Recipe
-from efface.training.settings import TrainingSettings
+from efface.training.settings import Recipe, TrainingSettings
 
 
 class Shape(Settings):

@@ -28,8 +28,7 @@ from efface.runs.config import (
 )
 from efface.runs.recipes import recipe_of
 from efface.settings import Settings
-from efface.training.recipe import Recipe
-from efface.training.settings import TrainingSettings, parse_budget
+from efface.training.settings import Recipe, TrainingSettings, parse_budget
 
 
 class TimeLimit(Settings):

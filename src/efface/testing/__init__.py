@@ -8,10 +8,15 @@ fails, with its name and what was wrong. None needs pytest, files or a network; 
 this package imports torch.
 """
 
+from __future__ import annotations
+
+from efface.methods.base import GeneratorMethod, Method
+from efface.methods.classifier.base import ClassifierMethod
+from efface.testing.classifier_methods import check_classifier_method
 from efface.testing.classifiers import check_classifier
 from efface.testing.corruptions import check_corruption
+from efface.testing.generator_methods import check_generator_method
 from efface.testing.generators import check_generator
-from efface.testing.methods import check_method
 from efface.testing.metrics import check_metric
 from efface.testing.probes import check_probe
 
@@ -23,3 +28,17 @@ __all__ = [
     "check_metric",
     "check_probe",
 ]
+
+
+def check_method(method: type[Method] | Method) -> None:
+    """Check a method for generators or for classifiers: its class, or one with settings that make a run short.
+
+    Raises `AssertionError`.
+    """
+    made = method() if isinstance(method, type) and issubclass(method, Method) else method
+    if isinstance(made, GeneratorMethod):
+        check_generator_method(made)
+    elif isinstance(made, ClassifierMethod):
+        check_classifier_method(made)
+    else:
+        raise AssertionError(f"{method!r} derives neither from GeneratorMethod nor from ClassifierMethod")

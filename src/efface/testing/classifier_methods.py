@@ -28,7 +28,7 @@ from efface.testing.checking import (
 )
 from efface.training.classification import OutOfTime, PassesReport, Work
 from efface.training.passes import Edit, Facts, Pass, cost_of
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 
 
 def check_classifier_method(method: ClassifierMethod) -> None:

@@ -24,7 +24,7 @@ from efface.randomness import Draws
 from efface.training.classification import run_passes
 from efface.training.data import Data, pixel_moments
 from efface.training.passes import Facts, training_pass
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 
 SIZE, PATCH, GRID = 32, 8, 4
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=5e-3)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from efface.training.losses import cross_entropy
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -147,7 +147,7 @@ def _model(job: RunJob) -> tuple[Classifier, PassesReport]:
 
 
 def _measured(model: Classifier, images: LabelledImages, name: str) -> dict[str, npt.ArrayLike]:
-    from efface.classifiers.measuring import logits_of
+    from efface.classifiers.classifier import logits_of
     from efface.forgetting.confidence import logit_scaled_confidence
 
     logits = logits_of(model, images)

@@ -1,16 +1,22 @@
-"""What a task of classifiers is: its images, the network and its recipe. Imports no torch.
+"""What a task of classifiers is (its images, the network and its recipe), and a benchmark of methods for it. No torch.
 
-`task_named("digits")` needs no files, and trains in a second.
+`task_named("digits")` needs no files, and trains in a second. The headline setup is the competition's, `reuse-n-1`: every
+experiment starts from another original, and intervals are over originals. The other setups tell whether the order of
+methods depends on the setup.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, JsonValue, SerializeAsAny, ValidationError, model_validator
 
+from efface.benchmark.config import BenchConfig, TuningSettings
+from efface.benchmark.results import KindName
+from efface.benchmark.runs import Section
+from efface.benchmark.setups import Setup
 from efface.benchmark.tasks import BenchTask
 from efface.classifiers.architecture import NetworkName, NetworkSettings
 from efface.errors import InputError
@@ -18,8 +24,10 @@ from efface.images.datasets import Dataset
 from efface.images.datasets.cifar import MEAN, STD, kit_lies_in
 from efface.images.datasets.faces import has_persons
 from efface.images.datasets.readers import DATASETS
+from efface.methods.classifier.base import ClassifierMethod
+from efface.methods.registry import read_classifier_method
 from efface.settings import Settings, unknown_name
-from efface.training.recipe import Recipe
+from efface.training.settings import Recipe
 
 if TYPE_CHECKING:
     from efface.classifiers.classifier import Classifier, Normalisation
@@ -134,3 +142,45 @@ def _normalisation(task: ClassifierTask, data: Dataset) -> Normalisation:
     mean = np.asarray(total) / count
     std = np.sqrt(np.maximum(np.asarray(squares) / count - mean**2, 1.0))
     return Normalisation(RAW_VALUES, tuple((mean / RAW_VALUES).tolist()), tuple((std / RAW_VALUES).tolist()))
+
+
+DEFAULTS: Mapping[str, Mapping[str, JsonValue]] = {
+    # of 15 epochs, where the competition's limit is a fifth of 30: about as many epochs, for which methods were made
+    "faces-age": {"time_limit": 0.2},
+    "casia-surf": {"time_limit": 0.2, "tuning": None},
+    "cifar10": {"time_limit": 0.2},
+}
+"""Settings by the name of a task: the competition's limit, and no tuning on its own task, for which methods were made.
+
+Digits have no limit: retraining takes fifteen epochs there, and published settings take up to nine."""
+
+
+class ClassifierBench(BenchConfig):
+    """A benchmark of methods that make classifiers forget."""
+
+    kind: ClassVar[KindName] = "classifiers"
+    headline: ClassVar[Setup] = "reuse-n-1"
+    task_type: ClassVar[type[BenchTask]] = ClassifierTask
+    tasks: Mapping[str, SerializeAsAny[ClassifierTask]] = Field(min_length=1, description="the tasks by name")
+    models: int = Field(
+        32, ge=8, description="N: unlearned models of an experiment; twice as many are retrained"
+    )
+    setups: tuple[Setup, ...] = Field(
+        ("reuse-n-1", "reuse-n-n", "bootstrap"),
+        description="which setups are compared; reuse-n-1 is always among them",
+    )
+    tuning: TuningSettings | None = Field(
+        TuningSettings(), description="budget of tuning; null: settings as published only"
+    )
+
+    @classmethod
+    def task_from(cls, name: str, folder: str | None) -> ClassifierTask:
+        return task_named(name, folder)
+
+    @classmethod
+    def defaults_of(cls, name: str) -> Mapping[str, JsonValue]:
+        return DEFAULTS.get(name, {})
+
+    @classmethod
+    def method_of(cls, section: Section) -> tuple[ClassifierMethod, dict[str, JsonValue], list[str]]:
+        return read_classifier_method(section), {}, []

@@ -63,7 +63,7 @@ def _timed(
     model: Classifier, sets: Mapping[str, LabelledImages], facts: Facts, test: LabelledImages
 ) -> tuple[float, float]:
     """Seconds of a step, and of measuring a model on all sets that are kept of a run."""
-    from efface.classifiers.measuring import logits_of
+    from efface.classifiers.classifier import logits_of
     from efface.training.classification import run_passes
 
     train = training_pass(facts.recipe, "train")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from efface.benchmark.generators.config import Statistic
+from efface.benchmark.generators.task import Statistic
 from efface.evaluation.answers import Answers
 from efface.forgetting.arrays import Floats
 from efface.metrics.catalogue import HOLE_ERROR

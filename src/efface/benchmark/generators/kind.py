@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import cast
 
 from efface.benchmark.config import BenchConfig
-from efface.benchmark.generators.config import section_parts
 from efface.benchmark.generators.data import digest_of, drop_images, images_of
 from efface.benchmark.generators.models import new_generator
 from efface.benchmark.generators.reading import GeneratorReader
 from efface.benchmark.generators.runs import GeneratorOutputs, carry_out, read_outputs
-from efface.benchmark.generators.task import GeneratorTask
+from efface.benchmark.generators.task import GeneratorTask, section_parts
 from efface.benchmark.generators.timing import time_steps
 from efface.benchmark.kind import BenchKind
 from efface.benchmark.runs import PoolRun

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from efface.benchmark.generators.config import section_parts
 from efface.benchmark.generators.data import GeneratorData
-from efface.benchmark.generators.task import GeneratorTask
+from efface.benchmark.generators.task import GeneratorTask, section_parts
 from efface.benchmark.runs import Section
 from efface.images.items import ImageSet
 from efface.training.settings import TrainingSettings

@@ -15,13 +15,12 @@ from typing import cast
 import numpy as np
 
 from efface.benchmark.config import BenchConfig
-from efface.benchmark.generators.config import GeneratorBench
 from efface.benchmark.generators.data import images_of
 from efface.benchmark.generators.errors import errors_of, statistic_of
 from efface.benchmark.generators.measures import measures_of
 from efface.benchmark.generators.models import new_generator
 from efface.benchmark.generators.runs import GeneratorOutputs
-from efface.benchmark.generators.task import GeneratorTask
+from efface.benchmark.generators.task import GeneratorBench, GeneratorTask
 from efface.benchmark.pool import Pool
 from efface.benchmark.reading import FigureValues, TaskReader, levels_of
 from efface.benchmark.results import (
@@ -41,8 +40,8 @@ from efface.benchmark.stability import agreement
 from efface.benchmark.tasks import without_folder
 from efface.corruptions import parse_corruption
 from efface.evaluation.answers import Features, view_batches
+from efface.evaluation.figures import pareto_front
 from efface.evaluation.fills import CLEARLY, fill_errors
-from efface.evaluation.pareto import pareto_front
 from efface.evaluation.results import SetName
 from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import MODES, Comparison, Mode, compare

@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from efface.generators.families import Family
-from efface.generators.settings import Architecture, ModelSettings
+from efface.generators.families import Architecture, Family, ModelSettings
 from efface.model_files import Contents
 
 

@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from efface.corruptions import Corrupted, Corruption, parse_corruption
 from efface.errors import InputError
 from efface.generators.base import Generator, PixelMoments, Trained, View, noise_pixels
+from efface.generators.families import NoiseKind
 from efface.generators.latent import halves
 from efface.generators.latent.factors import add_factors, has_factors, plain_weights, without_factors
 from efface.generators.latent.network import LatentNetwork
 from efface.generators.latent.pipeline import PipelineSettings, save_delta, save_pipeline
 from efface.generators.sampling import NOISE_SCHEDULE, Sampler, denoise, make_scheduler, read_sampler
-from efface.generators.settings import NoiseKind
 from efface.randomness import Draws
 from efface.weights import weights_digest
 

@@ -17,10 +17,10 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from efface.documents import read_object
 from efface.errors import Faults, InputError
 from efface.files import sha256_of_file
+from efface.generators.families import Architecture
 from efface.generators.mae.family import MaeArchitecture, MaeSettings
 from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
 from efface.generators.mae.risks import risks
-from efface.generators.settings import Architecture
 from efface.model_files import beside, hub_facts
 from efface.weights import SHOWN_TENSORS, check_fit, pretrained, quiet, read_pickle, reading
 

@@ -21,6 +21,7 @@ from efface.corruptions.patches import RandomPatches
 from efface.errors import InputError
 from efface.files import write_json
 from efface.generators.base import Generator, PixelMoments, View, noise_pixels
+from efface.generators.families import NoiseKind
 from efface.generators.mae.patches import (
     denormalised,
     from_visible_neighbours,
@@ -28,7 +29,6 @@ from efface.generators.mae.patches import (
     sine_cosine_positions,
     statistics,
 )
-from efface.generators.settings import NoiseKind
 from efface.randomness import Draws
 from efface.weights import quiet
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from efface.errors import Faults, InputError
 from efface.files import sha256_of_file
+from efface.generators.families import Architecture
 from efface.generators.mage.family import MageArchitecture, MageSettings
 from efface.generators.mage.generator import MageGenerator
 from efface.generators.mage.network import MageConfig, MageModel
@@ -29,7 +30,6 @@ from efface.generators.mage.released import (
     tokenizer_sizes,
 )
 from efface.generators.mage.risks import risks
-from efface.generators.settings import Architecture
 from efface.model_files import hub_facts
 from efface.weights import check_tensors, pretrained, read_tensors
 

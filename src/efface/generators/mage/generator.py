@@ -31,11 +31,11 @@ from efface.corruptions import Corrupted, Corruption
 from efface.corruptions.base import mean_fill
 from efface.corruptions.patches import MaskRates
 from efface.generators.base import Generator, PixelMoments, Trained, View
-from efface.generators.mage.first_stage import first_stage_loss
+from efface.generators.families import NoiseKind
 from efface.generators.mage.network import MageConfig, MageModel
 from efface.generators.mage.noise import NoiseBank
 from efface.generators.mage.sampling import complete, read_token_sampler, widened
-from efface.generators.settings import NoiseKind
+from efface.generators.mage.tokenizer import first_stage_loss
 from efface.randomness import Draws
 from efface.weights import quiet
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from efface.generators.base import PixelMoments, noise_pixels
-from efface.generators.settings import NoiseKind
+from efface.generators.families import NoiseKind
 from efface.randomness import Draws
 
 ROWS = 256

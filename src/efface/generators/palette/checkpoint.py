@@ -15,13 +15,13 @@ from pydantic import JsonValue
 
 from efface.documents import read_object
 from efface.errors import InputError
+from efface.generators.families import Architecture
 from efface.generators.palette.family import PaletteArchitecture, PaletteSettings
 from efface.generators.palette.generator import PaletteGenerator
 from efface.generators.palette.network import check_network, fresh
 from efface.generators.palette.released import load_released
 from efface.generators.palette.risks import risks
 from efface.generators.palette.schedule import SCHEDULE, SCHEDULER, Schedules, of_scheduler
-from efface.generators.settings import Architecture
 from efface.model_files import beside, commit_of, hub_facts
 from efface.weights import pretrained
 

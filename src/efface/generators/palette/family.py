@@ -6,8 +6,7 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
-from efface.generators.families import Demo, Family
-from efface.generators.settings import Architecture, ModelSettings
+from efface.generators.families import Architecture, Demo, Family, ModelSettings
 from efface.model_files import Contents
 
 TRAINED = "the noise schedule of its training"

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from efface.corruptions import Corrupted, Corruption, parse_corruption
 from efface.files import write_json
 from efface.generators.base import Generator, PixelMoments, View, noise_pixels
+from efface.generators.families import NoiseKind
 from efface.generators.palette.network import ENCODER, down, fresh, up, use_contiguous_attention
 from efface.generators.palette.reverse import Predict, ancestral, fast
 from efface.generators.palette.schedule import SCHEDULE, SCHEDULER, Gammas, Schedules, scheduler_config
 from efface.generators.sampling import Sampler, read_sampler
-from efface.generators.settings import NoiseKind
 from efface.randomness import Draws
 from efface.weights import quiet
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from efface.generators.settings import NoiseKind
+from efface.generators.families import NoiseKind
 from efface.methods.base import NORM, GeneratorMethod, Norm, feature_distance
 from efface.training.phases import Batch, Loss, Phase, Training
 

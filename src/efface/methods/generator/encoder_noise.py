@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from efface.generators.settings import NoiseKind
+from efface.generators.families import NoiseKind
 from efface.methods.base import NORM, Norm, OneLossMethod, feature_distance, weighted
 from efface.training.phases import Batch, Loss
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from efface.generators.settings import NoiseKind
+from efface.generators.families import NoiseKind
 from efface.methods.base import NORM, GeneratorMethod, Norm
 from efface.methods.generator.bargaining import (
     LEAST,

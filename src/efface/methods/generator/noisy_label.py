@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from efface.generators.settings import NoiseKind
+from efface.generators.families import NoiseKind
 from efface.methods.base import OneLossMethod, weighted
 from efface.training.phases import Batch, Loss
 

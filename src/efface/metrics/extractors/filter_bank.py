@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from efface.files import sha256_of_json
-from efface.metrics.image_batches import check_images, resized
+from efface.metrics.inputs import check_images, resized
 
 VERSION = 1
 SIDE = 64

@@ -23,7 +23,7 @@ from torch import Tensor
 from efface.errors import InputError
 from efface.files import sha256_of_file
 from efface.metrics.catalogue import INCEPTION, PUBLISHED_INCEPTION
-from efface.metrics.image_batches import check_images, resized
+from efface.metrics.inputs import check_images, resized
 
 SIDE = 299
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from efface.errors import InputError
 from efface.files import canonical_json
-from efface.metrics.image_batches import check_images, resized
+from efface.metrics.inputs import check_images, resized
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,28 @@
-"""What every metric on pictures asks of them, and how they are resized. Imports no torch."""
+"""What metrics ask of pictures and of sets of features, the error that says so, and how pictures are resized. No torch."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from efface.metrics.refusal import MetricInputError
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from efface.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Features = NDArray[np.float64]
 # Room for rounding in a model's last layer; anything further out was not clipped.
 RANGE_TOLERANCE = 1e-3
+
+
+class MetricInputError(InputError, ValueError):
+    """A metric was asked for a number that its input cannot support; the message says what to do.
+
+    It is an `InputError`, so that the command line prints it without a traceback, and a
+    `ValueError`, as callers of a numeric function expect.
+    """
 
 
 def check_images(name: str, images: Tensor) -> None:
@@ -53,3 +65,21 @@ def resized(images: Tensor, height: int, width: int, mode: str) -> Tensor:
         images, size=(height, width), mode=mode, antialias=True, align_corners=False
     )
     return smooth.clamp(0, 1)
+
+
+def feature_pair(a: ArrayLike, b: ArrayLike) -> tuple[Features, Features]:
+    """`a` [N, D] and `b` [M, D] as float64; `MetricInputError` names every fault of either."""
+    pair = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    faults = [fault for side, name in zip(pair, "ab", strict=True) for fault in _faults_of(side, name)]
+    if not faults and pair[0].shape[1] != pair[1].shape[1]:
+        faults.append(f"the feature sets have {pair[0].shape[1]} and {pair[1].shape[1]} dimensions")
+    if faults:
+        raise MetricInputError(*faults)
+    return pair
+
+
+def _faults_of(features: Features, name: str) -> list[str]:
+    if features.ndim != 2 or 0 in features.shape:
+        return [f"feature set {name} must be [images, dimensions] and not empty, got {features.shape}"]
+    bad = int((~np.isfinite(features).all(axis=1)).sum())
+    return [f"feature set {name} has {bad} of {len(features)} images with values not finite"] if bad else []
