@@ -2,15 +2,18 @@
 
 What a document may hold is what JSON has: texts, whole numbers of 64 bits, finite numbers, yes and no, nothing, lists
 and keys with values. YAML's references, tags and dates are not read, so a small file cannot become a large value.
+Tables are written here too, so that no name in them becomes a formula.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
 import stat
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +130,21 @@ def yaml_text(values: Mapping[str, Any]) -> str:
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    r"""Rows as CSV. A text that a spreadsheet would take for a formula gets an apostrophe; a number never does.
+
+    >>> csv_text([["name", "value"], ["=1+1", -1.5]])
+    "name,value\n'=1+1,-1.5\n"
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in row]
+        for row in rows
+    )
+    return text.getvalue()
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 TOO_DEEP = f"it has more than {MOST_DEPTH} lists and sections within each other"
 NO_NUMBER = "it holds a number that is none, or one of more than 64 bits"
 

@@ -6,6 +6,7 @@ without a traceback and exits with its `exit_code`. Anything else is a defect of
 
 from __future__ import annotations
 
+import errno
 from types import TracebackType
 from typing import ClassVar, Self
 
@@ -69,6 +70,23 @@ class RequirementsNotMet(EffaceError):
 
 class PluginWarning(UserWarning):
     """Something that another package adds cannot be used and is left out."""
+
+
+NAMES_AND_RIGHTS = (
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.EINVAL, errno.ENOTEMPTY, errno.EXDEV,
+)  # fmt: skip
+
+
+def of_system(error: OSError) -> EffaceError:
+    """An error of files in words: of a name or of rights it is wrong input, else (a full disk) the work has stopped."""
+    where = f"{error.filename}: " if error.filename else ""
+    reason = f"{where}{error.strerror or error}"
+    if error.errno in NAMES_AND_RIGHTS:
+        return InputError(f"{reason}. Name another place, or mend this one")
+    return Stopped(
+        f"stopped: {reason}. What was finished is kept; the same command continues once the cause is removed"
+    )
 
 
 class Faults:

@@ -10,14 +10,27 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
+
+from efface.wording import printable, printable_lines
 
 PLAIN_LINE_EVERY = 10.0
 """Seconds between plain lines where there is no terminal."""
+
+
+class PlainConsole(Console):
+    """A console that shows texts as they are: nothing in them is markup, and nothing steers the terminal."""
+
+    def __init__(self, file: IO[str] | None = None, width: int | None = None) -> None:
+        super().__init__(file=file, width=width, highlight=False, markup=False, emoji=False)
+
+    def render_str(self, text: str, **style: Any) -> Text:
+        return super().render_str(printable_lines(text), **style)
 
 
 class Task:
@@ -55,7 +68,7 @@ class Progress:
     @classmethod
     def on_terminal(cls, log: Path | None = None) -> Progress:
         """Progress on standard error, so that standard output stays clean for results."""
-        return cls(log, Console(file=sys.stderr, highlight=False))
+        return cls(log, PlainConsole(sys.stderr))
 
     def logging_to(self, log: Path) -> Progress:
         """The same console with another log. A last line that a kill or a full disk cut short is ended."""
@@ -67,7 +80,7 @@ class Progress:
     def say(self, text: str) -> None:
         """One line for the person who waits."""
         if self._console:
-            self._console.print(text, markup=False, soft_wrap=True)
+            self._console.print(text, soft_wrap=True)
 
     def log(self, event: str, **values: Any) -> None:
         """One line of the JSONL log; the write is flushed. JSON has no NaN or infinity: they become null."""
@@ -102,15 +115,21 @@ class Progress:
         task = Task(self, name, total, done)
         if self._console and self._console.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
             )
             with Bars(
-                *columns, TimeRemainingColumn(), TextColumn("{task.fields[shown]}"), console=self._console
+                *columns,
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[shown]}", markup=False),
+                console=self._console,
             ) as bars:
-                self._bars, self._bar = bars, bars.add_task(name, total=total, completed=done, shown="")
+                self._bars, self._bar = (
+                    bars,
+                    bars.add_task(printable(name), total=total, completed=done, shown=""),
+                )
                 try:
                     yield task
                 finally:

@@ -170,6 +170,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def printable_lines(text: str) -> str:
+    r"""`text` of several lines, each of them `printable`: nothing in it can steer a terminal.
+
+    >>> printable_lines("one\n\x1b[2Jtwo\n")
+    'one\n\\x1b[2Jtwo\n'
+    """
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
 def shortened(value: object, most: int = 80) -> str:
     """A value from outside as Python writes it, printable, cut where it is long.
 

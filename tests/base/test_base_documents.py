@@ -11,6 +11,7 @@ import pytest
 from efface.documents import (
     MOST_DEPTH,
     Absent,
+    csv_text,
     parse_json,
     parse_yaml,
     read_bytes,
@@ -131,3 +132,8 @@ def test_what_holds_no_keys_is_no_object(text: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_text(text)
     assert "must hold keys and values" in refusal(read_object, tmp_path / "a")
     assert "must hold keys and values" in refusal(read_yaml, tmp_path / "a")
+
+
+def test_no_text_in_a_table_becomes_a_formula() -> None:
+    rows = [["name", "value"], ["=cmd|'/c calc'!A0", -1.5], ["+1", "-0.5"], ["@x", None], ["\tx", "cat"]]
+    assert csv_text(rows) == ("name,value\n'=cmd|'/c calc'!A0,-1.5\n'+1,'-0.5\n'@x,\n'\tx,cat\n")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import sys
-import warnings
-from collections.abc import Callable
-from typing import Any
 
 import typer
 
 from efface.cli import bench
 from efface.cli.demo import demo
+from efface.cli.ends import end, expected
 from efface.cli.evaluate import evaluate
 from efface.cli.lineage import lineage
 from efface.cli.listing import list_
+from efface.cli.options import say
 from efface.cli.plan import plan
 from efface.cli.purge import purge
 from efface.cli.report import report
@@ -24,24 +21,11 @@ from efface.cli.split import split
 from efface.cli.train import train
 from efface.cli.unlearn import unlearn
 from efface.cli.verify import verify
-from efface.errors import EXIT_CODES, EffaceError, PluginWarning, Stopped
+from efface.errors import EXIT_CODES
 from efface.training.interruption import interrupt_on_signals
 
 HELP = "Make an image model forget chosen images, and show what that did."
 EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
-
-
-def _interruptible(verb: Callable[..., None]) -> Callable[..., None]:
-    """Ctrl-C as an expected end, with its exit code and a sentence."""
-
-    @functools.wraps(verb)
-    def run(*arguments: Any, **options: Any) -> None:
-        try:
-            verb(*arguments, **options)
-        except KeyboardInterrupt:
-            raise Stopped("stopped. What was finished is kept; the same command continues.") from None
-
-    return run
 
 
 app = typer.Typer(
@@ -68,12 +52,12 @@ for name, verb in (
     ("purge", purge),
     ("list", list_),
 ):
-    app.command(name)(_interruptible(verb))
+    app.command(name)(expected(verb))
 
 benches = typer.Typer(help=bench.HELP, no_args_is_help=True, rich_markup_mode=None)
-benches.command("classifiers")(_interruptible(bench.classifiers))
-benches.command("generators")(_interruptible(bench.generators))
-benches.command("memorisation")(_interruptible(bench.memorisation))
+benches.command("classifiers")(expected(bench.classifiers))
+benches.command("generators")(expected(bench.generators))
+benches.command("memorisation")(expected(bench.memorisation))
 app.add_typer(benches, name="bench")
 
 
@@ -84,12 +68,12 @@ def _version(
     if version:
         from importlib.metadata import version as installed
 
-        typer.echo(f"efface {installed('efface')}")
+        say(f"efface {installed('efface')}")
         raise typer.Exit
 
 
 def main() -> None:
-    """Run the command line; an expected error is one message and its exit code."""
+    """Run the command line."""
     # model libraries print notices of their own; ours are the ones that matter here
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -98,27 +82,4 @@ def main() -> None:
     interrupt_on_signals()
     # what a verb writes tells of forgotten images; whom it is shown to is the owner's to say
     os.umask(0o077)
-    warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
-    try:
-        app()
-    except EffaceError as error:
-        _tell(str(error))
-        sys.exit(error.exit_code)
-
-
-def _show_warning(
-    otherwise: Callable[..., None],
-    message: Warning | str,
-    category: type[Warning],
-    *place: Any,
-    **more: Any,
-) -> None:
-    """A plug-in that is left out is for the person at the keyboard; where the code says so is not."""
-    if issubclass(category, PluginWarning):
-        _tell(f"warning: {message}")
-    else:
-        otherwise(message, category, *place, **more)
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"efface: {text}\n".encode("utf-8", "backslashreplace").decode())
+    end(app)

@@ -195,8 +195,8 @@ def memorisation(
             each=lambda outcome: told.advance(1),
         )
     high = int((scored.low > 0).sum())
-    typer.echo(f"{len(scored.scores)} images, {high} of them remembered beyond chance (95 %)")
-    typer.echo(out / SCORES)
+    o.say(f"{len(scored.scores)} images, {high} of them remembered beyond chance (95 %)")
+    o.say(out / SCORES)
 
 
 def _carry_out(
@@ -217,7 +217,7 @@ def _carry_out(
         if as_json:
             o.show(cost.as_dict())
         else:
-            typer.echo(bench.in_words(cost))
+            o.say(bench.in_words(cost))
         return
     if out is None:
         raise InputError("--out is needed: the folder in which results are written and runs are kept")
@@ -231,7 +231,7 @@ def _carry_out(
     names = ("report.html", "results.csv", "results.md", "results.json")
     for name in (*names, *(("pictures.html",) if with_pictures else ())):
         if (out / name).exists():
-            typer.echo(out / name)
+            o.say(out / name)
 
 
 def _given(**values: JsonValue) -> dict[str, JsonValue]:
@@ -248,12 +248,12 @@ def _listed(text: str | None) -> JsonValue:
 
 def _tell(results: BenchResults) -> None:
     """The short table of each task on the terminal, and what must be said of it."""
-    from rich.console import Console
     from rich.table import Table
 
+    from efface.progress import PlainConsole
     from efface.reports.bench_tables import cell, levels_in_words, remark_line, strength, title_of
 
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole()
     console.width = max(console.width, WIDTH)
     columns = [measure for measure in results.measures if measure.brief]
     for name, task in results.tasks.items():

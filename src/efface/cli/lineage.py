@@ -56,19 +56,17 @@ def _ratio(text: str) -> float:
 
 
 def _tell(chain: Lineage, advice: Advice) -> None:
-    typer.echo(f"begins with: {chain.begins}" + ("" if chain.whole else " (not followed further)"))
+    o.say(f"begins with: {chain.begins}" + ("" if chain.whole else " (not followed further)"))
     for number, link in enumerate(chain.links, 1):
         cost = "not measured" if link.measured.cost is None else f"{link.measured.cost:.3f}x"
         request = f"request {link.request}, " if link.request else ""
         images = "1 image" if link.forgotten == 1 else f"{link.forgotten} images"
         left_out = f", {link.left_out} forgotten earlier left out" if link.left_out else ""
-        typer.echo(
-            f"{number:>3}  {link.run}: {request}{link.method}, {images}{left_out}, error on retain {cost}"
-        )
+        o.say(f"{number:>3}  {link.run}: {request}{link.method}, {images}{left_out}, error on retain {cost}")
     if advice.cost is not None:
-        typer.echo(f"error on retain images over the first original's: {advice.cost:.3f}x")
+        o.say(f"error on retain images over the first original's: {advice.cost:.3f}x")
     for broken in chain.breaks:
-        typer.echo(f"does not fit: {broken}")
-    typer.echo(f"advice: {advice.words}")
+        o.say(f"does not fit: {broken}")
+    o.say(f"advice: {advice.words}")
     for text in (*advice.reasons, *advice.notes):
-        typer.echo(f"  - {text}")
+        o.say(f"  - {text}")

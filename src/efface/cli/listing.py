@@ -39,7 +39,7 @@ def list_(
         rest = "  ".join(
             str(value) for name, value in row.items() if name != "name" and value not in ("", None)
         )
-        typer.echo(f"{row['name']:<{width}}  {rest}")
+        o.say(f"{row['name']:<{width}}  {rest}")
 
 
 def _methods() -> list[dict[str, Any]]:

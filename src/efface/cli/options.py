@@ -22,7 +22,7 @@ from efface.documents import read_yaml
 from efface.jobs.kinds import KINDS
 from efface.runs.config import Verb, written_out
 from efface.settings import Settings, with_overrides
-from efface.wording import sentence
+from efface.wording import printable_lines, sentence
 
 Out = Annotated[Path | None, typer.Option(help="The run folder. The same command continues it.")]
 Config = Annotated[Path | None, typer.Option("--config", help="A YAML file with any of the settings.")]
@@ -103,6 +103,11 @@ def collect(
             place = place[section]
         place[last] = value
     return with_overrides(written_out(values), overrides or [])
+
+
+def say(text: object) -> None:
+    """Print text for people on standard output; nothing in it can steer a terminal."""
+    typer.echo(printable_lines(str(text)))
 
 
 def show(value: Any) -> None:

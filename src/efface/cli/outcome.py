@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import JsonValue
-from rich.console import Console
 from rich.table import Table
 
 from efface.cli.options import show
@@ -17,6 +16,7 @@ from efface.errors import RequirementsNotMet
 from efface.evaluation.results import MODELS, SETS, Row, find
 from efface.metrics.catalogue import METRICS
 from efface.probes.findings import Finding, Findings
+from efface.progress import PlainConsole
 from efface.runs.requirements import Verdict, summary
 
 WIDTH_OF_FILES = 120
@@ -42,21 +42,19 @@ def tell_run(
             found["requirements"] = [verdict.as_dict() for verdict in verdicts]
         show(found)
         return
-    console = Console(highlight=False)
+    console = PlainConsole()
     if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH_OF_FILES)
+        console = PlainConsole(width=WIDTH_OF_FILES)
     console.print(_table_of_rows(rows))
     if probes is not None and probes.figures:
         console.print(_table_of_probes(probes))
     for name in ("model", "report.html", "record.json", "pictures.html"):
         if (run / name).exists():
-            console.print(f"{run / name}", markup=False, soft_wrap=True)
+            console.print(f"{run / name}", soft_wrap=True)
     for verdict in verdicts:
-        console.print(
-            f"{verdict.state.upper()}  {verdict.requirement}  {verdict.words}", markup=False, soft_wrap=True
-        )
+        console.print(f"{verdict.state.upper()}  {verdict.requirement}  {verdict.words}", soft_wrap=True)
     if verdicts:
-        console.print(summary(verdicts), markup=False, soft_wrap=True)
+        console.print(summary(verdicts), soft_wrap=True)
 
 
 def refuse_unmet(verdicts: Sequence[Verdict]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
 from pydantic import JsonValue
 
 import efface.cli.options as o
@@ -41,20 +40,20 @@ def plan(values: dict[str, JsonValue], json_: o.Json = False) -> None:
 def _tell(outlook: Plan) -> None:
     for heading, lines in (("faults", outlook.faults), ("risks", outlook.risks), ("notes", outlook.notes)):
         if lines:
-            typer.echo(f"{heading}:")
+            o.say(f"{heading}:")
             for line in lines:
-                typer.echo(f"  - {line}")
+                o.say(f"  - {line}")
     if outlook.model:
         model = outlook.model
         what = model.family or f"{model.network}, {model.classes} classes"
-        typer.echo(f"model: {what}, {model.image_size} px, {model.parameters / 1e6:.3g} M parameters")
+        o.say(f"model: {what}, {model.image_size} px, {model.parameters / 1e6:.3g} M parameters")
     if outlook.changes:
-        typer.echo(outlook.changes.words)
+        o.say(outlook.changes.words)
     if outlook.sets:
-        typer.echo("sets: " + ", ".join(f"{name} {count}" for name, count in outlook.sets.items()))
+        o.say("sets: " + ", ".join(f"{name} {count}" for name, count in outlook.sets.items()))
     if outlook.estimate and outlook.changes:
         e = outlook.estimate
-        typer.echo(
+        o.say(
             f"training: {e.steps} steps of {e.seconds_per_step:.3g} s = {_time(e.training_seconds)}, "
             f"{outlook.changes.precision}\n"
             f"evaluation: about {_time(e.evaluation_seconds)}\n"

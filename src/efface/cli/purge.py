@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+import efface.cli.options as o
+
 
 def purge(run: Annotated[Path, typer.Argument(help="A finished or stopped run.")]) -> None:
     """Remove the working files of a run.
@@ -20,4 +22,4 @@ def purge(run: Annotated[Path, typer.Argument(help="A finished or stopped run.")
 
     with RunFolder(run, open_run(run)):
         removed = record_purge(run)
-    typer.echo(f"{len(removed)} working files removed from {run}")
+    o.say(f"{len(removed)} working files removed from {run}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+import efface.cli.options as o
+
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="A finished run; with --compare two or more.")],
@@ -24,10 +26,10 @@ def report(
     if compare:
         if out is None:
             raise InputError("a comparison lies in no run's folder: say where with --out FILE.html")
-        typer.echo(compare_runs(runs, out))
+        o.say(compare_runs(runs, out))
         return
     if len(runs) > 1:
         raise InputError(f"{len(runs)} runs: to set them side by side say --compare")
     if out is not None:
         raise InputError("the page of one run is its report.html; --out goes with --compare")
-    typer.echo(renew_report(runs[0]))
+    o.say(renew_report(runs[0]))

@@ -93,7 +93,7 @@ def score(
         return
     _tell(facts)
     if page:
-        typer.echo(page)
+        o.say(page)
 
 
 def _array(name: str, path: Path, faults: Any) -> Any:
@@ -156,9 +156,7 @@ def _tell(facts: ScoreFacts) -> None:
             )
         )
     for name, value, rest in rows:
-        typer.echo(f"{name:<22}  {value:>7}  {rest}")
-    typer.echo(facts.verdict)
+        o.say(f"{name:<22}  {value:>7}  {rest}")
+    o.say(facts.verdict)
     if facts.unresolved:
-        typer.echo(
-            f"{len(facts.unresolved)} examples are too narrow for the official grid; use --mode robust"
-        )
+        o.say(f"{len(facts.unresolved)} examples are too narrow for the official grid; use --mode robust")

@@ -106,9 +106,7 @@ def split(
     if json_:
         o.show({name: written[name] for name in ("data_set", "rule", "images_per_class", "counts", "sha256")})
         return
-    typer.echo(
-        f"{out}: {written['data_set']}, rule {rule.value}, seed {seed}, sha256 {written['sha256'][:12]}…"
-    )
+    o.say(f"{out}: {written['data_set']}, rule {rule.value}, seed {seed}, sha256 {written['sha256'][:12]}…")
     for role, count in written["counts"].items():
         if count["images"]:
-            typer.echo(f"  split:{out}#{role}  {count['images']:,} images of {count['classes']:,} classes")
+            o.say(f"  split:{out}#{role}  {count['images']:,} images of {count['classes']:,} classes")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typer
 from pydantic import JsonValue
 
 import efface.cli.options as o
@@ -42,4 +41,4 @@ def train(values: dict[str, JsonValue], out: o.Out = None, json_: o.Json = False
     if json_:
         o.show({"run": str(result.run), "model": str(result.model), "record": result.record.as_dict()})
     else:
-        typer.echo(result.model)
+        o.say(result.model)

@@ -45,8 +45,8 @@ def verify(
         width = max(len(printable(found.what)) for found in checks)
         for found in checks:
             line = f"{printable(found.what):<{width}}  {found.outcome:<11}  {printable(found.detail)}"
-            typer.echo(line.rstrip())
-        typer.echo(summary(checks))
+            o.say(line.rstrip())
+        o.say(summary(checks))
     if differing:
         what = ", ".join(printable(found.what) for found in differing)
         raise Mismatch(f"{len(differing)} of {len(checks)} checks failed: {what}")

@@ -6,8 +6,6 @@ rows with `value` null and the reason in `note`, so that their absence is visibl
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from efface.documents import Absent, read_json
+from efface.documents import Absent, csv_text, read_json
 from efface.errors import InputError
 from efface.files import write_json, write_text
 from efface.metrics.catalogue import HOLE_ERROR
@@ -82,11 +80,8 @@ def write_results(folder: Path, rows: Iterable[Row]) -> None:
     """Write `results.json` and `results.csv`."""
     rows = list(rows)
     write_json(folder / "results.json", [asdict(row) for row in rows])
-    table = io.StringIO()
-    writer = csv.DictWriter(table, [field.name for field in fields(Row)])
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_text(folder / "results.csv", table.getvalue())
+    lines = (asdict(row).values() for row in rows)
+    write_text(folder / "results.csv", csv_text([[field.name for field in fields(Row)], *lines]))
 
 
 def read_results(folder: Path) -> list[Row]:

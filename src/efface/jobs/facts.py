@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from efface.classifiers.classifier import Classifier
+from efface.documents import csv_text
 from efface.errors import RunRefused
 from efface.evaluation.protocol import Evaluation
 from efface.evaluation.results import ModelName, SetName, write_results
@@ -190,14 +189,15 @@ def write_evaluation(
     write_results(folder, evaluation.rows)
     keyed = keyed_by_id(sets, key)
     metrics = list(dict.fromkeys(name for values in evaluation.per_image.values() for name in values))
-    table = io.StringIO()
-    writer = csv.writer(table)
-    writer.writerow(["model", "set", "image", *metrics])
-    for (model, set_name), values in evaluation.per_image.items():
-        for place, id_ in enumerate(sets[set_name].ids):
-            row = [repr(float(values[name][place])) if name in values else "" for name in metrics]
-            writer.writerow([model, set_name, keyed[id_], *row])
-    write_text(folder / "per_image.csv", table.getvalue())
+    rows = (
+        [
+            *(model, set_name, keyed[id_]),
+            *(float(values[name][place]) if name in values else None for name in metrics),
+        ]
+        for (model, set_name), values in evaluation.per_image.items()
+        for place, id_ in enumerate(sets[set_name].ids)
+    )
+    write_text(folder / "per_image.csv", csv_text([["model", "set", "image", *metrics], *rows]))
     worst = [
         replace(entry, name=keyed[entry.name]) if entry.kind == "image" else entry
         for entry in evaluation.worst

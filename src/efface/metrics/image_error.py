@@ -75,7 +75,7 @@ class Ssim(ImageMetric):
     label: ClassVar[str] = "SSIM"
     phrase: ClassVar[str] = "structural similarity"
     summary: ClassVar[str] = "Likeness of local brightness, contrast and structure over the whole picture."
-    unit: ClassVar[str] = "-1 to 1"
+    unit: ClassVar[str] = "−1 to 1"
     least: ClassVar[float] = -1.0
     most: ClassVar[float] = 1.0
     better: ClassVar[Better] = "up"
@@ -102,7 +102,7 @@ class FeatureCosine(ImageMetric):
     summary: ClassVar[str] = (
         "Likeness of content as a feature extractor sees it; with CLIP, the papers' CLIP distance."
     )
-    unit: ClassVar[str] = "-1 to 1"
+    unit: ClassVar[str] = "−1 to 1"
     least: ClassVar[float] = -1.0
     most: ClassVar[float] = 1.0
     better: ClassVar[Better] = "up"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +16,7 @@ from efface.benchmark.results import (
     Measure,
     TaskResults,
 )
+from efface.documents import csv_text
 from efface.files import write_text
 from efface.runs.score import ScoreRange
 from efface.runs.words import WORDS
@@ -49,10 +48,10 @@ def write_csv(results: BenchResults, folder: Path) -> Path:
     """`results.csv`: a line for each figure, with its mean, its interval and what it is the mean of."""
     rows = [row for task in results.tasks.values() for table in task.tables for row in table.rows]
     most = max((len(found.each) for row in rows for found in row.measures.values()), default=0)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     each = [f"each_{number}" for number in range(most)]
-    writer.writerow(["task", "corruption", "row", "settings", "measure", "set", "mean", "low", "high", *each])
+    lines: list[Sequence[object]] = [
+        ["task", "corruption", "row", "settings", "measure", "set", "mean", "low", "high", *each]
+    ]
     sets = {measure.name: measure.of_set for measure in results.measures}
     for name, task in results.tasks.items():
         for table in task.tables:
@@ -60,19 +59,19 @@ def write_csv(results: BenchResults, folder: Path) -> Path:
                 place = [name, table.corruption or "", row.label, row.settings]
                 for measure, found in row.measures.items():
                     ends = ["" if end is None else end for end in (found.low, found.high)]
-                    writer.writerow([*place, measure, sets[measure], found.value, *ends, *found.each])
+                    lines.append([*place, measure, sets[measure], found.value, *ends, *found.each])
                 for count in ("failed", "cut"):
                     if getattr(row, count):
-                        writer.writerow([*place, f"{count} runs", "", getattr(row, count), "", ""])
+                        lines.append([*place, f"{count} runs", "", getattr(row, count), "", ""])
         for mode, levels in task.levels.items():
             for level in ("ceiling", "floor", "doing_nothing"):
                 ends_of = getattr(levels, level)
                 if ends_of:
                     label = level.replace("_", " ")
-                    line = [name, task.tables[0].corruption or "", label, "reference", mode, "forget"]
-                    writer.writerow([*line, ends_of.value, ends_of.low, ends_of.high])
+                    about = [name, task.tables[0].corruption or "", label, "reference", mode, "forget"]
+                    lines.append([*about, ends_of.value, ends_of.low, ends_of.high])
     path = Path(folder) / "results.csv"
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(lines))
     return path
 
 

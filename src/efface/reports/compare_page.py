@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from efface.documents import csv_text
 from efface.errors import InputError
 from efface.files import write_text
 from efface.reports.canvas import LOOKS, SERIES, Chart
@@ -201,12 +200,8 @@ def _csv(comparison: RunComparison) -> str:
     """A row for each run with everything that the page has of it."""
     rows = zip(comparison.runs, comparison.changes, comparison.differing, strict=True)
     lines = [_csv_line(run, changes, differing, comparison.planes) for run, changes, differing in rows]
-    text = io.StringIO()
     names = list(dict.fromkeys(name for line in lines for name in line))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return csv_text([names, *([line.get(name) for name in names] for line in lines)])
 
 
 def _csv_line(
