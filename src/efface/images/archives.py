@@ -1,17 +1,20 @@
 """Images inside tar archives, read where they lie: an uncompressed tar holds each file as one stretch of bytes.
 
-Only headers are read to list an archive, and nothing is ever unpacked. An archive within an archive (one tar per
-class inside one tar) is the same again at an offset.
+Only headers are read to list an archive, and nothing is ever unpacked, so that its names lead nowhere. An archive within
+an archive (one tar per class inside one tar) is the same again at an offset. In a shard as WebDataset has them, the label
+of `0001.jpg` is the text of `0001.cls`.
 """
 
 from __future__ import annotations
 
 import os
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from efface.errors import InputError
+from efface.images.listings import Candidate, Listing, is_image_name
 from efface.images.reading import MAX_BYTES
 from efface.wording import printable
 
@@ -38,6 +41,23 @@ class ArchivedFile:
         if len(data) < self.size:
             raise OSError("the archive ends within this file")
         return data
+
+
+MAX_LABEL_BYTES = 1024
+
+
+def list_tars(paths: Sequence[str]) -> Listing:
+    """The pictures in tar archives, in their order."""
+    listing = Listing()
+    for path in paths:
+        files = files_in_tar(path)
+        for name, file in files.items():
+            label = files.get(os.path.splitext(name)[0] + ".cls")
+            known = label is not None and label.size <= MAX_LABEL_BYTES
+            text = label.read_bytes().decode("utf-8", "replace").strip() if label and known else ""
+            kind = listing.candidates if is_image_name(os.path.basename(name)) else listing.others
+            kind.append(Candidate(f"{path}#{name}", file, text or None))
+    return listing
 
 
 def files_in_tar(path: str | Path) -> dict[str, ArchivedFile]:
@@ -72,15 +92,18 @@ def _files(file: object, archive: str, prefix: str, offset: int, size: int) -> d
     # "r:" refuses compression; tarfile takes the file's present position as the start of the archive
     with tarfile.open(fileobj=file, mode="r:") as tar:  # type: ignore[call-overload]
         for member in tar:
-            if member.offset_data + member.size > offset + size:
+            if member.size < 0 or member.offset_data + member.size > offset + size:
                 raise tarfile.ReadError("unexpected end of data")
             if member.isreg():
                 name = member.name.removeprefix("./")
                 found[name] = ArchivedFile(archive, prefix + name, member.offset_data, member.size)
+            elif member.islnk() and (target := found.get(member.linkname.removeprefix("./"))):
+                found[member.name.removeprefix("./")] = target
     return found
 
 
 def _damaged(name: str, error: Exception) -> InputError:
     return InputError(
-        f"{printable(name)} is damaged, incomplete or no uncompressed tar archive ({error}); download it again"
+        f"{printable(name)} is damaged, incomplete or no uncompressed tar archive ({error}); download it again, or "
+        "unpack it"
     )

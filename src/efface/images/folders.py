@@ -1,8 +1,8 @@
 """Images in a folder: the label is the first sub-folder below it, none for files directly in it.
 
 Links to files and folders are followed, each folder once. Names come as the system gives them, bytes that
-are not UTF-8 as surrogates; the order is that of the names' bytes. Hidden files and folders, and files
-without an image suffix, are counted as passed over.
+are not UTF-8 as surrogates; the order is that of the names' bytes. Files that are hidden or lack an image suffix
+are among the `others`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from efface.images.listings import Candidate, FileLocator, Listing, is_image_name, suffix_of
+from efface.images.listings import Candidate, FileLocator, Listing, is_image_name
+from efface.wording import printable
+
+LITTER_FOLDERS = (
+    ".ipynb_checkpoints", ".git", ".svn", ".hg", ".dvc", ".cache", ".thumbnails", ".@__thumb", ".AppleDouble", ".Trashes",
+    ".Spotlight-V100", ".fseventsd", ".TemporaryItems", ".DocumentRevisions-V100",
+)  # fmt: skip
+"""Hidden folders of programs and systems. What they hold of pictures are copies."""
 
 
-def list_folder(folder: str | Path) -> Listing:
-    """Every image file below `folder`."""
+def list_folder(folder: str | Path, hidden: bool = False) -> Listing:
+    """Every image file below `folder`; `hidden`: hidden folders are walked too, but for those of systems."""
     given = os.fspath(folder)
     listing = Listing(root=os.path.realpath(given))
-    _walk(given, listing.root or given, None, listing, set())
+    _walk(given, listing.root or given, None, listing, set(), hidden)
     return listing
 
 
@@ -28,10 +35,12 @@ def list_file(path: str | Path) -> Listing:
     return Listing([Candidate(given, FileLocator(real))], os.path.dirname(real))
 
 
-def _walk(given: str, real: str, label: str | None, listing: Listing, seen: set[tuple[int, int]]) -> None:
+def _walk(
+    given: str, real: str, label: str | None, listing: Listing, seen: set[tuple[int, int]], hidden: bool
+) -> None:
     status = os.stat(real)
     if (status.st_dev, status.st_ino) in seen:
-        listing.passed_over["(folder linked twice)"] += 1
+        listing.omitted["(folder linked twice)"] += 1
         return
     seen.add((status.st_dev, status.st_ino))
     top = len(seen) == 1
@@ -39,16 +48,16 @@ def _walk(given: str, real: str, label: str | None, listing: Listing, seen: set[
         with os.scandir(real) as found:
             entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
     except OSError as error:
-        listing.problems.append(f"folder {given} cannot be read: {error.strerror}")
+        listing.problems.append(f"folder {printable(given)} cannot be read: {error.strerror}")
         return
     for entry in entries:
         name = os.path.join(given, entry.name)
         place = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-        if entry.name.startswith("."):
-            listing.passed_over["(hidden)"] += 1
-        elif entry.is_dir():
-            _walk(name, place, entry.name if top else label, listing, seen)
-        elif is_image_name(entry.name):
-            listing.candidates.append(Candidate(name, FileLocator(place), label))
+        if entry.is_dir():
+            if entry.name.startswith(".") and (entry.name in LITTER_FOLDERS or not hidden):
+                listing.omitted["(hidden)"] += 1
+            else:
+                _walk(name, place, entry.name if top else label, listing, seen, hidden)
         else:
-            listing.passed_over[suffix_of(entry.name)] += 1
+            files = listing.candidates if is_image_name(entry.name) else listing.others
+            files.append(Candidate(name, FileLocator(place), label))

@@ -1,8 +1,8 @@
 """Pairs: for each image the file that a model is shown in its place.
 
 A folder holds a file for each image under the image's own name: the same name below it as below the images'
-folder ("cats/1"), whatever the suffix. A `.csv` or `.jsonl` manifest has columns `image` and `condition`: paths
-relative to its folder, `image` also as sha256. The manifest may name more images than are asked for.
+folder ("cats/1"), whatever the suffix. A table (CSV or JSON) has columns `image` and `condition`: paths relative to its
+folder, `image` also as sha256. It may name more images than are asked for.
 
 The other pictures are decoded into the cache of the images, and leave with it: what is shown in the place of a
 forgotten image is forgotten content too.
@@ -11,6 +11,7 @@ forgotten image is forgotten content too.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,9 @@ from efface.files import sha256_of_bytes
 from efface.images.folders import list_folder
 from efface.images.items import ImageItem, ImageSet
 from efface.images.listings import Candidate, FileLocator, Listing, no_such
-from efface.images.manifests import SHA256, rows_of, within
+from efface.images.lists import SHA256
+from efface.images.names import Names
+from efface.images.rows import JSON_SUFFIXES, TABLE_SUFFIXES, rows_of
 from efface.images.sources import identify, passed_over_text
 from efface.images.threads import Progress
 from efface.wording import printable, several
@@ -59,7 +62,7 @@ def open_pairs(
 ) -> dict[str, str]:
     """The id of each image's other picture, by the image's id; both are in `cache` afterwards.
 
-    source: a folder, or a `.csv` or `.jsonl` manifest. Raises one `InputError` that names the images without a
+    source: a folder, or a table. Raises one `InputError` that names the images without a
     picture, with more than one, with one that cannot be read, and with one of other proportions: resized to
     the image's height, its width differs by more than a pixel.
     """
@@ -69,11 +72,11 @@ def open_pairs(
         listing, chosen = _by_name(name, images, faults)
     elif not os.path.exists(name):
         raise InputError(f"{printable(name)}: {no_such(name)}")
-    elif os.path.splitext(name)[1].lower() in (".csv", ".jsonl"):
+    elif os.path.splitext(name)[1].lower() in (*TABLE_SUFFIXES, *JSON_SUFFIXES):
         listing, chosen = _by_manifest(Path(name), images, faults)
     else:
         raise InputError(
-            f"{printable(name)}: pairs are given as a folder, or as a .csv or .jsonl with columns image, condition"
+            f"{printable(name)}: pairs are given as a folder, or as CSV or JSON with columns image, condition"
         )
     pairs = _read(listing, chosen, images, cache, faults, progress)
     hint = passed_over_text(listing.passed_over) if faults.kinds else ""
@@ -88,7 +91,7 @@ def _by_name(folder: str, images: ImageSet, faults: PairFaults) -> tuple[Listing
     named: dict[str, list[Candidate]] = {}
     for candidate in listing.candidates:
         stem = os.path.splitext(os.path.relpath(candidate.path, folder))[0]
-        named.setdefault(stem.replace(os.sep, "/"), []).append(candidate)
+        named.setdefault(unicodedata.normalize("NFC", stem).replace(os.sep, "/"), []).append(candidate)
     chosen: dict[str, Candidate] = {}
     taken: dict[str, ImageItem] = {}
     for item in images:
@@ -107,35 +110,37 @@ def _by_name(folder: str, images: ImageSet, faults: PairFaults) -> tuple[Listing
 
 def _longest_match(path: str, named: Mapping[str, list[Candidate]]) -> list[Candidate]:
     """The files whose name below their folder is an end of the image's path, the longest end there is."""
-    parts = os.path.splitext(path)[0].replace(os.sep, "/").split("/")
+    parts = unicodedata.normalize("NFC", os.path.splitext(path)[0]).replace(os.sep, "/").split("/")
     ends = ("/".join(parts[start:]) for start in range(len(parts)))
     return next((named[end] for end in ends if end in named), [])
 
 
 def _by_manifest(path: Path, images: ImageSet, faults: PairFaults) -> tuple[Listing, dict[str, Candidate]]:
     """What a manifest names, and the condition of each image, by the image's id."""
-    root = os.path.realpath(path.parent)
+    folder = os.fspath(path.parent)
+    names = Names([folder], within=[folder])
     by_place = {item.source.where: item.id for item in images}
     wanted = set(images.ids)
     chosen: dict[str, Candidate] = {}
-    listing = Listing(root=root)
-    for place, values in rows_of(path, COLUMNS):
-        row = f"{printable(path.name)} {place}"
-        image, condition = (values.get(column) for column in COLUMNS)
-        if not (isinstance(image, str) and image and isinstance(condition, str) and condition):
-            faults.others.append(f"{row}: needs both an 'image' and a 'condition'")
+    listing = Listing(root=os.path.realpath(folder))
+    for read in rows_of(path, COLUMNS):
+        row = f"{printable(path.name)} {read.place}"
+        image, condition = (read.values.get(column) for column in COLUMNS)
+        if read.problem or not (
+            isinstance(image, str) and image and isinstance(condition, str) and condition
+        ):
+            faults.others.append(f"{row}: " + (read.problem or "needs both an 'image' and a 'condition'"))
             continue
-        id_, problem = _image_id(image, root, by_place)
+        id_, problem = _image_id(image, names, by_place)
         if problem:
             faults.others.append(f"{row} ({printable(image)}): {problem}")
         if id_ not in wanted:
             continue
-        real, problem = within(condition, [root])
+        shown, problem = names.find(condition)
         if problem:
             faults.others.append(f"{row} ({printable(condition)}): {problem}")
             continue
-        shown = os.path.join(path.parent, condition)
-        candidate = Candidate(shown, FileLocator(real), row=row)
+        candidate = Candidate(shown, FileLocator(os.path.realpath(shown)), row=row)
         if not _same(chosen.setdefault(id_, candidate), candidate):
             faults.add("images have several rows with unlike conditions", image, row)
     for item in {item.id: item for item in images}.values():
@@ -144,15 +149,14 @@ def _by_manifest(path: Path, images: ImageSet, faults: PairFaults) -> tuple[List
     return _only(listing, chosen.values()), chosen
 
 
-def _image_id(name: str, root: str, by_place: Mapping[str, str]) -> tuple[str, str]:
+def _image_id(name: str, names: Names, by_place: Mapping[str, str]) -> tuple[str, str]:
     """(id, problem) of the image that a row names: by place, else by content. No id where it is not asked for."""
     if SHA256.fullmatch(name):
         return name.lower(), ""
-    real, problem = within(name, [root])
-    if problem:
-        return "", problem
-    if real in by_place:
-        return by_place[real], ""
+    path, problem = names.find(name)
+    real = os.path.realpath(path)
+    if problem or real in by_place:
+        return by_place.get(real, ""), problem
     try:
         return sha256_of_bytes(FileLocator(real).read_bytes()), ""
     except OSError as error:

@@ -33,8 +33,9 @@ class ImagesSettings(Settings):
 
     images: str | None = Field(
         None,
-        description="all images: a folder (one class per sub-folder, or flat), a .csv or .jsonl manifest, "
-        "a .parquet file, hub:owner/name[:split], split:FILE, or bundled. Without it, each selector is its own source",
+        description="all images: a folder (one class per sub-folder, or flat), a list (text, CSV or JSON), a "
+        ".parquet file, a .tar archive, hub:owner/name[:split], split:FILE, or bundled. Without it, each selector is "
+        "its own source",
     )
     forget: tuple[str, ...] = Field((), description=f"what to forget: {GRAMMAR}; several are joined")
     retain: tuple[str, ...] = Field(
@@ -342,21 +343,24 @@ class Draft:
             return None
         images, unreadable, problems = identify(listing, self.progress)
         self.problems += [f"images {problem}" for problem in problems]
+        self.notes += listing.notes
         if not (len(images) or unreadable or problems):
             self.problems.append(nothing_in(listing))
         self._take_note(images)
         self.unreadable += unreadable
-        return Main(images, listing.root, unreadable)
+        return Main(images, listing.root, unreadable, listing.others)
 
     def _chosen(
         self, main: Main | None, selectors: tuple[str, ...], role: str
     ) -> tuple[ImageSet, list[Fault]]:
         chosen: Chosen
+        whole = role == "forget"
         if main is None:
-            chosen = choose_alone(selectors, role, self.progress)
+            chosen = choose_alone(selectors, role, self.progress, whole)
             self._take_note(chosen.images)
         else:
-            chosen = choose_within(main, selectors, role)
+            chosen = choose_within(main, selectors, role, whole)
+        self.notes += chosen.notes
         self.problems += chosen.problems
         self.unreadable += chosen.unreadable
         return chosen.images, list(chosen.unreadable)

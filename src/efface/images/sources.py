@@ -7,23 +7,28 @@ Damage behind the header shows when pixels are decoded, in `PixelCache.add`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from efface.errors import InputError
 from efface.files import sha256_of_bytes
+from efface.images.archives import list_tars
 from efface.images.bundled import list_bundled
 from efface.images.folders import list_file, list_folder
 from efface.images.items import Fault, ImageItem, ImageSet, ReadingError
-from efface.images.listings import Candidate, Listing, no_such
-from efface.images.manifests import list_manifest, list_text
+from efface.images.listings import Candidate, FileLocator, Listing, is_image_name, no_such
+from efface.images.lists import list_entries
+from efface.images.names import respelled
 from efface.images.reading import header
+from efface.images.requested import take_whole
+from efface.images.rows import JSON_SUFFIXES, TABLE_SUFFIXES
+from efface.images.signatures import RAW_SUFFIXES, encoding_of, what_it_is
 from efface.images.splits import list_split
-from efface.images.tables import list_hub, list_parquet, list_saved_dataset
+from efface.images.tables import list_hub, list_parquet, list_saved_dataset, saved_splits
 from efface.images.threads import Progress, in_threads
 from efface.wording import printable
 
 METADATA = ("metadata.csv", "metadata.jsonl")
+LIST_SUFFIXES = (".txt", *TABLE_SUFFIXES, *JSON_SUFFIXES)
 
 
 def open_images(
@@ -31,16 +36,16 @@ def open_images(
 ) -> ImageSet:
     """The images of `source`, in a fixed order.
 
-    `source` is a folder (one class per sub-folder, or flat, or with a `metadata.csv`/`.jsonl`, or holding
-    parquet files or a saved data set), a `.csv` or `.jsonl` manifest, a `.txt` list, a `.parquet` file, an
+    `source` is a folder (one class per sub-folder, or flat, or with `metadata.csv`/`.jsonl` in it or below, or
+    holding parquet files, tar archives or a saved data set), a list in text, CSV or JSON, a parquet file, a tar archive, an
     image, `hub:owner/name[:split]`, `split:FILE#ROLE`, `bundled` or `bundled:NAME`. Raises InputError naming everything
     that is wrong with it; with `skip_unreadable`, unreadable images are in the set's `skipped` instead.
     """
     return index(list_source(source), skip_unreadable=skip_unreadable, progress=progress)
 
 
-def list_source(source: str | Path, also: str | None = None) -> Listing:
-    """What `source` offers. Rows of lists are also looked for in the folder `also`."""
+def list_source(source: str | Path, also: str | None = None, whole: bool = False) -> Listing:
+    """What `source` offers. Rows of lists are also looked for in the folder `also`; `whole`: as `requested` says."""
     name = os.fspath(source)
     if name == "bundled" or name.startswith("bundled:"):
         return list_bundled(name.partition(":")[2] or None)
@@ -48,20 +53,33 @@ def list_source(source: str | Path, also: str | None = None) -> Listing:
         return list_hub(name.removeprefix("hub:"))
     if name.startswith("split:"):
         return list_split(name)
-    if os.path.isdir(name):
-        return _list_directory(name)
+    name = respelled(name)
     if not os.path.exists(name):
         raise InputError(f"{printable(name)}: {no_such(name)}")
-    match os.path.splitext(name)[1].lower():
-        case ".csv" | ".jsonl":
-            listing = list_manifest(name, also)
-        case ".txt":
-            listing = list_text(name, also)
-        case ".parquet":
-            listing = list_parquet([name])
-        case _:
-            listing = list_file(name)
+    listing = _list_directory(name, whole) if os.path.isdir(name) else _list_one(name, also)
+    if whole:
+        take_whole(listing)
     return listing
+
+
+def _list_one(name: str, also: str | None) -> Listing:
+    """What a file offers, which is told by its first bytes: many a list has no suffix, and many a picture a wrong one."""
+    suffix = os.path.splitext(name)[1].lower()
+    try:
+        head = FileLocator(name).head()
+    except OSError:
+        return list_file(name)  # which says what is wrong
+    kind = what_it_is(head)
+    if kind == "a parquet file" or suffix == ".parquet":
+        return list_parquet([name])
+    if kind == "a tar archive" or suffix == ".tar":
+        return list_tars([name])
+    if not kind and not is_image_name(name) and (encoding_of(head) or suffix in LIST_SUFFIXES):
+        pictured = not encoding_of(head) and isinstance(
+            _identified(Candidate(name, FileLocator(name))), ImageItem
+        )
+        return list_file(name) if pictured else list_entries(name, also)
+    return list_file(name)
 
 
 def index(listing: Listing, *, skip_unreadable: bool = False, progress: Progress | None = None) -> ImageSet:
@@ -82,7 +100,7 @@ def index(listing: Listing, *, skip_unreadable: bool = False, progress: Progress
 def identify(listing: Listing, progress: Progress | None = None) -> tuple[ImageSet, list[Fault], list[str]]:
     """(readable images, unreadable ones, other problems) of a listing; raises nothing."""
     items: list[ImageItem] = []
-    faults: list[Fault] = []
+    faults = list(listing.faults)
     problems = list(listing.problems)
     for done, (candidate, outcome) in enumerate(
         zip(listing.candidates, in_threads(_identified, listing.candidates), strict=True), 1
@@ -113,39 +131,61 @@ def passed_over_text(counts: dict[str, int]) -> str:
     return f" (passed over: {', '.join(parts)})" if parts else ""
 
 
-def _list_directory(name: str) -> Listing:
-    if os.path.isfile(os.path.join(name, "state.json")) or os.path.isfile(
-        os.path.join(name, "dataset_dict.json")
-    ):
-        return list_saved_dataset(name)
-    listing = list_folder(name)
-    manifest = next((path for path in METADATA if os.path.isfile(os.path.join(name, path))), None)
-    if manifest:
-        named = list_manifest(os.path.join(name, manifest))
-        places = {candidate.source.where for candidate in named.candidates}
-        unnamed = sum(candidate.source.where not in places for candidate in listing.candidates)
-        named.passed_over = listing.passed_over
-        named.passed_over[os.path.splitext(manifest)[1]] -= 1
-        if unnamed:
-            named.passed_over[f"(image without a row in {manifest})"] = unnamed
-        named.passed_over = +named.passed_over
-        return named
-    if not listing.candidates and (tables := sorted(_parquet_files(name), key=os.fsencode)):
-        found = list_parquet(tables)
-        del listing.passed_over[".parquet"]
-        found.passed_over = listing.passed_over
-        return found
+def _list_directory(name: str, whole: bool) -> Listing:
+    if splits := saved_splits(name):
+        return list_saved_dataset(name, splits)
+    listing = list_folder(name, hidden=whole)
+    if any(os.path.basename(other.path) in METADATA for other in listing.others):
+        return _with_metadata(listing, whole)
+    for suffix, list_files in ((".parquet", list_parquet), (".tar", list_tars)):
+        files = [other.path for other in listing.others if other.path.lower().endswith(suffix)]
+        if files and not listing.candidates:
+            found = list_files(sorted(files, key=os.fsencode))
+            found.others += [other for other in listing.others if other.path not in files]
+            found.omitted += listing.omitted
+            return found
     return listing
 
 
-def _parquet_files(folder: str) -> Iterator[str]:
-    for place, _, files in os.walk(folder):
-        yield from (os.path.join(place, file) for file in files if file.lower().endswith(".parquet"))
+def _with_metadata(listing: Listing, whole: bool) -> Listing:
+    """The rows of the metadata in a folder or below it, then the images for which there is none."""
+    tables = [other for other in listing.others if os.path.basename(other.path) in METADATA]
+    named = Listing(root=listing.root, omitted=listing.omitted, problems=listing.problems)
+    named.others = [other for other in listing.others if other not in tables]
+    rows: dict[str, Candidate] = {}
+    for table in tables:
+        found = list_entries(table.path)
+        rows.update((candidate.source.where, candidate) for candidate in found.candidates)
+        named.problems += found.problems
+        named.notes += found.notes
+        named.digests += found.digests
+    folders = {os.path.dirname(table.path): os.path.basename(table.path) for table in tables}
+    named.others = [other for other in named.others if other.source.where not in rows]
+    named.candidates = list(rows.values())
+    for candidate in listing.candidates:
+        if candidate.source.where in rows:
+            continue
+        above = next((folders[place] for place in _folders_above(candidate.path) if place in folders), None)
+        if above is None or whole:
+            named.candidates.append(candidate)
+        else:
+            named.omitted[f"(image without a row in {above})"] += 1
+    return named
+
+
+def _folders_above(path: str) -> list[str]:
+    above = []
+    while (parent := os.path.dirname(path)) != path:
+        above.append(parent)
+        path = parent
+    return above
 
 
 def _identified(candidate: Candidate) -> ImageItem | Fault:
     try:
         data = candidate.source.read_bytes()
+        if os.path.splitext(candidate.path)[1].lower() in RAW_SUFFIXES:
+            raise ReadingError("a raw photo, convert it")
         told = header(data)
     except OSError as error:
         return Fault(str(candidate), error.strerror or str(error), candidate.source.where)

@@ -1,8 +1,9 @@
 """Images inside parquet files and Hugging Face data sets (needs the extra `hub`).
 
-An image column is a struct with `bytes` and `path` (what `datasets` writes), or plain binary named `image` or
-`bytes`. The label is the column `label` or `labels`; class numbers get their names where the file knows
-them. Images stay where they are: a row group is read when one of its images is, and two are kept.
+An image column is a struct with `bytes` (what `datasets` writes, decoded or not), or plain binary; where there are
+several, one that is called as images are. The label is the column of one of the usual names, else the only column of
+class numbers; these get their names where the file knows them. Images stay where they are: a row group of a parquet file
+is read when one of its images is, and two are kept. What libraries raise on damaged files becomes one sentence.
 """
 
 from __future__ import annotations
@@ -10,46 +11,72 @@ from __future__ import annotations
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from efface.documents import parse_json
+from pydantic import JsonValue
+
+from efface.documents import parse_json, read_json
 from efface.errors import InputError
 from efface.images.listings import Candidate, Listing
-from efface.wording import printable
+from efface.images.lists import LABEL_COLUMNS
+from efface.images.reading import MAX_BYTES
+from efface.wording import printable, several
 
-LABEL_COLUMNS = ("label", "labels")
+IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "png", "bytes", "image_bytes")
 GROUPS_KEPT = 2  # threads that read in order work on both sides of a border
+MAX_GROUP_BYTES = 1 << 34
 NEEDS_HUB = "reading parquet and Hugging Face data sets needs: pip install 'efface[hub]'"
 
 
 def list_parquet(paths: Sequence[str | Path]) -> Listing:
-    """The rows of parquet files, in order. Raises InputError where a file has no image column."""
+    """The rows of parquet files, in order. Raises InputError where a file is damaged or has no image column."""
     listing = Listing()
     for path in paths:
-        table = ParquetImages(os.fspath(path))
-        labels = table.labels()
-        for row, label in enumerate(labels):
-            name = f"{os.fspath(path)}#{row}"
-            listing.candidates.append(Candidate(name, RowLocator(table, row), label))
+        name = os.fspath(path)
+        with _readable(name, "a parquet file"):
+            table = ParquetImages(name)
+            _add_rows(listing, table, name, table.labels())
     return listing
 
 
-def list_saved_dataset(folder: str | Path) -> Listing:
+def saved_splits(folder: str) -> dict[str, list[str]]:
+    """The files of each split of a data set that `save_to_disk` wrote in a folder; none where it holds no such set.
+
+    Raises InputError where a set is damaged, or names a file elsewhere than in its folder.
+    """
+    if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
+        index = read_json(os.path.join(folder, "dataset_dict.json"))
+        names = index.get("splits") if isinstance(index, dict) else None
+        splits = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    else:
+        splits = [""]
+    found: dict[str, list[str]] = {}
+    for split in splits:
+        place = os.path.join(folder, _inside(split, folder)) if split else folder
+        state = os.path.join(place, "state.json")
+        if not split and not os.path.isfile(state):
+            return {}
+        files = _data_files(read_json(state))
+        if files is None and not split:
+            return {}  # a file of that name among images
+        if files is None:
+            raise InputError(f"{printable(state)} does not say where the data lie; save the data set again")
+        found[split] = [os.path.join(place, _inside(file, place)) for file in files]
+    return found
+
+
+def list_saved_dataset(folder: str | Path, splits: dict[str, list[str]]) -> Listing:
     """The rows of a data set written by `save_to_disk`; several splits follow one another."""
-    try:
-        import datasets
-    except ModuleNotFoundError:
-        raise InputError(NEEDS_HUB) from None
-    loaded = datasets.load_from_disk(os.fspath(folder))
-    splits = loaded if isinstance(loaded, datasets.DatasetDict) else {"": loaded}
     listing = Listing()
-    for split, data in splits.items():
+    for split, files in splits.items():
         name = os.path.join(os.fspath(folder), split) if split else os.fspath(folder)
-        _add_dataset(listing, data, name, os.path.realpath(name))
+        with _readable(name, "a saved data set"):
+            table = ArrowImages(_mapped(files), os.path.realpath(name), name)
+            _add_rows(listing, table, name, table.labels())
     return listing
 
 
@@ -60,13 +87,15 @@ def list_hub(source: str) -> Listing:
     except ModuleNotFoundError:
         raise InputError(NEEDS_HUB) from None
     name, _, split = source.partition(":")
+    where = f"hub:{name}:{split or 'train'}"
     try:
         data = datasets.load_dataset(name, split=split or "train")
     except Exception as error:  # the hub client raises many kinds, all of them about access
-        reason = printable(str(error).strip().split("\n")[0])
-        raise InputError(f"data set hub:{source} cannot be loaded: {reason}") from None
+        raise InputError(f"data set hub:{printable(source)} cannot be loaded: {_first_line(error)}") from None
     listing = Listing()
-    _add_dataset(listing, data, f"hub:{name}:{split or 'train'}", f"hub:{name}:{split or 'train'}")
+    with _readable(where, "a data set of images"):
+        table = ArrowImages(data.with_format("arrow")[:], where, where, follow=True)
+        _add_rows(listing, table, where, table.labels())
     return listing
 
 
@@ -74,7 +103,7 @@ def list_hub(source: str) -> Listing:
 class RowLocator:
     """One row of a parquet file or data set."""
 
-    table: ParquetImages | DatasetImages
+    table: ParquetImages | ArrowImages
     row: int
 
     @property
@@ -82,37 +111,43 @@ class RowLocator:
         return f"{self.table.where}#{self.row}"
 
     def read_bytes(self) -> bytes:
-        return self.table.read(self.row)
+        try:
+            data = self.table.read(self.row)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # pyarrow raises many kinds on damaged data
+            raise OSError(f"the row is damaged: {_first_line(error)}") from None
+        if len(data) > MAX_BYTES:
+            raise OSError(f"oversized: {len(data):,} bytes, more than {MAX_BYTES:,}")
+        return data
 
 
 class ParquetImages:
     """The image column of one parquet file; the two row groups read last are kept."""
 
     def __init__(self, path: str) -> None:
-        try:
-            import pyarrow.parquet  # type: ignore[import-untyped]
-        except ModuleNotFoundError:
-            raise InputError(NEEDS_HUB) from None
+        pyarrow = _pyarrow()
         self.where = os.path.realpath(path)
-        try:
-            self._file = pyarrow.parquet.ParquetFile(path)
-        except (OSError, pyarrow.ArrowException) as error:
-            reason = printable(str(error).split("\n")[0])
-            raise InputError(f"{printable(path)} is not a parquet file that can be read: {reason}") from None
-        self._column = self._image_column(path)
+        self._file = pyarrow.parquet.ParquetFile(path)
+        self._column, self._label = _columns(self._file.schema_arrow, path)
         groups = self._file.metadata
-        sizes = (groups.row_group(index).num_rows for index in range(groups.num_row_groups))
-        self._starts = [0, *accumulate(sizes)]
+        self._starts = [0]
+        for index in range(groups.num_row_groups):
+            group = groups.row_group(index)
+            if group.total_byte_size > MAX_GROUP_BYTES:
+                raise InputError(
+                    f"{printable(path)}: row group {index} has {group.total_byte_size:,} bytes, which are read at once; "
+                    "write it with fewer rows a group (row_group_size=1000)"
+                )
+            self._starts.append(self._starts[-1] + group.num_rows)
         self._lock = threading.Lock()
         self._groups: dict[int, Any] = {}
 
     def labels(self) -> list[str | None]:
-        schema = self._file.schema_arrow
-        column = next((name for name in LABEL_COLUMNS if name in schema.names), None)
-        if column is None:
-            return [None] * int(self._file.metadata.num_rows)
-        names = _class_names(schema.metadata or {}, column)
-        return [_label(value, names) for value in self._file.read([column])[column].to_pylist()]
+        if self._label is None:
+            return [None] * self._starts[-1]
+        names = _class_names(self._file.schema_arrow, self._label)
+        return [_as_label(value, names) for value in self._file.read([self._label])[self._label].to_pylist()]
 
     def read(self, row: int) -> bytes:
         group = bisect_right(self._starts, row) - 1
@@ -124,50 +159,81 @@ class ParquetImages:
             value = self._groups[group][row - self._starts[group]].as_py()
         return _embedded(value)
 
-    def _image_column(self, path: str) -> str:
-        import pyarrow
 
-        schema = self._file.schema_arrow
-        for field in schema:
-            if pyarrow.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
-                return str(field.name)
-        for name in ("image", "bytes"):
-            if name in schema.names and schema.field(name).type in (pyarrow.binary(), pyarrow.large_binary()):
-                return name
-        raise InputError(
-            f"{printable(path)} has no image column (a struct with 'bytes', or binary 'image'); "
-            f"its columns are {', '.join(schema.names)}"
-        )
+class ArrowImages:
+    """The image column of a table in memory or in mapped files.
 
+    follow: rows that hold a path instead of bytes are read from there, as `datasets` itself wrote it.
+    """
 
-class DatasetImages:
-    """The image column of a `datasets.Dataset`, undecoded."""
-
-    def __init__(self, data: Any, column: str, where: str) -> None:
+    def __init__(self, table: Any, where: str, name: str, follow: bool = False) -> None:
         self.where = where
-        self._data = data
-        self._column = column
+        self._follow = follow
+        column, self._label = _columns(table.schema, name)
+        self._table = table.select([column] if self._label is None else [column, self._label])
+        self._table.validate(full=True)  # offsets in a hostile file lead anywhere
+        self._images = self._table[column]
+
+    def labels(self) -> list[str | None]:
+        if self._label is None:
+            return [None] * len(self._images)
+        names = _class_names(self._table.schema, self._label)
+        return [_as_label(value, names) for value in self._table[self._label].to_pylist()]
 
     def read(self, row: int) -> bytes:
-        value = self._data[row][self._column]
-        if value and value["bytes"] is None and value["path"]:  # files that `datasets` itself has listed
+        value = self._images[row].as_py()
+        if self._follow and value and value["bytes"] is None and value["path"]:
             return Path(value["path"]).read_bytes()
         return _embedded(value)
 
 
-def _add_dataset(listing: Listing, data: Any, name: str, where: str) -> None:
-    import datasets
-
-    column = next((key for key, kind in data.features.items() if isinstance(kind, datasets.Image)), None)
-    if column is None:
-        raise InputError(f"{name} has no image column; its columns are {', '.join(data.features)}")
-    label_column = next((key for key in LABEL_COLUMNS if key in data.features), None)
-    names = getattr(data.features[label_column], "names", None) if label_column else None
-    labels = data[label_column] if label_column else [None] * len(data)
-    kept = data.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-    table = DatasetImages(kept, column, where)
+def _add_rows(
+    listing: Listing, table: ParquetImages | ArrowImages, name: str, labels: Sequence[str | None]
+) -> None:
     for row, label in enumerate(labels):
-        listing.candidates.append(Candidate(f"{name}#{row}", RowLocator(table, row), _label(label, names)))
+        listing.candidates.append(Candidate(f"{name}#{row}", RowLocator(table, row), label))
+
+
+def _columns(schema: Any, name: str) -> tuple[str, str | None]:
+    """(image column, label column)."""
+    import pyarrow
+
+    binary = (pyarrow.binary(), pyarrow.large_binary())
+    encoded = [
+        field.name
+        for field in schema
+        if field.type in binary
+        or (pyarrow.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0)
+    ]
+    structs = [column for column in encoded if schema.field(column).type not in binary]
+    named = [column for known in IMAGE_COLUMNS for column in encoded if column.casefold() == known]
+    if not (structs or named):
+        raise InputError(
+            f"{printable(name)} has no image column (a struct with 'bytes', or binary 'image'); "
+            f"its columns are {several(schema.names, 20)}"
+        )
+    classes = [column for column in schema.names if _class_names(schema, column)]
+    label = next(
+        (column for known in LABEL_COLUMNS for column in schema.names if column.casefold() == known), None
+    )
+    return (named or structs)[0], label or (classes[0] if len(classes) == 1 else None)
+
+
+def _class_names(schema: Any, column: str) -> list[str] | None:
+    try:
+        features: Any = parse_json((schema.metadata or {})[b"huggingface"], "features")
+        names = features["info"]["features"][column]["names"]
+        return [str(name) for name in names]
+    except (KeyError, TypeError, InputError):
+        return None
+
+
+def _as_label(value: Any, names: list[str] | None) -> str | None:
+    if value is None:
+        return None
+    if names and isinstance(value, int):
+        return names[value] if 0 <= value < len(names) else None
+    return str(value)
 
 
 def _embedded(value: Any) -> bytes:
@@ -177,18 +243,49 @@ def _embedded(value: Any) -> bytes:
     return data
 
 
-def _label(value: Any, names: list[str] | None) -> str | None:
-    if value is None:
-        return None
-    if names and isinstance(value, int):
-        return names[value] if 0 <= value < len(names) else None
-    return str(value)
+def _data_files(state: JsonValue) -> list[str] | None:
+    files = state.get("_data_files") if isinstance(state, dict) else None
+    names = (
+        [file.get("filename") for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    )
+    return [name for name in names if isinstance(name, str)] if names and all(names) else None
 
 
-def _class_names(metadata: dict[bytes, bytes], column: str) -> list[str] | None:
+def _inside(name: str, folder: str) -> str:
+    if os.path.basename(name) != name or name in (os.curdir, os.pardir):
+        raise InputError(
+            f"{printable(folder)} names a file that is not in it ({printable(name)}); save it again"
+        )
+    return name
+
+
+def _mapped(files: Sequence[str]) -> Any:
+    pyarrow = _pyarrow()
+    tables = [pyarrow.ipc.open_stream(pyarrow.memory_map(file)).read_all() for file in files]
+    return pyarrow.concat_tables(tables)
+
+
+@contextmanager
+def _readable(name: str, what: str) -> Iterator[None]:
+    """What libraries raise on a damaged file as one sentence."""
     try:
-        information: Any = parse_json(metadata[b"huggingface"], "the table's description")
-        features = information["info"]["features"]
-        return [str(name) for name in features[column]["names"]]
-    except (InputError, KeyError, TypeError):
-        return None
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(f"{printable(name)} is not {what} that can be read: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = (str(error).strip() or type(error).__name__).split("\n")
+    return printable(lines[0][:200])
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.ipc
+        import pyarrow.parquet
+    except ModuleNotFoundError:
+        raise InputError(NEEDS_HUB) from None
+    return pyarrow

@@ -6,7 +6,8 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from efface.errors import Faults, InputError
 from efface.images.datasets.ages import age_classes
@@ -14,12 +15,14 @@ from efface.images.datasets.packs import archives_lie_in, read_archives
 from efface.images.datasets.source import Source, from_files, needed_path
 from efface.images.items import Locator
 from efface.images.listings import FileLocator
-from efface.images.manifests import PATH_COLUMNS, rows_of, within
-from efface.wording import printable
+from efface.images.lists import PATH_COLUMNS, column_of
+from efface.images.names import Names
+from efface.images.rows import TABLE_SUFFIXES, rows_of
+from efface.wording import printable, shortened
 
 ARCHIVE = "faces-age64"
 PERSON_COLUMNS = ("person_id", "person")
-TABLES = (".csv", ".jsonl")
+TABLES = (*TABLE_SUFFIXES, ".jsonl")
 MOST_FAULTS = 10
 WHAT = (
     f"{ARCHIVE}-train.npz, or one table (CSV or JSONL) with the columns path and age, and person_id where persons are "
@@ -53,7 +56,7 @@ def has_persons(path: str) -> bool:
     try:
         if os.path.isdir(path) and archives_lie_in(path, ARCHIVE):
             return False
-        _, row = next(rows_of(_table(path), PATH_COLUMNS))
+        row = next(rows_of(_table(path), PATH_COLUMNS)).values
     except (InputError, StopIteration):
         return False
     return any(row.get(column) not in (None, "") for column in PERSON_COLUMNS)
@@ -82,13 +85,15 @@ def _from_table(table: Path, side: int, channels: int, edges: Sequence[float] | 
     ages: list[float] = []
     persons: list[str] = []
     problems: list[str] = []
-    for place, row in rows_of(table, PATH_COLUMNS):
-        where = f"{printable(table.name)} {place}"
-        name = next((row[column] for column in PATH_COLUMNS if row.get(column)), None)
-        real, problem = within(str(name), [root]) if name else ("", "it names no image")
+    names = Names([root], within=[root])
+    for read in rows_of(table, PATH_COLUMNS):
+        row, where = read.values, f"{printable(table.name)} {read.place}"
+        column = column_of([name for name in row if row[name]], PATH_COLUMNS)
+        place, problem = names.find(str(row[column])) if column else ("", "it names no image")
+        problem, real = read.problem or problem, os.path.realpath(place)
         age = _age(row)
         if age is None:
-            problem = problem or f"age is {row.get('age')!r}; a number of years from 0 on is needed"
+            problem = problem or f"age is {shortened(row.get('age'))}; a number of years from 0 on is needed"
         if problem or age is None:
             problems.append(f"{where}: {problem}")
             continue
@@ -116,10 +121,10 @@ def _from_table(table: Path, side: int, channels: int, edges: Sequence[float] | 
     return Source(tuple(ids), labels, classes, pixels, persons=known, notes=notes, root=root)
 
 
-def _age(row: Mapping[str, Any]) -> float | None:
+def _age(row: Mapping[str, JsonValue]) -> float | None:
     try:
-        age = float(row.get("age", ""))
-    except (TypeError, ValueError):
+        age = float(str(row.get("age", "")))
+    except ValueError:
         return None
     return age if math.isfinite(age) and age >= 0 else None
 
