@@ -34,9 +34,7 @@ class Darkness(Probe):
             model: {"retain": subject.answers(model, "retain").of_images("hole_mse")}
             for model in subject.models
         }
-        return Findings(
-            tuple(judged(self.name, "darkness", scores, lambda groups: groups["retain"].mean(), subject))
-        )
+        return judged(self.name, "darkness", scores, lambda groups: groups["retain"].mean(), subject)
 
 
 @pytest.fixture(autouse=True)

@@ -61,7 +61,7 @@ class Darkness(Probe):
             Hit(self.name, "darkness", "retain", "class", "dogs", 1.5, None),
         )
         curve = Curve(self.name, "darkness", "unlearned", "steps", (0.0, 1.0), (0.5, float("inf")))
-        return Findings(tuple(figures), (curve,), hits, ("a note",))
+        return figures.join(Findings((), (curve,), hits, ("a note",)))
 
 
 class Retraining(Darkness):

@@ -27,7 +27,7 @@ def test_intervals_of_five_images_hold_the_truth_nine_times_in_ten() -> None:
             "unlearned": {"forget": draws.normal(0, 1, 5)},
             "retrained": {"forget": draws.normal(0, 1, 5)},
         }
-        finding, _ = judged("probe", "figure", scores, mean("forget"), subject)  # type: ignore[arg-type]
+        finding, _ = judged("probe", "figure", scores, mean("forget"), subject).figures  # type: ignore[arg-type]
         held += [
             finding.low <= 0 <= finding.high,  # type: ignore[operator]
             finding.difference_low <= 0 <= finding.difference_high,  # type: ignore[operator]
@@ -43,7 +43,8 @@ def test_a_share_of_none_or_all_has_the_exact_interval(answer: float) -> None:
         "retrained": {"forget": np.zeros((20, 3))},
         "original": {"forget": np.eye(20)[:, :3]},
     }
-    unlearned, retrained, original = judged("probe", "figure", scores, mean("forget"), subject, share=Share())  # type: ignore[arg-type]
+    judgement = judged("probe", "figure", scores, mean("forget"), subject, share=Share())  # type: ignore[arg-type]
+    unlearned, retrained, original = judgement.figures
     exact = binomtest(round(20 * answer), 20).proportion_ci(method="exact")
     assert (unlearned.low, unlearned.high) == pytest.approx((exact.low, exact.high))
     reach = binomtest(0, 20).proportion_ci(method="exact").high
@@ -59,5 +60,5 @@ def test_other_figures_of_equal_values_are_certain() -> None:
     scores: Any = {"original": {"kept": np.zeros((20, 2))}}
     (original,) = judged(
         "probe", "figure", scores, lambda given: float(np.exp(given["kept"].mean())), subject
-    )
+    ).figures
     assert (original.value, original.low, original.high) == (1.0, 1.0, 1.0)

@@ -19,7 +19,6 @@ nothing comes back. The note therefore says how the error after it compares with
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -86,8 +85,7 @@ class AfterHandling(Probe):
             if figure not in self.figures[subject.kind]:
                 continue
             if why := refusals.get(figure):
-                names = [measure.named(figure) for measure in subject.measures]
-                findings = findings.join(self.unmeasured(subject, names, why))
+                findings = findings.join(self.unmeasured_by_all(subject, figure, why))
             else:
                 findings = findings.join(self._figures(subject, figure, handle, forget, before))
         return findings
@@ -109,7 +107,7 @@ class AfterHandling(Probe):
             handled = subject.copy_of(model)
             handle(handled)
             after[name] = subject.errors(handled, forget, bf16=True if figure == BF16 else None)
-        findings: list[Finding] = []
+        findings = Findings()
         for measure in subject.measures:
             scores = {
                 name: {"forget": np.stack([before[name][measure], after[name][measure]], axis=1)}
@@ -119,8 +117,8 @@ class AfterHandling(Probe):
                 self.name, measure.named(figure), scores, fall, subject,
                 unit=measure.unit, goal="low", share=measure.share(),
             )  # fmt: skip
-            findings += [_with_level(finding, measure, after) for finding in figures]
-        return Findings(tuple(findings))
+            findings = findings.join(figures.noted(partial(_level, measure=measure, after=after)))
+        return findings
 
 
 def fall(scores: Scores) -> float:
@@ -128,18 +126,14 @@ def fall(scores: Scores) -> float:
     return float((scores["forget"][:, 0] - scores["forget"][:, 1]).mean())
 
 
-def _with_level(finding: Finding, measure: ErrorKind, after: dict[ModelName, Errors]) -> Finding:
-    """The note says where the model ends, since a fall alone may be a repair."""
+def _level(finding: Finding, measure: ErrorKind, after: dict[ModelName, Errors]) -> str | None:
+    """Where the model ends, since a fall alone may be a repair."""
     if "retrained" not in after or finding.model == "retrained":
-        return finding
+        return None
     own, reference = (after[model][measure] for model in (finding.model, "retrained"))
     if measure.is_log:
-        level = f"after it, {np.exp(float((own - reference).mean())):.3g} times the retrained model's error"
-    else:
-        level = (
-            f"after it, right for {1 - own.mean():.0%}, the retrained model for {1 - reference.mean():.0%}"
-        )
-    return replace(finding, note="; ".join(filter(None, [finding.note, level])))
+        return f"after it, {np.exp(float((own - reference).mean())):.3g} times the retrained model's error"
+    return f"after it, right for {1 - own.mean():.0%}, the retrained model for {1 - reference.mean():.0%}"
 
 
 def round_to_bf16(model: Network) -> None:

@@ -77,6 +77,10 @@ class Probe(Settings, ABC):
             tuple(Finding(self.name, figure, subject.questioned, None, note=note) for figure in figures)
         )
 
+    def unmeasured_by_all(self, subject: AnySubject, figure: str, why: str) -> Findings:
+        """The same for a figure by every measure of the subject."""
+        return self.unmeasured(subject, [measure.named(figure) for measure in subject.measures], why)
+
 
 def judged(
     probe: str,
@@ -89,7 +93,7 @@ def judged(
     goal: str = "zero",
     note: str | None = None,
     share: Share | None = None,
-) -> list[Finding]:
+) -> Findings:
     """The figure of each model beside the reference's, with percentile bootstrap intervals over images.
 
     Images of a group are drawn anew together for all models, so differences are paired. Percentiles are read at the
@@ -149,7 +153,7 @@ def judged(
                 note if drawn else "; ".join(filter(None, (note, TOO_FEW))),
             )
         )
-    return findings
+    return Findings(tuple(findings))
 
 
 FLOOR = 1e-12

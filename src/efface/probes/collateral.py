@@ -83,12 +83,12 @@ class Collateral(Probe):
     def _classes(self, subject: AnySubject, name: SetName) -> Findings:
         figure = CLASSES[name]
         if not subject.has(name):
-            return self._unmeasured(subject, figure, f"there are no {name} images")
+            return self.unmeasured_by_all(subject, figure, f"there are no {name} images")
         labels = subject.classes(self._photos(subject, name))
         counts = {label: labels.count(label) for label in sorted(set(labels) - {None}, key=str)}
         classes = [label for label, count in counts.items() if label and count >= self.fewest]
         if not classes:
-            return self._unmeasured(subject, figure, f"no class has {self.fewest} labelled photos")
+            return self.unmeasured_by_all(subject, figure, f"no class has {self.fewest} labelled photos")
         number = {label: place for place, label in enumerate(classes)}
         belongs = np.array([number.get(label or "", -1) for label in labels])
         inside = np.flatnonzero(belongs >= 0)
@@ -103,13 +103,12 @@ class Collateral(Probe):
             scores = {
                 model: {"kept": np.column_stack([values, belongs, halves])} for model, values in rises.items()
             }
-            figures = judged(
-                self.name, measure.named(figure), scores, worst_class(measure), subject,
-                unit=_unit(measure), goal="low", note=note, share=measure.share(int(sizes.min()), "original"),
-            )  # fmt: skip
             means = {model: _class_means(values, belongs) for model, values in rises.items()}
             hits = _hits(self, subject, measure, figure, name, "class", classes, means, sizes)
-            findings = findings.join(Findings(tuple(figures), hits=hits))
+            findings = findings.join(Findings(hits=hits)).join(judged(
+                self.name, measure.named(figure), scores, worst_class(measure), subject,
+                unit=_unit(measure), goal="low", note=note, share=measure.share(int(sizes.min()), "original"),
+            ))  # fmt: skip
         return findings
 
     def _images(self, subject: AnySubject) -> Findings:
@@ -127,17 +126,17 @@ class Collateral(Probe):
             halves = _halves(np.zeros(views, np.int64), self.halvings, subject.seed, figure)
             criterion, note = worst_image(halves), f"cross-fitted worst of {len(ids)} images"
         scores: dict[ModelName, Scores] = {model: {"kept": values} for model, values in rises.items()}
-        figures = judged(self.name, figure, scores, criterion, subject, goal="low", note=note)
+        findings = judged(self.name, figure, scores, criterion, subject, goal="low", note=note)
         if views == 1:
-            figures = [_without_interval(finding) for finding in figures]
-        return Findings(tuple(figures), hits=hits)
+            findings = Findings(tuple(_without_interval(finding) for finding in findings.figures))
+        return findings.join(Findings(hits=hits))
 
     def _neighbours(self, subject: AnySubject) -> Findings:
         if not subject.has("forget"):
-            return self._unmeasured(subject, NEIGHBOURS, "there are no forget images")
+            return self.unmeasured_by_all(subject, NEIGHBOURS, "there are no forget images")
         names = [name for name in KEPT if subject.has(name)]
         if not names:
-            return self._unmeasured(subject, NEIGHBOURS, "there are no images to be kept")
+            return self.unmeasured_by_all(subject, NEIGHBOURS, "there are no images to be kept")
         forgotten = self._features(subject, "forget")
         kept = np.concatenate([self._features(subject, name) for name in names])
         spread = np.concatenate([kept, forgotten]).std(axis=0)
@@ -146,9 +145,9 @@ class Collateral(Probe):
         near = np.zeros(len(kept), dtype=bool)
         near[np.argsort(apart, kind="stable")[:count]] = True
         if near.all():
-            return self._unmeasured(subject, NEIGHBOURS, "all kept images are neighbours")
+            return self.unmeasured_by_all(subject, NEIGHBOURS, "all kept images are neighbours")
         note = f"the {count} of {len(kept)} kept images most like a forgotten one, against the others"
-        findings: list[Finding] = []
+        findings = Findings()
         for measure in subject.measures:
             rises = [self._rises(subject, name, measure) for name in names]
             together = {
@@ -157,11 +156,11 @@ class Collateral(Probe):
             scores: dict[ModelName, Scores] = {
                 model: {"near": values[near], "far": values[~near]} for model, values in together.items()
             }
-            findings += judged(
+            findings = findings.join(judged(
                 self.name, measure.named(NEIGHBOURS), scores, near_by_far(measure), subject,
                 unit=_unit(measure), goal="low", note=note, share=measure.share(known="original"),
-            )  # fmt: skip
-        return Findings(tuple(findings))
+            ))  # fmt: skip
+        return findings
 
     def _places(self, subject: AnySubject, name: SetName) -> Integers:
         """Of the photos that are taken into account, among all of a set."""
@@ -187,9 +186,6 @@ class Collateral(Probe):
         """How much worse than the original each model is, `[photos]`; logarithms are averaged over views."""
         errors = self._errors(subject, name, measure)
         return _above_original({model: values.mean(axis=1) for model, values in errors.items()})
-
-    def _unmeasured(self, subject: AnySubject, figure: str, why: str) -> Findings:
-        return self.unmeasured(subject, [measure.named(figure) for measure in subject.measures], why)
 
 
 def worst_class(measure: ErrorKind) -> Criterion:

@@ -19,7 +19,6 @@ that nothing was fitted to.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -28,7 +27,7 @@ from pydantic import Field
 from efface.errors import InputError
 from efface.evaluation.results import ModelName
 from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
-from efface.probes.findings import Findings
+from efface.probes.findings import Finding, Findings
 from efface.probes.subject import Values
 
 if TYPE_CHECKING:
@@ -135,15 +134,14 @@ class DecoderLeftover(Probe):
             model: {"forget": np.stack([given["forget"], errors["retrained"]["forget"]], axis=-1)}
             for model, given in errors.items()
         }
-        findings = judged(self.name, figure, scores, lead, subject, unit="nats", goal="low")
-        noted = []
-        for finding in findings:
-            note = finding.note
-            if "neutral" in errors[finding.model] and finding.model != "retrained":
-                control = float((errors["retrained"]["neutral"] - errors[finding.model]["neutral"]).mean())
-                note = "; ".join(filter(None, [note, f"on neutral images: {control:.3f}"]))
-            noted.append(replace(finding, note=note))
-        return Findings(tuple(noted))
+
+        def control(finding: Finding) -> str | None:
+            if "neutral" not in errors[finding.model] or finding.model == "retrained":
+                return None
+            lies = float((errors["retrained"]["neutral"] - errors[finding.model]["neutral"]).mean())
+            return f"on neutral images: {lies:.3f}"
+
+        return judged(self.name, figure, scores, lead, subject, unit="nats", goal="low").noted(control)
 
 
 def lead(scores: Scores) -> float:

@@ -14,7 +14,6 @@ reading, because forget and neutral images may differ in kind, and every model t
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -22,11 +21,9 @@ from pydantic import Field
 
 from efface.evaluation.results import ModelName, SetName
 from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
-from efface.probes.findings import Finding, Findings
+from efface.probes.findings import Findings
 from efface.probes.subject import Values, once
 from efface.probes.two_sample import (
-    FORGET,
-    OTHERS,
     Matched,
     area_within_folds,
     detect,
@@ -87,7 +84,7 @@ class Detectability(Probe):
         }
         by_classifier = {model: self._detected(*side, match, subject.seed) for model, side in sides.items()}
         areas = judged(self.name, "detectability", by_classifier, area_within_folds, subject, note=note)
-        return Findings(tuple(areas + self._kernel_test(sides, match, subject)))
+        return areas.join(self._kernel_test(sides, match, subject))
 
     def _detected(self, forget: Values, neutral: Values, match: Matched, seed: int) -> Scores:
         return detect(
@@ -103,7 +100,7 @@ class Detectability(Probe):
 
     def _kernel_test(
         self, sides: dict[ModelName, tuple[Values, Values]], match: Matched, subject: GeneratorSubject
-    ) -> list[Finding]:
+    ) -> Findings:
         draws = numpy_draws(subject.seed, "detectability kernel photos")
         chosen = [
             np.sort(draws.permutation(count)[: self.kernel_photos])
@@ -115,14 +112,9 @@ class Detectability(Probe):
             for model, (forget, neutral) in sides.items()
         }
         findings = judged(self.name, "detectability-mmd", rows, kernel_difference, subject)
-        return [
-            replace(
-                finding,
-                n=len(rows[finding.model][FORGET]) + len(rows[finding.model][OTHERS]),
-                note=_joined(self._chance(rows[finding.model], strata, subject.seed), finding.note),
-            )
-            for finding in findings
-        ]
+        return findings.noted(
+            lambda finding: self._chance(rows[finding.model], strata, subject.seed), first=True
+        )
 
     def _chance(self, rows: Scores, strata: tuple[np.ndarray, np.ndarray], seed: int) -> str:
         p = permutation_p(rows, strata, permutations=self.permutations, seed=seed)
@@ -133,7 +125,3 @@ def output_features(subject: GeneratorSubject, model: ModelName, name: SetName) 
     """What anyone sees of a model's outputs: features and hole statistics, `[photos, features]`, no truth."""
     seen: Values = subject.answers(model, name).seen.astype(np.float64)
     return seen[once(subject.sets[name])]
-
-
-def _joined(*notes: str | None) -> str:
-    return "; ".join(note for note in notes if note)

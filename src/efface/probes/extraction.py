@@ -97,7 +97,7 @@ class Extraction(Probe):
                         Hit(self.name, "copy-distance", "forget", "image", images[int(place)].id,
                             float(mine[place]), other)
                     )  # fmt: skip
-        return Findings(tuple(shares + distances), hits=tuple(hits))
+        return shares.join(distances).join(Findings(hits=tuple(hits)))
 
     def _others(self, subject: GeneratorSubject) -> ImageSet:
         """Images of all sets, each photo once, at most `others` of them."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from efface.evaluation.results import ModelName, SetName
 
@@ -80,6 +81,14 @@ class Findings:
             self.hits + other.hits,
             self.notes + other.notes,
         )
+
+    def noted(self, note: Callable[[Finding], str | None], first: bool = False) -> Findings:
+        """The same with a note of each figure behind what is noted of it already, or before it; none where it is None."""
+        noted = []
+        for finding in self.figures:
+            parts = [note(finding), finding.note] if first else [finding.note, note(finding)]
+            noted.append(replace(finding, note="; ".join(filter(None, parts)) or None))
+        return replace(self, figures=tuple(noted))
 
     def find(self, figure: str, model: ModelName = "unlearned") -> Finding | None:
         """The figure of that name and model; None where it is absent."""

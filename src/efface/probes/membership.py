@@ -74,7 +74,7 @@ class Membership(Probe):
         return findings.join(self._judged(BY_VIEWS, views, subject))
 
     def _judged(self, figure: str, scores: dict[ModelName, Scores], subject: AnySubject) -> Findings:
-        findings = Findings(tuple(judged(self.name, figure, scores, auc("forget", "neutral"), subject)))
+        findings = judged(self.name, figure, scores, auc("forget", "neutral"), subject)
         forget, neutral = (len(next(iter(scores.values()))[name]) for name in SETS)
         for suffix, rate in FALSE_POSITIVES.items():
             if f"{figure}{suffix}" not in self.figures[subject.kind]:
@@ -86,8 +86,9 @@ class Membership(Probe):
                 continue
             criterion = true_positives("forget", "neutral", rate)
             share = Share(images=forget)
-            shares = judged(self.name, f"{figure}{suffix}", scores, criterion, subject, share=share)
-            findings = findings.join(Findings(tuple(shares)))
+            findings = findings.join(
+                judged(self.name, figure + suffix, scores, criterion, subject, share=share)
+            )
         return findings
 
     def _within_classes(self, scores: dict[ModelName, Scores], subject: AnySubject) -> Findings:
@@ -107,7 +108,7 @@ class Membership(Probe):
             for model, given in scores.items()
         }
         note = f"{inside['forget'].sum()} forget and {inside['neutral'].sum()} neutral images of {len(common)} classes"
-        return Findings(tuple(judged(self.name, BY_CLASS, within, area_within_classes, subject, note=note)))
+        return judged(self.name, BY_CLASS, within, area_within_classes, subject, note=note)
 
     def _view_scores(self, subject: GeneratorSubject) -> dict[ModelName, Scores]:
         settings = subject.settings.model_copy(update={"crops_per_image": self.views})

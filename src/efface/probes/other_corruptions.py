@@ -22,7 +22,7 @@ from pydantic import Field, field_validator
 from efface.errors import InputError
 from efface.evaluation.results import ModelName, SetName
 from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged, ratio_of_means
-from efface.probes.findings import Finding, Findings
+from efface.probes.findings import Findings
 
 if TYPE_CHECKING:
     from efface.corruptions import Corruption
@@ -64,25 +64,22 @@ class OtherCorruptions(Probe):
 
     def run(self, subject: GeneratorSubject) -> Findings:
         scores: dict[str, dict[ModelName, Scores]] = {}
-        refused: list[Finding] = []
+        refused, each = Findings(), Findings()
         for corruption in self._chosen(subject):
             figure = f"{FIGURE}:{corruption.label}"
             why = _refusal(corruption, subject)
             if why:
-                refused.extend(self.unmeasured(subject, (figure,), why).figures)
+                refused = refused.join(self.unmeasured(subject, (figure,), why))
             else:
                 scores[figure] = _scores(subject, corruption)
         if not scores:
             unmeasured = self.unmeasured(subject, (FIGURE,), "the model takes none of these corruptions")
-            return unmeasured.join(Findings(tuple(refused)))
-        each = [
-            finding
-            for figure in scores
-            for finding in judged(self.name, figure, scores[figure], CRITERION, subject)
-        ]
-        return Findings((*self._lowest(subject, scores), *each, *refused))
+            return unmeasured.join(refused)
+        for figure, of_models in scores.items():
+            each = each.join(judged(self.name, figure, of_models, CRITERION, subject))
+        return self._lowest(subject, scores).join(each).join(refused)
 
-    def _lowest(self, subject: GeneratorSubject, scores: dict[str, dict[ModelName, Scores]]) -> list[Finding]:
+    def _lowest(self, subject: GeneratorSubject, scores: dict[str, dict[ModelName, Scores]]) -> Findings:
         """The figure of the corruption in which the unlearned model is lowest relative to its reference."""
         model = subject.questioned
         beside = subject.reference if subject.reference != model else None

@@ -25,7 +25,7 @@ from pydantic import Field
 
 from efface.evaluation.results import ModelName
 from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged, mean
-from efface.probes.findings import Finding, Findings, Hit
+from efface.probes.findings import Findings, Hit
 from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, Change, Share, Values
 
 if TYPE_CHECKING:
@@ -74,22 +74,23 @@ class Perturbation(Probe):
         drops = {model: least[model] - before[model] for model in least}
         note = f"best of {len(changes)} perturbations; below 1 by chance for every model"
         findings = judged(self.name, FIGURE, _scores(drops), geometric, subject, note=note)
-        findings += self._accuracies(right, subject)
+        findings = findings.join(self._accuracies(right, subject))
         if not subject.reference:
-            why = self.unmeasured(subject, (KNOWLEDGE,), "there is no reference model")
-            return Findings(tuple(findings)).join(why)
+            return findings.join(self.unmeasured(subject, (KNOWLEDGE,), "there is no reference model"))
         known = {model: least[subject.reference] - values for model, values in least.items()}
         note = f"beside the {subject.reference} model's best of {len(changes)} perturbations"
-        findings += judged(self.name, KNOWLEDGE, _scores(known), geometric, subject, goal="low", note=note)
-        return Findings(tuple(findings), hits=self._hits(subject, images.ids, drops))
+        findings = findings.join(
+            judged(self.name, KNOWLEDGE, _scores(known), geometric, subject, goal="low", note=note)
+        )
+        return findings.join(Findings(hits=self._hits(subject, images.ids, drops)))
 
-    def _accuracies(self, right: dict[ModelName, list[Values]], subject: AnySubject) -> list[Finding]:
+    def _accuracies(self, right: dict[ModelName, list[Values]], subject: AnySubject) -> Findings:
         """The share of right answers over all perturbations, of models that can be right."""
         scores: dict[ModelName, Scores] = {
             model: {"forget": np.stack(answers, axis=1)} for model, answers in right.items() if answers
         }
         if not scores:
-            return []
+            return Findings()
         return judged(self.name, ACCURACY, scores, mean("forget"), subject, goal="low", share=Share())
 
     def _hits(

@@ -21,7 +21,6 @@ planted shortcut is learnt, and lost, more easily than a picture. Importing this
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,7 +31,7 @@ from efface.errors import Faults, InputError
 from efface.evaluation.results import SETS, ModelName, SetName
 from efface.files import replacing, write_json
 from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
-from efface.probes.findings import Finding, Findings
+from efface.probes.findings import Findings
 from efface.probes.subject import AnySubject
 from efface.probes.trigger import Trigger, read_trigger
 
@@ -118,7 +117,7 @@ class Poisoning(Probe):
             scores[name] = {"images": fired}
         share = subject.trigger_share
         findings = judged(self.name, FIGURE, scores, strength, subject, goal="low", share=share)
-        return Findings(tuple(_with_parts(finding, scores[finding.model]) for finding in findings))
+        return findings.noted(lambda finding: _parts(scores[finding.model]), first=True)
 
     def _images(self, subject: AnySubject, target: str | None) -> Any | None:
         """Some photos of the first set that has any; those that are of the target class anyway are left out."""
@@ -137,8 +136,7 @@ def strength(scores: Scores) -> float:
     return float((scores["images"][:, 0] - scores["images"][:, 1]).mean())
 
 
-def _with_parts(finding: Finding, scores: Scores) -> Finding:
-    """The note says both parts: a pattern that is always drawn would not be seen in their difference."""
+def _parts(scores: Scores) -> str:
+    """Both parts: a pattern that is always drawn would not be seen in their difference."""
     carried, bare = scores["images"].mean(axis=0)
-    parts = f"with the trigger {carried:.2f}, without it {bare:.2f}"
-    return replace(finding, note="; ".join(filter(None, [parts, finding.note])))
+    return f"with the trigger {carried:.2f}, without it {bare:.2f}"

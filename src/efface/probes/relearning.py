@@ -58,11 +58,11 @@ class Relearning(Probe):
         if subject.has("retain"):
             findings = self._relearn(subject, ON_RETAIN, subject.sets["retain"], forget)
         else:
-            findings = self._unmeasured(subject, ON_RETAIN, "there are no retain images")
+            findings = self.unmeasured_by_all(subject, ON_RETAIN, "there are no retain images")
         shots, others = self.shots_of(subject)
         if len(others):
             return findings.join(self._relearn(subject, ON_FEW, shots, others))
-        return findings.join(self._unmeasured(subject, ON_FEW, "it takes two different forget images"))
+        return findings.join(self.unmeasured_by_all(subject, ON_FEW, "it takes two different forget images"))
 
     def shots_of(self, subject: AnySubject) -> tuple[Any, Any]:
         """The forget images that are trained on, and the others; at most half of them are trained on."""
@@ -111,11 +111,10 @@ class Relearning(Probe):
             model: {"forget": np.stack([values, errors["retrained"]], axis=-1)}
             for model, values in errors.items()
         }
-        figures = judged(
+        return Findings(curves=curves).join(judged(
             self.name, figure, scores, greatest_lead, subject,
             unit=measure.unit, goal="low", share=measure.share(known="retrained"),
-        )  # fmt: skip
-        return Findings(tuple(figures), curves)
+        ))  # fmt: skip
 
     def _errors(
         self, subject: AnySubject, name: ModelName, figure: str, trained_on: Images, measured: Images
@@ -136,9 +135,6 @@ class Relearning(Probe):
             measure: np.stack([errors[measure] for errors in measurements], axis=1)
             for measure in subject.measures
         }
-
-    def _unmeasured(self, subject: AnySubject, figure: str, why: str) -> Findings:
-        return self.unmeasured(subject, [measure.named(figure) for measure in subject.measures], why)
 
 
 def greatest_lead(scores: Scores) -> float:

@@ -33,7 +33,7 @@ class Unevenness(Probe):
         scores = {
             model: {"forget": subject.evaluated(model, "forget")[LOG_ERROR]} for model in subject.models
         }
-        return Findings(tuple(judged(self.name, "unevenness", scores, self.spread, subject, unit="nats")))
+        return judged(self.name, "unevenness", scores, self.spread, subject, unit="nats")
 
     def spread(self, scores: Scores) -> float:
         """Of logarithms of errors, in nats."""
