@@ -17,7 +17,7 @@ import efface
 from efface.errors import InputError, RunRefused, Stopped
 from efface.evaluation import results
 from efface.jobs.run import RunResult
-from efface.runs.folder import working_files
+from efface.runs.erasing import working_files
 from efface.runs.verification import verify
 from efface.training.checkpoint import load_checkpoint
 from support.run_fixtures import CommandLine

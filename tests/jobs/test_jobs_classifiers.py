@@ -28,7 +28,7 @@ from efface.jobs.classifier_models import averaged_weights, recompute_statistics
 from efface.jobs.kinds import read_config
 from efface.jobs.plan import plan
 from efface.jobs.run import RunResult
-from efface.runs.folder import working_files
+from efface.runs.erasing import working_files
 from efface.runs.verification import verify
 from efface.training.classification import PassesReport
 from efface.training.passes import Edit, Facts, training_pass

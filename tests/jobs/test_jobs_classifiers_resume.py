@@ -18,7 +18,7 @@ from efface.errors import InputError, RunRefused, Stopped
 from efface.jobs import classifier, concluding
 from efface.jobs import run as skeleton
 from efface.jobs.run import RunResult
-from efface.runs.folder import working_files
+from efface.runs.erasing import working_files
 from efface.runs.verification import verify
 from efface.training import classification
 from efface.training.classification import CHECKPOINT

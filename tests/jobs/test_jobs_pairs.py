@@ -26,7 +26,7 @@ from efface.images.sources import open_images
 from efface.jobs import generator
 from efface.jobs.run import RunResult
 from efface.randomness import Draws
-from efface.runs.folder import working_files
+from efface.runs.erasing import working_files
 from efface.runs.verification import verify
 from efface.training.data import Streams
 from efface.training.settings import TrainingSettings

@@ -13,8 +13,9 @@ import pytest
 
 from efface.errors import InputError, RunRefused
 from efface.files import lock_held
-from efface.runs.folder import RunFolder, open_run, purge, read_state, working_files
+from efface.runs.folder import RunFolder, open_run, read_state
 from efface.runs.state import RemovalPart, StartedPart
+from support.mounts import mounted
 
 CONFIG = {"seed": 0, "method": {"alpha": 1}}
 
@@ -149,12 +150,36 @@ def test_the_folder_is_held_inside_the_block_only(tmp_path: Path) -> None:
 
 
 def test_a_claim_that_was_killed_half_way_is_finished_by_the_next(tmp_path: Path) -> None:
-    for left in (".lock", "run.key", ".config.yaml.77.tmp"):
+    for left in (".lock", "run.key", ".config.yaml.77.tmp", ".run.key.77.tmp", ".probe.77.tmp"):
         (tmp_path / left).write_text("x")
     with RunFolder(tmp_path, CONFIG) as run:
         assert open_run(run.path) == CONFIG
         assert len(run.key) == 32
     assert not (tmp_path / ".config.yaml.77.tmp").exists()
+
+
+def test_a_strangers_file_with_the_name_of_a_temporary_one_is_left(tmp_path: Path) -> None:
+    (tmp_path / ".thesis.doc.tmp").write_text("ten years")
+    with pytest.raises(RunRefused, match=r"it holds \.thesis\.doc\.tmp"), RunFolder(tmp_path, CONFIG):
+        pass
+    assert os.listdir(tmp_path) == [".thesis.doc.tmp"]
+
+
+def test_what_a_kill_left_half_written_is_gone_at_the_next_start(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run", CONFIG) as run:
+        pass
+    halves = (
+        ".report.html.7.tmp", "manifests/.forget.jsonl.7.tmp", ".model.tmp/model.safetensors", ".empty.tmp/",
+        "path/.step-2.tmp/config.json", "work/.checkpoint.pt.7.tmp", "work/cache/c/.records.7.tmp",
+    )  # fmt: skip
+    for name in halves:
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / name).mkdir() if name.endswith("/") else (run.path / name).write_text("half")
+    (run.work / "checkpoint.pt").write_text("whole")
+    with RunFolder(run.path, CONFIG):
+        left = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()}
+    assert left == {".lock", "run.key", "config.yaml", "work/checkpoint.pt"}
+    assert not list(run.path.rglob(".*.tmp"))
 
 
 @pytest.mark.parametrize("content", ["", "- 1", "a: [1", "\x00"])
@@ -174,7 +199,7 @@ def test_finished_parts_are_remembered(tmp_path: Path) -> None:
         run.finish(RemovalPart(files=[]))
     with RunFolder(tmp_path, CONFIG) as run:
         assert run.finished(StartedPart) == StartedPart(at="now")
-    assert read_state(tmp_path) == {"started": {"at": "now"}, "removal": {"files": []}}
+    assert read_state(tmp_path) == {"started": {"at": "now"}, "removal": {"files": [], "living_on": []}}
 
 
 def test_a_part_that_lost_a_fact_is_damaged(tmp_path: Path) -> None:
@@ -190,51 +215,6 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
         read_state(tmp_path)
 
 
-def test_purging_overwrites_then_removes_every_working_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    work = tmp_path / "work" / "cache"
-    work.mkdir(parents=True)
-    (work / "pixels").write_bytes(b"\xff" * 3_000_000)
-    (tmp_path / "work" / "checkpoint.pt").write_bytes(b"\xff" * 10)
-    seen: dict[str, bytes] = {}
-    unlink = os.unlink
-
-    def reading(name: str, *, dir_fd: int) -> None:
-        with open(os.open(name, os.O_RDONLY, dir_fd=dir_fd), "rb") as file:
-            seen[name] = file.read()
-        unlink(name, dir_fd=dir_fd)
-
-    monkeypatch.setattr(os, "unlink", reading)
-    assert working_files(tmp_path) == ["work/cache/pixels", "work/checkpoint.pt"]
-    assert purge(tmp_path) == ["work/cache/pixels", "work/checkpoint.pt"]
-    assert seen == {"pixels": bytes(3_000_000), "checkpoint.pt": bytes(10)}
-    assert working_files(tmp_path) == []
-    assert purge(tmp_path) == []
-
-
-def test_purge_removes_links_and_leaves_what_they_lead_to(tmp_path: Path) -> None:
-    strangers = tmp_path / "strangers"
-    strangers.mkdir()
-    (strangers / "thesis.txt").write_text("ten years")
-    run = tmp_path / "run"
-    (run / "work").mkdir(parents=True)
-    (run / "work" / "file").symlink_to(strangers / "thesis.txt")
-    (run / "work" / "folder").symlink_to(strangers)
-    (run / "work" / "broken").symlink_to("nowhere")
-    os.link(strangers / "thesis.txt", run / "work" / "hard")
-    os.mkfifo(run / "work" / "pipe")
-    listed = working_files(run)
-    assert listed == [f"work/{name}" for name in ("broken", "file", "folder", "hard", "pipe")]
-    assert purge(run) == listed
-    assert not (run / "work").exists()
-    (run / "work").symlink_to(strangers)
-    assert working_files(run) == ["work"]
-    assert purge(run) == ["work"]
-    assert not (run / "work").is_symlink()
-    assert (strangers / "thesis.txt").read_text() == "ten years"
-
-
 @pytest.mark.parametrize("place", ["work", "model", "log.jsonl", "manifests/forget.jsonl"])
 def test_a_run_folder_with_a_link_in_it_is_refused_and_left(tmp_path: Path, place: str) -> None:
     strangers = tmp_path / "strangers"
@@ -247,6 +227,21 @@ def test_a_run_folder_with_a_link_in_it_is_refused_and_left(tmp_path: Path, plac
         pass
     assert (tmp_path / "run" / place).is_symlink()
     assert os.listdir(strangers) == []
+
+
+def test_a_run_folder_with_a_mount_in_it_is_refused_and_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunFolder(tmp_path / "my run", CONFIG) as run:
+        (run.work / "photos").mkdir(parents=True)
+        (run.work / "photos" / "1.jpg").write_text("mine")
+    mounted(monkeypatch, tmp_path, run.work / "photos")
+    with (
+        pytest.raises(RunRefused, match=r"work/photos in .* another place is mounted"),
+        RunFolder(run.path, CONFIG),
+    ):
+        pass
+    assert (run.work / "photos" / "1.jpg").read_text() == "mine"
 
 
 def test_a_run_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
@@ -270,6 +265,11 @@ def test_an_abandoned_run_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "empty", CONFIG) as run:
         run.abandon()
     assert os.listdir(tmp_path / "empty") == []
+    with RunFolder(tmp_path / "late", CONFIG) as run:
+        (run.path / "manifests").mkdir()
+        (run.path / "manifests" / "forget.jsonl").write_text("{}\n")
+        run.abandon()
+    assert not (tmp_path / "late").exists()
 
 
 def test_a_run_with_a_finished_part_is_not_abandoned(tmp_path: Path) -> None:

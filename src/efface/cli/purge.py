@@ -20,6 +20,10 @@ def purge(run: Annotated[Path, typer.Argument(help="A finished or stopped run.")
     from efface.jobs.concluding import record_purge
     from efface.runs.folder import RunFolder, open_run
 
-    with RunFolder(run, open_run(run)):
-        removed = record_purge(run)
-    o.say(f"{len(removed)} working files removed from {run}")
+    with RunFolder(run, open_run(run)) as held:
+        working = record_purge(held)
+    o.say(f"{working.removed} working files removed from {run}")
+    if working.living_on:
+        o.say(f"{working.living_on} of them have another name elsewhere, where their content lives on")
+    if working.kept:
+        o.say(f"left, because they changed while they were removed: {', '.join(working.kept)}")

@@ -12,7 +12,8 @@ from efface.reports.page import write_report
 from efface.runs.config import JobConfig
 from efface.runs.digests import RESULT_FILES, file_digests
 from efface.runs.environment import environment
-from efface.runs.folder import RunFolder, purge, working_files
+from efface.runs.erasing import living_on, purge, working_entries, working_files
+from efface.runs.folder import RunFolder
 from efface.runs.limits import limits_of
 from efface.runs.record import (
     ConfigFacts,
@@ -26,29 +27,38 @@ from efface.runs.record import (
 from efface.runs.seal import is_as_sealed, is_sealed, read_seal, renew, write_seal
 from efface.runs.state import RemovalPart, StartedPart
 
+CLOCK = (
+    "by this machine's clock the run was started at {} and finished at {}: the clock was set back in between"
+)
+
 
 def conclude(config: JobConfig, run: RunFolder, progress: Progress, stated: Statement) -> None:
     """Purge the working files unless they are to be kept, write record and page, and last of all seal the run.
 
     What will be removed is listed before anything is, so that a record written after a kill counts it too.
     """
-    if run.finished(RemovalPart) is None:
-        run.finish(RemovalPart(files=[] if config.keep_working_files else working_files(run.path)))
-    removed = run.done(RemovalPart).files
+    removal = run.finished(RemovalPart) or RemovalPart()
     if not config.keep_working_files:
+        removal = _list_removal(run)
         purge(run.path)
-    progress.log("purge", removed=len(removed))
+    progress.log("purge", removed=len(removal.files))
     measured = (run.path / "results.json").exists()
     rows = read_results(run.path) if measured else []
     results = ResultsFacts(files=file_digests(run.path, RESULT_FILES), rows=len(rows)) if measured else None
+    started, finished = run.done(StartedPart).at, now()
+    if finished < started:
+        stated = stated.model_copy(update={"notes": [*stated.notes, CLOCK.format(started, finished)]})
+        finished = started
     record = Record(
         **vars(stated),
-        started=run.done(StartedPart).at,
-        finished=now(),
+        started=started,
+        finished=finished,
         config=ConfigFacts(sha256=config.digest()),
         results=results,
         environment=environment(),
-        working_files=WorkingFiles(kept=working_files(run.path), removed=len(removed)),
+        working_files=WorkingFiles(
+            kept=working_files(run.path), removed=len(removal.files), living_on=len(removal.living_on)
+        ),
         limits=limits_of(stated, rows),
     )
     write_record(run.path, record)
@@ -57,25 +67,42 @@ def conclude(config: JobConfig, run: RunFolder, progress: Progress, stated: Stat
     write_seal(run.path, run.key, now())
 
 
-def record_purge(path: Path) -> list[str]:
+def record_purge(run: RunFolder) -> WorkingFiles:
     """Remove the working files of a run; record, page and seal of a finished one say so afterwards.
 
-    Raises `Mismatch` where the record is not the one that was sealed: the files are removed, and nothing is written.
+    Returns what became of all that were ever removed of it. Raises `Mismatch` where the record is not the one that was
+    sealed: the files are removed, and nothing is written.
     """
-    removed = purge(path)
+    path = run.path
+    if is_sealed(path) and not is_as_sealed(path, "record.json"):
+        raise Mismatch(
+            f"{len(purge(path))} working files removed from {path}. Its record.json is not the one that was sealed, so "
+            "it was left as it is"
+        )
+    removal = _list_removal(run)
+    purge(path)
+    working = WorkingFiles(
+        kept=working_files(path),
+        removed=len(removal.files),
+        living_on=len(removal.living_on),
+        purged=now(),
+    )
     if is_sealed(path):
-        if not is_as_sealed(path, "record.json"):
-            raise Mismatch(
-                f"{len(removed)} working files removed from {path}. Its record.json is not the one that was sealed, so "
-                "it was left as it is"
-            )
-        record = read_record(path)
-        count = record.working_files.removed + len(removed)
-        working = WorkingFiles(kept=[], removed=count, purged=now())
-        write_record(path, record.model_copy(update={"working_files": working}))
+        write_record(path, read_record(path).model_copy(update={"working_files": working}))
         pages = [write_report(path).name] if (path / "report.html").exists() else []
-        renew(path, "efface purge", now(), "record.json", *pages)
-    return removed
+        renew(path, "efface purge", now(), "record.json", "state.json", *pages)
+    return working
+
+
+def _list_removal(run: RunFolder) -> RemovalPart:
+    """Note what is about to be removed, beside what an interrupted removal listed before."""
+    before, entries = run.finished(RemovalPart) or RemovalPart(), working_entries(run.path)
+    removal = RemovalPart(
+        files=sorted({*before.files, *(entry.name for entry in entries)}),
+        living_on=sorted({*before.living_on, *living_on(entries)}),
+    )
+    run.finish(removal)
+    return removal
 
 
 def renew_report(path: Path) -> Path:

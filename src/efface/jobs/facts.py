@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +12,7 @@ from efface.documents import csv_text
 from efface.errors import RunRefused
 from efface.evaluation.protocol import Evaluation
 from efface.evaluation.results import ModelName, SetName, write_results
-from efface.files import (
-    flush_folder,
-    sha256_of_file,
-    system_errors,
-    write_json,
-    write_text,
-)
+from efface.files import sha256_of_file, system_errors, write_json, write_text
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
 from efface.images.selection import Split
@@ -31,6 +23,7 @@ from efface.metrics.extractors import FeatureExtractor
 from efface.model_files import FORGOTTEN_NOTE
 from efface.runs.digests import file_digests, manifest_facts, write_manifest
 from efface.runs.earlier import EarlierRequests
+from efface.runs.erasing import put_in_place, remove_folder
 from efface.runs.record import (
     DeliveredFacts,
     Description,
@@ -220,16 +213,9 @@ def save_model(write: Callable[[Path], None], folder: Path, forgets: bool) -> No
     forgets: whether images were forgotten or left out in making it, which a note in it says wherever it is copied.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove_folder(temporary)
     with system_errors(folder.parent):
         write(temporary)
         if forgets:
             write_json(temporary / FORGOTTEN_NOTE, {"note": FORGOTTEN})
-    for path in temporary.rglob("*"):
-        if path.is_file():
-            with open(path, "rb+") as file:
-                os.fsync(file.fileno())
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(temporary, folder)
-    flush_folder(folder.parent)
+    put_in_place(temporary, folder)

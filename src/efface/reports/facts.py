@@ -89,9 +89,12 @@ def leftovers(working: WorkingFiles) -> str:
             f"{counted(len(working.kept), 'working file')} of this run were kept on request and may hold forgotten "
             f"images: {', '.join(working.kept)}. `efface purge RUN` removes them."
         )
+    elsewhere = f" {working.living_on} of them had another name elsewhere, where their content lives on."
     return (
         f"The run's own working files (pixels, checkpoints, optimizer state; {working.removed} in number) were "
-        "overwritten and removed. On flash or copy-on-write storage old blocks may outlive that."
+        "overwritten and removed."
+        + (elsewhere if working.living_on else "")
+        + " On flash or copy-on-write storage old blocks may outlive that."
     )
 
 

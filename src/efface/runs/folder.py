@@ -13,10 +13,10 @@ state.json     which parts are finished            work/          caches and che
 from __future__ import annotations
 
 import os
+import re
 import secrets
-import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ from efface.documents import Absent, read_object, read_yaml, yaml_text
 from efface.errors import InputError, RunRefused
 from efface.files import lock_held, private_files, replacing, write_json, write_text
 from efface.runs.config import differences
+from efface.runs.erasing import mounts_below, purge, remove_folder, sweep
 from efface.runs.state import PartType, RunPart, StartedPart
 
 LISTED_DIFFERENCES = 12
@@ -35,6 +36,10 @@ LISTED_LINKS = 5
 
 BEFORE_THE_FIRST_PART = ("log.jsonl", "state.json", "config.yaml", "run.key", ".lock")
 """What a run folder holds, beside working files, before a part is finished, in the order of removal."""
+
+
+UNFINISHED_CLAIM = re.compile(r"\.lock|run\.key|config\.yaml|\.(run\.key|config\.yaml|probe)\.\d+\.tmp")
+"""Names that a start leaves which was killed before the folder was a run."""
 
 
 class RunFolder:
@@ -111,6 +116,7 @@ class RunFolder:
         if self.shared or set(read_state(self.path)) - {StartedPart.part}:
             return
         purge(self.path)
+        remove_folder(self.path / "manifests")
         for name in BEFORE_THE_FIRST_PART:
             (self.path / name).unlink(missing_ok=True)
         if self._made:
@@ -135,9 +141,7 @@ class RunFolder:
 
     def _claim(self) -> None:
         config_file = self.path / "config.yaml"
-        for left_by_a_kill in self.path.rglob(".*.tmp"):
-            if left_by_a_kill.is_file():
-                left_by_a_kill.unlink()
+        sweep(self.path)
         if config_file.exists():
             changed = differences(open_run(self.path), dict(self.config))
             if changed:
@@ -161,9 +165,8 @@ def refuse_foreign(path: Path) -> None:
         return
     if not path.is_dir():
         raise RunRefused(f"{path} is a file; --out names a folder")
-    inside = {entry.name for entry in path.iterdir() if not entry.match(".*.tmp")}
-    unfinished_claim = {".lock", "run.key", "config.yaml"}
-    if inside - unfinished_claim and "config.yaml" not in inside:
+    inside = {entry.name for entry in path.iterdir() if not UNFINISHED_CLAIM.fullmatch(entry.name)}
+    if inside and not (path / "config.yaml").exists():
         some = ", ".join(sorted(inside)[:3])
         raise RunRefused(f"{path} is not an efface run (it holds {some}); choose an empty or a new folder")
 
@@ -221,32 +224,6 @@ def _damaged(path: Path) -> InputError:
     return InputError(f"{path}/state.json is damaged; remove it to do the finished parts again")
 
 
-def purge(path: Path) -> list[str]:
-    """Remove all working files of a run, overwritten with zeros first; returns what was removed.
-
-    No link is followed: a symbolic link is removed, and what it leads to stays as it is. A file that has another
-    name elsewhere (a hard link) is removed here and not overwritten. An interrupted purge is finished by the next
-    one. On copy-on-write and flash storage old blocks may outlive the overwriting; only an encrypted disk helps there.
-    """
-    removed = working_files(path)
-    work = path / "work"
-    if work.is_symlink():
-        work.unlink()
-    for _, name, folder in _entries(work):
-        _overwrite(name, folder)
-        os.unlink(name, dir_fd=folder)
-    shutil.rmtree(work, ignore_errors=True)
-    return removed
-
-
-def working_files(path: Path) -> list[str]:
-    """Working files that are still there, relative to the run; of a link its own name, never what lies behind it."""
-    work = path / "work"
-    if work.is_symlink():
-        return ["work"]
-    return sorted(str((place / name).relative_to(path)) for place, name, _ in _entries(work))
-
-
 def refuse_links(path: Path) -> None:
     """Raise `RunRefused` if the run folder is a link or holds one: a run writes, overwrites and removes in its own
     folder only.
@@ -265,25 +242,8 @@ def refuse_links(path: Path) -> None:
             f"{', '.join(sorted(links)[:LISTED_LINKS])} in {path} {lead} out of the run's folder; nothing was touched. "
             "Remove each link, and look after what lies behind it yourself, or choose another --out folder"
         )
-
-
-def _entries(top: Path) -> Iterator[tuple[Path, str, int]]:
-    """What lies below a folder and is none: its place, its name, and the open folder. Links are not followed."""
-    if not top.is_dir() or top.is_symlink():
-        return
-    for place, folders, files, folder in os.fwalk(top, follow_symlinks=False):
-        for name in (*files, *(name for name in folders if os.path.islink(os.path.join(place, name)))):
-            yield Path(place), name, folder
-
-
-def _overwrite(name: str, folder: int) -> None:
-    """Zeros over the content of `name` in the open `folder`, unless it is a link or has another name elsewhere."""
-    kind = os.lstat(name, dir_fd=folder)
-    if not stat.S_ISREG(kind.st_mode) or kind.st_nlink > 1:
-        return
-    block = bytes(1 << 20)
-    with open(os.open(name, os.O_RDWR | os.O_NOFOLLOW, dir_fd=folder), "rb+") as file:
-        for start in range(0, kind.st_size, len(block)):
-            file.write(block[: min(len(block), kind.st_size - start)])
-        file.flush()
-        os.fsync(file.fileno())
+    if mounts := mounts_below(path):
+        raise RunRefused(
+            f"{', '.join(mounts[:LISTED_LINKS])} in {path}: another place is mounted there, which is not the run's to "
+            "write in or to remove; nothing was touched. Unmount it, or choose another --out folder"
+        )

@@ -397,7 +397,12 @@ class WorkingFiles(Described):
     """Caches and checkpoints, which hold forgotten images."""
 
     kept: list[str] = Field(description="names of those that are still there")
-    removed: int = Field(description="how many were overwritten and removed")
+    removed: int = Field(description="how many were overwritten and removed; listed before the first one was")
+    living_on: int = Field(
+        0,
+        description="how many of those had another name outside the run (a hard link): their names were removed, their "
+        "content was left as it is, and lives on there",
+    )
     purged: str | None = Field(None, description="when `efface purge` did so after the run")
 
 

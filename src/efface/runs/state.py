@@ -89,7 +89,10 @@ class EvaluatedPart(RunPart):
 
 
 class RemovalPart(RunPart):
-    """The working files that are to be removed at the end are listed."""
+    """The working files that are to be removed are listed, at the end of the run and when it is purged later."""
 
     part = "removal"
-    files: list[str] = Field(description="their names")
+    files: list[str] = Field(default_factory=list, description="their names")
+    living_on: list[str] = Field(
+        default_factory=list, description="those of them whose content has another name outside the run"
+    )

@@ -20,7 +20,8 @@ from efface.files import sha256_of_file
 from efface.generators import load_generator, read_model
 from efface.metrics.base import ModelKind
 from efface.runs.config import deciding_digest
-from efface.runs.folder import open_run, working_files
+from efface.runs.erasing import working_files
+from efface.runs.folder import open_run
 from efface.runs.record import Record, digest_of, parse_record, raw_record
 from efface.runs.seal import (
     KEY,
