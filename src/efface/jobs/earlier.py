@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from efface.errors import InputError
 from efface.images.forgotten import Forgotten
+from efface.images.items import ImageSet
 from efface.images.selection import Split
 from efface.runs.ancestry import run_of
-from efface.runs.config import Verb
+from efface.runs.config import JobConfig, Verb
 from efface.runs.earlier import EarlierRequests, earlier_requests, listed
 from efface.runs.record import read_record
 
@@ -33,10 +34,18 @@ def earlier_of(config: Any, models: Mapping[Any, Weighed]) -> EarlierRequests:
 
     Raises `InputError` where that cannot be read to its beginning, unless the config says that it is unknown.
     """
+    known = {
+        section: models[name].weights_digest() for section, name in MADE_FROM[config.verb] if name in models
+    }
+    return earlier_by_weights(config, known)
+
+
+def earlier_by_weights(config: Any, weights: Mapping[str, str]) -> EarlierRequests:
+    """The same from the digests of the models' weights, by the sections of the config that name them."""
     places = {
-        getattr(config, section).path: models[name].weights_digest()
-        for section, name in MADE_FROM[config.verb]
-        if name in models
+        getattr(config, section).path: weights[section]
+        for section, _ in MADE_FROM[config.verb]
+        if section in weights
     }
     earlier = earlier_requests(places)
     if earlier.unread and config.earlier == "follow":
@@ -56,6 +65,23 @@ def earlier_notes(earlier: EarlierRequests) -> list[str]:
         "What earlier requests forgot could not be read to its beginning, and the operator went on without: images that "
         "were forgotten before may be among those that are kept."
     ]
+
+
+def same_run_beside(config: JobConfig, out: Path, forget: ImageSet) -> str | None:
+    """A sentence where a finished run beside `out` did the very same: equal settings, the same images to be forgotten."""
+    for run in sorted(path.parent for path in out.absolute().parent.glob("*/record.json")):
+        try:
+            record = read_record(run)
+            if run == out.absolute() or record.config.sha256 != config.digest():
+                continue
+            key, keyed = listed(run, record, "forget")
+        except InputError:
+            continue
+        if set(forget.keyed_ids(key)) == keyed:
+            return (
+                f"this is the same request as that of {run}, which is finished: settings and images are equal"
+            )
+    return None
 
 
 def reference_seen(config: Any, split: Split) -> list[str]:

@@ -11,7 +11,7 @@ from efface.classifiers.classifier import Classifier
 from efface.documents import csv_text
 from efface.errors import RunRefused
 from efface.evaluation.protocol import Evaluation
-from efface.evaluation.results import ModelName, SetName, write_results
+from efface.evaluation.results import SetName, write_results
 from efface.files import sha256_of_file, system_errors, write_json, write_text
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
@@ -81,29 +81,32 @@ def manifests(run: Path, sets: Mapping[Any, ImageSet], key: bytes) -> dict[str, 
 
 
 def refuse_other_images(sets: Mapping[Any, ImageSet], key: bytes, recorded: ImagesFacts) -> None:
-    """Raise `RunRefused` if a continued run would go on with other images than its manifests name."""
+    """Raise `RunRefused` if a run that is given again has other images than its manifests name."""
     changed = [
-        f"{name}: {recorded.count(name)} images when the run began, {len(images)} now"
-        for name, images in sets.items()
-        if manifest_facts(images, key) != recorded.sets.get(name)
+        f"{name}: {recorded.count(name)} images when the run began, {count} now"
+        for name in dict.fromkeys((*sets, *recorded.sets))
+        if manifest_facts(images := sets.get(name, ImageSet()), key) != recorded.sets.get(name)
+        and (count := len(images)) + recorded.count(name)
     ]
     if changed:
         raise RunRefused(
-            "the images are no longer those with which this run began; put them back to continue it, or choose "
-            "another --out folder. What differs:\n" + "\n".join(f"  - {line}" for line in changed)
+            "the images are no longer those with which this run began; put them back, or choose another --out folder for "
+            "a run with those that are there now. What differs:\n"
+            + "\n".join(f"  - {line}" for line in changed)
         )
 
 
-def refuse_other_models(models: Mapping[ModelName, Model], recorded: PreparedPart) -> None:
-    """Raise `RunRefused` if a continued run would go on with other models than those that it began with."""
-    known = {"original": recorded.before, "unlearned": recorded.unlearned, "retrained": recorded.retrained}
+def refuse_other_models(models: Mapping[Any, Model], recorded: PreparedPart) -> None:
+    """Raise `RunRefused` if a run that is given again has other models than those that it began with."""
+    read = {"original": recorded.before, "unlearned": recorded.unlearned, "retrained": recorded.retrained}
+    known = {name: facts.weights for name, facts in read.items() if facts} | {"like": recorded.like}
     for name, model in models.items():
-        facts = known[name]
-        if facts and model.weights_digest() != facts.weights:
+        weights = known[name]
+        if weights and model.weights_digest() != weights:
             what = "model" if name == "original" else f"{name} model"
             raise RunRefused(
-                f"the {what} is no longer the one with which this run began: its weights differ. Put it back to "
-                "continue, or choose another --out folder"
+                f"the {what} is no longer the one with which this run began: its weights differ. Put it back, or choose "
+                "another --out folder"
             )
 
 

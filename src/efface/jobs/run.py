@@ -27,7 +27,7 @@ from efface.files import NO_LOCKS_NOTE
 from efface.generators import load_generator
 from efface.generators.base import Generator
 from efface.jobs.concluding import begin, conclude
-from efface.jobs.earlier import earlier_notes, reference_seen
+from efface.jobs.earlier import earlier_by_weights, earlier_notes, reference_seen, same_run_beside
 from efface.jobs.facts import (
     images_facts,
     manifests,
@@ -116,10 +116,34 @@ def carry_out(config: JobConfig, out: Path, progress: Progress | None = None) ->
     with held_folder(config, out, progress, processes.first) as (run, spoken):
         processes.wait()
         if is_sealed(run.path):
+            if processes.first:
+                _refuse_another_request(operations, config, run, spoken)
             spoken.say(f"{out} is finished already; nothing to do")
         else:
             _Run(operations, Start(config, run, spoken, processes)).go()
         return RunResult.read(run.path)
+
+
+def _refuse_another_request(
+    operations: AnyOperations, config: JobConfig, run: RunFolder, progress: Progress
+) -> None:
+    """Raise `RunRefused` if a finished run is given again, and its folders or models hold something else by now.
+
+    A model that is gone is not asked for again; images that cannot be read are, since they may be others.
+    """
+    recorded, sources = run.done(PreparedPart), read_record(run.path).sources
+    try:
+        earlier = earlier_by_weights(config, sources)
+        refuse_other_images(operations.choose(config, earlier, progress).sets, run.key, recorded.images)
+        for section in sources:
+            settings = getattr(config, section)
+            if Path(settings.path).exists():
+                name = "original" if section == "model" else section
+                refuse_other_models({name: operations.load(settings)}, recorded)
+    except (InputError, RunRefused) as error:
+        raise RunRefused(
+            f"{run.path} is finished, and what is given now was not done, or cannot be told from what was: {error}"
+        ) from None
 
 
 @contextmanager
@@ -204,6 +228,8 @@ class _Run:
             *reference_notes(self.config, "retrained" in prepared.models),
             *reference_seen(self.config, prepared.split),
         ]
+        if same := same_run_beside(self.config, self.run.path, prepared.split.forget):
+            self.progress.say(f"note: {same}")
         limit = self.operations.limit(self.start, prepared)
         risks = self.operations.risks(self.config, prepared) if self.measures else []
         for kind, sentences in (("warning", risks), ("note", notes)):

@@ -100,6 +100,8 @@ def runs_beside(place: Path, weights: str) -> Iterator[tuple[Path, str | None, R
             record = read_record(run)
         except InputError:
             continue
+        if record.model.before and record.model.before.weights == weights:
+            continue  # it changed nothing: the model may as well be the one that it began with
         for part in (None, *record.model.path):
             if weights_after(record, part) == weights:
                 yield run, part, record
