@@ -7,7 +7,7 @@ from typing import get_args
 
 from pydantic import BaseModel
 
-from efface.runs.config import RequestSettings
+from efface.runs.config import StatedRequest
 from efface.runs.record import Described, Record
 from efface.runs.seal import Seal
 
@@ -50,7 +50,7 @@ def _link(annotation: object) -> str:
 def _models(annotation: object) -> Iterator[type[BaseModel]]:
     """The parts of a record in a field's type. Settings of methods and trainings have pages of their own."""
     for kind in (annotation, *get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, Described | RequestSettings):
+        if isinstance(kind, type) and issubclass(kind, Described | StatedRequest):
             yield kind
         elif kind is not annotation:
             yield from _models(kind)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from efface.errors import InputError
-from efface.runs.config import differences
+from efface.runs.config import StatedRequest, differences
 from efface.runs.evaluate_config import EvaluateConfig
 from efface.runs.train_config import TrainConfig
 from efface.runs.unlearn_config import RunConfig
@@ -140,6 +141,40 @@ def test_a_config_survives_its_own_file() -> None:
     assert RunConfig.from_values(config.as_dict()).as_dict() == config.as_dict()
     assert config.as_dict()["method"]["name"] == "noisy-label"
     assert config.as_dict()["request"]["received"] == "2026-01-02"
+
+
+@pytest.mark.parametrize(
+    ("stated", "kept"),
+    [
+        ("2026-01-02", "2026-01-02"),
+        ("2026-01-02T23:30:00-05:00", "2026-01-02T23:30:00-05:00"),
+        ("2026-01-02 23:30+0100", "2026-01-02T23:30:00+01:00"),
+        ("2026-01-02T04:30:00Z", "2026-01-02T04:30:00Z"),
+    ],
+)
+def test_when_a_request_came_in_is_kept_as_stated(stated: str, kept: str) -> None:
+    config = RunConfig.from_values({**RUN, "request": {"received": stated}})
+    assert config.as_dict()["request"]["received"] == kept
+    assert RunConfig.from_values(config.as_dict()).request == config.request
+
+
+@pytest.mark.parametrize(
+    "stated", ["30.11.2026", "2026-02-30", "2026-01-02T10:00", "20260102", 20260102, 1.5, ""]
+)
+def test_a_date_that_can_be_misread_is_refused_with_the_form(stated: object) -> None:
+    with pytest.raises(InputError, match=r"is no date; write 2026-11-30, or with time and zone"):
+        RunConfig.from_values({**RUN, "request": {"received": stated}})
+
+
+def test_a_request_cannot_have_come_in_in_the_future() -> None:
+    now = datetime.now(UTC)
+    for ahead in (now + timedelta(days=1, hours=1), (now + timedelta(days=3)).date()):
+        with pytest.raises(InputError, match="is in the future"):
+            RunConfig.from_values({**RUN, "request": {"received": ahead.isoformat()}})
+        assert StatedRequest.model_validate({"received": ahead.isoformat()}).received == ahead
+    tomorrow = now + timedelta(hours=23)  # somewhere it may be that day already
+    for soon in (tomorrow, tomorrow.date()):
+        RunConfig.from_values({**RUN, "request": {"received": soon.isoformat()}})
 
 
 def test_differences_are_told_by_place() -> None:

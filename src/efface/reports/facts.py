@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from efface.runs.config import RequestSettings
+from efface.runs.config import StatedRequest
 from efface.runs.log import TrainingLog
 from efface.runs.record import (
     ClassifierTraining,
@@ -136,7 +136,7 @@ def environment_facts(environment: Environment) -> list[Fact]:
     return facts
 
 
-def _request(request: RequestSettings) -> list[Fact]:
+def _request(request: StatedRequest) -> list[Fact]:
     return [
         Fact("Request", [request.id or "no number stated"]),
         Fact("Received", [moment(request.received.isoformat() if request.received else None)]),

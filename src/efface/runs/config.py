@@ -5,9 +5,10 @@ Each verb has a module of its own: `unlearn_config`, `train_config`, `evaluate_c
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
@@ -33,6 +34,7 @@ from efface.probes.base import Probe
 from efface.probes.registry import GROUPS, PROBES, probes_of_group, read_probe
 from efface.runs.requirements import Requirement, contradictions, probes_for
 from efface.settings import Settings, unknown_name
+from efface.wording import shortened
 
 Verb = Literal["unlearn", "train", "evaluate"]
 
@@ -45,17 +47,49 @@ SHORT_FORMS = {
 }
 """Sections that may be given as a text alone, and the entry that the text then is."""
 
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d))?")
+
 
 Read = TypeVar("Read")
 
 
-class RequestSettings(Settings):
+class StatedRequest(Settings):
     """What is known of the deletion request; free text, printed in record and report."""
 
     id: str | None = Field(None, description="the request's number or UUID")
-    received: date | None = Field(None, description="the day on which it came in")
+    received: datetime | date | None = Field(
+        None, description="the day on which it came in, or day and time with the time zone, as stated"
+    )
     regime: str | None = Field(None, description="the law or policy under which it was made")
     reason: str | None = Field(None, description="why, in the requester's or operator's words")
+
+    @field_validator("received", mode="before")
+    @classmethod
+    def _day_or_moment(cls, stated: object) -> object:
+        if stated is None or isinstance(stated, date):
+            return stated
+        if isinstance(stated, str) and (form := MOMENT.fullmatch(stated)):
+            try:
+                return datetime.fromisoformat(stated) if form[1] else date.fromisoformat(stated)
+            except ValueError:
+                pass
+        raise ValueError(
+            f"{shortened(stated)} is no date; write 2026-11-30, or with time and zone 2026-11-30T23:30-05:00 (Z for UTC)"
+        )
+
+
+class RequestSettings(StatedRequest):
+    """The same of a request that is to be carried out, and so has come in."""
+
+    @field_validator("received", mode="after")
+    @classmethod
+    def _has_come_in(cls, received: datetime | date | None) -> datetime | date | None:
+        latest = datetime.now(UTC) + timedelta(days=1)  # clocks and zones differ
+        if received is not None and (
+            received > latest if isinstance(received, datetime) else received > latest.date()
+        ):
+            raise ValueError(f"{received.isoformat()} is in the future")
+        return received
 
 
 class JobConfig(Settings, ABC):

@@ -25,7 +25,7 @@ from efface.errors import InputError
 from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
 from efface.files import sha256_of_json, write_json
 from efface.metrics.base import ModelKind
-from efface.runs.config import RequestSettings
+from efface.runs.config import StatedRequest
 from efface.runs.requirements import Verdict
 from efface.settings import validated
 from efface.training.settings import Recipe, TrainingSettings
@@ -411,7 +411,7 @@ class Statement(Described):
 
     kind: RunKind = Field(description="`unlearning`, `training` or `evaluation`")
     claim: Claim = Field(description="what is claimed")
-    request: RequestSettings | None = Field(
+    request: StatedRequest | None = Field(
         description="what the operator stated of the deletion request; null for trainings"
     )
     durations: Durations = Field(description="seconds of the parts of the run")
