@@ -13,9 +13,10 @@ import json
 import math
 import os
 import stat
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 from pydantic import JsonValue
@@ -36,26 +37,50 @@ class Absent(InputError):
     """There is no such file."""
 
 
-def read_bytes(path: str | Path, most: int, what: str = "") -> bytes:
-    """All of a file of at most `most` bytes; raises `InputError` for a larger one, a folder, a pipe, a device.
+@contextmanager
+def open_file(path: str | Path, what: str = "") -> Iterator[BinaryIO]:
+    """An open file while the block runs; raises `Absent`, or `InputError` for a folder, a pipe, a device.
 
     what: what the file is, for the message.
     """
-    name = f"{what} {printable(os.fspath(path))}".strip()
+    name = _named(path, what)
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InputError(f"{name} cannot be read: it is a pipe or a device, not a file")
-            data = file.read(most + 1)
+        file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115
     except FileNotFoundError as error:
         raise Absent(f"{name} cannot be read: {error.strerror}") from None
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
     except ValueError:
         raise InputError(f"{name} cannot be read: a path cannot hold a null byte") from None
+    with file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise InputError(f"{name} cannot be read: it is a pipe or a device, not a file")
+        yield file
+
+
+def read_bytes(path: str | Path, most: int, what: str = "") -> bytes:
+    """All of a file of at most `most` bytes; raises `Absent`, or `InputError` for a larger one, a folder, a pipe, a device.
+
+    what: what the file is, for the message.
+    """
+    with open_file(path, what) as file:
+        try:
+            data = file.read(most + 1)
+        except OSError as error:
+            raise InputError(f"{_named(path, what)} cannot be read: {error.strerror or error}") from None
     if len(data) > most:
-        raise InputError(f"{name} cannot be read: it is larger than {most >> 20} MiB")
+        raise InputError(f"{_named(path, what)} cannot be read: it is larger than {most >> 20} MiB")
     return data
+
+
+def read_text(path: str | Path, what: str = "") -> str:
+    """The text of a UTF-8 file of at most 64 MiB; raises `Absent` or `InputError`."""
+    try:
+        return read_bytes(path, MOST_JSON, what).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{_named(path, what)} cannot be read: it is not UTF-8 text (byte {error.start})"
+        ) from None
 
 
 def read_json(path: str | Path, what: str = "") -> JsonValue:
@@ -63,17 +88,17 @@ def read_json(path: str | Path, what: str = "") -> JsonValue:
 
     what: what the file is, for the message.
     """
-    return parse_json(read_bytes(path, MOST_JSON, what), f"{what} {printable(os.fspath(path))}".strip())
+    return parse_json(read_bytes(path, MOST_JSON, what), _named(path, what))
 
 
 def read_object(path: str | Path, what: str = "") -> dict[str, JsonValue]:
     """The keys and values that a JSON file holds, such as a model's `config.json`; raises `Absent` or `InputError`."""
-    return _keyed(read_json(path, what), f"{what} {printable(os.fspath(path))}".strip())
+    return _keyed(read_json(path, what), _named(path, what))
 
 
 def read_yaml(path: str | Path, what: str = "config file") -> dict[str, JsonValue]:
     """The keys and values that a YAML file holds, none in an empty one; raises `Absent` or `InputError`."""
-    where = f"{what} {printable(os.fspath(path))}".strip()
+    where = _named(path, what)
     values = parse_yaml(read_bytes(path, MOST_YAML, what), where)
     return {} if values is None else _keyed(values, where)
 
@@ -156,6 +181,10 @@ class _Refused(Exception):
 def _open_without_waiting(path: str, flags: int) -> int:
     """A pipe that nobody writes to would be waited for, for ever."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _named(path: str | Path, what: str) -> str:
+    return f"{what} {printable(os.fspath(path))}".strip()
 
 
 def _keyed(value: JsonValue, where: str) -> dict[str, JsonValue]:

@@ -7,8 +7,12 @@ without a traceback and exits with its `exit_code`. Anything else is a defect of
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, ParamSpec, Self, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 EXIT_CODES = {
     0: "done",
@@ -105,6 +109,14 @@ class Faults:
 
     def add(self, problem: str) -> None:
         self.problems.append(problem)
+
+    def tried(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
+        """What `function` gives, or None where it raises an `InputError`, whose problems are collected."""
+        try:
+            return function(*arguments, **options)
+        except InputError as error:
+            self.problems += error.problems
+            return None
 
     def __bool__(self) -> bool:
         return bool(self.problems)

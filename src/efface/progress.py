@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -72,9 +73,11 @@ class Progress:
 
     def logging_to(self, log: Path) -> Progress:
         """The same console with another log. A last line that a kill or a full disk cut short is ended."""
-        if log.exists() and log.read_bytes()[-1:] not in (b"", b"\n"):
-            with open(log, "ab") as file:
-                file.write(b"\n")
+        if log.exists() and log.stat().st_size:
+            with open(log, "rb+") as file:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
         return Progress(log, self._console)
 
     def say(self, text: str) -> None:

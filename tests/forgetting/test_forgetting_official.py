@@ -154,7 +154,7 @@ def test_all_faults_are_named_at_once() -> None:
         (np.zeros((2, 3)), "2 models, but at least 3"),
         (np.zeros((8, 0)), "no example"),
         (np.zeros(8), r"\[models, examples\]"),
-        (np.full((8, 1), "a"), "not a number"),
+        (np.full((8, 1), "a"), "not a real number"),
         (np.full((8, 1), 2e4), "no logit-scaled confidences"),
     ],
 )

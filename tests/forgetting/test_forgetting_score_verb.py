@@ -103,11 +103,11 @@ def test_all_unreadable_files_are_named(files: dict[str, Path], tmp_path: Path) 
     arguments = ["--unlearned", tmp_path / "absent.npy", *options(files, "retrained", "original")]
     with pytest.raises(InputError) as caught:
         run(*arguments)
-    assert "absent.npy: cannot be read: No such file" in str(caught.value)
-    assert "it is no .npy file of numbers" in str(caught.value)
+    assert "absent.npy cannot be read: No such file" in str(caught.value)
+    assert "it is not a .npy file of numbers" in str(caught.value)
 
 
 def test_pickled_arrays_are_not_executed(files: dict[str, Path], tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match=r"no \.npy file of numbers"):
+    with pytest.raises(InputError, match=r"not a \.npy file of numbers"):
         run("--unlearned", tmp_path / "objects.npy", *options(files, "retrained"))

@@ -129,7 +129,7 @@ def test_a_damaged_archive_is_named_with_all_its_faults(tmp_path: Path):
     with pytest.raises(InputError, match=r"array 'offset' is missing(.|\n)*array 'age' is missing"):
         open_dataset(task("faces-age", tmp_path))
     (tmp_path / "faces-age64-train.npz").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="cannot be read as an archive"):
+    with pytest.raises(InputError, match="it is not an archive of NumPy arrays"):
         open_dataset(task("faces-age", tmp_path))
 
 

@@ -7,7 +7,6 @@ forget set of them.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from efface.arrays import read_arrays
 from efface.errors import Faults, InputError, Stopped
 from efface.files import replacing
 from efface.randomness import key, numpy_draws
@@ -213,9 +213,9 @@ def _read(job: MemorisationJob) -> dict[str, Any] | None:
     if not job.place.exists():
         return None
     try:
-        with np.load(job.place, allow_pickle=False) as found:
-            kept = {name: found[name] for name in ("correct", "member", "made_by")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        found = read_arrays(job.place, names := ("correct", "member", "made_by"))
+        kept = {name: found[name] for name in names}
+    except (InputError, KeyError) as error:
         raise InputError(
             f"{job.place} is damaged ({error}); remove it, and the same command makes it anew"
         ) from None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from efface.arrays import read_arrays
 from efface.errors import EffaceError
 from efface.files import canonical_json, replacing, sha256_of_json, write_json
 from efface.images.datasets import Purpose
@@ -117,8 +118,7 @@ class RunSpending:
     @classmethod
     def read(cls, path: Path) -> RunSpending:
         """The same without reading the other arrays."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls.of(arrays)
+        return cls.of(read_arrays(path, ("seconds", "steps", "cut")))
 
 
 def write_weights(network: nn.Module, path: Path) -> None:

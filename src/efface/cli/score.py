@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -60,6 +60,7 @@ def score(
     As the first NeurIPS unlearning competition did, beside the score's ceiling and floor. Works on arrays
     alone; needs no model and no image.
     """
+    from efface.arrays import read_array
     from efface.errors import Faults
     from efface.forgetting.comparison import compare
     from efface.forgetting.facts import facts_of
@@ -68,10 +69,11 @@ def score(
         {"--original": original} if original else {}
     )
     with Faults("these files cannot be scored") as faults:
-        arrays = {name: _array(name, path, faults) for name, path in paths.items()}
-        names = _names(ids, faults) if ids else None
-        first = arrays["--unlearned"]
-        if names is not None and getattr(first, "ndim", 0) == 2 and len(names) != first.shape[1]:
+        read = {name: faults.tried(read_array, path, name) for name, path in paths.items()}
+        arrays = {name: array for name, array in read.items() if array is not None}
+        names = faults.tried(_names, ids) if ids else None
+        first = arrays.get("--unlearned")
+        if names is not None and first is not None and first.ndim == 2 and len(names) != first.shape[1]:
             faults.add(f"--ids {ids}: {len(names)} names for {first.shape[1]} examples")
     comparison = compare(
         *arrays.values(),
@@ -96,25 +98,10 @@ def score(
         o.say(page)
 
 
-def _array(name: str, path: Path, faults: Any) -> Any:
-    import numpy as np
+def _names(path: Path) -> list[str]:
+    from efface.documents import read_text
 
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or "it is no .npy file of numbers"
-        faults.add(f"{name} {path}: cannot be read: {reason}")
-        return None
-
-
-def _names(path: Path, faults: Any) -> list[str] | None:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        faults.add(
-            f"--ids {path}: cannot be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}"
-        )
-        return None
+    return read_text(path, "--ids").splitlines()
 
 
 def _tell(facts: ScoreFacts) -> None:

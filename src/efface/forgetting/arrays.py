@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from efface.arrays import REAL
 from efface.errors import Faults
 
 Floats = NDArray[np.float64]
@@ -35,10 +36,9 @@ def models_by_examples(
     made: dict[str, Floats] = {}
     with Faults(what) as faults:
         for name, given in arrays.items():
-            try:
-                values = np.asarray(given, dtype=np.float64)
-            except (TypeError, ValueError):
-                faults.add(f"{name}: holds something that is not a number")
+            values = _real(given)
+            if values is None:
+                faults.add(f"{name}: holds something that is not a real number")
                 continue
             problems = _problems(name, values, fewest)
             for problem in problems:
@@ -53,16 +53,24 @@ def models_by_examples(
 
 def numbers(values: ArrayLike, name: str, faults: Faults, ndim: int = 1) -> Floats:
     """`values` as finite float64 with `ndim` axes; what is wrong goes to `faults`."""
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        faults.add(f"{name}: holds something that is not a number")
+    array = _real(values)
+    if array is None:
+        faults.add(f"{name}: holds something that is not a real number")
         return np.zeros((0,) * ndim)
     if array.ndim != ndim or 0 in array.shape:
         faults.add(f"{name}: needs {ndim} axes, none of them empty, got the shape {array.shape}")
     elif not np.isfinite(array).all():
         faults.add(f"{name}: {int((~np.isfinite(array)).sum())} values are NaN or infinite")
     return array
+
+
+def _real(values: ArrayLike) -> Floats | None:
+    """`values` as float64; None where they are texts, dates, complex numbers, yes and no, or objects."""
+    try:
+        array = np.asarray(values)
+        return array.astype(np.float64, copy=False) if array.dtype.kind in REAL else None
+    except (TypeError, ValueError):
+        return None
 
 
 def labels_of(labels: ArrayLike, classes: int, count: int, faults: Faults) -> Integers:

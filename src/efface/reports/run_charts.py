@@ -37,11 +37,12 @@ def loss_charts(phase: Steps, place: int) -> list[Chart]:
     """The loss of a phase, each of its parts, and the gradient norm, over its steps."""
     curves = phase.losses | {name: phase.values[name] for name in ("gradient_norm",) if name in phase.values}
     titles = {"loss": "Loss", "gradient_norm": "Gradient norm"}
+    axis = "step" if not phase.is_thinned else "step (thinned out)"
     charts = []
     for number, (name, values) in enumerate(curves.items()):
         title = titles.get(name, f"Part of the loss: {name_of(name)}")
         line = Line(name_of(name), phase.steps, values, LOOKS["unlearned"])
-        chart = line_chart(f"loss-{place}-{number}", title, "step", "value (no unit)", [line])
+        chart = line_chart(f"loss-{place}-{number}", title, axis, "value (no unit)", [line])
         charts += [chart] if chart else []
     return charts
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from efface.arrays import read_arrays
 from efface.benchmark.classifiers.task import ClassifierTask, new_classifier
 from efface.benchmark.runs import RunJob, RunSpending, weights_at
 from efface.errors import EffaceError
@@ -63,13 +64,13 @@ def carry_out(job: RunJob) -> None:
 
 def read_outputs(path: Path) -> ClassifierOutputs:
     """What `carry_out` wrote."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return ClassifierOutputs(
-            {name: arrays[f"confidence_{name}"] for name in SETS},
-            {name: arrays[f"correct_{name}"] for name in SETS},
-            {name: arrays[f"logits_{name}"] for name in WITH_LOGITS},
-            RunSpending.of(arrays),
-        )
+    arrays = read_arrays(path)
+    return ClassifierOutputs(
+        {name: arrays[f"confidence_{name}"] for name in SETS},
+        {name: arrays[f"correct_{name}"] for name in SETS},
+        {name: arrays[f"logits_{name}"] for name in WITH_LOGITS},
+        RunSpending.of(arrays),
+    )
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from efface.arrays import read_arrays
 from efface.benchmark.generators.data import GeneratorData, images_of
 from efface.benchmark.generators.models import new_generator, trained, unlearn
 from efface.benchmark.generators.task import GeneratorTask
@@ -65,17 +66,17 @@ def read_outputs(path: Path) -> GeneratorOutputs:
     """What `carry_out` wrote."""
     from efface.evaluation.answers import Answers
 
-    with np.load(path, allow_pickle=False) as arrays:
-        spent = RunSpending.of(arrays)
-        parts: dict[tuple[str, SetName], dict[str, npt.NDArray[Any]]] = {}
-        for name in arrays.files:
-            corruption, _, of_set = name.rpartition("|")[0].rpartition("|")
-            if corruption:
-                part = parts.setdefault((corruption, cast("SetName", of_set)), {})
-                part[name.rpartition("|")[2]] = arrays[name]
-        curves = {
-            name.partition("|")[2]: arrays[name] for name in arrays.files if name.startswith("relearning|")
-        }
+    arrays = read_arrays(path)
+    spent = RunSpending.of(arrays)
+    parts: dict[tuple[str, SetName], dict[str, npt.NDArray[Any]]] = {}
+    for name, values in arrays.items():
+        corruption, _, of_set = name.rpartition("|")[0].rpartition("|")
+        if corruption:
+            part = parts.setdefault((corruption, cast("SetName", of_set)), {})
+            part[name.rpartition("|")[2]] = values
+    curves = {
+        name.partition("|")[2]: values for name, values in arrays.items() if name.startswith("relearning|")
+    }
     answers = {
         place: Answers(
             {name: values for name, values in part.items() if name not in OF_ANSWERS},

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from efface.arrays import read_array
 from efface.errors import Faults, InputError
 from efface.images.class_parts import folders_of
 from efface.images.datasets.class_folders import read_folders
@@ -158,10 +159,7 @@ def _kit(root: str, folder: Path) -> Path | None:
 
 
 def _read_kit(place: Path, count: int) -> Places:
-    try:
-        found = np.load(place, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{printable(str(place))} cannot be read as an array: {error}") from None
+    found = read_array(place)
     unique = np.unique(found)
     if (
         found.ndim != 1

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from efface.arrays import read_arrays
 from efface.errors import Faults, InputError
 from efface.images.datasets.source import Places, Source
 from efface.images.listings import did_you_mean
@@ -60,12 +60,12 @@ def by_memorisation(file: str, source: Source, train: Places, count: int) -> Pla
 
     Raises `InputError` where it is no such file, or fewer than `count` of them have a score.
     """
+    found = read_arrays(file, ("ids", "scores"), "forget:")
     try:
-        with np.load(file, allow_pickle=False) as found:
-            scores = dict(zip(found["ids"].tolist(), found["scores"].tolist(), strict=True))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        scores = dict(zip(found["ids"].tolist(), found["scores"].tolist(), strict=True))
+    except (ValueError, KeyError, TypeError):
         raise InputError(
-            f"forget: {printable(file)} is no file of memorisation scores (arrays ids and scores): {error}"
+            f"forget: {printable(file)} is no file of memorisation scores: it needs arrays ids and scores, of one length"
         ) from None
     values = np.array([scores.get(source.ids[place], np.nan) for place in train], dtype=np.float64)
     known = np.isfinite(values)

@@ -6,7 +6,6 @@ Image i of an archive is `bytes[offset[i]:offset[i+1]]`; `source` are names that
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from efface.errors import Faults, InputError
+from efface.arrays import read_arrays
+from efface.errors import Faults
 from efface.images.datasets.source import Part
 from efface.images.items import Locator
 from efface.wording import printable
@@ -87,13 +87,7 @@ def read_archives(path: str, name: str, columns: Sequence[str]) -> Packs:
 
 def _arrays(place: str, columns: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     shown = printable(place)
-    try:
-        with np.load(place, allow_pickle=False) as archive:
-            wanted = [name for name in (*ARRAYS, *columns, "classes") if name in archive.files]
-            # every access to an archive unpacks the array again, so each is read once
-            arrays = {name: archive[name] for name in wanted}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{shown} cannot be read as an archive of NumPy arrays: {error}") from None
+    arrays = read_arrays(place, (*ARRAYS, *columns, "classes"))
     with Faults(f"{shown} cannot be used") as faults:
         for name in (*ARRAYS, *columns):
             if name not in arrays:
