@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from making import (
+    copies,
     corruptions,
     demo,
     generator_tables,
@@ -31,6 +32,7 @@ from making.pictures import save
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- (?!end)([^>]+?) -->\n).*?(<!-- end -->)", re.S)
 PAGES: Mapping[str, Callable[[str], str]] = {
+    "images.md": copies.table,
     "methods/README.md": methods.table,
     "probes/README.md": probes.table,
     "record.md": record.table,

@@ -62,7 +62,7 @@ def unlearn(
 
     Sets are selectors as on the command line (a folder, `label:cat`, `glob:*.png`, ...) or several of them.
     `settings` are those of `RunConfig`: `corruption`, `seed`, `budget`, `training={...}`, `evaluation={...}`,
-    and of its sets: `duplicates`, `near_duplicate_distance`, `skip_unreadable`. For a classifier, those of
+    and of its sets: `duplicates`, `copy_agreement`, `skip_unreadable`. For a classifier, those of
     `ClassifierRunConfig`: `validation`, `recipe={...}`, `statistics`, `seed`, `budget`, `evaluation={...}`.
     method: by default `encoder-noise` for a generator, `fine-tune` for a classifier.
     probes: names or sections with a name and settings, `all` or `cheap`; found in `.probes`.
@@ -189,7 +189,7 @@ def _images(
     }
     if images is not None:
         values["images"] = fspath(images)
-    of_sets = ("duplicates", "near_duplicate_distance", "skip_unreadable")
+    of_sets = ("duplicates", "copy_agreement", "skip_unreadable")
     return values | {name: settings.pop(name) for name in of_sets if name in settings}
 
 

@@ -95,7 +95,7 @@ def make_errands(folder: Path) -> dict[str, Errand]:
     ending = carry_out(first, folder / "classifier", folder / "scratch")
     assert ending.code == 0, ending.said
     labelled = ("--images", digits.train, "--forget", digits.forget, "--neutral", digits.test)
-    forgetting = {"method": FINE_TUNE, "images.near_duplicate_distance": -1, "evaluation.resamples": 200}
+    forgetting = {"method": FINE_TUNE, "images.copy_agreement": 1, "evaluation.resamples": 200}
     benches = {"bench classifiers": CLASSIFIERS, "bench generators": GENERATORS}
     for name, values in benches.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 from support.classifier_fixtures import Digits, Story
 from support.run_fixtures import CommandLine
 
-EXACT_COPIES_ONLY = ("--set", "images.near_duplicate_distance=-1")
+EXACT_COPIES_ONLY = ("--set", "images.copy_agreement=1")
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_classifier_is_trained_unlearned_verified_and_reported(
     assert trained.out.strip() == str(model)
     reference = cli(
         "train", "--images", digits.train, "--without", digits.forget, "--like", model, "--out", tmp_path / "r",
-        "--set", "near_duplicate_distance=-1",
+        "--set", "copy_agreement=1",
     )  # fmt: skip
     assert reference.code == 0, reference.err
     run = tmp_path / "run"

@@ -41,7 +41,7 @@ HARD = f"{FEW} --set training.learning_rate=2e-2"
 RESAMPLES = settings("evaluation", resamples=200)
 PHOTOS = "--images inputs/photos --neutral label:birds"
 CATS = f"{PHOTOS} --forget label:cats"
-DIGITS = "--images inputs/digits/train --set images.near_duplicate_distance=-1"
+DIGITS = "--images inputs/digits/train --set images.copy_agreement=1"
 THREES = f"{DIGITS} --forget inputs/digits/forget.txt --neutral inputs/digits/test {RESAMPLES}"
 SHAPES = {
     "mae": settings(
@@ -117,7 +117,7 @@ CLASSIFIER_RUNS = [
         settings("recipe", epochs=2, batch_size=16, learning_rate=0.02),
     ),
     run("classifier-retrained", "train --images inputs/digits/train --without inputs/digits/forget.txt",
-        f"--like {CLASSIFIER} --set near_duplicate_distance=-1 --out OUT"),
+        f"--like {CLASSIFIER} --set copy_agreement=1 --out OUT"),
     *(
         run(f"classifier-{method}", f"unlearn {CLASSIFIER} {THREES} --method {method} {REFERENCE}")
         for method in ("neg-grad-plus", "sisa", "retrain")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from efface.errors import InputError
 from efface.files import sha256_of_file
@@ -206,8 +207,8 @@ def test_exact_and_near_copies_in_the_retain_set_stop_the_run(animals: Path) -> 
     picture(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(animals / "dogs" / "near.jpg", quality=60)
     found = problems(images=str(animals), forget=("cats",))
     assert len(found) == 2
-    assert "dogs/copy.png has the same bytes as" in found[0]
-    assert "dogs/near.jpg nearly equals" in found[1]
+    assert "dogs/copy.png (retain) has the same bytes as" in found[0]
+    assert "dogs/near.jpg (retain) nearly equals" in found[1]
     assert "mirrored" in found[1]
 
 
@@ -220,19 +221,70 @@ def test_duplicates_are_moved_or_kept_when_that_is_chosen(animals: Path) -> None
     assert "dogs/copy.png" in names(kept.retain)
     for result, action in ((moved, "forget"), (kept, "ignore")):
         (pair,) = result.duplicates.pairs
-        assert (pair.kind, pair.distance, result.duplicates.action) == ("exact", 0, action)
-        assert pair.forget_id == pair.retain_id == sha256_of_file(animals / "cats" / "0.png")
+        assert (pair.kind, pair.agreement, result.duplicates.action) == ("exact", 1, action)
+        assert pair.forget_id == pair.other_id == sha256_of_file(animals / "cats" / "0.png")
 
 
 def test_duplicates_in_a_proxy_are_found(animals: Path, tmp_path: Path) -> None:
     picture(2).resize((24, 20)).save(save_picture(tmp_path / "proxy" / "near.png", 0))
     (problem,) = problems(forget=(str(animals / "cats"),), proxy_retain=(str(tmp_path / "proxy"),))
-    assert "near.png nearly equals" in problem
+    assert "near.png (retain) nearly equals" in problem
+
+
+def test_the_stop_says_which_threshold_lets_look_alikes_pass(animals: Path) -> None:
+    picture(1).save(animals / "dogs" / "near.jpg", quality=5)
+    settings = ImagesSettings(images=str(animals), forget=("cats",))
+    with pytest.raises(InputError) as caught:
+        split_images(settings, needs_retain=True)
+    said = re.search(r"set copy_agreement to (\S+)( \(only| \(now 0.85)", str(caught.value))
+    assert said
+    passing = settings.model_copy(update={"copy_agreement": float(said[1])})
+    assert "dogs/near.jpg" in names(split_images(passing, needs_retain=True).retain)
+
+
+@pytest.mark.parametrize("role", ["neutral", "validation"])
+def test_copies_of_forget_images_in_sets_that_are_not_trained_on_are_found(
+    animals: Path, tmp_path: Path, role: str
+) -> None:
+    (tmp_path / role).mkdir()
+    picture(1).rotate(90, expand=True).save(tmp_path / role / "turned.png")
+    save_picture(tmp_path / role / "other.png", 40)
+    given = {"neutral": (str(tmp_path / role),)} if role == "neutral" else {}
+    validation = (str(tmp_path / role),) if role == "validation" else ()
+    settings = ImagesSettings(images=str(animals), forget=("cats",), **given)
+    with pytest.raises(InputError, match=rf"the {role} set holds .* 1 near-copies") as caught:
+        split_images(settings, needs_retain=True, validation=validation)
+    assert f"turned.png ({role}) nearly equals" in caught.value.problems[0]
+    moving = settings.model_copy(update={"duplicates": "forget"})
+    moved = split_images(moving, needs_retain=True, validation=validation)
+    assert len(moved.forget) == 4
+    assert names(moved.sets[role]) == [f"{role}/other.png"]
+
+
+def test_near_copies_of_what_is_never_trained_on_leave_the_sets_before_it(
+    animals: Path, tmp_path: Path
+) -> None:
+    for name, seed in (("neutral", 60), ("validation", 61)):
+        (tmp_path / name).mkdir()
+        ImageOps.mirror(picture(seed)).save(tmp_path / name / "x.png")
+        save_picture(tmp_path / name / "y.png", seed + 100)
+    picture(61).save(tmp_path / "neutral" / "z.png")
+    for seed in (60, 61):
+        picture(seed).save(animals / "dogs" / f"{seed}.jpg", quality=60)
+    settings = ImagesSettings(images=str(animals), forget=("cats",), neutral=(str(tmp_path / "neutral"),))
+    validation = (str(tmp_path / "validation"),)
+    apart = split_images(settings, needs_retain=True, validation=validation)
+    assert names(apart.retain) == DOGS
+    assert [len(apart.neutral), len(apart.validation), apart.duplicates.apart] == [2, 2, 3]
+    assert "1 near-copies of neutral images were taken out of retain" in apart.notes
+    ignoring = settings.model_copy(update={"duplicates": "ignore"})
+    kept = split_images(ignoring, needs_retain=True, validation=validation)
+    assert [len(kept.retain), len(kept.neutral), kept.duplicates.apart] == [5, 3, 0]
 
 
 def test_near_copies_are_not_looked_for_when_switched_off(animals: Path) -> None:
     picture(1).save(animals / "dogs" / "near.jpg", quality=60)
-    assert split(images=str(animals), forget=("cats",), near_duplicate_distance=-1).duplicates.pairs == ()
+    assert split(images=str(animals), forget=("cats",), copy_agreement=1).duplicates.pairs == ()
 
 
 @pytest.mark.parametrize("cached", [False, True])

@@ -224,7 +224,7 @@ def test_a_model_with_shuffled_classes_is_a_risk(story: Story) -> None:
         "images": {
             "images": str(story.digits.train),
             "forget": [str(story.digits.forget)],
-            "near_duplicate_distance": -1,
+            "copy_agreement": 1,
         },
         "method": FINE_TUNE,
     }
@@ -350,7 +350,7 @@ def config_of(story: Story, model: Path, **changed: Any) -> Any:
     images = {
         "images": str(story.digits.train),
         "forget": [str(story.digits.forget)],
-        "near_duplicate_distance": -1,
+        "copy_agreement": 1,
     }
     return read_config("unlearn", {"model": {"path": str(model)}, "images": images, **changed})
 

@@ -50,7 +50,7 @@ def values(story: Story, **changed: Any) -> dict[str, Any]:
         "images": str(story.digits.train),
         "forget": [str(story.digits.forget)],
         "neutral": [str(story.digits.test)],
-        "near_duplicate_distance": -1,
+        "copy_agreement": 1,
     }
     return {"model": str(story.original.model), "images": images, **changed}
 

@@ -245,8 +245,8 @@ def test_copies_of_forgotten_images_stop_the_run(tiny: Path, with_copies: Path, 
         efface.unlearn(tiny, forget="label:cats", images=with_copies, out=tmp_path / "run", **SHORT)
     text = str(caught.value)
     assert "1 copies and 1 near-copies" in text
-    assert "dogs/copy.png has the same bytes as forget image" in text
-    assert "dogs/near.png nearly equals" in text
+    assert "dogs/copy.png (retain) has the same bytes as forget image" in text
+    assert "dogs/near.png (retain) nearly equals" in text
     assert not (tmp_path / "run").exists()
 
 
@@ -263,7 +263,13 @@ def test_copies_are_forgotten_too_or_ignored_and_recorded(
         method="retrain",
         **SHORT,
     ).record
-    assert record.images.duplicates.as_dict() == {"exact": 1, "near": 1, "action": action, "distance": 10}
+    assert record.images.duplicates.as_dict() == {
+        "exact": 1,
+        "near": 1,
+        "action": action,
+        "agreement": 0.85,
+        "apart": 0,
+    }
     assert {name: facts.count for name, facts in record.images.sets.items()} == {
         "forget": forget,
         "retain": retain,

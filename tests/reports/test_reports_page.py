@@ -90,10 +90,10 @@ def test_request_and_work_are_told_in_words(report: Report) -> None:
 
 @pytest.mark.parametrize(
     ("action", "words"),
-    [("forget", "moved to the images to be forgotten"), ("ignore", "stayed among the retain images")],
+    [("forget", "moved to the images to be forgotten"), ("ignore", "stayed where they were")],
 )
 def test_what_was_done_with_copies_is_said(report: Report, action: str, words: str) -> None:
-    duplicates = {"exact": 1, "near": 2, "action": action, "distance": 10}
+    duplicates = {"exact": 1, "near": 2, "action": action, "agreement": 0.85, "apart": 0}
     text = report(ALL_SETS, a_record(images=images_facts(duplicates=duplicates))).text
     assert "1 exact copy and 2 near-copies found" in text
     assert words in text

@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
     "recipe": {"epochs": 2, "batch_size": 16, "learning_rate": 0.02},
 }
 FINE_TUNE = {"name": "fine-tune", "epochs": 2, "batch_size": 16}
-SETTINGS: dict[str, Any] = {"near_duplicate_distance": -1, "evaluation": {"resamples": 200}}
+SETTINGS: dict[str, Any] = {"copy_agreement": 1, "evaluation": {"resamples": 200}}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Story:
         out=runs / "retrained",
         without=digits.forget,
         like=original.model,
-        near_duplicate_distance=-1,
+        copy_agreement=1,
     )
     unlearned = efface.unlearn(
         original.model,

@@ -202,6 +202,6 @@ def images_facts(counts: dict[str, int] | None = None, **changes: Any) -> dict[s
         "split_files": [],
         "proxy_retain": False,
         "skipped": {"count": 0, "reasons": []},
-        "duplicates": {"exact": 0, "near": 0, "action": "stop", "distance": 10},
+        "duplicates": {"exact": 0, "near": 0, "action": "stop", "agreement": 0.85, "apart": 0},
     }
     return facts | changes

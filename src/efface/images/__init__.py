@@ -2,7 +2,7 @@
 
 `sources` lists and identifies images, `selection` splits them into forget, retain and neutral,
 `reading` decodes, `cache` keeps decoded pixels on disk, `crops` cuts training and evaluation views,
-`duplicates` finds forget images that hide in the retain set, `bundled` holds sample photographs.
+`copies` finds images of one set that hide in another, `bundled` holds sample photographs.
 `pairs` finds each image's other picture; `split_making` and `splits` write and read which images of
 ImageNet-1K and Places365 are used, wherever `imagenet`, `places` and `archives` find them.
 Importing this package loads none of them.

@@ -26,13 +26,15 @@ from PIL import Image
 from efface.errors import Faults, InputError, Stopped
 from efface.files import lock_held, private_files
 from efface.images.cache_index import RECORD, Index, check_of, ends_of, shard_path
-from efface.images.duplicates import Fingerprints, fingerprint
+from efface.images.fingerprints import PrintRows, fingerprint
 from efface.images.items import Fault, ImageItem, ImageSet, ReadingError
 from efface.images.reading import DECODER_VERSION, decode_image, header
 from efface.images.threads import Progress, in_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from efface.images.fingerprints import Prints
 
 RESAMPLERS = {
     "box": Image.Resampling.BOX,
@@ -43,7 +45,7 @@ RESAMPLERS = {
 SHARD_BYTES = 1 << 30
 COMMIT_BYTES, COMMIT_IMAGES = 1 << 26, 4096
 
-Prepared = tuple["NDArray[np.uint8]", tuple[int, int, "NDArray[np.uint8]"]]
+Prepared = tuple["NDArray[np.uint8]", "Prints"]
 
 
 class PixelSource(Protocol):
@@ -95,8 +97,8 @@ class PixelCache:
         """
         return self._store.read(image_id)
 
-    def fingerprints(self, ids: Iterable[str]) -> Fingerprints:
-        """What near-duplicates are found by, made when the images were decoded. KeyError as `read`."""
+    def fingerprints(self, ids: Iterable[str]) -> PrintRows:
+        """What copies are found by, made when the images were decoded. KeyError as `read`."""
         return self._store.fingerprints(ids)
 
     def __contains__(self, image_id: object) -> bool:
@@ -186,13 +188,11 @@ class Store:
             )
         return self._pixels(self.index.now.records[row])
 
-    def fingerprints(self, ids: Iterable[str]) -> Fingerprints:
+    def fingerprints(self, ids: Iterable[str]) -> PrintRows:
         rows = [(self.row(image_id), image_id) for image_id in ids]
         if lacking := [image_id for row, image_id in rows if row < 0]:
             raise KeyError(f"{len(lacking)} images are not in the pixel cache, the first is {lacking[0]}")
-        records = self.index.now.records[[row for row, _ in rows]]
-        hashes = records["hashes"].astype(np.uint64)
-        return Fingerprints(hashes[:, 0].copy(), hashes[:, 1].copy(), records["thumbnail"].copy())
+        return PrintRows(self.index.now.records["fingerprint"], np.array([row for row, _ in rows], np.int64))
 
     def add(
         self,
@@ -266,9 +266,7 @@ class Writer:
         self.pending_bytes = 0
         self.file: BinaryIO | None = None
 
-    def write(
-        self, image_id: str, pixels: NDArray[np.uint8], prints: tuple[int, int, NDArray[np.uint8]]
-    ) -> None:
+    def write(self, image_id: str, pixels: NDArray[np.uint8], prints: Prints) -> None:
         if self.offset and self.offset + pixels.nbytes > SHARD_BYTES:
             self.commit()
             self.shard, self.offset = self.shard + 1, 0
@@ -281,7 +279,7 @@ class Writer:
         digest = np.frombuffer(bytes.fromhex(image_id), np.uint8)
         height, width = pixels.shape[:2]
         check = zlib.crc32(pixels.data)
-        self.pending.append((digest, self.offset, self.shard, height, width, check, prints[:2], prints[2], 0))
+        self.pending.append((digest, self.offset, self.shard, height, width, check, prints, 0))
         self.offset += pixels.nbytes
         self.pending_bytes += pixels.nbytes
         if self.pending_bytes >= COMMIT_BYTES or len(self.pending) >= COMMIT_IMAGES:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from efface.files import replacing
-from efface.images.duplicates import SIDE
+from efface.images.fingerprints import FINGERPRINT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +29,7 @@ RECORD = np.dtype(
         ("height", "<u4"),
         ("width", "<u4"),
         ("pixels", "<u4"),
-        ("hashes", "<u8", 2),
-        ("thumbnail", "u1", (SIDE, SIDE, 3)),
+        ("fingerprint", FINGERPRINT),
         ("check", "<u4"),
     ]
 )

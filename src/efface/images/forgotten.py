@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from efface.images.duplicates import find_duplicates
+from efface.images.copies import find_copies
 from efface.images.items import ImageSet
 from efface.images.scanning import Scan, scan
 from efface.wording import counted
@@ -84,7 +84,7 @@ class Earlier:
         return images
 
     def without_copies(
-        self, sets: Mapping[str, ImageSet], scanned: Scan, distance: int
+        self, sets: Mapping[str, ImageSet], scanned: Scan, agreement: float
     ) -> dict[str, ImageSet]:
         """The sets less what nearly equals a forgotten image that is among those given."""
         rest = dict(sets)
@@ -93,7 +93,7 @@ class Earlier:
             seen = scan(known)
             known = known.without({fault.id for fault in seen.faults})
             for name, images in rest.items() if len(known) else ():
-                pairs = find_duplicates(known, images, seen.of(known), scanned.of(images), distance)
+                pairs = find_copies(known, images, seen.of(known), scanned.of(images), agreement)
                 copies = {pair.other for pair in pairs}
                 if copies:
                     taken.copies[name] = len(copies)

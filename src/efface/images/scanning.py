@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from efface.images.duplicates import SIDE, Fingerprints, fingerprint
+from efface.images.fingerprints import FINGERPRINT, PrintRows, fingerprint
 from efface.images.items import Fault, ImageItem, ImageSet, ReadingError
 from efface.images.reading import decode_image
 from efface.images.threads import Progress, in_threads
 
 if TYPE_CHECKING:
     from efface.images.cache import PixelCache
+    from efface.images.fingerprints import Prints
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,11 @@ class Scan:
 
     faults: tuple[Fault, ...]
     places: dict[str, int]
-    prints: Fingerprints
+    prints: PrintRows
 
-    def of(self, image_set: ImageSet) -> Fingerprints:
+    def of(self, image_set: ImageSet) -> PrintRows:
         """The fingerprints of a set's images, in its order. KeyError for an image that was not read."""
-        return self.prints.at([self.places[image_id] for image_id in image_set.ids])
+        return self.prints.at(np.array([self.places[image_id] for image_id in image_set.ids], np.int64))
 
 
 def scan(image_set: ImageSet, cache: PixelCache | None = None, progress: Progress | None = None) -> Scan:
@@ -39,23 +40,21 @@ def scan(image_set: ImageSet, cache: PixelCache | None = None, progress: Progres
             faults, {image_id: row for row, image_id in enumerate(readable)}, cache.fingerprints(readable)
         )
     size = len(unique)
-    prints = Fingerprints(
-        np.zeros(size, np.uint64), np.zeros(size, np.uint64), np.zeros((size, SIDE, SIDE, 3), np.uint8)
-    )
-    found: list[Fault] = []
+    prints = np.zeros(size, FINGERPRINT)
+    unreadable: list[Fault] = []
     places: dict[str, int] = {}
     for row, (item, outcome) in enumerate(zip(unique, in_threads(_printed, unique), strict=True)):
         if isinstance(outcome, Fault):
-            found.append(outcome)
+            unreadable.append(outcome)
         else:
             places[item.id] = row
-            prints.plain[row], prints.mirrored[row], prints.thumbnails[row] = outcome
+            prints[row] = outcome
         if progress:
             progress("checking images", row + 1, size)
-    return Scan(tuple(found), places, prints)
+    return Scan(tuple(unreadable), places, PrintRows.all_of(prints))
 
 
-def _printed(item: ImageItem) -> tuple[int, int, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] | Fault:
+def _printed(item: ImageItem) -> Prints | Fault:
     try:
         return fingerprint(decode_image(item.read_bytes()))
     except ReadingError as error:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from efface.errors import InputError
-from efface.images.duplicates import DEFAULT_DISTANCE, Pair, find_duplicates
+from efface.images.copies import ONLY_EXACT
+from efface.images.copy_index import DEFAULT_AGREEMENT
 from efface.images.forgotten import Earlier, Forgotten, TakenOut
 from efface.images.items import Fault, ImageSet
+from efface.images.overlaps import DuplicateReport, Overlaps
 from efface.images.scanning import Scan, scan
 from efface.images.selectors import GRAMMAR, Chosen, Main, choose_alone, choose_within
 from efface.images.sources import identify, list_source, nothing_in, passed_over_text
@@ -51,15 +53,15 @@ class ImagesSettings(Settings):
     )
     duplicates: Literal["stop", "forget", "ignore"] = Field(
         "stop",
-        description="what to do when the retain set holds copies or near-copies of forget images: stop, "
+        description="what to do when another set holds copies or near-copies of forget images: stop, "
         "forget them too, or ignore that",
     )
-    near_duplicate_distance: int = Field(
-        DEFAULT_DISTANCE,
-        ge=-1,
-        le=32,
-        description="near-copies differ in at most this many of 64 bits of a perceptual hash, and look alike "
-        "as thumbnails; less for aligned pictures such as faces; -1 looks for exact copies only",
+    copy_agreement: float = Field(
+        DEFAULT_AGREEMENT,
+        ge=0.5,
+        le=ONLY_EXACT,
+        description="near-copies are images whose detail agrees at least so much (a correlation) when they are laid "
+        "over each other; more for sets of look-alikes such as faces; 1 looks for exact copies only",
     )
     skip_unreadable: bool = Field(
         False, description="leave out images that cannot be read, and record them, instead of stopping"
@@ -70,38 +72,6 @@ class ImagesSettings(Settings):
         """Everything that says where images come from."""
         source = (self.images,) if self.images else ()
         return (*source, *self.forget, *self.retain, *self.neutral, *self.proxy_retain)
-
-
-@dataclass(frozen=True, slots=True)
-class DuplicatePair:
-    """A retain image and the forget image that it duplicates; `distance` in hash bits of 64."""
-
-    forget_id: str
-    retain_id: str
-    forget_path: str
-    retain_path: str
-    distance: int
-    kind: Literal["exact", "near"]
-    mirrored: bool
-
-    def __str__(self) -> str:
-        if self.kind == "exact":
-            how = "has the same bytes as"
-        else:
-            how = f"nearly equals ({self.distance} of 64 hash bits{', mirrored' if self.mirrored else ''})"
-        return f"{printable(self.retain_path)} {how} forget image {printable(self.forget_path)}"
-
-
-@dataclass(frozen=True)
-class DuplicateReport:
-    """Copies of forget images found in the retain set, each with its nearest forget image."""
-
-    pairs: tuple[DuplicatePair, ...] = ()
-    action: Literal["stop", "forget", "ignore"] = "stop"
-    distance: int = DEFAULT_DISTANCE
-
-    def count(self, kind: Literal["exact", "near"]) -> int:
-        return sum(pair.kind == kind for pair in self.pairs)
 
 
 @dataclass(frozen=True)
@@ -257,7 +227,7 @@ class Draft:
         """Take the near-copies out too, unless copies are to be let alone."""
         if self.settings.duplicates != "ignore":
             sets = {"retain": self.retain, "neutral": self.neutral, "validation": self.validation}
-            rest = earlier.without_copies(sets, scanned, self.settings.near_duplicate_distance)
+            rest = earlier.without_copies(sets, scanned, self.settings.copy_agreement)
             self.retain, self.neutral, self.validation = rest["retain"], rest["neutral"], rest["validation"]
         self.notes += earlier.notes
         self._check_left(earlier, needs_retain)
@@ -302,37 +272,43 @@ class Draft:
         self.neutral, self.validation = self.neutral.without(bad), self.validation.without(bad)
         if not len(self.forget):
             raise InputError("no image to forget is left; none of those chosen can be read")
-        if self.validation_selectors and not len(self.validation):
-            raise InputError("validation: none of the images chosen for it can be used")
+        self._check_validation()
         self._check_retain(needs_retain)
         return scanned
 
     def move_duplicates(self, scanned: Scan, needs_retain: bool) -> DuplicateReport:
-        """Find copies of forget images in the retain set, and do what the settings say."""
-        action, distance = self.settings.duplicates, self.settings.near_duplicate_distance
-        forget, retain = self.forget, self.retain
-        found = find_duplicates(forget, retain, scanned.of(forget), scanned.of(retain), distance)
-        pairs = tuple(_named(pair, forget, retain) for pair in found)
-        report = DuplicateReport(pairs, action, distance)
-        copies = f"{report.count('exact')} copies and {report.count('near')} near-copies of forget images"
-        if pairs and action == "stop":
-            raise InputError(
-                *(str(pair) for pair in pairs),
-                what=f"the retain set holds {copies}; remove them, or choose "
-                "duplicates: forget (forget them too) or ignore (keep them)",
-            )
+        """Find copies of forget images in the other sets and do what the settings say; have the others share none."""
+        action = self.settings.duplicates
+        overlaps = Overlaps(scanned, self.settings.copy_agreement, self.progress)
+        others = {"retain": self.retain, "neutral": self.neutral, "validation": self.validation}
+        report = overlaps.of_forgotten(self.forget, others, action)
         if action == "forget":
             # One step only: copies of copies could chain through look-alikes to the whole set.
-            moved = {pair.other for pair in found}
-            self.forget = forget.union(retain.subset(sorted(moved)))
-            self.retain = retain.subset(index for index in range(len(retain)) if index not in moved)
-        if pairs:
-            done = (
-                "were moved to the forget set" if action == "forget" else "stay in the retain set, as chosen"
-            )
-            self.notes.append(f"{copies} {done}")
+            for name, images in others.items():
+                moved = {pair.other_id for pair in report.pairs if pair.set_name == name}
+                self.forget = self.forget.union(ImageSet(item for item in images if item.id in moved))
+                setattr(self, name, images.without(moved))
+        if report.pairs:
+            done = "were moved to the forget set" if action == "forget" else "stay where they are, as chosen"
+            self.notes.append(f"{report} {done}")
+        if action != "ignore":
+            report = replace(report, apart=self._keep_apart(overlaps))
+        self._check_validation()
         self._check_retain(needs_retain)
         return report
+
+    def _keep_apart(self, overlaps: Overlaps) -> int:
+        """Take near-copies of what is never trained on out of the sets before it; how many were taken."""
+        taken = 0
+        for role, names in (("validation", ("neutral", "retain")), ("neutral", ("retain",))):
+            for name in names:
+                images: ImageSet = getattr(self, name)
+                copies = {pair.other for pair in overlaps.pairs(getattr(self, role), images)}
+                if copies:
+                    setattr(self, name, images.subset(i for i in range(len(images)) if i not in copies))
+                    self.notes.append(f"{len(copies)} near-copies of {role} images were taken out of {name}")
+                taken += len(copies)
+        return taken
 
     def _main(self) -> Main | None:
         assert self.settings.images is not None
@@ -391,6 +367,10 @@ class Draft:
         if count := sum(images.passed_over.values()):
             self.notes.append(f"{count} files that are not images{passed_over_text(images.passed_over)}")
 
+    def _check_validation(self) -> None:
+        if self.validation_selectors and not len(self.validation):
+            raise InputError("validation: none of the images chosen for it can be used")
+
     def _check_retain(self, needs_retain: bool) -> None:
         if needs_retain and not len(self.retain):
             raise InputError("no image to keep is left; choose less to forget, or give more with --retain")
@@ -400,9 +380,3 @@ class Draft:
             faults = {fault.where: fault for fault in self.unreadable}
             self.problems += [str(fault) for fault in faults.values()]
         raise InputError(*dict.fromkeys(self.problems), what=what if len(self.problems) > 1 else "")
-
-
-def _named(pair: Pair, forget: ImageSet, retain: ImageSet) -> DuplicatePair:
-    ours, theirs = forget[pair.forget], retain[pair.other]
-    names = (ours.id, theirs.id, ours.path, theirs.path)
-    return DuplicatePair(*names, pair.distance, pair.kind, pair.mirrored)

@@ -70,7 +70,8 @@ def images_facts(
             exact=duplicates.count("exact"),
             near=duplicates.count("near"),
             action=duplicates.action,
-            distance=duplicates.distance,
+            agreement=duplicates.agreement,
+            apart=duplicates.apart,
         ),
     )
 

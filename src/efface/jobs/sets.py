@@ -45,7 +45,7 @@ def split_from_scratch(
             forget=config.without or config.neutral,
             neutral=config.neutral if config.without else (),
             duplicates=config.duplicates,
-            near_duplicate_distance=config.near_duplicate_distance,
+            copy_agreement=config.copy_agreement,
             skip_unreadable=config.skip_unreadable,
         )
         split = split_images(
@@ -60,7 +60,7 @@ def split_from_scratch(
         raise InputError(*map(str, scanned.faults), what="the images cannot be used")
     images = images.without({fault.id for fault in scanned.faults})
     if config.duplicates != "ignore":
-        rest = before.without_copies({"retain": images}, scanned, config.near_duplicate_distance)
+        rest = before.without_copies({"retain": images}, scanned, config.copy_agreement)
         images = rest["retain"]
     if not len(images):
         forgotten = f", or {before.took('retain')} were forgotten earlier" if before.took("retain") else ""

@@ -58,7 +58,7 @@ def request_facts(record: Record) -> list[Fact]:
     """The request, the sets, duplicates and what was left out."""
     facts = _request(record.request) if record.request else []
     facts.append(Fact("Images", _sets(record.images)))
-    facts.append(Fact("Copies among the retain images", [_duplicates(record.images.duplicates)]))
+    facts.append(Fact("Copies in the other sets", [_duplicates(record.images.duplicates)]))
     facts.append(Fact("Left out", [_skipped(record.images.skipped)]))
     facts.append(Fact("Forgotten earlier", _earlier(record.images.earlier)))
     return [*facts, Fact("Notes", record.notes)] if record.notes else facts
@@ -157,13 +157,13 @@ def _sets(images: ImagesFacts) -> list[str]:
 
 def _duplicates(facts: Duplicates) -> str:
     bound = " (near-copies were not looked for)"
-    if facts.distance >= 0:
-        bound = f" (near: perceptual hashes that differ in at most {facts.distance} of 64 bits)"
+    if facts.agreement < 1:
+        bound = f" (near: detail that agrees by {facts.agreement:g} or more)"
     if not facts.exact + facts.near:
         return f"no copies or near-copies of forgotten images were found{bound}"
     outcome = {
         "forget": "they were moved to the images to be forgotten",
-        "ignore": "they stayed among the retain images, as chosen",
+        "ignore": "they stayed where they were, as chosen",
         "stop": "the run was to stop at them",
     }[facts.action]
     exact, near = (

@@ -27,7 +27,8 @@ from efface.errors import Faults, InputError
 from efface.files import sha256_of_json
 from efface.generators.families import ModelSettings
 from efface.generators.registry import read_model
-from efface.images.duplicates import DEFAULT_DISTANCE
+from efface.images.copies import ONLY_EXACT
+from efface.images.copy_index import DEFAULT_AGREEMENT
 from efface.images.selection import ImagesSettings
 from efface.metrics.base import ModelKind
 from efface.probes.base import Probe
@@ -132,7 +133,7 @@ class FromScratchConfig(JobConfig):
         "stop",
         description="copies of left-out images among the others: stop, forget (leave out too) or ignore",
     )
-    near_duplicate_distance: int = Field(DEFAULT_DISTANCE, ge=-1, le=32, description="as in images")
+    copy_agreement: float = Field(DEFAULT_AGREEMENT, ge=0.5, le=ONLY_EXACT, description="as in images")
     skip_unreadable: bool = Field(False, description="leave out images that cannot be read, and say so")
 
     @property

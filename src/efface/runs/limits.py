@@ -105,7 +105,7 @@ def _of_sets(images: ImagesFacts) -> list[str]:
     copies = images.duplicates.exact + images.duplicates.near
     if copies and images.duplicates.action == "ignore":
         limits.append(
-            f"The retain set holds {copies} copies or near-copies of forgotten images, and they were kept on "
+            f"The other sets hold {copies} copies or near-copies of forgotten images, and they were kept on "
             "request: the model may still know the images through them."
         )
     if images.skipped.count:

@@ -256,15 +256,18 @@ class Skipped(Described):
 
 
 class Duplicates(Described):
-    """Copies of forget images among the retain images."""
+    """Copies of forget images in the other sets, and of these among each other."""
 
     exact: int = Field(description="with the same bytes")
     near: int = Field(description="that look alike")
     action: Literal["stop", "forget", "ignore"] = Field(
         description="what was to be done with them: `stop`, `forget` or `ignore`"
     )
-    distance: int = Field(
-        description="bits of a 64-bit perceptual hash in which near-copies differ at most; -1: they were not looked for"
+    agreement: float = Field(
+        description="correlation of detail from which on images count as near-copies; 1: they were not looked for"
+    )
+    apart: int = Field(
+        description="near-copies of neutral or validation images that were taken out of the sets before them"
     )
 
 
@@ -308,7 +311,7 @@ class ImagesFacts(Described):
         description="true: the retain set is a stand-in; the real retain images were not used"
     )
     skipped: Skipped = Field(description="what could not be read")
-    duplicates: Duplicates = Field(description="copies of forget images among the retain images")
+    duplicates: Duplicates = Field(description="copies of forget images in the other sets")
 
     def count(self, name: str) -> int:
         """Images of a set; 0 where there is none."""
