@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import JsonValue
 
 from efface.arrays import read_arrays
 from efface.errors import EffaceError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PoolRunKind = Literal["original", "retrained", "unlearned"]
-Section = Mapping[str, Any]
+Section = Mapping[str, JsonValue]
 """A method as in a config file: its name and its settings."""
 
 
@@ -49,9 +50,9 @@ class PoolRun:
         return cls("unlearned", seed, canonical_json(dict(method)), start, purpose)
 
     @property
-    def section(self) -> dict[str, Any]:
+    def section(self) -> dict[str, JsonValue]:
         """The method's section."""
-        section: dict[str, Any] = json.loads(self.method)
+        section: dict[str, JsonValue] = json.loads(self.method)
         return section
 
     @property
@@ -65,7 +66,7 @@ class PoolRun:
     @property
     def key(self) -> int:
         """The seed of every draw in the run; settings do not count, so that another setting is no other chance."""
-        name = self.section["name"] if self.kind == "unlearned" else ""
+        name = str(self.section["name"]) if self.kind == "unlearned" else ""
         return key("run", self.kind, name, self.start, self.purpose, self.seed)
 
 

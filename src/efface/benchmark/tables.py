@@ -23,7 +23,7 @@ from efface.benchmark.results import (
     TrialOutcome,
     Tuning,
 )
-from efface.benchmark.runs import PoolRun
+from efface.benchmark.runs import PoolRun, Section
 from efface.benchmark.setups import Experiment
 from efface.benchmark.stability import agreement, stability
 from efface.benchmark.tuning import Trial, best
@@ -82,7 +82,7 @@ class TaskTables:
             },
         )
 
-    def _headline(self, section: Mapping[str, Any] | None = None) -> Experiment:
+    def _headline(self, section: Section | None = None) -> Experiment:
         """The first experiment of a method in the headline setup."""
         section = section or self.methods[0].section
         return self.config.experiments_of(self.config.headline, section)[0]
@@ -154,7 +154,7 @@ class TaskTables:
         self,
         method: MethodEntry,
         settings: RowSettings,
-        section: Mapping[str, Any] | None,
+        section: Section | None,
         corruption: str | None,
         is_first: bool,
     ) -> BenchRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -59,7 +60,11 @@ def with_data(task: Section, folder: str | None) -> dict[str, JsonValue]:
 
     Raises `InputError` where `DATA` stands there and no folder is given.
     """
-    images = dict(task.get("images") or {})
+    given = task.get("images") or {}
+    if not isinstance(given, Mapping):
+        # refused with all other faults
+        return dict(task)
+    images = dict(given)
     holders = [name for name in ("data", "path") if PLACE in str(images.get(name, ""))]
     if holders and folder is None:
         text = images[holders[0]]

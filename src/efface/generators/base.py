@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from efface.corruptions import Corrupted, Corruption
@@ -165,7 +166,7 @@ class Generator(nn.Module, ABC):
         """Write a folder that the family's own library opens."""
 
     @abstractmethod
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, JsonValue]:
         """Family, sizes, value space and origin, as JSON-ready values for the record."""
 
     # what a family may say otherwise

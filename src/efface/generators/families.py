@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from efface.corruptions import Corruption, parse_corruption
 from efface.documents import read_object
@@ -53,11 +53,11 @@ class Demo:
     Each mapping is the part of a config that the family decides; the steps are those of the full demo.
     """
 
-    training: Mapping[str, Any]
-    unlearning: Mapping[str, Any]
-    architecture: Mapping[str, Any] = field(default_factory=dict)
-    first_stage: Mapping[str, Any] = field(default_factory=dict)
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, JsonValue]
+    unlearning: Mapping[str, JsonValue]
+    architecture: Mapping[str, JsonValue] = field(default_factory=dict)
+    first_stage: Mapping[str, JsonValue] = field(default_factory=dict)
+    evaluation: Mapping[str, JsonValue] = field(default_factory=dict)
     method: str = "encoder-noise"
     corruption: str = "centre:0.5"
 
@@ -78,12 +78,12 @@ class Family:
     name: str
     summary: str
     architecture: type[Architecture]
-    sizes: Mapping[str, Mapping[str, Any]]
+    sizes: Mapping[str, Mapping[str, JsonValue]]
     settings: type[ModelSettings]
     module: str
     recognises: Callable[[Contents], bool]
-    training: Mapping[str, Any] = field(default_factory=dict)
-    first_stage: Mapping[str, Any] | None = None
+    training: Mapping[str, JsonValue] = field(default_factory=dict)
+    first_stage: Mapping[str, JsonValue] | None = None
     demo: Demo | None = None
 
     def load(self, settings: ModelSettings) -> Generator:
@@ -98,7 +98,7 @@ class Family:
         """An untrained model. The global random state is left as it was."""
         return cast("Generator", import_module(self.module).new(architecture, seed))
 
-    def shape(self, section: Mapping[str, Any]) -> Architecture:
+    def shape(self, section: Mapping[str, JsonValue]) -> Architecture:
         """The shape of a new model from a config section, `size` written out; raises `InputError` with all faults."""
         chosen = dict(section)
         size = str(chosen.pop("size", "tiny"))

@@ -205,10 +205,11 @@ def section_parts(section: Section) -> tuple[GeneratorMethod, dict[str, JsonValu
     method = read_method({name: value for name, value in section.items() if name not in BESIDE_METHOD})
     share = section.get("retain", 1.0)
     number = isinstance(share, int | float) and not isinstance(share, bool) and 0 < share <= 1
-    if not (number or share == "proxy"):
+    if not isinstance(share, int | float | str) or not (number or share == "proxy"):
         raise InputError(
             f"method {method.name}: retain: a share above 0 and up to 1, or proxy, not {share!r}"
         )
-    training = dict(section.get("training") or {})
+    given = section.get("training") or {}
+    training: dict[str, JsonValue] = dict(given) if isinstance(given, Mapping) else {"training": given}
     TrainingSettings.read(training, where=f"method {method.name}: training")
     return method, training, share

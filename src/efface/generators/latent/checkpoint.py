@@ -45,7 +45,7 @@ def load(settings: LatentSettings) -> LatentGenerator:
         guidance_scale=settings.guidance_scale or use.guidance_scale,
         lora_rank=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
-        origin={**opened.origin, "left_out": parts.left_out} if parts.left_out else opened.origin,
+        origin={**opened.origin, "left_out": [*parts.left_out]} if parts.left_out else opened.origin,
         base=opened.base,
     )
     return LatentGenerator(parts.network, pipeline)

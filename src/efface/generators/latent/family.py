@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from efface.generators.families import Architecture, Family, ModelSettings
 from efface.model_files import Contents
@@ -34,9 +34,9 @@ class LatentSettings(ModelSettings):
 GROUPS = 8
 """Groups of every normalisation, so that narrow networks can be built; released ones have 32."""
 
-SIZES: dict[str, dict[str, Any]] = {
+SIZES: dict[str, dict[str, JsonValue]] = {
     "tiny": {},
-    "small": {"vae_channels": (32, 64, 64), "unet_channels": (64, 128, 128), "layers": 2, "head_dim": 16},
+    "small": {"vae_channels": [32, 64, 64], "unet_channels": [64, 128, 128], "layers": 2, "head_dim": 16},
 }
 """What each size changes of the defaults below. Larger models are fine-tuned from released ones, not begun anew."""
 

@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from efface.corruptions import Corrupted, Corruption, parse_corruption
@@ -270,10 +271,10 @@ class LatentGenerator(Generator):
         else:
             save_pipeline(self.network, self.pipeline, self.kind, folder)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, JsonValue]:
         about, unet, network = self.pipeline, self.network.unet.config, self.network
         has_text = network.text_encoder is not None
-        lora = (
+        lora: JsonValue = (
             {"rank": about.lora_rank, "alpha": about.lora_alpha or about.lora_rank} if self.adapted else None
         )
         return {

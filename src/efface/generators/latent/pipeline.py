@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import diffusers
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from efface.documents import read_object
 from efface.errors import InputError
@@ -73,7 +73,7 @@ class PipelineSettings:
     guidance_scale: float = 1.0
     lora_rank: int | None = None
     lora_alpha: float | None = None
-    origin: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, JsonValue] = field(default_factory=dict)
     base: dict[str, Any] | None = None
 
     @property

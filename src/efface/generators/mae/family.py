@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, JsonValue, PositiveFloat
 
 from efface.generators.families import Architecture, Demo, Family, ModelSettings
 from efface.model_files import Contents
@@ -32,7 +32,7 @@ class MaeSettings(ModelSettings):
     )
 
 
-SIZES: dict[str, dict[str, Any]] = {
+SIZES: dict[str, dict[str, JsonValue]] = {
     "tiny": {},
     "small": {
         "hidden_size": 256, "layers": 6, "heads": 8,
@@ -95,7 +95,7 @@ class MaeArchitecture(Architecture):
         }
 
 
-SMALL = {"crop_scale": [0.5, 1.0], "precision": "fp32"}
+SMALL: dict[str, JsonValue] = {"crop_scale": [0.5, 1.0], "precision": "fp32"}
 
 
 def recognises(contents: Contents) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
@@ -67,7 +68,7 @@ class MaeGenerator(Generator):
         network: ViTMAEForPreTraining,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
-        origin: dict[str, Any] | None = None,
+        origin: dict[str, JsonValue] | None = None,
     ) -> None:
         super().__init__(network)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -222,7 +223,7 @@ class MaeGenerator(Generator):
             },
         )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, JsonValue]:
         config = self.config
         return {
             "family": self.family,
@@ -234,8 +235,8 @@ class MaeGenerator(Generator):
             "decoder_hidden_size": config.decoder_hidden_size,
             "decoder_layers": config.decoder_num_hidden_layers,
             "norm_pix_loss": config.norm_pix_loss,
-            "image_mean": rounded(self.mean),
-            "image_std": rounded(self.std),
+            "image_mean": [*rounded(self.mean)],
+            "image_std": [*rounded(self.std)],
             "origin": self.origin,
         }
 

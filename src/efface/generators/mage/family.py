@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from efface.generators.families import Architecture, Demo, Family, ModelSettings
 from efface.model_files import Contents
@@ -30,16 +28,16 @@ class MageSettings(ModelSettings):
     )
 
 
-_RELEASED: dict[str, Any] = {
+_RELEASED: dict[str, JsonValue] = {
     "image_size": 256, "codebook_size": 1024, "code_dimension": 256, "tokenizer_patch": 1, "tokenizer_channels": 128,
-    "tokenizer_multipliers": (1, 1, 2, 2, 4), "tokenizer_blocks": 2, "tokenizer_groups": 32, "decoder_layers": 8,
+    "tokenizer_multipliers": [1, 1, 2, 2, 4], "tokenizer_blocks": 2, "tokenizer_groups": 32, "decoder_layers": 8,
     "decoder_heads": 16,
 }  # fmt: skip
-SIZES: dict[str, dict[str, Any]] = {
+SIZES: dict[str, dict[str, JsonValue]] = {
     "tiny": {},
     "small": {
         "codebook_size": 512, "code_dimension": 64, "tokenizer_patch": 2, "tokenizer_channels": 64,
-        "tokenizer_multipliers": (1, 1, 1), "hidden_size": 256, "layers": 6, "heads": 8, "decoder_hidden_size": 256,
+        "tokenizer_multipliers": [1, 1, 1], "hidden_size": 256, "layers": 6, "heads": 8, "decoder_hidden_size": 256,
         "decoder_layers": 4, "decoder_heads": 8,
     },
     "base": {**_RELEASED, "hidden_size": 768, "layers": 12, "heads": 12, "decoder_hidden_size": 768},
@@ -107,7 +105,7 @@ class MageArchitecture(Architecture):
         return problems
 
 
-SMALL = {"crop_scale": [0.5, 1.0], "precision": "fp32"}
+SMALL: dict[str, JsonValue] = {"crop_scale": [0.5, 1.0], "precision": "fp32"}
 
 
 def recognises(contents: Contents) -> bool:

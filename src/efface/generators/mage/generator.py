@@ -24,6 +24,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -69,7 +70,7 @@ class MageGenerator(Generator):
     family: ClassVar[str] = "mage"
     network: MageModel
 
-    def __init__(self, network: MageModel, origin: dict[str, Any] | None = None) -> None:
+    def __init__(self, network: MageModel, origin: dict[str, JsonValue] | None = None) -> None:
         super().__init__(network)
         self.origin = origin or {}
         self._noise = NoiseBank(self.codes, self.image_size)
@@ -229,7 +230,7 @@ class MageGenerator(Generator):
         with quiet():
             self.network.save_pretrained(folder)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, JsonValue]:
         config = self.config
         return {
             "family": self.family,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, JsonValue, PositiveInt
 
 from efface.generators.families import Architecture, Demo, Family, ModelSettings
 from efface.model_files import Contents
@@ -49,15 +49,15 @@ class PaletteSettings(ModelSettings):
 
 GROUPS = 32
 
-SIZES: dict[str, dict[str, Any]] = {
+SIZES: dict[str, dict[str, JsonValue]] = {
     "tiny": {},
     "small": {
-        "image_size": 64, "inner_channels": 64, "channel_multipliers": (1, 2, 2, 4), "blocks_per_level": 2,
-        "attention_levels": (3,), "channels_per_head": 32,
+        "image_size": 64, "inner_channels": 64, "channel_multipliers": [1, 2, 2, 4], "blocks_per_level": 2,
+        "attention_levels": [3], "channels_per_head": 32,
     },
     "base": {
-        "image_size": 256, "inner_channels": 64, "channel_multipliers": (1, 2, 4, 8), "blocks_per_level": 2,
-        "attention_levels": (), "channels_per_head": 32,
+        "image_size": 256, "inner_channels": 64, "channel_multipliers": [1, 2, 4, 8], "blocks_per_level": 2,
+        "attention_levels": [], "channels_per_head": 32,
     },
 }  # fmt: skip
 """What each size changes of the defaults below; `base` is the released inpainting network."""
@@ -136,7 +136,7 @@ class PaletteArchitecture(Architecture):
 
 RELEASED = ("input_blocks.0.0.weight", "cond_embed.0.weight")
 
-SMALL = {"crop_scale": [0.6, 1.0], "precision": "fp32", "weight_decay": 0.0}
+SMALL: dict[str, JsonValue] = {"crop_scale": [0.6, 1.0], "precision": "fp32", "weight_decay": 0.0}
 
 
 def recognises(contents: Contents) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from efface.corruptions import Corrupted, Corruption, parse_corruption
@@ -75,7 +76,7 @@ class PaletteGenerator(Generator):
         self,
         network: nn.Module,
         schedules: Schedules | None = None,
-        origin: dict[str, Any] | None = None,
+        origin: dict[str, JsonValue] | None = None,
         warnings: tuple[str, ...] = (),
     ) -> None:
         super().__init__(network)
@@ -218,7 +219,7 @@ class PaletteGenerator(Generator):
             config = scheduler_config(self.schedules.train)
             write_json(folder / SCHEDULER, {"_class_name": "DDPMScheduler", **config})
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, JsonValue]:
         return {
             "family": self.family,
             "network": type(self.network).__name__,
