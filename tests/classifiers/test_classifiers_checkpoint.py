@@ -18,7 +18,7 @@ from efface.classifiers.architecture import NetworkSettings
 from efface.classifiers.classifier import Classifier, Normalisation
 from efface.classifiers.committee import Committee
 from efface.classifiers.networks import build
-from efface.classifiers.resnet import ResNet18
+from efface.classifiers.own_networks import ResNet18
 from efface.errors import InputError
 from efface.files import sha256_of_file
 from support.classifier_models import CLASSES, NORMALISATION, logits, pictures, small, stirred

@@ -11,9 +11,8 @@ from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, 
 
 from efface.classifiers.architecture import NetworkSettings
 from efface.classifiers.committee import Committee
-from efface.classifiers.convnet import Mlp, SmallConv
 from efface.classifiers.networks import blocks_of, build, settings_of
-from efface.classifiers.resnet import Convolution, ResNet18
+from efface.classifiers.own_networks import Convolution, Mlp, ResNet18, SmallConv
 from efface.errors import InputError
 from support.classifier_models import pictures, small, stirred
 

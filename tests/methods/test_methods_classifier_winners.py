@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from efface.classifiers.convnet import Mlp
+from efface.classifiers.own_networks import Mlp
 from efface.errors import InputError
 from efface.methods.classifier.amnesiacs import Amnesiacs
 from efface.methods.classifier.base import ClassifierMethod, unlearn_classifier

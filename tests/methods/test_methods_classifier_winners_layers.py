@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from efface.classifiers.classifier import Classifier
 from efface.classifiers.committee import Committee
-from efface.classifiers.convnet import Mlp
-from efface.classifiers.resnet import ResNet18
+from efface.classifiers.own_networks import Mlp, ResNet18
 from efface.errors import InputError
 from efface.methods.classifier.amnesiacs import Amnesiacs
 from efface.methods.classifier.base import unlearn_classifier

@@ -7,9 +7,8 @@ from torch import nn
 
 from efface.classifiers.architecture import NetworkSettings
 from efface.classifiers.committee import Committee
-from efface.classifiers.convnet import Mlp, SmallConv
-from efface.classifiers.resnet import BLOCKS as RESNET_BLOCKS
-from efface.classifiers.resnet import ResNet18
+from efface.classifiers.own_networks import BLOCKS as RESNET_BLOCKS
+from efface.classifiers.own_networks import Mlp, ResNet18, SmallConv
 from efface.errors import InputError
 from efface.randomness import key
 
