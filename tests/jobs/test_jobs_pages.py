@@ -48,6 +48,11 @@ def runs(
     }
 
 
+@pytest.fixture(scope="session")
+def pages(runs: dict[str, Path]) -> dict[str, str]:
+    return {kind: page_of(run) for kind, run in runs.items()}
+
+
 def page_of(run: Path) -> str:
     return html.unescape(write_report(run).read_text(encoding="utf-8"))
 
@@ -62,15 +67,17 @@ def told(record: Record) -> list[str]:
     return [*words, *images, *digests, *models, *results, record.config.sha256, record.digest]
 
 
-def test_a_page_says_what_its_record_holds(runs: dict[str, Path]) -> None:
-    for kind, run in runs.items():
-        page, record = page_of(run), read_record(run)
+def test_a_page_says_what_its_record_holds(runs: dict[str, Path], pages: dict[str, str]) -> None:
+    for kind, page in pages.items():
+        record = read_record(runs[kind])
         assert not Page(page).faults, kind
         # a risk begins a sentence of its own there
         assert [text for text in told(record) if text.casefold() not in page.casefold()] == [], kind
 
 
-def test_a_page_says_how_many_weight_tensors_were_trained(runs: dict[str, Path]) -> None:
+def test_a_page_says_how_many_weight_tensors_were_trained(
+    runs: dict[str, Path], pages: dict[str, str]
+) -> None:
     for kind, run in runs.items():
         training = read_record(run).training
         if kind.endswith("evaluated"):
@@ -79,7 +86,7 @@ def test_a_page_says_how_many_weight_tensors_were_trained(runs: dict[str, Path])
         assert 0 < training.changed_tensors <= training.tensors
         assert (training.changed_tensors < training.tensors) == (kind != "classifier"), "an encoder alone"
         done = "changed" if kind == "classifier" else "trained"
-        assert f"{training.changed_tensors} of {training.tensors} weight tensors {done}" in page_of(run), kind
+        assert f"{training.changed_tensors} of {training.tensors} weight tensors {done}" in pages[kind], kind
 
 
 def test_a_page_names_every_setting_of_the_training(finished: RunResult, story: Story) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from efface.corruptions import CORRUPTIONS, Corruption, parse_corruption
@@ -39,7 +41,7 @@ def untrained(family: str, **changes: Any) -> Generator:
     return randomised(known.new(known.architecture.read({**SHAPES[family], **changes}), 0).eval())
 
 
-MODELS: dict[str, Callable[[], Generator]] = {
+BUILT: dict[str, Callable[[], Generator]] = {
     "mae": tiny,
     "mae, normalised patches": lambda: tiny(norm_pix_loss=True),
     "mae, fine grid": lambda: tiny(patch_size=4),
@@ -49,6 +51,18 @@ MODELS: dict[str, Callable[[], Generator]] = {
     "latent-inpainting, of pictures": lambda: untrained("latent-inpainting", kind="instruct"),
 }
 """Names are `family` or `family, what is special`."""
+
+
+@cache
+def _built(name: str) -> Generator:
+    return BUILT[name]()
+
+
+MODELS: dict[str, Callable[[], Generator]] = {
+    name: lambda name=name: deepcopy(_built(name))  # type: ignore[misc]
+    for name in BUILT
+}
+"""The same models, built once: a copy each time."""
 
 SLIVERS = ["random:0.01", "rectangle:0,0.9,0.1,0.1"]
 TEXTS = [

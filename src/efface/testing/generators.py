@@ -91,7 +91,8 @@ def foreign_corruptions_are_refused(make: Callable[[], Generator], corruptions: 
 
 def views_hold_what_was_asked_for(make: Callable[[], Generator], corruption: Corruption) -> None:
     """A view holds its images and its corruption, whose draws are keyed by image and visit."""
-    generator, images = make(), tiny.pictures(COUNT, size=make().image_size)
+    generator = make()
+    images = tiny.pictures(COUNT, size=generator.image_size)
     view = generator.view(images, corruption, tiny.draws(COUNT))
     require(len(view) == COUNT, f"a view of {COUNT} images has the length {len(view)}")
     require(torch.equal(view.images, images), "the view's images are not those given")
@@ -99,7 +100,7 @@ def views_hold_what_was_asked_for(make: Callable[[], Generator], corruption: Cor
     require(
         torch.equal(view.corrupted.known, applied.known), "other pixels are known than the corruption says"
     )
-    moved = _view(make(), corruption, visit=1)
+    moved = _view(generator, corruption, visit=1)
     same = torch.equal(applied.known, moved.corrupted.known)
     require(
         same != corruption.is_random,
