@@ -133,6 +133,27 @@ def test_a_damaged_archive_is_named_with_all_its_faults(tmp_path: Path):
         open_dataset(task("faces-age", tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("name", "array", "said"),
+    [
+        ("label", np.array([0, 10**15]), "labels from 0 to"),
+        ("label", np.array([0, -1]), "labels from 0 to"),
+        ("label", np.array(["a", "b"]), "'label' must be a row of whole numbers"),
+        ("offset", np.array([-9, 3, 5]), "offset: 3 places within 'bytes'"),
+        ("offset", np.zeros(3), "'offset' must be a row of whole numbers"),
+        ("bytes", np.zeros((2, 2), np.uint8), "'bytes' must be a row of bytes"),
+        ("source", np.zeros(2), "'source' must be a row of texts"),
+    ],
+)
+def test_arrays_that_are_not_what_they_are_called_are_refused(
+    tmp_path: Path, name: str, array: np.ndarray, said: str
+):
+    arrays = {"bytes": np.zeros(9, np.uint8), "offset": np.array([0, 3, 5]), "source": np.array(["a", "b"])}
+    np.savez(tmp_path / "x-train.npz", **{**arrays, "label": np.array([0, 1]), name: array})
+    with pytest.raises(InputError, match=said):
+        open_dataset(DatasetSettings(data="packed", path=str(tmp_path / "x")))
+
+
 def faces(folder: Path, persons: bool, count: int = 60) -> None:
     rows = ["path,age,person_id" if persons else "path,age"]
     for place in range(count):

@@ -92,7 +92,7 @@ def test_the_most_memorised_are_taken_and_the_next_ones_for_tuning(tmp_path: Pat
     assert chosen(rule, tuning=True).tolist() == [30, 50]
     with pytest.raises(InputError, match="only 4 of the 180 training images have a score"):
         chosen(f"memorised:5@{tmp_path}/s.npz")
-    with pytest.raises(InputError, match="no file of memorisation scores"):
+    with pytest.raises(InputError, match=r"missing\.npz cannot be read"):
         chosen(f"memorised:5@{tmp_path}/missing.npz")
 
 
@@ -107,12 +107,18 @@ def test_a_list_names_ids_numbers_and_files(tmp_path: Path):
     assert not set(second) & {21, 33, 44}
 
 
+def test_a_list_of_a_spreadsheet_names_the_same(tmp_path: Path):
+    (tmp_path / "list.csv").write_bytes("a\\33.png\r\n a/44.png \r\n".encode("utf-16"))
+    assert named_places(parse_rule(f"list:{tmp_path}/list.csv"), source()).tolist() == [33, 44]
+
+
 def test_a_list_names_all_its_faults_at_once(tmp_path: Path):
-    (tmp_path / "list.txt").write_text("a/33.pgn\n999\n")
+    (tmp_path / "list.txt").write_text("a/33.pgn\n999\n" + "9" * 5000)
     with pytest.raises(InputError) as error:
         named_places(parse_rule(f"list:{tmp_path}/list.txt"), source())
     assert "line 1: no image 'a/33.pgn'; did you mean 'a/33.png'?" in str(error.value)
     assert "line 2: no image '999'" in str(error.value)
+    assert "line 3: no image '99" in str(error.value)
 
 
 def test_what_a_list_names_is_always_trained_on(tmp_path: Path):

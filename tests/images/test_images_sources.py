@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
+import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from efface.errors import InputError
 from efface.files import sha256_of_file
 from efface.images.bundled import CREDITS
 from efface.images.reading import decode
+from efface.images.selection import ImagesSettings, split_images
 from efface.images.sources import open_images
 from support.pictures import picture, save_picture
 
@@ -192,14 +196,18 @@ def test_a_folder_with_metadata_is_read_by_it_and_counts_the_rest(animals: Path)
     assert images.passed_over == {"(image without a row in metadata.csv)": 5, ".txt": 1}
 
 
+def encoded_png(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    picture(seed).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def parquet(path: Path, seeds: list[int], labels: list[int] | None = None) -> Path:
     pyarrow = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")
     rows = []
     for seed in seeds:
-        buffer = io.BytesIO()
-        picture(seed).save(buffer, "PNG")
-        rows.append({"bytes": buffer.getvalue(), "path": f"{seed}.png"})
+        rows.append({"bytes": encoded_png(seed), "path": f"{seed}.png"})
     columns: dict[str, list[object]] = {"image": [*rows]}
     if labels is not None:
         columns["label"] = [*labels]
@@ -238,18 +246,126 @@ def test_a_parquet_file_without_images_names_its_columns(tmp_path: Path) -> None
     assert "not a parquet file" in problems(tmp_path / "u.parquet")[0]
 
 
-def test_a_saved_data_set_is_read(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data sets that `datasets` has saved: `set`, and `splits` of it; CIFAR-100's names for the columns."""
     datasets = pytest.importorskip("datasets")
-    path = parquet(tmp_path / "p" / "train.parquet", [0, 1], [0, 1])
-    images = open_images(path)
+    folder = tmp_path_factory.mktemp("saved")
     features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
+        {
+            "img": datasets.Image(),
+            "fine_label": datasets.ClassLabel(names=["cat", "dog"]),
+            "note": datasets.Value("string"),
+        }
     )
-    rows = {"image": [{"bytes": item.read_bytes(), "path": None} for item in images], "label": [0, 1]}
-    datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / "saved"))
-    saved = open_images(tmp_path / "saved")
-    assert saved.ids == images.ids
-    assert saved.labels == ("cat", "dog")
+    files = [str(save_picture(folder / f"{seed}.png", seed)) for seed in (0, 1)]
+    data = datasets.Dataset.from_dict(
+        {"img": files, "fine_label": [0, 1], "note": ["x", "y"]}, features=features
+    )
+    data.save_to_disk(str(folder / "set"))
+    undecoded = data.cast_column("img", datasets.Image(decode=False))
+    datasets.DatasetDict({"train": data, "test": undecoded}).save_to_disk(str(folder / "splits"))
+    return folder
+
+
+def test_a_saved_data_set_is_read(saved: Path) -> None:
+    images = open_images(saved / "set")
+    assert images.ids == tuple(sha256_of_file(saved / f"{seed}.png") for seed in (0, 1))
+    assert images.labels == ("cat", "dog")
+    both = open_images(saved / "splits")
+    assert both.labels == ("cat", "dog") * 2
+    assert names(both) == ["train#0", "train#1", "test#0", "test#1"]
+
+
+def test_a_damaged_data_set_is_one_fault(saved: Path, tmp_path: Path) -> None:
+    for damage in ("arrow", "state", "elsewhere", "split"):
+        folder = tmp_path / damage
+        shutil.copytree(saved / ("splits" if damage == "split" else "set"), folder)
+        if damage == "arrow":
+            arrow = next(folder.glob("*.arrow"))
+            arrow.write_bytes(arrow.read_bytes()[:700])
+        elif damage == "split":
+            (folder / "train" / "state.json").unlink()
+        else:
+            stated = '{"_data_files": [{"filename": "../set/x.arrow"}]}' if damage == "elsewhere" else "{"
+            (folder / "state.json").write_text(stated)
+        assert len(problems(folder)) == 1
+
+
+def test_a_folder_of_images_may_hold_a_file_of_the_name_that_data_sets_use(animals: Path) -> None:
+    (animals / "state.json").write_text("{}")
+    assert len(open_images(animals)) == 6
+
+
+@pytest.mark.parametrize("place", [4, -300, -60, "half"])
+def test_a_damaged_parquet_file_is_refused_or_its_rows_are(tmp_path: Path, place: int | str) -> None:
+    path = parquet(tmp_path / "train.parquet", [0, 1, 2], [0, 1, 1])
+    content = bytearray(path.read_bytes())
+    if isinstance(place, str):
+        del content[len(content) // 2 :]
+    else:
+        place %= len(content)
+        content[place : place + 10] = b"\xff" * 10
+    path.write_bytes(content)
+    assert all("train.parquet" in problem for problem in problems(path))
+
+
+def test_the_image_column_is_the_one_that_is_called_so_and_a_lone_class_is_the_label(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    data = encoded_png(3)
+    columns = {"mask": [{"bytes": b"x"}], "Image": [data], "thumb": [b"y"], "species": [1]}
+    features = {"info": {"features": {"species": {"names": ["cat", "dog"]}}}}
+    table = pyarrow.table(columns).replace_schema_metadata({"huggingface": json.dumps(features)})
+    pq.write_table(table, tmp_path / "t.parquet")
+    images = open_images(tmp_path / "t.parquet")
+    assert images.labels == ("dog",)
+    assert images[0].read_bytes() == data
+
+
+def tar(path: Path, members: dict[str, bytes], links: dict[str, str] | None = None) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        for name, target in (links or {}).items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.LNKTYPE, target
+            archive.addfile(member)
+    return path
+
+
+def test_the_shards_of_a_data_set_are_read_where_they_lie(tmp_path: Path) -> None:
+    members = {"./0.png": encoded_png(0), "./0.cls": b"3\n", "0.json": b"{}", "/../1.png": encoded_png(1)}
+    tar(tmp_path / "shard-0.tar", members, {"again.png": "0.png"})
+    tar(tmp_path / "shard-1.tar", {"2.png": encoded_png(2)})
+    images = open_images(tmp_path)
+    assert names(images) == ["shard-0.tar#0.png", "1.png", "shard-0.tar#again.png", "shard-1.tar#2.png"]
+    assert images.labels == ("3", None, None, None)
+    assert images.passed_over == {".cls": 1, ".json": 1}
+    assert [item.id for item in images][::2] == [images.ids[0], images.ids[0]]
+    chosen = split_images(ImagesSettings(images=str(tmp_path), forget=("glob:[02].png",)), needs_retain=False)
+    assert names(chosen.forget) == ["shard-0.tar#0.png", "shard-1.tar#2.png"]
+    whole = split_images(ImagesSettings(forget=(str(tmp_path / "shard-1.tar"),)), needs_retain=False)
+    assert len(whole.forget) == 1
+    tar(tmp_path / "shard-1.tar", {"2.png": encoded_png(2), "3": b"8BPS"})
+    with pytest.raises(
+        InputError, match=r"shard-1\.tar#3: might be a picture and is not read: a Photoshop file"
+    ):
+        split_images(ImagesSettings(forget=(str(tmp_path / "shard-1.tar"),)), needs_retain=False)
+
+
+def test_a_packed_or_cut_archive_is_refused_in_words(tmp_path: Path) -> None:
+    whole = tar(tmp_path / "a.tar", {"0.png": encoded_png(0)}).read_bytes()
+    (tmp_path / "a.tar").write_bytes(gzip.compress(whole))
+    assert "unpack it" in problems(tmp_path / "a.tar")[0]
+    (tmp_path / "a.tar").write_bytes(whole[:700])
+    assert "is damaged, incomplete or no uncompressed tar archive" in problems(tmp_path / "a.tar")[0]
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(whole))
+    (tmp_path / "a.zip").write_bytes(b"PK\3\4" + bytes(30))
+    assert "compressed with gzip" in problems(tmp_path / "a.tar.gz")[0]
+    assert "a ZIP archive" in problems(tmp_path / "a.zip")[0]
 
 
 def test_a_hub_data_set_that_cannot_be_had_is_one_fault() -> None:

@@ -415,3 +415,23 @@ def test_the_verb_writes_the_file_and_says_how_to_name_its_parts(archives: Path,
     assert read_split(out).values["counts"]["neutral"] == {"classes": 2, "images": 4}
     outcome = CliRunner().invoke(app, [*asked, "--json"])
     assert json.loads(outcome.stdout)["counts"]["forget"] == {"classes": 2, "images": 6}
+
+
+def test_a_split_file_that_lacks_what_it_needs_is_refused_in_one_sentence(
+    imagenet: Path, tmp_path: Path
+) -> None:
+    whole = json.loads(written(imagenet, tmp_path / "split.json").read_text())
+    for name, value in (("images", []), ("data_set", "other"), ("root", 3), ("counts", {"forget": 3})):
+        values = {**whole, name: value}
+        values["sha256"] = digest_of(values)
+        (tmp_path / "split.json").write_text(json.dumps(values))
+        with pytest.raises(InputError, match=f"split.json is damaged(.|\n)*{name}"):
+            read_split(tmp_path / "split.json")
+
+
+def test_a_damaged_development_kit_is_refused(archives: Path) -> None:
+    kit = archives / "ILSVRC2012_devkit_t12.tar.gz"
+    whole = kit.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:40] + bytes(40) + whole[80:], b"", whole[:10]):
+        kit.write_bytes(damaged)
+        assert "the development kit in" in refusal(archives)

@@ -16,16 +16,19 @@ from typing import Any
 
 import numpy as np
 
+from efface.documents import read_bytes
 from efface.errors import InputError
 from efface.images.archives import files_in_tar
 from efface.images.class_parts import DataSet, FolderPart, LabelledPart, Part, TarPart, files_of, folders_of
 from efface.images.items import Locator
+from efface.images.rows import lines_of
 from efface.wording import printable
 
 WNID = re.compile(r"n\d{8}")
 DEVKIT = "ILSVRC2012_devkit_t12"
 TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
 META = "data/meta.mat"
+MAX_KIT_BYTES = 64 << 20
 
 SITE = "image-net.org (ILSVRC 2012; an account is needed)"
 
@@ -84,12 +87,7 @@ def read_labels(path: str) -> dict[str, str]:
 
     Lines without a class in second place, such as a heading, are passed over; what follows the class, too.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            pairs = [line.replace(",", " ").split()[:2] for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        raise InputError(f"the labels {printable(path)} cannot be read: {reason}") from None
+    pairs = [line.replace(",", " ").split()[:2] for _, line in lines_of(path)]
     labels = {
         os.path.splitext(pair[0])[0]: pair[1] for pair in pairs if len(pair) == 2 and WNID.fullmatch(pair[1])
     }
@@ -106,7 +104,7 @@ def _devkit_labels(root: str) -> dict[str, str] | None:
     folder, archive = os.path.join(root, DEVKIT), os.path.join(root, f"{DEVKIT}.tar.gz")
     try:
         if os.path.isdir(folder):
-            data = {name: _bytes_of(os.path.join(folder, name)) for name in (TRUTH, META)}
+            data = {name: read_bytes(os.path.join(folder, name), MAX_KIT_BYTES) for name in (TRUTH, META)}
         elif os.path.isfile(archive):
             with tarfile.open(archive) as tar:
                 data = {name: _member(tar, f"{DEVKIT}/{name}") for name in (TRUTH, META)}
@@ -115,7 +113,9 @@ def _devkit_labels(root: str) -> dict[str, str] | None:
         wnids = _wnids(data[META])
         numbers = [int(line) for line in data[TRUTH].split()]
         return {f"ILSVRC2012_val_{place:08d}": wnids[number] for place, number in enumerate(numbers, 1)}
-    except (OSError, KeyError, ValueError, tarfile.TarError) as error:
+    except (
+        Exception
+    ) as error:  # the readers of archives and MATLAB tables raise nearly anything on damaged data
         raise InputError(
             f"the development kit in {printable(root)} cannot be used ({type(error).__name__}: "
             f"{printable(str(error))}); download {DEVKIT}.tar.gz again"
@@ -131,16 +131,11 @@ def _wnids(meta: bytes) -> dict[int, str]:
     return {int(number): str(wnid) for number, wnid in zip(ids, wnids, strict=True)}
 
 
-def _bytes_of(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
-
-
 def _member(tar: tarfile.TarFile, name: str) -> bytes:
     file = tar.extractfile(name)
     if file is None:
         raise KeyError(name)
-    return file.read()
+    return file.read(MAX_KIT_BYTES)
 
 
 def _classes(folder: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from efface.images.class_parts import (
     first_folder,
     folders_of,
 )
+from efface.images.rows import lines_of
 from efface.wording import printable
 
 TRAIN = ("train", "places365_standard/train", "data_256", "data_256_standard", "train_256",
@@ -103,12 +104,10 @@ def _labels(labels: str, categories: str) -> dict[str, str]:
 def _rows(path: str) -> list[tuple[str, int]]:
     """The rows "name number" of a list of the data set."""
     try:
-        with open(path, encoding="utf-8") as file:
-            rows = [line.split() for line in file if line.strip()]
+        rows = [line.split() for _, line in lines_of(path)]
         return [(name, int(number)) for name, number in rows]
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "a line is a name and a number"
-        raise InputError(f"{printable(path)} cannot be read: {reason}") from None
+    except ValueError:
+        raise InputError(f"{printable(path)} cannot be read: a line is a name and a number") from None
 
 
 def _classes(folder: str) -> dict[str, str]:

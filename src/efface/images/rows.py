@@ -63,6 +63,13 @@ def text_of(path: str | Path) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
+def lines_of(path: str | Path) -> list[tuple[int, str]]:
+    """The lines of a text that are not blank, without blanks around them, each with its number."""
+    return [
+        (number, line.strip()) for number, line in enumerate(text_of(path).split("\n"), 1) if line.strip()
+    ]
+
+
 def rows_of(path: Path, columns: Collection[str]) -> Iterator[Row]:
     """The rows of a table; raises `InputError` for a damaged file, or one that has none of `columns`."""
     text = text_of(path)

@@ -18,6 +18,7 @@ from efface.errors import Faults, InputError
 from efface.images.class_parts import DataSet, Part
 from efface.images.places import class_name
 from efface.images.released_classes import RELEASED
+from efface.images.rows import lines_of
 from efface.images.splits import PART_OF_ROLE, open_data_set
 from efface.images.threads import Progress
 from efface.randomness import numpy_draws
@@ -143,12 +144,7 @@ def _listed(settings: SplitSettings, faults: Faults) -> tuple[list[str], list[st
             raise InputError(
                 "rule listed needs two lists, --forget-classes and --retain-classes: a class a line"
             )
-        try:
-            with open(path, encoding="utf-8") as file:
-                lines = [class_name(line.split("#")[0]) for line in file]
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-            raise InputError(f"the list {printable(path)} cannot be read: {reason}") from None
+        lines = [class_name(line.split("#")[0]) for _, line in lines_of(path)]
         lists.append(list(dict.fromkeys(line for line in lines if line)))
     if both := sorted(set(lists[0]) & set(lists[1])):
         faults.add(f"{len(both)} classes are both to be forgotten and kept: {several(both)}")

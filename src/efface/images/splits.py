@@ -14,7 +14,9 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
 
 from efface.documents import Absent, read_json
 from efface.errors import InputError
@@ -23,8 +25,8 @@ from efface.images.class_parts import DataSet
 from efface.images.imagenet import open_imagenet
 from efface.images.listings import Candidate, Listing, no_such
 from efface.images.places import open_places
-from efface.settings import unknown_name
-from efface.wording import printable
+from efface.settings import problems_of, unknown_name
+from efface.wording import printable, shortened
 
 SCHEMA = "efface-split/1"
 PREFIX = "split:"
@@ -39,6 +41,18 @@ PART_OF_ROLE = {
 OPENERS = {"imagenet-1k": open_imagenet, "places-365": open_places}
 
 
+class Needed(BaseModel):
+    """What of a split file is used here."""
+
+    data_set: Literal["imagenet-1k", "places-365"]
+    root: str
+    val_labels: str | None = None
+    rule: dict[str, str | int]
+    images_per_class: dict[str, int]
+    counts: dict[str, dict[str, int]]
+    images: dict[str, dict[str, list[str]]]
+
+
 @dataclass(frozen=True)
 class SplitFile:
     """A split file that was read: `values` as it stands there, at `path`."""
@@ -48,7 +62,7 @@ class SplitFile:
 
     def images(self, role: str) -> dict[str, list[str]]:
         """The file names of a role, by class."""
-        return {class_: list(files) for class_, files in self.values["images"][role].items()}
+        return {class_: list(files) for class_, files in self.values["images"].get(role, {}).items()}
 
     def facts(self) -> dict[str, Any]:
         """What a record says of it: no path, but the digest, and the rule it was made by."""
@@ -79,12 +93,20 @@ def read_split(path: str | Path) -> SplitFile:
         raise InputError(f"split file {printable(name)}: {no_such(name)}") from None
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         found = values.get("schema") if isinstance(values, dict) else None
-        raise InputError(f"{printable(name)} is no split file: its schema is {found!r}, not {SCHEMA!r}")
+        raise InputError(
+            f"{printable(name)} is no split file: its schema is {shortened(found)}, not {SCHEMA!r}"
+        )
     if values.get("sha256") != digest_of(values):
         raise InputError(
             f"split file {printable(name)} was changed after it was written: its digest does not fit. Only 'root' may "
             "be edited; make a new one with: efface split"
         )
+    try:
+        Needed.model_validate(values)
+    except ValidationError as error:
+        raise InputError(
+            *problems_of(error, Needed), what=f"split file {printable(name)} is damaged"
+        ) from None
     return SplitFile(name, values)
 
 

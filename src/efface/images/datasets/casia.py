@@ -21,6 +21,7 @@ from efface.images.datasets.ages import age_classes
 from efface.images.datasets.source import Part, Source, from_files, needed_path
 from efface.images.items import Locator
 from efface.images.listings import FileLocator
+from efface.images.rows import lines_of
 from efface.wording import printable
 
 TABLE, UNPACKED = "Age_Gender.txt", "CASIA_SURF_live"
@@ -84,12 +85,10 @@ def _table(root: Path) -> dict[str, int]:
         raise InputError(f"{printable(str(root))} has no {TABLE}; it must hold {WHAT}")
     ages: dict[str, int] = {}
     with Faults(f"{printable(str(place))} cannot be used") as faults:
-        for number, line in enumerate(place.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        for number, line in lines_of(place):
             words = line.split()
-            if not words:
-                continue
             if len(words) != 3 or not words[1].isdecimal():
-                faults.add(f"line {number}: '{printable(line)}' is not 'person age gender'")
+                faults.add(f"line {number}: '{printable(line[:200])}' is not 'person age gender'")
             elif words[0] in ages:
                 faults.add(f"line {number}: a second line for {printable(words[0])}")
             else:

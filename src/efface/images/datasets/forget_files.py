@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import re
+import unicodedata
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from efface.arrays import read_arrays
 from efface.errors import Faults, InputError
 from efface.images.datasets.source import Places, Source
 from efface.images.listings import did_you_mean
+from efface.images.rows import lines_of
 from efface.wording import printable
 
 MOST_FAULTS = 10
@@ -18,31 +20,28 @@ NAMES_TO_COMPARE = 2000
 
 
 def listed_places(file: str, source: Source) -> Places:
-    """The images that a list names, one a line; lines that begin with # are passed over.
+    """The images that a list names, one a line; lines that begin with # and are no ids are passed over.
 
     An entry is an id, else the number of an image in the order of the data, from 0 on, else the name of a file. Raises
     one `InputError` for all entries that name no image.
     """
-    try:
-        lines = Path(file).read_bytes().decode("utf-8", "surrogateescape").splitlines()
-    except OSError as error:
-        raise InputError(f"forget: the list {printable(file)} cannot be read: {error.strerror}") from None
-    by_id = {id_: place for place, id_ in enumerate(source.ids)}
+    by_id = {unicodedata.normalize("NFC", id_): place for place, id_ in enumerate(source.ids)}
+    by_id |= {id_: place for place, id_ in enumerate(source.ids)}
     found: list[int] = []
     problems: list[str] = []
-    for number, line in enumerate(lines, 1):
-        entry = line.strip()
-        if not entry or entry.startswith("#"):
+    for number, entry in lines_of(file):
+        forms = (entry, entry.replace("\\", "/"), unicodedata.normalize("NFC", entry))
+        place = next((by_id[form] for form in forms if form in by_id), None)
+        if place is None and entry.startswith("#"):
             continue
-        place = by_id.get(entry)
-        if place is None and entry.isascii() and entry.isdecimal() and int(entry) < len(source):
-            place = int(entry)
+        if place is None and re.fullmatch(r"0*\d{1,18}", entry, re.ASCII) and int(entry[-18:]) < len(source):
+            place = int(entry[-18:])
         if place is None and source.root is not None:
             place = by_id.get(os.path.relpath(os.path.realpath(entry), os.path.realpath(source.root)))
         if place is None:
             # comparing names is slow, and of many faults only the first are shown
             near = source.ids[:NAMES_TO_COMPARE] if len(problems) < MOST_FAULTS else ()
-            problems.append(f"line {number}: no image '{printable(entry)}'{did_you_mean(entry, near)}")
+            problems.append(f"line {number}: no image '{printable(entry[:200])}'{did_you_mean(entry, near)}")
         else:
             found.append(place)
     with Faults(f"forget: the list {printable(file)} does not fit the data") as faults:

@@ -21,6 +21,10 @@ from efface.images.items import Locator
 from efface.wording import printable
 
 ARRAYS = ("bytes", "offset", "source")
+KINDS = {
+    "bytes": ("u", "bytes"), "offset": ("iu", "whole numbers"), "source": ("US", "texts"), "classes": ("US", "texts"),
+    "label": ("iu", "whole numbers"), "age": ("iuf", "numbers"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,17 @@ def _arrays(place: str, columns: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
                 faults.add(f"array '{name}' is missing")
         if faults:
             return {}
-        count, offset = len(arrays["source"]), arrays["offset"]
-        if offset.shape != (count + 1,) or np.any(np.diff(offset) < 0) or offset[-1] > len(arrays["bytes"]):
+        for name, (kinds, form) in KINDS.items():
+            if name in arrays and not (arrays[name].ndim == 1 and arrays[name].dtype.kind in kinds):
+                faults.add(f"array '{name}' must be a row of {form}")
+        if faults:
+            return {}
+        count, offset, end = len(arrays["source"]), arrays["offset"], len(arrays["bytes"])
+        if (
+            offset.shape != (count + 1,)
+            or np.any(np.diff(offset) < 0)
+            or not 0 <= offset[0] <= offset[-1] <= end
+        ):
             faults.add(f"offset: {count + 1} places within 'bytes', none below the one before, are needed")
         for name in columns:
             if arrays[name].shape != (count,):
