@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,3 +113,50 @@ def test_pickled_arrays_are_not_executed(files: dict[str, Path], tmp_path: Path)
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match=r"not a \.npy file of numbers"):
         run("--unlearned", tmp_path / "objects.npy", *options(files, "retrained"))
+
+
+def test_models_and_examples_that_repeat_are_said(files: dict[str, Path]) -> None:
+    assert "note:" not in run(*options(files, "unlearned", "retrained", "original"))
+    u, r = (np.load(files[name]) for name in ("unlearned", "retrained"))
+    u[4:] = u[3]
+    r[5] = u[0]
+    u[:, 9], r[:, 9] = u[:, 8], r[:, 8]
+    np.save(files["unlearned"], u)
+    np.save(files["retrained"], r)
+    facts = facts_of(compare(u, r))
+    assert [note.partition(";")[0] for note in facts.notes] == [
+        "unlearned: only 4 of 16 models differ, the others repeat them",
+        "1 of the models stand on both sides, unlearned and retrained",
+        "1 of 30 examples have the values of another one in every model: the same images twice",
+    ]
+    text = run(*options(files, "unlearned", "retrained"), "--out", files["unlearned"].parent / "page")
+    page = (files["unlearned"].parent / "page" / "score.html").read_text(encoding="utf-8")
+    for note in facts.notes:
+        assert f"note: {note}" in text
+        assert note[1:] in page
+
+
+def test_saturated_values_do_not_count_as_repeated() -> None:
+    u, r = np.full((8, 12), 103.5), np.random.default_rng(0).normal(size=(16, 12))
+    r[:, :4] = 103.5
+    assert compare(u, r).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda z: 1 / (1 + np.exp(-z)), "all values lie between 0 and 1, as probabilities do"),
+        (lambda z: -np.log1p(np.exp(-z)), "as if these were logarithms of probabilities"),
+    ],
+)
+def test_probabilities_in_the_place_of_confidences_are_said(made: Callable[[Any], Any], said: str) -> None:
+    random = np.random.default_rng(0)
+    (note,) = compare(made(random.normal(3, 1, (16, 40))), made(random.normal(2, 1, (32, 40)))).notes
+    assert said in note
+
+
+@pytest.mark.parametrize("name", ["unlearned", "original"])
+def test_the_same_models_on_both_sides_are_refused(files: dict[str, Path], name: str) -> None:
+    np.save(files["retrained"], np.load(files[name]))
+    with pytest.raises(InputError, match=f"{name} and retrained are the same array"):
+        run(*options(files, "unlearned", "retrained", "original"))

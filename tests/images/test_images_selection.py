@@ -14,6 +14,7 @@ from efface.errors import InputError
 from efface.files import sha256_of_file
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
+from efface.images.labels import class_names, class_numbers
 from efface.images.selection import ImagesSettings, Split, split_images
 from efface.images.sources import open_images
 from support.pictures import picture, save_picture
@@ -382,3 +383,40 @@ def test_animated_images_are_taken_and_counted(animals: Path) -> None:
     assert any(
         note.startswith("2 images (1 of them chosen to be forgotten) hold several") for note in result.notes
     )
+
+
+def test_folders_for_the_parts_of_a_data_set_are_no_classes(tmp_path: Path) -> None:
+    for number, name in enumerate(("train/0", "train/1", "Test/2", "Test/3")):
+        save_picture(tmp_path / "set" / f"{name}.png", number)
+    said = "the folders Test, train hold the parts of a data set, and their names are no classes"
+    for label in ("cat", "train"):
+        with pytest.raises(InputError, match=said):
+            split(needs_retain=True, images=str(tmp_path / "set"), forget=[f"label:{label}"])
+    chosen = split(needs_retain=True, images=str(tmp_path / "set"), forget=["glob:train/0*"])
+    assert any(said in note for note in chosen.notes), "where no class is asked for it is said"
+    for refused in (
+        lambda: class_names([chosen.retain]),
+        lambda: class_numbers({"retain": chosen.retain}, ("Test", "train")),
+    ):
+        with pytest.raises(InputError, match=said):
+            refused()
+
+
+def test_classes_are_found_below_the_parts_of_a_data_set(tmp_path: Path) -> None:
+    for number, name in enumerate(("train/cat/0", "train/dog/1", "val/cat/2", "val/dog/3")):
+        save_picture(tmp_path / "set" / f"{name}.png", number)
+    chosen = split(needs_retain=True, images=str(tmp_path / "set"), forget=["label:cat"])
+    assert [Path(path).parent.parent.name for path in chosen.forget.paths] == ["train", "val"]
+    assert chosen.retain.classes == ("dog",)
+    assert (
+        "the folders train, val hold the parts of a data set: classes are the folders in them"
+        in chosen.notes[0]
+    )
+    part = split(needs_retain=True, images=str(tmp_path / "set" / "train"), forget=["label:cat"])
+    assert (len(part.forget), len(part.retain), part.notes) == (1, 1, ())
+
+
+def test_a_class_that_is_called_like_a_part_beside_other_classes_is_one(tmp_path: Path) -> None:
+    for number, name in enumerate(("train/0", "car/1")):
+        save_picture(tmp_path / f"{name}.png", number)
+    assert len(split(needs_retain=True, images=str(tmp_path), forget=["label:train"]).forget) == 1

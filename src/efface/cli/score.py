@@ -60,10 +60,13 @@ def score(
     As the first NeurIPS unlearning competition did, beside the score's ceiling and floor. Works on arrays
     alone; needs no model and no image.
     """
+    import numpy as np
+
     from efface.arrays import read_array
-    from efface.errors import Faults
+    from efface.errors import Faults, InputError
     from efface.forgetting.comparison import compare
     from efface.forgetting.facts import facts_of
+    from efface.forgetting.sameness import same_arrays
 
     paths = {"--unlearned": unlearned, "--retrained": retrained} | (
         {"--original": original} if original else {}
@@ -82,6 +85,9 @@ def score(
         mode=mode.value,
         seed=seed,
     )
+    sides = {name.removeprefix("--"): np.asarray(array, np.float64) for name, array in arrays.items()}
+    if same := same_arrays(sides):
+        raise InputError(*same, what="these files cannot be scored" if len(same) > 1 else "")
     facts = facts_of(comparison, names)
     page = None
     if out:
@@ -145,5 +151,7 @@ def _tell(facts: ScoreFacts) -> None:
     for name, value, rest in rows:
         o.say(f"{name:<22}  {value:>7}  {rest}")
     o.say(facts.verdict)
+    for note in facts.notes:
+        o.say(f"note: {note}")
     if facts.unresolved:
         o.say(f"{len(facts.unresolved)} examples are too narrow for the official grid; use --mode robust")

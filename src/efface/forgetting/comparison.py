@@ -27,6 +27,7 @@ from efface.forgetting.arrays import Floats, models_by_examples
 from efface.forgetting.intervals import around, bootstrap_interval
 from efface.forgetting.official import official_score
 from efface.forgetting.robust import robust_score
+from efface.forgetting.sameness import oddities
 from efface.randomness import numpy_draws
 from efface.settings import Settings, unknown_name
 
@@ -66,6 +67,7 @@ class Comparison:
     `share_of_ceiling`: (score - floor) / (ceiling - floor) there, None where floor and ceiling overlap.
     `measurable`: whether they do not. `power`: share of total separation's distance that chance leaves free,
     (ceiling.low - floor.high) / (ceiling - floor), at least 0. `unresolved`: examples the official grid says nothing of.
+    `notes`: what is odd about the arrays, in sentences (`sameness`).
     """
 
     mode: Mode
@@ -87,6 +89,7 @@ class Comparison:
     final: FinalScore
     unresolved: tuple[int, ...]
     verdict: str
+    notes: tuple[str, ...]
 
 
 def compare(
@@ -123,6 +126,7 @@ def compare(
             sides = []
         if sides:
             _check_counts(sides, faults)
+    notes = tuple(oddities(dict(zip(given, sides, strict=True))))
     draws = numpy_draws(seed, "forgetting-comparison")
     u, r, *rest = (side[draws.permutation(len(side))] for side in sides)
     models = min(len(u), len(r))
@@ -154,6 +158,7 @@ def compare(
         power=max(ceiling.low - floor.high, 0.0) / span if span > 0 else 0.0,
         final=_final(head["score"], *final_parts),
         verdict=_verdict(measurable, is_like_retrained, here, do_nothing, equal),
+        notes=notes,
     )
 
 

@@ -57,6 +57,7 @@ class ScoreFacts(Settings):
     )
     measurable: bool = Field(description="whether floor and ceiling do not overlap")
     verdict: str = Field(description="what follows, in words")
+    notes: tuple[str, ...] = Field(description="what is odd about the arrays: models or examples that repeat")
     final: FinalScore = Field(description="the competition's final score")
     unresolved: tuple[int, ...] = Field(
         description="places of examples of which the official grid says nothing"

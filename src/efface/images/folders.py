@@ -8,11 +8,18 @@ are among the `others`.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from efface.images.items import ImageItem
 from efface.images.listings import Candidate, FileLocator, Listing, is_image_name
 from efface.wording import printable
 
+PARTS = frozenset(
+    ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "holdout")
+)
+"""Names of folders for the parts of a data set."""
 LITTER_FOLDERS = (
     ".ipynb_checkpoints", ".git", ".svn", ".hg", ".dvc", ".cache", ".thumbnails", ".@__thumb", ".AppleDouble", ".Trashes",
     ".Spotlight-V100", ".fseventsd", ".TemporaryItems", ".DocumentRevisions-V100",
@@ -25,6 +32,7 @@ def list_folder(folder: str | Path, hidden: bool = False) -> Listing:
     given = os.fspath(folder)
     listing = Listing(root=os.path.realpath(given))
     _walk(given, listing.root or given, None, listing, set(), hidden)
+    _take_classes_below_parts(given, listing)
     return listing
 
 
@@ -61,3 +69,38 @@ def _walk(
         else:
             files = listing.candidates if is_image_name(entry.name) else listing.others
             files.append(Candidate(name, FileLocator(place), label))
+
+
+def _take_classes_below_parts(folder: str, listing: Listing) -> None:
+    """Where all sub-folders hold the parts of a data set, and each of these folders for classes, these are the labels."""
+
+    def parts(file: Candidate) -> list[str]:
+        return file.path[len(folder) :].strip(os.sep).split(os.sep)
+
+    files = [parts(file) for file in (*listing.candidates, *listing.others)]
+    if not files or not all(len(names) > 2 and names[0].lower() in PARTS for names in files):
+        return
+    listing.candidates = [replace(file, label=parts(file)[1]) for file in listing.candidates]
+    listing.others = [replace(file, label=parts(file)[1]) for file in listing.others]
+    found = ", ".join(sorted({printable(names[0]) for names in files}))
+    listing.notes.append(
+        f"the folders {found} hold the parts of a data set: classes are the folders in them, and all parts are taken; to "
+        "keep one apart give the others one by one"
+    )
+
+
+def parts_not_classes(images: Iterable[ImageItem]) -> str | None:
+    """A sentence where all labels are those of folders for the parts of a data set, such as `train` and `test`."""
+    labels = set[str]()
+    for item in images:
+        if item.label is None:
+            continue
+        if item.label.lower() not in PARTS or item.label not in Path(item.source.where).parts[:-1]:
+            return None
+        labels.add(item.label)
+    if not labels:
+        return None
+    return (
+        f"the folders {', '.join(sorted(labels))} hold the parts of a data set, and their names are no classes: give one "
+        f"part with --images (FOLDER/{min(labels)}) and others with --neutral, or a manifest with a column label"
+    )

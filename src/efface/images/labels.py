@@ -11,6 +11,7 @@ import numpy as np
 
 from efface.errors import Faults, InputError
 from efface.images.crops import batch
+from efface.images.folders import parts_not_classes
 from efface.images.items import ImageItem, ImageSet
 from efface.images.labelled import LabelledImages
 from efface.images.listings import did_you_mean
@@ -31,6 +32,9 @@ def class_names(sets: Iterable[ImageSet]) -> tuple[str, ...]:
 
     Raises `InputError` if there are fewer than two.
     """
+    sets = tuple(sets)
+    if parts := parts_not_classes(item for images in sets for item in images):
+        raise InputError(parts)
     found = {label for images in sets for label in images.labels if label is not None}
     if len(found) < 2:
         raise InputError(
@@ -47,6 +51,8 @@ def class_numbers(sets: Mapping[str, ImageSet], classes: Sequence[str]) -> dict[
 
     A label is one of `classes`; where these are mere numbers (`3`, or `LABEL_3` as transformers has it), also a number.
     """
+    if parts := parts_not_classes(item for images in sets.values() for item in images):
+        raise InputError(parts)
     numbers = {name: number for number, name in enumerate(classes)}
     if all(re.fullmatch(r"(LABEL_)?\d+", name) for name in classes):
         numbers |= {str(number): number for number in range(len(classes)) if str(number) not in numbers}

@@ -16,6 +16,7 @@ from pydantic import Field
 from efface.errors import InputError
 from efface.images.copies import ONLY_EXACT
 from efface.images.copy_index import DEFAULT_AGREEMENT
+from efface.images.folders import parts_not_classes
 from efface.images.forgotten import Earlier, Forgotten, TakenOut
 from efface.images.items import Fault, ImageSet
 from efface.images.overlaps import DuplicateReport, Overlaps
@@ -323,6 +324,8 @@ class Draft:
         if not (len(images) or unreadable or problems):
             self.problems.append(nothing_in(listing))
         self._take_note(images)
+        if parts := parts_not_classes(images):
+            self.notes.append(parts)
         self.unreadable += unreadable
         return Main(images, listing.root, unreadable, listing.others)
 

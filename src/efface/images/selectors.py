@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from efface.errors import InputError
 from efface.files import sha256_of_bytes
+from efface.images.folders import parts_not_classes
 from efface.images.items import Fault, ImageSet
 from efface.images.listings import Candidate, FileLocator, Listing, did_you_mean, is_image_name, no_such
 from efface.images.lists import SHA256
@@ -114,7 +115,9 @@ def _within(main: Main, selector: str, whole: bool, chosen: Chosen, problems: li
     kind, colon, rest = selector.partition(":")
     if colon and kind == "label":
         label = unicodedata.normalize("NFC", rest)
-        if label not in main.by_label:
+        if parts := parts_not_classes(main.images):
+            problems.append(parts)
+        elif label not in main.by_label:
             problems.append(f"no image has this label{did_you_mean(rest, main.by_label)}")
         _disguised([other for other in main.others if whole and other.label == rest], chosen, problems)
         return main.by_label.get(label, ())

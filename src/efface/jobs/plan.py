@@ -20,6 +20,7 @@ from efface.jobs.facts import description_of
 from efface.jobs.judging import reference_notes
 from efface.jobs.kinds import KINDS
 from efface.jobs.operations import AnyOperations, Changes, Foreseen, Prepared, RunEstimate, attempt
+from efface.jobs.sameness import same_models
 from efface.jobs.sets import measured_sets
 from efface.progress import Progress
 from efface.runs.earlier import EarlierRequests
@@ -57,6 +58,7 @@ def plan(config: RunConfig | ClassifierRunConfig, progress: Progress | None = No
     known = attempt(lambda: earlier_of(config, models), faults) if "original" in models else None
     earlier = known or EarlierRequests()
     split = attempt(lambda: operations.choose(config, earlier, progress), faults)
+    attempt(lambda: same_models({name: model.weights_digest() for name, model in models.items()}), faults)
     if "original" in models:
         outlook.model = description_of(models["original"])
     if split:

@@ -42,6 +42,7 @@ from efface.jobs.facts import (
 from efface.jobs.judging import judge_models, judgement, probe_facts, reference_notes
 from efface.jobs.kinds import KINDS
 from efface.jobs.operations import AnyOperations, Prepared, Start
+from efface.jobs.sameness import same_models
 from efface.probes.findings import Findings
 from efface.progress import Progress
 from efface.runs.config import JobConfig, Verb
@@ -172,6 +173,15 @@ def held_folder(
             ) from error
 
 
+def _unchanged(preparation: PreparedPart, training: TrainedPart | None) -> list[str]:
+    """What is odd about the weights of the model that was made."""
+    if training is None or preparation.before is None:
+        return []
+    made = {"original": preparation.before.weights, "unlearned": training.after.weights}
+    reference = {"retrained": preparation.retrained.weights} if preparation.retrained else {}
+    return same_models({**made, **reference})
+
+
 class _Run:
     """One start of a run."""
 
@@ -223,7 +233,11 @@ class _Run:
 
     def _preparation(self, prepared: Prepared[Any, Any], began: float) -> PreparedPart:
         """Everything that can refuse the run comes before its first file is written."""
+        models = (
+            {name: model_facts(model) for name, model in prepared.models.items()} if self.measures else {}
+        )
         notes = [
+            *same_models({name: facts.weights for name, facts in models.items()}),
             *earlier_notes(prepared.earlier),
             *reference_notes(self.config, "retrained" in prepared.models),
             *reference_seen(self.config, prepared.split),
@@ -235,9 +249,6 @@ class _Run:
         for kind, sentences in (("warning", risks), ("note", notes)):
             for text in sentences:
                 self.progress.say(f"{kind}: {text}")
-        models = (
-            {name: model_facts(model) for name, model in prepared.models.items()} if self.measures else {}
-        )
         original, reference = models.get("original"), models.get("retrained")
         stages = self.config.retrained_stages if self.measures else ""
         sets = manifests(self.run.path, prepared.split.sets, self.run.key)
@@ -315,7 +326,11 @@ class _Run:
             ),
             images=preparation.images,
             notes=preparation.notes,
-            risks=[*preparation.risks, *(training.risks if training else [])],
+            risks=[
+                *preparation.risks,
+                *(training.risks if training else []),
+                *_unchanged(preparation, training),
+            ],
             evaluation=evaluation.facts if evaluation else None,
             probes=probe_facts(config.probes) if self.measures else [],
             requirements=judgement(run.path),

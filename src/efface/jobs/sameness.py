@@ -1,0 +1,33 @@
+"""Models with equal weights where a comparison takes them to be different ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from efface.errors import InputError
+
+
+def same_models(weights: Mapping[Any, str]) -> list[str]:
+    """Sentences on models with the same weights. weights: the digest of each.
+
+    Raises `InputError` where the reference is the original itself: it was trained on what is to be forgotten.
+    """
+    original, unlearned, retrained = (weights.get(name) for name in ("original", "unlearned", "retrained"))
+    if retrained is not None and retrained == original:
+        raise InputError(
+            "the model given as retrained has the same weights as the original: it is no model trained without the images. "
+            "Give one that is (efface train --without), or leave --retrained out"
+        )
+    notes = []
+    if unlearned is not None and unlearned == original:
+        notes.append(
+            "The unlearned model has the same weights as the original: nothing was forgotten, and every figure of the two "
+            "is the same."
+        )
+    if unlearned is not None and unlearned == retrained:
+        notes.append(
+            "The unlearned model has the same weights as the one given as retrained: unless it was trained anew from the "
+            "same images and seed, one of the two was given twice."
+        )
+    return notes
