@@ -221,6 +221,8 @@ def _check(value: JsonValue) -> None:
                     raise _Refused(NO_NUMBER)
             elif isinstance(part, float) and math.isnan(part):
                 raise _Refused(NO_NUMBER)
+            elif isinstance(part, str) and "\0" in part:
+                raise _Refused("it holds a null character, which no name or place can have")
         if not containers:
             return
         level = [

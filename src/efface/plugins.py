@@ -56,6 +56,10 @@ class Registry(Mapping[str, T], Generic[T]):
     def __getitem__(self, name: str) -> T:
         return self._entries[name].thing
 
+    def __contains__(self, name: object) -> bool:
+        # a name from a config may be anything, also a section
+        return isinstance(name, str) and name in self._entries
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 

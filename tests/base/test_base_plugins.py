@@ -73,6 +73,13 @@ def test_built_in_things_come_in_the_order_of_their_lines(monkeypatch: pytest.Mo
     assert registry.distribution("centre") == ""
 
 
+def test_what_is_no_name_is_not_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = installed(monkeypatch)
+    assert "centre" in registry
+    assert {"name": "centre"} not in registry
+    assert None not in registry
+
+
 def test_a_package_adds_one_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = installed(monkeypatch, ("outside", lambda: Outside))
     assert list(registry) == ["centre", "blur", "outside"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from campaigns.errands import Errand, make_errands
+from campaigns.errands import Errand, carry_out, make_errands
 from support.forked import PRELOADED, SERVER
 
 LONG = os.environ.get("CAMPAIGN") == "long"
@@ -29,7 +29,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(line)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tally() -> Callable[[str], None]:
     """Takes a sentence of what was tried and found; all are printed at the end."""
     return TALLIES.append
@@ -44,3 +44,12 @@ def long_form() -> bool:
 def errands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Errand]:
     SERVER.set_forkserver_preload([*PRELOADED, "efface.cli", "matplotlib.figure", "campaigns.errands"])
     return make_errands(tmp_path_factory.mktemp("errands"))
+
+
+@pytest.fixture(scope="session")
+def finished_run(errands: dict[str, Errand], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that unlearned a generator. Tests must not change it."""
+    folder = tmp_path_factory.mktemp("finished")
+    ending = carry_out(errands["unlearn generator"], folder / "out", folder / "scratch")
+    assert ending.code == 0, ending.said
+    return folder / "out"

@@ -286,7 +286,7 @@ def test_what_is_no_classifier_is_told_and_what_is_known_is_listed(tmp_path: Pat
     (tmp_path / "generator").mkdir()
     (tmp_path / "nothing").mkdir()
     (tmp_path / "bare").mkdir()
-    (tmp_path / "bare" / "config.json").write_text('{"a": 1}')
+    (tmp_path / "bare" / "config.json").write_text('{"a": 1, "architectures": 7}')
     config = {"model_type": "vit_mae", "architectures": ["ViTMAEForPreTraining"]}
     (tmp_path / "generator" / "config.json").write_text(json.dumps(config))
     for name, words in (

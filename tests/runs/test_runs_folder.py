@@ -44,6 +44,15 @@ def test_the_key_stays_when_a_run_is_continued(tmp_path: Path) -> None:
         assert run.key == key
 
 
+@pytest.mark.parametrize("content", [b"", b"abab", b"no key", b"\xff"])
+def test_a_run_whose_key_is_damaged_is_not_continued(content: bytes, tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run", CONFIG):
+        pass
+    (tmp_path / "run" / "run.key").write_bytes(content)
+    with pytest.raises(InputError, match=r"run.key"), RunFolder(tmp_path / "run", CONFIG):
+        pass
+
+
 @pytest.mark.parametrize("made_before", [False, True])
 def test_a_run_is_its_owners_alone_whatever_the_umask(tmp_path: Path, made_before: bool) -> None:
     before = os.umask(0)

@@ -61,6 +61,15 @@ def test_budgets_that_are_refused(text: str) -> None:
         parse_budget(text)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [{"betas": (-0.1, 0.9)}, {"betas": (0.9, 1.0)}, {"crop_scale": (0.0, 1.0)}, {"crop_scale": (0.2, 1.5)}],
+)
+def test_settings_that_no_optimizer_or_crop_could_take_are_refused(setting: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=next(iter(setting))):
+        TrainingSettings.read(setting)
+
+
 def test_decay_spares_biases_norms_and_tokens() -> None:
     generator = tiny()
     parameters = generator.trained_parameters("all")

@@ -49,6 +49,12 @@ class Layout:
         return bool(import_module(self.module).save(classifier, folder))
 
 
+def _names_a_head(architectures: object) -> bool:
+    return isinstance(architectures, list) and any(
+        str(name).endswith(TRANSFORMERS_HEAD) for name in architectures
+    )
+
+
 EFFACE = Layout(
     name="efface",
     summary="a folder that efface has saved",
@@ -59,9 +65,7 @@ TRANSFORMERS = Layout(
     name="transformers",
     summary=f"a folder or hub id of a network ...{TRANSFORMERS_HEAD}",
     module="efface.classifiers.transformers_folder",
-    recognises=lambda contents: any(
-        str(name).endswith(TRANSFORMERS_HEAD) for name in contents.config.get("architectures") or ()
-    ),
+    recognises=lambda contents: _names_a_head(contents.config.get("architectures")),
 )
 TIMM = Layout(
     name="timm",

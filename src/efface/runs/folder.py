@@ -31,6 +31,7 @@ from efface.runs.config import differences
 from efface.runs.erasing import mounts_below, purge, remove_folder, sweep
 from efface.runs.state import PartType, RunPart, StartedPart
 
+KEY_BYTES = 32
 LISTED_DIFFERENCES = 12
 LISTED_LINKS = 5
 
@@ -150,11 +151,12 @@ class RunFolder:
                     f"{self.path} belongs to a run with another config; choose another --out folder, or give the "
                     f"same settings to continue it. What differs:\n{lines}"
                 )
+            read_key(self.path)
             return
         self._mode = stat.S_IMODE(self.path.stat().st_mode)
         self.path.chmod(0o700)
         with replacing(self.path / "run.key") as temporary:
-            temporary.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
+            temporary.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")
         # the config comes last: a folder is a run from here on
         write_text(config_file, yaml_text(self.config))
 
@@ -201,13 +203,16 @@ def read_key(path: Path) -> bytes:
     """The key of a run's keyed ids; raises `InputError` where it is gone or damaged."""
     place = path / "run.key"
     try:
-        return bytes.fromhex(place.read_text(encoding="ascii").strip())
+        key = bytes.fromhex(place.read_text(encoding="ascii").strip())
     except FileNotFoundError:
         raise InputError(
             f"{place} is gone: without it nobody can tell which images the run is about"
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{place} cannot be read: {error}") from None
+    if len(key) != KEY_BYTES:
+        raise InputError(f"{place} is damaged: it holds {len(key)} bytes, not {KEY_BYTES}")
+    return key
 
 
 def read_state(path: Path) -> dict[str, JsonValue]:

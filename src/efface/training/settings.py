@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from efface.errors import InputError
 from efface.settings import Settings
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class TrainingSettings(Settings):
@@ -17,7 +20,7 @@ class TrainingSettings(Settings):
     steps: int = Field(1000, ge=1, description="optimizer steps")
     batch_size: int = Field(64, ge=1, description="images a step, over all processes and data streams")
     learning_rate: float = Field(5e-5, gt=0, description="peak learning rate of AdamW")
-    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's moment decays")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.95), description="AdamW's moment decays")
     weight_decay: float = Field(0.05, ge=0, description="AdamW's weight decay; none on biases and norms")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising learning rate")
     clip: float | None = Field(3.0, gt=0, description="largest gradient norm; null for none")
@@ -27,7 +30,7 @@ class TrainingSettings(Settings):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 autocast where the processor has it, else fp32"
     )
-    crop_scale: tuple[float, float] = Field(
+    crop_scale: tuple[Share, Share] = Field(
         (0.2, 1.0),
         description="share of an image's area that a random resized crop covers, smallest and largest",
     )
