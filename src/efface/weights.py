@@ -57,13 +57,17 @@ def read_pickle(path: Path, mapped: bool = False) -> Any:
 
 
 def state_dict(content: Any) -> dict[str, torch.Tensor]:
-    """The tensors by name in what a `.pth` file held; empty if there is no state dict in it."""
+    """The dense tensors by name in what a `.pth` file held; empty if there is no state dict in it."""
     for name in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
     if not isinstance(content, Mapping):
         return {}
-    return {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    return {
+        str(name): value
+        for name, value in content.items()
+        if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized
+    }
 
 
 def tensor_names(path: Path) -> frozenset[str]:
@@ -116,6 +120,10 @@ def check_tensors(
             if name in given and given[name].shape != wanted[name].shape
         ],
     )
+    with Faults(f"the weights in {where} do not fit the architecture they claim") as faults:
+        for name, tensor in wanted.items():
+            if tensor.is_floating_point() and not given.get(name, tensor).is_floating_point():
+                faults.add(f"{name}: stored as {given[name].dtype}, which is no type of weights")
 
 
 def why_unreadable(error: BaseException) -> str:

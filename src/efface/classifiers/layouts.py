@@ -118,7 +118,13 @@ def load_classifier(settings: ClassifierSettings | str | Path) -> Classifier:
     """
     if not isinstance(settings, ClassifierSettings):
         settings = ClassifierSettings(path=str(settings))
-    return layout_at(settings.path, settings.revision).load(settings)
+    from efface.model_bounds import check_opened, opening
+
+    layout = layout_at(settings.path, settings.revision)
+    with opening(settings.path):
+        classifier = layout.load(settings)
+    check_opened(settings.path, classifier.network)
+    return classifier
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:

@@ -88,7 +88,11 @@ class Family:
 
     def load(self, settings: ModelSettings) -> Generator:
         """Open a trained model; raises `InputError` with every fault found."""
-        generator = cast("Generator", import_module(self.module).load(settings))
+        from efface.model_bounds import check_opened, opening
+
+        with opening(settings.path):
+            generator = cast("Generator", import_module(self.module).load(settings))
+        check_opened(settings.path, generator.network)
         note = Path(settings.path) / TRAINING_NOTE
         if note.is_file():
             generator.trained_with = _noted(note)

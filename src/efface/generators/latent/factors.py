@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from efface.errors import Faults, InputError
 from efface.generators.latent.network import LatentNetwork
+from efface.model_bounds import check_finite
 from efface.weights import UNREADABLE, why_unreadable
 
 FILE = "pytorch_lora_weights.safetensors"
@@ -95,6 +96,10 @@ def save_factors(unet: Any, folder: Path) -> None:
 def merge_factors(unet: Any, file: Path) -> None:
     """Add saved factors to the weights of `unet`; raises `InputError` naming all faults."""
     saved = _read(file)
+    check_finite(
+        str(file),
+        {f"{name} ({half})": t for name, pair in saved.items() for half, t in zip("AB", pair, strict=True)},
+    )
     weights = dict(unet.named_parameters())
     with Faults(f"the low-rank factors in {file} do not fit the model they are for") as faults:
         for name, (a, b) in saved.items():

@@ -19,6 +19,7 @@ from efface.errors import Faults, InputError
 from efface.generators.latent import halves
 from efface.generators.latent.network import UNET, VAE, LatentNetwork
 from efface.generators.sampling import ORDERS, Sampler, make_scheduler
+from efface.model_bounds import bounded, check_kinds
 from efface.weights import UNREADABLE, check_fit, quiet, why_unreadable
 from efface.wording import printable
 
@@ -65,7 +66,8 @@ def read_parts(folder: Path) -> Parts:
         _check_scheduler(scheduler, faults)
         if {"unet", "vae"} <= set(configs) and not faults:
             _check_shapes(configs, faults)
-        loaded = {name: _loaded(folder / name, name, faults) for name in present if name in CLASSES}
+        with bounded(str(folder)):
+            loaded = {name: _loaded(folder / name, name, faults) for name in present if name in CLASSES}
     network = LatentNetwork(loaded["unet"], loaded["vae"], loaded.get("text_encoder"))
     left_out = sorted(
         name for name in index if not name.startswith("_") and name not in TAKEN and _named(index[name])
@@ -204,6 +206,7 @@ def _network(folder: Path, name: str, faults: Faults) -> Any:
             **options,
         )
     model, report = loaded
+    check_kinds(str(folder), model)
     # older files hold the text encoder's row numbers, which are no weights
     unexpected = [key for key in report["unexpected_keys"] if not key.endswith("position_ids")]
     try:

@@ -22,7 +22,8 @@ from efface.generators.mae.family import MaeArchitecture, MaeSettings
 from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
 from efface.generators.mae.risks import risks
 from efface.model_files import beside, hub_facts
-from efface.weights import SHOWN_TENSORS, check_fit, pretrained, quiet, read_pickle, reading
+from efface.weights import SHOWN_TENSORS, check_fit, pretrained, quiet, read_pickle, reading, state_dict
+from efface.wording import several
 
 __all__ = ["load", "new", "risks"]
 
@@ -110,8 +111,8 @@ def configuration(released: dict[str, Tensor], settings: MaeSettings, norm_pix_l
 def _load_released(path: Path, settings: MaeSettings) -> tuple[ViTMAEForPreTraining, dict[str, Any]]:
     content = read_pickle(path)
     arguments = content.get("args") if isinstance(content, dict) else None
-    released = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(released, dict) or "patch_embed.proj.weight" not in released:
+    released = state_dict(content)
+    if "patch_embed.proj.weight" not in released:
         raise InputError(
             f"{path} is not a masked autoencoder in the released layout: no tensor 'patch_embed.proj.weight' "
             "under 'model'"
@@ -124,6 +125,8 @@ def _load_released(path: Path, settings: MaeSettings) -> tuple[ViTMAEForPreTrain
         )
     if missing := [name for name in SIZES_READ_OFF if name not in released]:
         raise InputError(f"{path} is incomplete: no tensor {', '.join(missing)}")
+    if odd := [name for name, tensor in released.items() if not tensor.is_floating_point()]:
+        raise InputError(f"{path} holds whole numbers where weights must be: {several(odd)}")
     said = getattr(arguments, "norm_pix_loss", None)
     norm_pix_loss = settings.norm_pix_loss if settings.norm_pix_loss is not None else bool(said)
     config = configuration(released, settings, norm_pix_loss)
