@@ -253,3 +253,16 @@ def test_files_are_their_owners_alone_whatever_the_umask(images: ImageSet, tmp_p
     finally:
         os.umask(before)
     assert [path.stat().st_mode & 0o77 for path in (inside, *inside.iterdir())] == 4 * [0]
+
+
+def test_a_cache_in_memory_gives_what_one_on_disk_gives(images: ImageSet, tmp_path: Path) -> None:
+    with PixelCache(tmp_path / "c", 20) as on_disk, PixelCache(None, 20) as in_memory:
+        assert on_disk.add(images) == in_memory.add(images) == ()
+        assert all((on_disk.read(id_) == in_memory.read(id_)).all() for id_ in images.ids)
+        one, other = (cache.fingerprints(images.ids).read(0, 6) for cache in (on_disk, in_memory))
+        assert one.tobytes() == other.tobytes()
+        assert len(in_memory) == 6
+        assert images.ids[0] in in_memory
+        assert "0" * 64 not in in_memory
+        with pytest.raises(KeyError):
+            in_memory.read("0" * 64)

@@ -10,6 +10,7 @@ import pytest
 
 import efface
 from efface.errors import InputError
+from efface.images.cache import PixelCache
 from support.run_making import SHORT, save_photo
 
 SMALL = {"training": SHORT["training"]}
@@ -142,3 +143,24 @@ def test_plan_and_unlearning_refuse_the_same(tiny: Path, photos: Path, tmp_path:
     with pytest.raises(InputError) as caught:
         efface.unlearn(tiny, forget=data / "drop", retain=data / "keep", out=tmp_path / "run", **SHORT)
     assert found.faults == list(caught.value.problems)
+
+
+def test_a_plan_keeps_pixels_in_memory_or_in_a_folder_that_goes(
+    tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    chosen = {"forget": photos / "cats", "retain": photos / "dogs", **SMALL}
+    made: list[Path | None] = []
+    real = PixelCache.__init__
+
+    def noting(cache: PixelCache, folder: Path | None, *more: object) -> None:
+        made.append(folder)
+        real(cache, folder, *more)
+
+    monkeypatch.setattr(PixelCache, "__init__", noting)
+    estimates = [efface.plan(tiny, **chosen).estimate]
+    monkeypatch.setattr("efface.jobs.sets.IN_MEMORY", 0)
+    estimates += [efface.plan(tiny, **chosen).estimate]
+    assert [folder and folder.parent for folder in made] == [None, tmp_path]
+    assert all(estimates)
+    assert names_below(tmp_path) == set()

@@ -16,6 +16,7 @@ from efface.training import checkpoint as module
 from efface.training.checkpoint import (
     FILE_NAME,
     Checkpoint,
+    check_of,
     load_checkpoint,
     random_states,
     restore_random_states,
@@ -95,6 +96,45 @@ def test_a_damaged_checkpoint_says_what_to_do(share: float, tmp_path: Path) -> N
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(InputError, match=r"is damaged .* remove it"):
         load_checkpoint(tmp_path, "config")
+
+
+def test_a_flipped_bit_anywhere_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, checkpoint())
+    path = tmp_path / FILE_NAME
+    whole = path.read_bytes()
+    noticed = 0
+    for place in range(0, len(whole), 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        try:
+            loaded = load_checkpoint(tmp_path, "config")
+        except InputError:
+            noticed += 1
+        else:
+            # it was padding, or a field of the zip file that says nothing of the content
+            assert loaded is not None
+            assert check_of(vars(loaded)) == check_of(vars(checkpoint_of(whole, tmp_path)))
+    assert noticed > len(whole) / 97 / 4
+
+
+def checkpoint_of(content: bytes, folder: Path) -> Checkpoint:
+    (folder / FILE_NAME).write_bytes(content)
+    loaded = load_checkpoint(folder, "config")
+    assert loaded is not None
+    return loaded
+
+
+def test_a_check_sum_tells_values_names_shapes_and_places_apart() -> None:
+    tensor = torch.arange(6.0)
+    values: list[object] = [
+        None, 0, 0.0, "0", [], [[]], {}, {"a": 1}, {"b": 1}, {"a": 1.5}, [1, 2], [2, 1], [[1], 2], [1, [2]],
+        tensor, tensor.reshape(2, 3), tensor.reshape(3, 2), tensor.double(), tensor.bfloat16(), tensor + 1,
+        torch.zeros(0), torch.tensor(True), torch.tensor(1), {"a": tensor}, [tensor, tensor],
+    ]  # fmt: skip
+    assert (
+        len({check_of(value) for value in values}) == len(values) - 1
+    )  # a list and a mapping of nothing are alike
+    assert check_of(tensor.reshape(2, 3).t().t()) == check_of(tensor.reshape(2, 3))
+    assert check_of((1, 2)) == check_of([1, 2])
 
 
 def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,44 @@ def test_codes_are_computed_anew_for_other_crops_images_seeds_and_first_stages(
     assert len(files(tmp_path)) == 2 * 6
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file, note: file.write_bytes(file.read_bytes()[:-3] + b"\x07" + file.read_bytes()[-2:]),
+        lambda file, note: os.truncate(file, file.stat().st_size // 2),
+        lambda file, note: file.write_bytes(b"\xff" * file.stat().st_size),
+        lambda file, note: file.unlink(),
+        lambda file, note: note.unlink(),
+        lambda file, note: note.write_text("{"),
+        lambda file, note: note.write_text('{"done": 10000, "check": 0}'),
+        lambda file, note: note.write_text('{"done": "all", "check": null}'),
+    ],
+    ids=["a byte", "half a file", "all", "no file", "no note", "half a note", "too many", "no number"],
+)
+def test_codes_that_changed_on_disk_are_computed_anew(
+    data: Data, tmp_path: Path, damage: Callable[[Path, Path], object]
+) -> None:
+    generator = fresh("mage")
+    codes = kept(generator, data, tmp_path)
+    expected = {id_: np.array(codes.read(id_, 0)) for id_ in all_ids(data)}
+    file, note = sorted(tmp_path.iterdir(), key=lambda path: path.suffix == ".json")
+    damage(file, note)
+    counted = Counted(generator)
+    codes = kept(generator, data, tmp_path)
+    assert counted.count == IMAGES * CROPS
+    assert all((codes.read(id_, 0) == values).all() for id_, values in expected.items())
+
+
+def test_codes_in_memory_leave_nothing_on_disk(data: Data, tmp_path: Path) -> None:
+    generator = fresh("mage")
+    codes, there = kept(generator, data, tmp_path), files(tmp_path)
+    cropper = Cropper(data.cache, SIZE, asked(), 0)
+    in_memory = keep_codes(generator, all_ids(data), cropper, None, Progress())
+    assert in_memory is not None
+    assert all((in_memory.read(id_, 1) == codes.read(id_, 1)).all() for id_ in all_ids(data))
+    assert files(tmp_path) == there
+
+
 def test_the_rest_of_the_model_does_not_decide(data: Data, tmp_path: Path) -> None:
     generator = fresh("mage")
     kept(generator, data, tmp_path)
@@ -228,7 +268,7 @@ def test_after_a_crash_the_codes_go_on_where_they_stopped(family: str, data: Dat
         kept(generator, data, tmp_path / "stopped")
     assert counted.count == 15
     note = json.loads(next((tmp_path / "stopped").glob("*.json")).read_text())
-    assert note == {"done": 15}
+    assert note["done"] == 15
     again = fresh(family)
     counted = Counted(again)
     codes = kept(again, data, tmp_path / "stopped")

@@ -26,7 +26,7 @@ from PIL import Image
 from efface.errors import Faults, InputError, Stopped
 from efface.files import lock_held, private_files
 from efface.images.cache_index import RECORD, Index, check_of, ends_of, shard_path
-from efface.images.fingerprints import PrintRows, fingerprint
+from efface.images.fingerprints import FINGERPRINT, PrintRows, fingerprint
 from efface.images.items import Fault, ImageItem, ImageSet, ReadingError
 from efface.images.reading import DECODER_VERSION, decode_image, header
 from efface.images.threads import Progress, in_threads
@@ -60,17 +60,18 @@ class PixelCache:
     """Decoded images by id (sha256 of the encoded bytes), shrunk to a short side of `short_side`.
 
     Images whose short side is smaller are kept as they are; nothing is enlarged. Safe to read from many
-    threads and processes.
+    threads and processes. Without a folder they are kept in memory, and nowhere else.
     """
 
-    def __init__(self, folder: str | Path, short_side: int, resampler: str = "lanczos") -> None:
+    def __init__(self, folder: str | Path | None, short_side: int, resampler: str = "lanczos") -> None:
         if resampler not in RESAMPLERS:
             raise InputError(f"unknown resampler '{resampler}'. Valid: {', '.join(sorted(RESAMPLERS))}")
         if short_side < 1:
             raise InputError(f"the cached short side must be at least 1 pixel, not {short_side}")
         self.short_side = short_side
         self.resampler = resampler
-        self._store = Store(Path(folder) / f"decoder{DECODER_VERSION}-short{short_side}-{resampler}")
+        name = f"decoder{DECODER_VERSION}-short{short_side}-{resampler}"
+        self._store = MemoryStore() if folder is None else Store(Path(folder) / name)
 
     def add(
         self, image_set: ImageSet, progress: Progress | None = None, skip_unreadable: bool = False
@@ -105,7 +106,7 @@ class PixelCache:
         return isinstance(image_id, str) and self._store.holds(image_id)
 
     def __len__(self) -> int:
-        return len(self._store.index.refresh().rows)
+        return len(self._store)
 
     def close(self) -> None:
         """Let go of the mapped files; views that were handed out stay valid."""
@@ -129,6 +130,8 @@ class PixelCache:
         return np.asarray(small), fingerprint(image)
 
     def _check_space(self, missing: ImageSet) -> None:
+        if isinstance(self._store, MemoryStore):
+            return
         needed = estimate_bytes(missing, self.short_side)
         free = shutil.disk_usage(self._store.folder).free
         if needed > free:
@@ -168,6 +171,9 @@ class Store:
             if self.index.mend():
                 self.close()
             yield
+
+    def __len__(self) -> int:
+        return len(self.index.refresh().rows)
 
     def row(self, image_id: str) -> int:
         row = self.index.now.row(image_id)
@@ -248,6 +254,57 @@ class Store:
                 path = shard_path(self.folder, shard)
                 pixels = self._maps[shard] = np.memmap(path, np.uint8, mode="r").view(np.ndarray)
         return pixels
+
+
+class MemoryStore:
+    """The images of a cache that leaves nothing on disk."""
+
+    def __init__(self) -> None:
+        self._images: dict[str, Prepared] = {}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else writes here."""
+        yield
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def holds(self, image_id: str) -> bool:
+        """Whether an image is stored."""
+        return image_id in self._images
+
+    def read(self, image_id: str) -> NDArray[np.uint8]:
+        """Pixels of a stored image; KeyError for another."""
+        return self._images[image_id][0]
+
+    def fingerprints(self, ids: Iterable[str]) -> PrintRows:
+        """What copies are found by; KeyError where an image is not stored."""
+        stored = [self._images[image_id][1] for image_id in ids]
+        prints = np.zeros(len(stored), FINGERPRINT)
+        for row, one in enumerate(stored):
+            prints[row] = one
+        return PrintRows.all_of(prints)
+
+    def add(
+        self,
+        missing: ImageSet,
+        prepare: Callable[[ImageItem], Prepared | Fault],
+        progress: Progress | None,
+    ) -> tuple[Fault, ...]:
+        """Decode and store the images of `missing`."""
+        faults = []
+        for done, (item, outcome) in enumerate(zip(missing, in_threads(prepare, missing), strict=True), 1):
+            if isinstance(outcome, Fault):
+                faults.append(outcome)
+            else:
+                self._images[item.id] = outcome
+            if progress:
+                progress("decoding images", done, len(missing))
+        return tuple(faults)
+
+    def close(self) -> None:
+        self._images.clear()
 
 
 class Writer:

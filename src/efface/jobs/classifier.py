@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from efface.classifiers import NetworkSettings, load_classifier
@@ -216,10 +215,8 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
     def risks_of_sets(self, config: ClassifierRunConfig, split: Split, pixels: Labelled | None) -> list[str]:
         return risks_of_sets(config, split)
 
-    def foresee(
-        self, config: ClassifierRunConfig, prepared: Prepared[Classifier, Labelled], folder: Path
-    ) -> Foreseen:
-        return foresee(config, prepared, folder)
+    def foresee(self, config: ClassifierRunConfig, prepared: Prepared[Classifier, Labelled]) -> Foreseen:
+        return foresee(config, prepared)
 
     def comparable(self, settings: ClassifierSettings, original: Classifier | None) -> Classifier:
         """The model has to have the same classes and input."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from efface.classifiers.classifier import Classifier, logits_of
 from efface.evaluation.classifiers import FEWEST_ATTACKED
-from efface.images.cache import PixelCache, estimate_bytes
+from efface.images.cache import estimate_bytes
 from efface.images.items import ImageSet
 from efface.images.labelled import LabelledImages
 from efface.images.labels import class_numbers
@@ -19,6 +18,7 @@ from efface.images.selection import Split
 from efface.jobs.classifier_images import Labelled, facts_for, given_to, labelled, measured
 from efface.jobs.classifier_models import recipe_risks, risks_of, statistics_facts, statistics_risks
 from efface.jobs.operations import Changes, Foreseen, Prepared, RunEstimate, default_device, peak_memory
+from efface.jobs.sets import trial_cache
 from efface.jobs.timing import SAMPLE, retraining_seconds, times_of
 from efface.methods.classifier.base import check_sets
 from efface.runs.unlearn_config import ClassifierRunConfig, parse_time_limit
@@ -67,7 +67,7 @@ def risks_of_sets(config: ClassifierRunConfig, split: Split) -> list[str]:
     return risks
 
 
-def foresee(config: ClassifierRunConfig, prepared: Prepared[Classifier, Labelled], folder: Path) -> Foreseen:
+def foresee(config: ClassifierRunConfig, prepared: Prepared[Classifier, Labelled]) -> Foreseen:
     original, method = prepared.model, config.method
     whole = replace(prepared, pixels=_without_pixels(prepared))
     given = given_to(method, whole)
@@ -79,8 +79,8 @@ def foresee(config: ClassifierRunConfig, prepared: Prepared[Classifier, Labelled
         if changes.steps
         else ["the method edits the weights at once: its work is in the seconds, not in steps"]
     )
-    with PixelCache(folder, original.image_size) as cache:
-        some = {name: _spread(images) for name, images in prepared.split.sets.items()}
+    some = {name: _spread(images) for name, images in prepared.split.sets.items()}
+    with trial_cache(some.values(), original.image_size) as cache:
         for images in some.values():
             cache.add(images, skip_unreadable=config.images.skip_unreadable)
         sample = replace(prepared, pixels=labelled(some, cache, original))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -248,10 +246,8 @@ class GeneratorOperations(Operations[Generator, Views]):
     def risks_of_sets(self, config: RunConfig, split: Split, pixels: Views | None) -> list[str]:
         return risks_of_sets(split, pixels.features.dimension if pixels else None)
 
-    def foresee(self, config: RunConfig, prepared: Prepared[Generator, Views], folder: Path) -> Foreseen:
-        side = config.stored_side or stored_side(prepared.model.image_size)
-        with PixelCache(folder, side) as cache:
-            return foresee(config, replace(prepared, pixels=replace(prepared.pixels, opened=cache)), folder)
+    def foresee(self, config: RunConfig, prepared: Prepared[Generator, Views]) -> Foreseen:
+        return foresee(config, prepared)
 
 
 OPERATIONS = GeneratorOperations()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from efface.corruptions import Corruption
 from efface.evaluation.protocol import evaluate
-from efface.evaluation.results import ModelName
+from efface.evaluation.results import ModelName, SetName
 from efface.generators.base import Generator, Trained
 from efface.generators.registry import risks_of
 from efface.images.cache import estimate_bytes
+from efface.images.items import ImageSet
 from efface.images.selection import Split
-from efface.jobs.generator_images import Views, read_all_pairs, some_images
+from efface.jobs.generator_images import Views, read_all_pairs, some_images, stored_side
 from efface.jobs.operations import Changes, Foreseen, Prepared, RunEstimate, peak_memory
-from efface.jobs.sets import measured_sets
+from efface.jobs.sets import measured_sets, trial_cache
 from efface.metrics.frechet import frechet_refusal
 from efface.runs.unlearn_config import RunConfig
 from efface.training.data import Data, pixel_moments
@@ -66,10 +67,20 @@ def risks_of_sets(split: Split, dimension: int | None) -> list[str]:
     return risks
 
 
-def foresee(config: RunConfig, prepared: Prepared[Generator, Views], folder: Path) -> Foreseen:
-    generator, settings, views = prepared.model, config.training, prepared.pixels
-    some = settings.batch_size * (UNTIMED_STEPS + TIMED_STEPS)
+def foresee(config: RunConfig, prepared: Prepared[Generator, Views]) -> Foreseen:
+    some = config.training.batch_size * (UNTIMED_STEPS + TIMED_STEPS)
     sets = {name: images.subset(range(min(len(images), some))) for name, images in prepared.sets.items()}
+    side = config.stored_side or stored_side(prepared.model.image_size)
+    with trial_cache(sets.values(), side) as cache:
+        tried = replace(prepared, pixels=replace(prepared.pixels, opened=cache))
+        return _foreseen(config, tried, sets)
+
+
+def _foreseen(
+    config: RunConfig, prepared: Prepared[Generator, Views], sets: Mapping[SetName, ImageSet]
+) -> Foreseen:
+    """What steps and answers take on a few images of each set."""
+    generator, settings, views = prepared.model, config.training, prepared.pixels
     small = Split(sets["forget"], sets["retain"], sets["neutral"])
     for images in sets.values():
         views.cache.add(images, skip_unreadable=config.images.skip_unreadable)
@@ -95,7 +106,9 @@ def foresee(config: RunConfig, prepared: Prepared[Generator, Views], folder: Pat
     )
     # one crop an image: a step is timed with codes at hand where the run will have them
     timed = settings.model_copy(update={"crops_per_image": settings.crops_per_image and 1})
-    trainer = Trainer(generator, phases, data, timed, config.seed, accelerator(settings), folder=folder)
+    trainer = Trainer(
+        generator, phases, data, timed, config.seed, accelerator(settings), codes_in_memory=True
+    )
     per_step = trainer.time_steps()
     steps = _steps(config, per_step)
     counts = sum(len(images) for images in prepared.sets.values())

@@ -114,7 +114,8 @@ def _findings(start: Start, subject: AnySubject) -> Findings:
             start.progress.say(f"probe {number} of {len(probes)}: {probe.name}")
             began = time.monotonic()
             answer = _answer(probe, subject)
-            write_json(place, {"key": key, "findings": plain_findings(answer)})
+            plain = plain_findings(answer)
+            write_json(place, {"key": key, "check": sha256_of_json(plain), "findings": plain})
             start.progress.log("probe", name=probe.name, seconds=round(time.monotonic() - began, 3))
         findings.append(answer)
     return reduce(Findings.join, findings, Findings())
@@ -147,7 +148,8 @@ def _texts(value: Any) -> list[str]:
 def _kept(place: Path, key: str) -> Findings | None:
     try:
         values: Any = read_object(place)
-        return findings_of(values["findings"]) if values["key"] == key else None
+        intact = values["key"] == key and values["check"] == sha256_of_json(values["findings"])
+        return findings_of(values["findings"]) if intact else None
     except (AttributeError, InputError, ValueError, KeyError, TypeError):
         return None
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -239,8 +238,8 @@ class Operations(ABC, Generic[ModelT, PixelsT]):
         """Sentences on what these sets will not tell."""
 
     @abstractmethod
-    def foresee(self, config: Any, prepared: Prepared[ModelT, PixelsT], folder: Path) -> Foreseen:
-        """Run a little of it in a temporary folder."""
+    def foresee(self, config: Any, prepared: Prepared[ModelT, PixelsT]) -> Foreseen:
+        """Run a little of it, and leave nothing behind."""
 
 
 AnyOperations = Operations[Any, Any]

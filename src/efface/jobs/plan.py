@@ -1,15 +1,12 @@
 """`plan`: everything that is wrong or risky with a model and its data at once, and what a run would cost.
 
-Nothing is changed and nothing is kept: images are decoded into a temporary folder, and only as many as the
-timed steps need.
+Nothing is changed and nothing is kept: only as many images are decoded as the timed steps need, and they stay in
+memory where they fit.
 """
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
 
 from pydantic import JsonValue
 
@@ -19,13 +16,14 @@ from efface.jobs.earlier import earlier_notes, earlier_of, reference_seen
 from efface.jobs.facts import description_of
 from efface.jobs.judging import reference_notes
 from efface.jobs.kinds import KINDS
-from efface.jobs.operations import AnyOperations, Changes, Foreseen, Prepared, RunEstimate, attempt
+from efface.jobs.operations import Changes, Prepared, RunEstimate, attempt
 from efface.jobs.sameness import same_models
 from efface.jobs.sets import measured_sets
 from efface.progress import Progress
 from efface.runs.earlier import EarlierRequests
 from efface.runs.record import Description
 from efface.runs.requirements import foreseen
+from efface.runs.temporary import erase_abandoned
 from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
 
 COST = {"nothing": "no further passes", "passes": "further passes", "training": "training of copies"}
@@ -52,6 +50,7 @@ class Plan:
 
 def plan(config: RunConfig | ClassifierRunConfig, progress: Progress | None = None) -> Plan:
     """Look at the run that `config` describes without starting it; raises nothing for what it finds."""
+    erase_abandoned()
     operations, progress = KINDS[config.kind].operations, progress or Progress()
     outlook, faults = Plan(), Faults()
     models, pixels = operations.open(config, faults)
@@ -73,19 +72,12 @@ def plan(config: RunConfig | ClassifierRunConfig, progress: Progress | None = No
     outlook.notes += reference_notes(config, config.retrained is not None)
     if split and not faults:
         prepared = Prepared(models, split, pixels)
-        if tried := attempt(lambda: _tried(operations, config, prepared), faults):
+        if tried := attempt(lambda: operations.foresee(config, prepared), faults):
             outlook.changes, outlook.estimate = tried.changes, tried.estimate
             outlook.risks += tried.risks
             outlook.notes += tried.notes
     outlook.faults, outlook.risks = list(dict.fromkeys(faults.problems)), list(dict.fromkeys(outlook.risks))
     return outlook
-
-
-def _tried(
-    operations: AnyOperations, config: RunConfig | ClassifierRunConfig, prepared: Prepared[Any, Any]
-) -> Foreseen:
-    with tempfile.TemporaryDirectory(prefix="efface-plan-") as folder:
-        return operations.foresee(config, prepared, Path(folder))
 
 
 def _risks_of_sets(config: RunConfig | ClassifierRunConfig, split: Split) -> list[str]:

@@ -42,10 +42,12 @@ from efface.jobs.facts import (
 from efface.jobs.judging import judge_models, judgement, probe_facts, reference_notes
 from efface.jobs.kinds import KINDS
 from efface.jobs.operations import AnyOperations, Prepared, Start
+from efface.jobs.resuming import manifests_are_whole, refuse_other_outputs, results_are_whole
 from efface.jobs.sameness import same_models
 from efface.probes.findings import Findings
 from efface.progress import Progress
 from efface.runs.config import JobConfig, Verb
+from efface.runs.digests import RESULT_FILES, file_digests
 from efface.runs.folder import RunFolder
 from efface.runs.record import (
     COMPARED,
@@ -193,7 +195,12 @@ class _Run:
 
     def go(self) -> None:
         self.progress.log("start", config=self.config.digest(), processes=self.processes.count)
-        if not self.run.finished(EvaluatedPart if self.measures else TrainedPart):
+        refuse_other_outputs(self.run)
+        done = results_are_whole(self.run) if self.measures else self.run.finished(TrainedPart)
+        goes_on = not (done and manifests_are_whole(self.run))
+        # every process has looked before the first one writes
+        self.processes.wait()
+        if goes_on:
             self._work()
         if self.processes.first:
             conclude(self.config, self.run, self.progress, self._statement())
@@ -211,7 +218,7 @@ class _Run:
                 if trained:
                     self.run.finish(trained)
                 self.processes.wait()
-            if self.measures and first:
+            if self.measures and first and not results_are_whole(self.run):
                 self._evaluate(prepared)
         finally:
             prepared.close()
@@ -223,6 +230,7 @@ class _Run:
             self.run.finish(self._preparation(prepared, began))
             return
         refuse_other_images(prepared.split.sets, self.run.key, recorded.images)
+        manifests(self.run.path, prepared.split.sets, self.run.key)
         if prepared.pairs != recorded.pairs:
             raise RunRefused(
                 "the pairs are no longer those with which this run began: put the files of the corruption's folder or "
@@ -274,7 +282,8 @@ class _Run:
         subject = self.operations.subject(self.start, prepared, models, evaluation)
         probing = judge_models(self.start, subject, prepared.sets)
         facts = self.operations.evaluation_facts(self.config, prepared)
-        self.run.finish(EvaluatedPart(seconds=seconds, probing=probing, facts=facts))
+        files = file_digests(self.run.path, RESULT_FILES)
+        self.run.finish(EvaluatedPart(seconds=seconds, probing=probing, facts=facts, files=files))
 
     def _models(self, prepared: Prepared[Any, Any]) -> dict[ModelName, Any]:
         """The models that are measured: of an unlearning run the original as it was, and the one that was written."""

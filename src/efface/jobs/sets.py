@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from efface.errors import InputError
 from efface.evaluation.results import SetName
-from efface.images.cache import PixelCache
+from efface.images.cache import PixelCache, estimate_bytes
 from efface.images.forgotten import Earlier
 from efface.images.items import ImageSet
 from efface.images.scanning import scan
@@ -16,11 +17,26 @@ from efface.images.sources import open_images
 from efface.progress import Progress
 from efface.runs.config import FromScratchConfig
 from efface.runs.earlier import EarlierRequests
+from efface.runs.temporary import temporary_folder
 
 
 def measured_sets(split: Split) -> dict[SetName, ImageSet]:
     """The sets of a split that are measured."""
     return {"forget": split.forget, "retain": split.retain, "neutral": split.neutral}
+
+
+IN_MEMORY = 1 << 30
+"""Bytes of pixels up to which a trial leaves nothing on disk."""
+
+
+@contextmanager
+def trial_cache(sets: Iterable[ImageSet], short_side: int) -> Iterator[PixelCache]:
+    """Where the images of a trial are decoded: in memory, or in a temporary folder where they are too many."""
+    images = ImageSet({item.id: item for images in sets for item in images}.values())
+    with ExitStack() as stack:
+        fits = estimate_bytes(images, short_side) <= IN_MEMORY
+        folder = None if fits else stack.enter_context(temporary_folder())
+        yield stack.enter_context(PixelCache(folder, short_side))
 
 
 def told(choose: Callable[[], Split], progress: Progress) -> Split:

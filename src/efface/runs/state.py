@@ -86,6 +86,7 @@ class EvaluatedPart(RunPart):
     seconds: float = Field(description="what measuring took")
     probing: float | None = Field(None, description="what probes and requirements took")
     facts: EvaluationFacts = Field(description="how models were measured")
+    files: dict[str, str] = Field(description="digest of each result file, by name")
 
 
 class RemovalPart(RunPart):

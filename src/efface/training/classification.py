@@ -7,7 +7,6 @@ nothing is written unless a folder is given.
 from __future__ import annotations
 
 import math
-import pickle
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -24,10 +23,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from efface.classifiers.classifier import Classifier
 from efface.errors import InputError, Stopped
-from efface.files import replacing
 from efface.images.labelled import LabelledImages
 from efface.progress import Progress
 from efface.randomness import key, numpy_draws, torch_draws
+from efface.training.checkpoint import read_checked, write_checked
 from efface.training.interruption import StopRequest
 from efface.training.passes import Edit, Facts, Optimiser, Pass, Passes, spans
 
@@ -356,8 +355,7 @@ class _Loop:
             "memory": self.work.memory,
             "optimisers": {name: state.state_dict() for name, (_, state) in self.optimisers.items()},
         }
-        with replacing(self.folder / CHECKPOINT) as temporary:
-            torch.save(content, temporary)
+        write_checked(self.folder / CHECKPOINT, content)
         self.saved = time.monotonic()
 
     def _resume(self) -> tuple[int, int]:
@@ -450,13 +448,7 @@ def _shifted(batch: Labelled) -> Labelled:
 
 
 def _read_checkpoint(path: Path, digest: str) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        belongs = content["digest"] == digest
-    except (OSError, RuntimeError, EOFError, LookupError, TypeError, pickle.UnpicklingError):
-        raise InputError(
-            f"{path} is damaged and cannot be continued from; remove it, and the same command starts anew"
-        ) from None
-    if not belongs:
+    content = read_checked(path)
+    if content["digest"] != digest:
         raise InputError(f"{path} belongs to another config; it is not continued")
     return content

@@ -2,11 +2,13 @@
 
 A tokenizer or a VAE costs several times what the encoder's own step costs, and it never changes while a model
 unlearns. With K crops an image its codes are therefore computed once, into a memory-mapped file of the run's
-working folder. They are as telling as pixels, and are removed with them when the run ends.
+working folder. They are as telling as pixels, and are removed with them when the run ends. A note beside the file holds
+how far it is filled and a check sum of that; what does not fit it is computed anew.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import NonNegativeInt
+from pydantic import JsonValue
 from torch import Tensor
 
 from efface.documents import read_object
+from efface.errors import InputError
 from efface.files import sha256_of_json, write_json
 from efface.generators.base import Generator
 from efface.progress import Progress
-from efface.settings import Settings
 from efface.training.data import Cropper
 
 BATCH = 16
@@ -42,57 +44,87 @@ class Codes:
 
 
 def keep_codes(
-    generator: Generator, ids: Iterable[str], cropper: Cropper, folder: Path, progress: Progress
+    generator: Generator, ids: Iterable[str], cropper: Cropper, folder: Path | None, progress: Progress
 ) -> Codes | None:
     """Compute the codes of all crops of the images `ids`, or go on where a stopped run left off.
 
     None where there is nothing to keep: every visit has a new crop, or the model has no first stage. The file is
-    named by what decides its content: images, crop settings, seed and the first stage's weights.
+    named by what decides its content: images, crop settings, seed and the first stage's weights. Without a folder the
+    codes are kept in memory.
     """
     settings, ids = cropper.settings, sorted(set(ids))
     crops = settings.crops_per_image
     if crops is None or not generator.first_stage_parameters():
         return None
-    digest = sha256_of_json(
-        {
-            "images": ids,
-            "crops": [crops, settings.crop_scale, settings.flip, cropper.size, cropper.seed],
-            "first_stage": generator.first_stage_digest(),
-        }
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    file, note = folder / f"{digest[:16]}.npy", folder / f"{digest[:16]}.json"
     places = [(id_, crop) for id_ in ids for crop in range(crops)]
-    values, done = _opened(file, note)
+    file = folder / _name(generator, ids, cropper) if folder else None
+    values, done, check = _opened(file, len(places)) if file else (None, 0, 0)
     with progress.task("codes", len(places), done) as task:
         for number, first in enumerate(range(done, len(places), BATCH)):
             some = places[first : first + BATCH]
             codes = _codes(generator, cropper, some)
             if values is None:
-                shape = (len(places), *codes.shape[1:])
-                values = np.lib.format.open_memmap(file, mode="w+", dtype=codes.dtype, shape=shape)
+                values = _made(file, (len(places), *codes.shape[1:]), codes.dtype)
             values[first : first + len(some)] = codes
-            if number % FLUSH_EVERY == 0:
-                values.flush()
-                write_json(note, {"done": first + len(some)})
+            done, check = first + len(some), zlib.crc32(np.ascontiguousarray(codes).data, check)
+            if file and (number % FLUSH_EVERY == 0 or done == len(places)):
+                _note(file, values, done, check)
             task.advance(len(some))
     assert values is not None
-    values.flush()
-    write_json(note, {"done": len(places)})
     return Codes(values, {id_: row for row, id_ in enumerate(ids)}, crops)
 
 
-class Done(Settings):
-    """How many codes a file holds already."""
+def _name(generator: Generator, ids: list[str], cropper: Cropper) -> str:
+    settings = cropper.settings
+    decided_by: dict[str, JsonValue] = {
+        "images": [*ids],
+        "crops": [
+            settings.crops_per_image,
+            [*settings.crop_scale],
+            settings.flip,
+            cropper.size,
+            cropper.seed,
+        ],
+        "first_stage": generator.first_stage_digest(),
+    }
+    return f"{sha256_of_json(decided_by)[:16]}.npy"
 
-    done: NonNegativeInt
+
+def _made(file: Path | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Room for the codes, on disk or in memory."""
+    if file is None:
+        return np.empty(shape, dtype)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # never into a file that may have another name elsewhere
+    file.unlink(missing_ok=True)
+    return np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
 
 
-def _opened(file: Path, note: Path) -> tuple[np.memmap[Any, Any] | None, int]:
-    """The file of codes, if it was begun, and how many of them it holds already."""
-    if file.exists() and note.exists():
-        return np.lib.format.open_memmap(file, mode="r+"), Done.read(read_object(note), where=str(note)).done
-    return None, 0
+def _note(file: Path, values: npt.NDArray[Any], done: int, check: int) -> None:
+    """Write down how many codes are whole on disk, and their check sum."""
+    assert isinstance(values, np.memmap)
+    values.flush()
+    write_json(file.with_suffix(".json"), {"done": done, "check": check})
+
+
+def _opened(file: Path, count: int) -> tuple[npt.NDArray[Any] | None, int, int]:
+    """The file of codes with how many it holds and their check sum; nothing where it is not as it was written."""
+    try:
+        note = read_object(file.with_suffix(".json"))
+        done, check = note["done"], note["check"]
+        values = np.lib.format.open_memmap(file, mode="r+")
+    except (InputError, OSError, ValueError, KeyError):
+        return None, 0, 0
+    if (
+        not isinstance(done, int)
+        or not isinstance(check, int)
+        or len(values) != count
+        or not values.flags.c_contiguous
+    ):
+        return None, 0, 0
+    if zlib.crc32(values[:done].data) != check:
+        return None, 0, 0
+    return values, done, check
 
 
 def _codes(generator: Generator, cropper: Cropper, places: list[tuple[str, int]]) -> npt.NDArray[Any]:

@@ -60,7 +60,8 @@ class TrainingReport:
 class Trainer:
     """Runs the phases of a method on a generator, from the last checkpoint in `folder` if there is one.
 
-    With `folder=None` no checkpoint is kept. `config_digest` ties checkpoints to their config.
+    With `folder=None` no checkpoint is kept, and codes of crops only where `codes_in_memory`. `config_digest` ties
+    checkpoints to their config.
     keep: saves the generator as a further result under a name that a phase gives. It is called once for each, in the
     main process, and again only if it was broken off; without it such phases do nothing.
     """
@@ -75,6 +76,7 @@ class Trainer:
         accelerator: Accelerator,
         *,
         folder: Path | None = None,
+        codes_in_memory: bool = False,
         config_digest: str = "",
         budget: Budget | None = None,
         progress: Progress | None = None,
@@ -87,6 +89,7 @@ class Trainer:
             folder,
             config_digest,
         )
+        self.codes_in_memory = codes_in_memory
         self.budget = budget or Budget()
         self.progress = progress or Progress()
         self.keep = keep
@@ -173,11 +176,12 @@ class Trainer:
 
     def _step(self, phase: Training) -> Step:
         settings, codes = phase.settings or self.settings, None
-        if self.folder is not None and phase.trained != "first-stage":
+        if (self.folder or self.codes_in_memory) and phase.trained != "first-stage":
             cropper = Cropper(self.data.cache, self.generator.image_size, settings, self.seed)
             ids = [id_ for stream in phase.streams for id_ in self.data.sets[stream].ids]
+            place = self.folder / "codes" if self.folder else None
             with self.accelerator.main_process_first():
-                codes = keep_codes(self.generator, ids, cropper, self.folder / "codes", self.progress)
+                codes = keep_codes(self.generator, ids, cropper, place, self.progress)
         return Step(self.generator, phase, self.data, settings, self.seed, self.accelerator, codes)
 
     def _only_encoder(self) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efface.benchmark.generators.data import GeneratorData
@@ -86,10 +84,7 @@ def run_phases(
 
     chosen = _unchecked(settings)
     process, reads = accelerator(chosen), training_data(task, data, sets)
-    with tempfile.TemporaryDirectory() as folder:
-        # codes of a first stage are kept in a folder; models without one need none
-        keeps = Path(folder) if generator.first_stage_parameters() else None
-        return Trainer(generator, phases, reads, chosen, seed, process, folder=keeps).run()
+    return Trainer(generator, phases, reads, chosen, seed, process, codes_in_memory=True).run()
 
 
 def timed_step(task: GeneratorTask, data: GeneratorData, steps: int) -> float:
