@@ -80,8 +80,13 @@ def write_results(folder: Path, rows: Iterable[Row]) -> None:
     """Write `results.json` and `results.csv`."""
     rows = list(rows)
     write_json(folder / "results.json", [asdict(row) for row in rows])
+    write_text(folder / "results.csv", table_of(rows))
+
+
+def table_of(rows: Iterable[Row]) -> str:
+    """The text of `results.csv`."""
     lines = (asdict(row).values() for row in rows)
-    write_text(folder / "results.csv", csv_text([[field.name for field in fields(Row)], *lines]))
+    return csv_text([[field.name for field in fields(Row)], *lines])
 
 
 def read_results(folder: Path) -> list[Row]:

@@ -147,7 +147,6 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         return TrainedPart(
             seconds=report.seconds,
             work=_work(report, cost, prepared.model, model, config.recipe, budget),
-            complete=report.finished,
             statistics=statistics,
             risks=[*statistics_risks(statistics), *of_the_bound(report)],
             after=delivered_facts(model, start.run.model),
@@ -350,6 +349,7 @@ def _work(
         budget=budget,
         recipe=recipe,
         cut=report.cut,
+        complete=report.finished,
         preparation_steps=report.preparation_steps,
         preparation_seconds=report.preparation_seconds,
     )

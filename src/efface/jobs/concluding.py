@@ -16,6 +16,7 @@ from efface.runs.erasing import living_on, purge, working_entries, working_files
 from efface.runs.folder import RunFolder
 from efface.runs.limits import limits_of
 from efface.runs.record import (
+    CLOCK_SET_BACK,
     ConfigFacts,
     Record,
     ResultsFacts,
@@ -27,9 +28,7 @@ from efface.runs.record import (
 from efface.runs.seal import is_as_sealed, is_sealed, read_seal, renew, write_seal
 from efface.runs.state import RemovalPart, StartedPart
 
-CLOCK = (
-    "by this machine's clock the run was started at {} and finished at {}: the clock was set back in between"
-)
+CLOCK = f"by this machine's clock the run was started at {{}} and finished at {{}}: {CLOCK_SET_BACK}"
 
 
 def conclude(config: JobConfig, run: RunFolder, progress: Progress, stated: Statement) -> None:
@@ -64,7 +63,7 @@ def conclude(config: JobConfig, run: RunFolder, progress: Progress, stated: Stat
     write_record(run.path, record)
     if measured:
         write_report(run.path)
-    write_seal(run.path, run.key, now())
+    write_seal(run.path, run.key, max(finished, now()))
 
 
 def record_purge(run: RunFolder) -> WorkingFiles:
@@ -88,7 +87,9 @@ def record_purge(run: RunFolder) -> WorkingFiles:
         purged=now(),
     )
     if is_sealed(path):
-        write_record(path, read_record(path).model_copy(update={"working_files": working}))
+        record = read_record(path)
+        working = working.model_copy(update={"purged": max(record.finished, now())})
+        write_record(path, record.model_copy(update={"working_files": working}))
         pages = [write_report(path).name] if (path / "report.html").exists() else []
         renew(path, "efface purge", now(), "record.json", "state.json", *pages)
     return working

@@ -154,17 +154,11 @@ def without_places(value: Any) -> Any:
     return "(a place)" if isinstance(value, str) and "/" in value else value
 
 
-def shares_first_stage(one: ModelFacts, other: ModelFacts) -> bool:
-    """Whether two models have the very same first stage."""
-    mine, its = one.description.first_stage, other.description.first_stage
-    return mine is not None and its is not None and mine.weights == its.weights
-
-
 def retrained_facts(reference: ModelFacts | None, original: ModelFacts, stages: str) -> ReferenceFacts | None:
     """The facts of the reference; a first stage that it shares with the original was not retrained."""
     if reference is None:
         return None
-    if stages == "all" and shares_first_stage(reference, original):
+    if stages == "all" and reference.shares_first_stage(original):
         stages = "encoder and decoder only; the first stage is the original's"
     return ReferenceFacts(**vars(reference), stages=stages)
 

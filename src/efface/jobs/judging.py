@@ -20,7 +20,7 @@ from efface.probes.base import Probe
 from efface.probes.findings import Findings
 from efface.probes.subject import AnySubject
 from efface.runs.config import JobConfig, MeasuredConfig
-from efface.runs.record import Judgement, ProbeFacts
+from efface.runs.record import SET_BEFORE, Judgement, ProbeFacts
 from efface.runs.requirements import judge, summary
 from efface.runs.results import (
     findings_of,
@@ -30,7 +30,6 @@ from efface.runs.results import (
     write_requirements,
 )
 
-SET_BEFORE = "The thresholds are part of the config whose digest this record holds: they cannot be changed in this run."
 ALONE = "it trains, and this run has several processes: ask it afterwards with efface evaluate, in one"
 
 

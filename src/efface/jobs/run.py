@@ -36,7 +36,6 @@ from efface.jobs.facts import (
     refuse_other_images,
     refuse_other_models,
     retrained_facts,
-    shares_first_stage,
     write_evaluation,
 )
 from efface.jobs.judging import judge_models, judgement, probe_facts, reference_notes
@@ -46,13 +45,12 @@ from efface.jobs.resuming import manifests_are_whole, refuse_other_outputs, resu
 from efface.jobs.sameness import same_models
 from efface.probes.findings import Findings
 from efface.progress import Progress
+from efface.runs.claims import claim_of
 from efface.runs.config import JobConfig, Verb
 from efface.runs.digests import RESULT_FILES, file_digests
 from efface.runs.folder import RunFolder
 from efface.runs.record import (
-    COMPARED,
-    FROM_SCRATCH,
-    Claim,
+    ClassifierTraining,
     Durations,
     ModelsFacts,
     Record,
@@ -300,6 +298,7 @@ class _Run:
         config, run = self.config, self.run
         preparation, training = run.done(PreparedPart), run.finished(TrainedPart)
         evaluation, further = run.finished(EvaluatedPart), run.finished(FurtherPart)
+        work = training.work if training else None
         read = {
             "original" if config.verb == "evaluate" else "model": preparation.before,
             "unlearned": preparation.unlearned,
@@ -308,7 +307,14 @@ class _Run:
         sources = {name: facts.weights for name, facts in read.items() if facts}
         return Statement(
             kind=KIND_OF_RUN[config.verb],
-            claim=self._claim(preparation, training),
+            claim=claim_of(
+                config.method.claim if config.verb == "unlearn" else None,
+                preparation.images,
+                preparation.before,
+                training.after if training else None,
+                training.first_stage if training else None,
+                not isinstance(work, ClassifierTraining) or work.complete,
+            ),
             request=config.request if self.measures else None,
             durations=Durations(
                 preparation=preparation.seconds,
@@ -324,7 +330,7 @@ class _Run:
             retrained=preparation.retrained,
             sources=sources | ({"like": preparation.like} if preparation.like else {}),
             method=method_facts(config.method) if config.verb == "unlearn" else None,
-            training=training.work if training else None,
+            training=work,
             first_stage=training.first_stage if training else None,
             statistics=training.statistics if training else None,
             corruption=self.operations.corruption(config) if self.measures else None,
@@ -345,18 +351,3 @@ class _Run:
             requirements=judgement(run.path),
             substitute=config.substitute if self.measures else None,
         )
-
-    def _claim(self, preparation: PreparedPart, training: TrainedPart | None) -> Claim:
-        if training is None:
-            return Claim(level="empirical", words=COMPARED)
-        kept = training.first_stage is not None and training.first_stage.kept
-        if preparation.before is None:
-            exact = preparation.images.only_retain and not kept
-            return Claim(level="exact" if exact else "empirical", words=FROM_SCRATCH)
-        exact = (
-            self.config.method.claim == "exact"
-            and preparation.images.only_retain
-            and training.complete
-            and not shares_first_stage(preparation.before, training.after)
-        )
-        return Claim.of("exact" if exact else "empirical")

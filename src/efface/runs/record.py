@@ -44,6 +44,10 @@ CLAIMS: dict[str, str] = {
 COMPARED = "Models were compared; none was changed, and nothing is claimed of how they came about."
 FROM_SCRATCH = "A model trained from fresh weights on the images named below and on no others."
 
+SET_BEFORE = "The thresholds are part of the config whose digest this record holds: they cannot be changed in this run."
+CLOCK_SET_BACK = "the clock was set back in between"
+"""How a note ends where the machine's clock said that the run finished before it began."""
+
 RunKind = Literal["unlearning", "training", "evaluation"]
 ClaimLevel = Literal["exact", "empirical"]
 
@@ -110,6 +114,11 @@ class ModelFacts(Described):
 
     weights: str = Field(description="digest of its weights")
     description: Description = Field(description="what it is")
+
+    def shares_first_stage(self, other: ModelFacts) -> bool:
+        """Whether two models have the very same first stage."""
+        mine, its = self.description.first_stage, other.description.first_stage
+        return mine is not None and its is not None and mine.weights == its.weights
 
 
 class DeliveredFacts(ModelFacts):
@@ -183,6 +192,7 @@ class ClassifierTraining(WorkFacts):
 
     recipe: Recipe = Field(description="how models like it are trained from scratch")
     cut: bool = Field(description="whether the method went beyond its bound on time")
+    complete: bool = Field(description="whether it came to its end all the same")
     preparation_steps: int = Field(
         description="steps of what stands for work done before the request, as a committee's first training; in none of "
         "the other figures"

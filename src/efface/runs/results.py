@@ -6,10 +6,9 @@ apply to the run is absent, and its part empty.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +30,7 @@ from efface.evaluation.results import (
 )
 from efface.files import sha256_of_file, write_json
 from efface.probes.findings import Curve, Finding, Findings, Hit
+from efface.runs.by_image import ByImage, read_by_image
 from efface.runs.digests import unlisted_results
 from efface.runs.log import TrainingLog, read_log
 from efface.runs.record import Record, is_intact, read_record
@@ -46,18 +46,6 @@ __all__ = [
 
 Entry = TypeVar("Entry", Row, Finding)
 VERDICTS, WORST = TypeAdapter(list[Verdict]), TypeAdapter(list[Worst])
-
-
-@dataclass(frozen=True)
-class ByImage:
-    """One metric of single images: for each model and set, values by keyed id; empty where there is no such table."""
-
-    metric: str = ""
-    values: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
-
-    def of(self, model: str, set_name: str) -> Mapping[str, float]:
-        """Values by keyed id; empty where they were not measured."""
-        return self.values.get((model, set_name), {})
 
 
 @dataclass(frozen=True)
@@ -155,27 +143,6 @@ def findings_of(values: Mapping[str, Any]) -> Findings:
 def plain_findings(findings: Findings) -> Any:
     """JSON-ready values, with null for what JSON has no number for."""
     return _plain(asdict(findings))
-
-
-def read_by_image(run: Path, metrics: Iterable[str]) -> ByImage:
-    """The first of `metrics` that `per_image.csv` has a value of; raises `InputError` where the file is damaged."""
-    path = run / "per_image.csv"
-    if not path.exists():
-        return ByImage()
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        wanted = [name for name in metrics if name in (rows.fieldnames or ())]
-        values: dict[str, dict[tuple[str, str], dict[str, float]]] = {name: {} for name in wanted}
-        try:
-            for row in rows:
-                for name in wanted:
-                    if row[name]:
-                        values[name].setdefault((row["model"], row["set"]), {})[row["image"]] = float(
-                            row[name]
-                        )
-        except (csv.Error, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is damaged: {error}") from None
-    return next((ByImage(name, values[name]) for name in wanted if values[name]), ByImage())
 
 
 Listed = TypeVar("Listed")

@@ -15,12 +15,11 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue
 
-from efface.errors import InputError
 from efface.files import sha256_of_bytes, sha256_of_file, write_json
 from efface.runs.record import Described, digest_of, read_of_schema
-from efface.settings import problems_of
+from efface.settings import validated
 
 SCHEMA: Final = "efface-seal/1"
 NAME = "seal.json"
@@ -143,10 +142,7 @@ def raw_seal(run: Path) -> dict[str, JsonValue]:
 
 def parse_seal(run: Path, values: dict[str, JsonValue]) -> Seal:
     """The seal that `raw_seal` read; raises `InputError` naming every field that the schema refuses."""
-    try:
-        return Seal.model_validate(values)
-    except ValidationError as error:
-        raise InputError(*problems_of(error, Seal), what=f"{run / NAME} is damaged") from None
+    return validated(Seal, values, f"{run / NAME} is damaged")
 
 
 def commitment(key: bytes) -> str:

@@ -72,7 +72,6 @@ class TrainedPart(RunPart):
     part = "training"
     seconds: float = Field(description="what training took, over all starts")
     work: GeneratorTraining | ClassifierTraining = Field(description="how it was trained")
-    complete: bool = Field(True, description="whether the method came to its end")
     first_stage: FirstStageTraining | None = Field(None, description="how a new tokenizer or VAE came about")
     statistics: StatisticsFacts | None = Field(None, description="running statistics of a classifier")
     risks: list[str] = Field(default_factory=list, description="further sentences for the record")

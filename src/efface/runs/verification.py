@@ -20,6 +20,7 @@ from efface.files import sha256_of_file
 from efface.generators import load_generator, read_model
 from efface.metrics.base import ModelKind
 from efface.runs.config import deciding_digest
+from efface.runs.contradictions import contradictions
 from efface.runs.erasing import working_files
 from efface.runs.folder import open_run
 from efface.runs.record import Record, digest_of, parse_record, raw_record
@@ -37,6 +38,7 @@ from efface.runs.seal import (
     raw_seal,
 )
 from efface.runs.seal import NAME as SEAL
+from efface.runs.stated import Stated, Unanswered
 from efface.wording import counted, moment, several
 
 CONFIG, RECORD, PICTURES = "config.yaml", "record.json", "pictures.html"
@@ -102,6 +104,7 @@ class _Verification:
     def __init__(self, run: Path, source_model: bool, key: Path | None) -> None:
         self.run, self.source_model, self.shown_key = run, source_model, key
         self.about: list[Check] = []
+        self._known: dict[str, list[Check]] = {}
         self.record, self.seal = self._record(), self._seal()
         if self.record is None and self.seal is None:
             raise InputError(*(f"{check.what}: {check.detail}" for check in self.about))
@@ -111,9 +114,10 @@ class _Verification:
         yield self._key()
         yield from self._files()
         if self.record is not None:
-            yield self._config(self.record)
+            yield self.of_config
             yield from self._models(self.record)
             yield self._working_files(self.record)
+            yield from self._contradictions(self.record)
 
     @cached_property
     def there(self) -> Contents:
@@ -183,9 +187,16 @@ class _Verification:
         return _compared(KEY, self.seal.key, commitment(key))
 
     def _files(self) -> Iterator[Check]:
-        for name in sorted({*self.listed, *self.there.files, *self.there.odd} - {SEAL, KEY}):
-            if not name.startswith(WORK):
-                yield from self._file(name)
+        for name in sorted({*self.listed, *self.there.files, *self.there.odd}):
+            spoken_of = name == KEY or name.startswith(WORK) or (name == SEAL and name not in self.there.odd)
+            if not spoken_of:
+                yield from self._checked(name)
+
+    def _checked(self, name: str) -> list[Check]:
+        """What is to be said of a file; it is read once."""
+        if name not in self._known:
+            self._known[name] = list(self._file(name))
+        return self._known[name]
 
     def _file(self, name: str) -> Iterator[Check]:
         digests, path = self.listed.get(name, set()), self.there.files.get(name)
@@ -238,16 +249,24 @@ class _Verification:
             return Check(name, "matches", detail)
         return check
 
-    def _config(self, record: Record) -> Check:
+    @cached_property
+    def of_config(self) -> Check:
+        """Whether the settings that decide the result are those of the record."""
+        assert self.record is not None
         what = f"settings in {CONFIG}"
         if self._config_purged:
             return Check(what, "not checked", "they were replaced by `efface purge --config`")
         if CONFIG not in self.there.files:
             return Check(what, "not checked", f"{CONFIG} is not in this folder")
         try:
-            return _compared(what, record.config.sha256, deciding_digest(open_run(self.run)))
+            return _compared(what, self.record.config.sha256, deciding_digest(open_run(self.run)))
         except InputError as error:
             return Check(what, "differs", "; ".join(error.problems))
+
+    @cached_property
+    def config(self) -> dict[str, JsonValue] | None:
+        """The settings of the run; None where they are not there, or others."""
+        return open_run(self.run) if self.of_config.outcome == "matches" else None
 
     @property
     def _config_purged(self) -> bool:
@@ -260,16 +279,14 @@ class _Verification:
         for name, facts in record.model.path.items():
             yield self._delivered(f"path/{name}", facts.weights, kind)
         if self.source_model:
-            known = self._config(record).outcome == "matches"
-            config = open_run(self.run) if known else {}
             for name, weights in record.sources.items():
                 what = f"weights of the {NAMES.get(name, name)} model"
-                if not known:
+                if self.config is None:
                     yield Check(what, "not checked", f"no {CONFIG} of this run says where it lies")
-                elif not _lies_there(config.get(name)):
+                elif not _lies_there(self.config.get(name)):
                     yield Check(what, "not checked", f"it is no longer where {CONFIG} says")
                 else:
-                    yield _weights(what, config.get(name), weights, kind)
+                    yield _weights(what, self.config.get(name), weights, kind)
 
     def _delivered(self, folder: str, weights: str, kind: ModelKind) -> Check:
         """The weights in a folder of the run, read as a model; only where all its files are those of the run."""
@@ -277,7 +294,7 @@ class _Verification:
         names = {
             name for name in (*self.listed, *self.there.files, *self.there.odd) if name.startswith(inside)
         }
-        outcomes = {check.outcome for name in names for check in self._file(name)}
+        outcomes = {check.outcome for name in names for check in self._checked(name)}
         if folder in self.there.odd or "differs" in outcomes or not names:
             return Check(what, "not checked", "its files are not those of the run")
         if "not checked" in outcomes:
@@ -293,6 +310,17 @@ class _Verification:
         return Check(
             what, "differs", f"{len(left)} are left that the record does not speak of: run `efface purge`"
         )
+
+    def _contradictions(self, record: Record) -> Iterator[Check]:
+        stated = Stated(self.run, record, self.seal, self.config, self._is_intact)
+        for what, answer in contradictions(stated):
+            if isinstance(answer, Unanswered):
+                yield Check(what, "not checked", str(answer))
+            else:
+                yield Check(what, "differs" if answer else "matches", "; ".join(answer))
+
+    def _is_intact(self, name: str) -> bool:
+        return {check.outcome for check in self._checked(name)} == {"matches"}
 
 
 def _compared(what: str, recorded: JsonValue, found: str) -> Check:

@@ -1,0 +1,126 @@
+"""What in the figures of a run contradicts the record, the images' own figures, or itself."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from efface.evaluation.results import Row, find, table_of
+from efface.runs.requirements import Requirement, Verdict, summary
+from efface.runs.results import read_findings, read_requirements, read_worst
+from efface.runs.stated import SETS, Stated
+
+CLOSE = 1e-9
+"""Share by which a figure may differ from the mean of its images, for the order of sums."""
+
+
+def of_figures(stated: Stated) -> Iterator[str]:
+    record, rows = stated.record, stated.rows
+    if record.results and len(rows) != record.results.rows:
+        yield f"results.json has {len(rows)} rows, the record says {record.results.rows}"
+    stated.need("results.csv")
+    if (stated.run / "results.csv").read_bytes() != table_of(rows).encode("utf-8", "backslashreplace"):
+        yield "results.json and results.csv do not hold the same figures"
+    values: dict[tuple[str, str, str], float | None] = {
+        (row.model, row.set, row.metric): row.value for row in rows
+    }
+    if len(values) != len(rows):
+        yield "results.json has several rows of the same figure"
+    for row in rows:
+        yield from _figure(stated, row, values)
+
+
+def _figure(stated: Stated, row: Row, values: Mapping[tuple[str, str, str], float | None]) -> Iterator[str]:
+    """What contradicts in one row."""
+    record, what = stated.record, f"{row.set} {row.metric} of the {row.model} model"
+    measured = {"original"} | ({"retrained"} if record.retrained else set())
+    if record.kind == "unlearning" or "unlearned" in record.sources:
+        measured |= {"unlearned"}
+    if row.model not in measured:
+        yield f"{what}: there is no such model"
+    if row.n != record.images.count(row.set):
+        yield f"{what}: {row.n} images, and the set has {record.images.count(row.set)}"
+    if row.seed != record.seeds.evaluation:
+        yield f"{what}: drawn with seed {row.seed}, and the record says {record.seeds.evaluation}"
+    if row.reference_value is not None and row.reference is not None:
+        beside = values.get((row.reference, row.set, row.metric))
+        if beside is not None and not _close(beside, row.reference_value):
+            yield f"{what}: the {row.reference} model's figure is {beside:.6g}, not {row.reference_value:.6g}"
+    parts = row.value, row.reference_value, row.distance
+    if all(part is not None and math.isfinite(part) for part in parts):
+        value, other, distance = (part or 0.0 for part in parts)
+        if not math.isclose(
+            distance, value - other, rel_tol=1e-6, abs_tol=1e-6 * max(abs(value), abs(other))
+        ):
+            yield f"{what}: its distance is {distance:.6g}, and the figures differ by {value - other:.6g}"
+    mean = stated.per_image.mean(row.model, row.set, row.metric)
+    if mean is not None and (row.value is None or not _close(mean, row.value)):
+        yield f"{what}: the images' mean is {mean:.6g}, the figure {row.value}"
+
+
+def of_images(stated: Stated) -> Iterator[str]:
+    ids = {name: Counter(stated.ids(name)) for name in stated.record.images.sets if name in SETS}
+    for (model, name), images in stated.per_image.images.items():
+        if Counter(images) != ids.get(name, Counter()):
+            yield f"per_image.csv: the images of the {name} set, by the {model} model, are not those of its manifest"
+    stated.need("worst.json")
+    for worst in read_worst(stated.run):
+        if worst.kind != "image":
+            continue
+        for model, value in (("original", worst.original), ("unlearned", worst.unlearned)):
+            of_image = stated.per_image.column(model, worst.set, worst.metric).get(worst.name, [])
+            if not any(_close(one, value) for one in of_image):
+                yield f"worst.json: {worst.name[:16]}... of the {worst.set} set has no {worst.metric} of {value:.6g}"
+
+
+def of_requirements(stated: Stated) -> Iterator[str]:
+    record = stated.record
+    verdicts = record.requirements.verdicts if record.requirements else []
+    stated.need("requirements.json")
+    if read_requirements(stated.run) != verdicts:
+        yield "requirements.json does not hold the verdicts of the record"
+    if record.requirements and record.requirements.summary != summary(verdicts):
+        yield f"requirements: the verdicts amount to '{summary(verdicts)}', and the record says otherwise"
+    for verdict in verdicts:
+        yield from _verdict(stated, verdict)
+
+
+def _verdict(stated: Stated, verdict: Verdict) -> Iterator[str]:
+    requirement = Requirement.parse(verdict.requirement, stated.record.model_kind)
+    if verdict.threshold != requirement.threshold:
+        yield f"{verdict.requirement}: its bound is not {verdict.threshold:g}"
+    end = verdict.high if requirement.at_most else verdict.low
+    if verdict.state != "not measurable" and (verdict.value is None or end is None):
+        yield f"{verdict.requirement}: {verdict.state} without an interval"
+    elif end is not None and (verdict.state == "met") != requirement.kept_by(end):
+        yield f"{verdict.requirement}: {verdict.state}, and its interval ends at {end:.4g}"
+    if requirement.row is None:
+        finding = read_findings(stated.run).find(requirement.name)
+        figure = finding.difference if finding else None
+    elif requirement.ratio:
+        return
+    else:
+        row = find(stated.rows, "unlearned", requirement.row[0], requirement.row[1].name)
+        figure = row.value if row else None
+    if verdict.value is not None and (figure is None or not _close(figure, verdict.value)):
+        yield f"{verdict.requirement}: no such figure is {verdict.value:.6g}"
+
+
+def of_probes(stated: Stated) -> Iterator[str]:
+    named = [probe.name for probe in stated.record.probes]
+    stated.need("probes.json")
+    findings = read_findings(stated.run)
+    found = {
+        *(one.probe for one in findings.figures),
+        *(one.probe for one in findings.curves),
+        *(one.probe for one in findings.hits),
+    }
+    if not found <= set(named):
+        yield f"probes.json: the record names no probe {', '.join(sorted(found - set(named)))}"
+    if not (found or findings.notes):
+        yield "probes.json: nothing was found by any probe that the record names"
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE)
