@@ -18,7 +18,7 @@ from efface.benchmark.generators.models import new_generator, run_phases
 from efface.benchmark.generators.runs import GeneratorOutputs
 from efface.benchmark.generators.task import GeneratorBench, GeneratorTask
 from efface.benchmark.pool import Pool
-from efface.benchmark.results import BenchRow
+from efface.benchmark.results import BenchRow, Estimate
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.tables import TaskTables
 from efface.benchmark.tuning import trials
@@ -471,3 +471,11 @@ def test_other_setups_need_a_score() -> None:
     with pytest.raises(InputError, match="8 models or more"):
         config_of("encoder-noise", models=2, setups=["reuse-n-1"])
     assert config_of("encoder-noise", models=8, setups=["reuse-n-1"]).all_setups == ("reuse-n-n", "reuse-n-1")
+
+
+@pytest.mark.parametrize(("error", "void"), [(0.08, False), (0.081, True), (0.5, True)])
+def test_originals_must_beat_every_fill_by_a_fifth(tables: TaskTables, error: float, void: bool) -> None:
+    measured = {"hole_mse_neutral": Estimate(value=error, low=None, high=None, each=[])}
+    original = BenchRow(label="original", kind="original", settings="reference", measures=measured)
+    assert tables.reader.is_void(original, {"mean": 0.3, "nearest": 0.1}) is void
+    assert tables.reader.is_void(original, {}) is None

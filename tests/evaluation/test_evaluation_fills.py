@@ -9,7 +9,7 @@ from torch import Tensor
 
 from efface.corruptions import parse_corruption
 from efface.corruptions.base import mean_fill
-from efface.evaluation.fills import Strength, fill_errors, nearest_fill
+from efface.evaluation.fills import fill_errors, nearest_fill
 from efface.evaluation.settings import EvaluationSettings
 from efface.images.items import ImageItem, ImageSet
 from efface.images.listings import FileLocator
@@ -63,10 +63,3 @@ def test_fill_errors_are_means_over_the_views_of_the_evaluation() -> None:
         EvaluationSettings(),
     )
     assert errors == {"mean": pytest.approx(1.0), "nearest": pytest.approx(1.0)}
-
-
-@pytest.mark.parametrize(("error", "sufficient"), [(0.08, True), (0.081, False), (0.5, False)])
-def test_a_model_must_beat_every_fill_by_a_fifth(error: float, sufficient: bool) -> None:
-    strength = Strength(error, {"mean": 0.3, "nearest": 0.1})
-    assert strength.sufficient is sufficient
-    assert ("too weak" in str(strength)) is not sufficient

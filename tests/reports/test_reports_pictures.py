@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 from efface.corruptions import parse_corruption
-from efface.evaluation.pictures import picture_grid, restored
+from efface.evaluation.pictures import restored
 from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import EvaluationSettings
 from efface.images.items import ImageSet
 from efface.reports.pictures import write_pictures
+from making.demo import picture_grid
 from support.report_runs import Page
 from support.report_stubs import SIDE, GreyFill, as_cache, as_generator, some_images
 
@@ -91,7 +92,7 @@ def test_every_picture_says_what_it_is_and_names_no_file(tmp_path: Path) -> None
 def test_the_grid_draws_the_same_pictures() -> None:
     generators = {name: as_generator(stub) for name, stub in models("original", "unlearned").items()}
     sets: dict[SetName, ImageSet] = {"forget": IMAGES, "retain": IMAGES}
-    grid = picture_grid(generators, sets, as_cache(IMAGES), HOLE, SETTINGS, count=2, side=64)
+    grid = picture_grid(generators, sets, as_cache(IMAGES), HOLE, SETTINGS, 2, 64)
     assert grid.mode == "RGB"
     assert grid.size == (4 * 70 + 6, 2 * (44 + 2 * 70) + 6)
     middle = 44 + 32
@@ -100,4 +101,4 @@ def test_the_grid_draws_the_same_pictures() -> None:
 
 def test_an_empty_grid_is_refused() -> None:
     with pytest.raises(ValueError, match="every set is empty"):
-        picture_grid({"original": as_generator(GreyFill(0.5))}, {}, as_cache(IMAGES), HOLE, SETTINGS)
+        picture_grid({"original": as_generator(GreyFill(0.5))}, {}, as_cache(IMAGES), HOLE, SETTINGS, 2, 64)

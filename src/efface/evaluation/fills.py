@@ -6,8 +6,7 @@ nothing that could be forgotten, and figures about its forgetting would be figur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -37,29 +36,6 @@ def nearest_fill(images: Tensor, known: Tensor) -> Tensor:
 
 
 FILLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mean": mean_fill, "nearest": nearest_fill}
-
-
-@dataclass(frozen=True)
-class Strength:
-    """A model's hole error beside that of each fill, on images that it never saw.
-
-    Errors are mean squared errors in the hole, over images; pixels in [0, 1].
-    """
-
-    error: float
-    fills: Mapping[str, float]
-
-    @property
-    def sufficient(self) -> bool:
-        """Whether the model is clearly better than every fill."""
-        return all(self.error <= (1 - CLEARLY) * fill for fill in self.fills.values())
-
-    def __str__(self) -> str:
-        beside = ", ".join(f"{name} {error:.4f}" for name, error in self.fills.items())
-        verdict = (
-            "strong enough" if self.sufficient else f"not {CLEARLY:.0%} better than every fill: too weak"
-        )
-        return f"error {self.error:.4f}; filled with {beside}: {verdict}"
 
 
 def fill_errors(

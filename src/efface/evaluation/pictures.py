@@ -10,7 +10,7 @@ from efface.evaluation.results import MODELS, SETS, ModelName, SetName
 from efface.images.items import ImageSet
 
 if TYPE_CHECKING:
-    from PIL.Image import Image, Resampling
+    from PIL.Image import Image
     from torch import Tensor
 
     from efface.corruptions import Corruption
@@ -24,7 +24,6 @@ BY_MODEL: dict[ModelName, str] = {
     "unlearned": "by the unlearned",
     "retrained": "by the retrained",
 }
-MARGIN, HEADING, SMALLEST = 6, 22, 128
 
 
 @dataclass
@@ -70,45 +69,6 @@ def restored(
         yield part
 
 
-def picture_grid(
-    models: Mapping[ModelName, Generator],
-    sets: Mapping[SetName, ImageSet],
-    cache: PixelCache,
-    corruption: Corruption,
-    settings: EvaluationSettings,
-    count: int = 4,
-    *,
-    side: int = SMALLEST,
-    pairs: Mapping[str, str] | None = None,
-) -> Image:
-    """The same pictures as one labelled RGB picture, each at least `side` pixels wide.
-
-    Raises `ValueError` where every set is empty.
-    """
-    from PIL import Image, ImageDraw, ImageFont
-
-    parts = list(restored(models, sets, cache, corruption, settings, count, pairs))
-    if not parts:
-        raise ValueError("there is nothing to draw: every set is empty")
-    cell = max(side, parts[0].rows[0][0].width)
-    font = ImageFont.load_default(size=max(11, cell // 11))
-    columns = max(len(part.columns) for part in parts)
-    heights = [HEADING * 2 + len(part.rows) * (cell + MARGIN) for part in parts]
-    grid = Image.new("RGB", (columns * (cell + MARGIN) + MARGIN, sum(heights) + MARGIN), "white")
-    draw = ImageDraw.Draw(grid)
-    top = 0
-    for part, height in zip(parts, heights, strict=True):
-        draw.text((MARGIN, top + HEADING // 2), f"{part.set_name} images", "black", font, anchor="lm")
-        for column, name in enumerate(part.columns):
-            left = MARGIN + column * (cell + MARGIN)
-            draw.text((left, top + HEADING * 3 // 2), name, "#5a5e62", font, anchor="lm")
-            for number, row in enumerate(part.rows):
-                picture = row[column].resize((cell, cell), _resampler(row[column].width, cell))
-                grid.paste(picture, (left, top + HEADING * 2 + number * (cell + MARGIN)))
-        top += height
-    return grid
-
-
 def _columns(
     models: list[Generator],
     crops: Crops,
@@ -134,10 +94,3 @@ def _picture(pixels: Tensor) -> Image:
 
     array = pixels.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(array)
-
-
-def _resampler(width: int, cell: int) -> Resampling:
-    """Whole pixels for small models, so that nothing is shown smoother than it is."""
-    from PIL.Image import Resampling
-
-    return Resampling.NEAREST if cell >= 2 * width else Resampling.LANCZOS
