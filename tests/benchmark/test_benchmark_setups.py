@@ -83,27 +83,20 @@ def test_methods_share_originals_and_retrained_models() -> None:
     assert counted(runs) == (N, 2 * N, 2 * (2 * E * N - len(shared)))
 
 
-def test_the_tuning_forget_set_has_runs_of_its_own_but_the_same_originals() -> None:
-    score = experiments("reuse-n-n", METHOD, N, 1)[0]
-    tuning = experiments("reuse-n-n", METHOD, N, 1, purpose="tuning")[0]
-    assert score.original == tuning.original
-    assert not set(score.unlearned) & set(tuning.unlearned)
-    assert not set(score.retrained) & set(tuning.retrained)
-
-
 def test_runs_have_places_of_their_own_and_seeds_that_no_setting_changes() -> None:
     runs = [
         PoolRun("original", 0),
         PoolRun("retrained", 0),
         PoolRun("retrained", 0, purpose="tuning"),
         PoolRun.unlearned(METHOD, 0, 0),
+        PoolRun.unlearned(METHOD, 0, 0, "tuning"),
         PoolRun.unlearned({**METHOD, "epochs": 3.0}, 0, 0),
         PoolRun.unlearned(METHOD, 1, 0),
         PoolRun.unlearned(METHOD, 0, 1),
     ]
     assert len({(run.family, run.start, run.seed) for run in runs}) == len(runs)
     # another setting of a method is another run, and no other chance
-    assert runs[3].key == runs[4].key
+    assert runs[3].key == runs[5].key
     assert len({run.key for run in runs}) == len(runs) - 1
     assert PoolRun.unlearned({"epochs": 2.0, "name": "fine-tune"}, 0, 0) == PoolRun.unlearned(METHOD, 0, 0)
 

@@ -98,7 +98,6 @@ class Pool(Generic[Kept]):
         progress: Progress | None = None,
         *,
         limit: float | None = None,
-        keep_weights: bool = False,
         name: str = "runs",
     ) -> list[RunFailure]:
         """Carry out what is missing; returns all runs of `runs` that cannot be had. Stopped at any time, it goes on.
@@ -129,7 +128,6 @@ class Pool(Generic[Kept]):
                     task_text,
                     run,
                     limit,
-                    keep_weights,
                 )
                 for run in wanted
             ]

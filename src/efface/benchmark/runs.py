@@ -75,8 +75,7 @@ class RunJob:
     """A run to be carried out, with all that a worker on another machine must know.
 
     place: the run's files, without an ending; start: the same of the original that it starts from. limit: seconds after
-    which unlearning stops where it is. keep_weights: whether they are kept of runs that are not
-    originals; those are always kept, for others start from them.
+    which unlearning stops where it is.
     """
 
     place: Path
@@ -84,11 +83,10 @@ class RunJob:
     task: str
     run: PoolRun
     limit: float | None = None
-    keep_weights: bool = False
 
     def keep(self, arrays: Mapping[str, npt.ArrayLike], network: nn.Module) -> None:
-        """Write what is kept of the run, at once, its weights first."""
-        if self.run.kind == "original" or self.keep_weights:
+        """Write what is kept of the run, at once; of originals their weights first, for others start from them."""
+        if self.run.kind == "original":
             write_weights(network, self.place.with_suffix(".safetensors"))
         self.place.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.place.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:

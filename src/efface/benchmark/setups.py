@@ -20,7 +20,6 @@ from typing import Literal, get_args
 
 from efface.benchmark.results import RunCount
 from efface.benchmark.runs import PoolRun, Section
-from efface.images.datasets import Purpose
 from efface.randomness import numpy_draws
 
 Setup = Literal["full", "bootstrap", "reuse-n-n", "reuse-n-1"]
@@ -60,7 +59,6 @@ def experiments(
     models: int,
     count: int,
     *,
-    purpose: Purpose = "score",
     seed: int = 0,
     retrained_for_each: int = RETRAINED_FOR_EACH,
     deterministic: bool = False,
@@ -76,48 +74,40 @@ def experiments(
         "reuse-n-1": _reuse_n_1,
         "bootstrap": _bootstrap,
     }[setup]
-    found = [
-        make(method, models, number, purpose, models * retrained_for_each, seed) for number in range(count)
-    ]
+    found = [make(method, models, number, models * retrained_for_each, seed) for number in range(count)]
     return [one.without_seeds() for one in found] if deterministic else found
 
 
-def _full(section: Section, models: int, number: int, purpose: Purpose, retrained: int, _: int) -> Experiment:
+def _full(section: Section, models: int, number: int, retrained: int, _: int) -> Experiment:
     # seeds from 10,000 on, so that the first experiment is as independent of the reused pool as the others
     first = 10_000 + number * retrained
     starts = range(first, first + models)
     return Experiment(
-        tuple(PoolRun.unlearned(section, start, 0, purpose) for start in starts),
-        tuple(PoolRun("retrained", first + place, purpose=purpose) for place in range(retrained)),
+        tuple(PoolRun.unlearned(section, start, 0) for start in starts),
+        tuple(PoolRun("retrained", first + place) for place in range(retrained)),
         tuple(PoolRun("original", start) for start in starts),
     )
 
 
-def _reuse_n_n(
-    section: Section, models: int, number: int, purpose: Purpose, retrained: int, _: int
-) -> Experiment:
+def _reuse_n_n(section: Section, models: int, number: int, retrained: int, _: int) -> Experiment:
     return Experiment(
-        tuple(PoolRun.unlearned(section, start, number, purpose) for start in range(models)),
-        tuple(PoolRun("retrained", place, purpose=purpose) for place in range(retrained)),
+        tuple(PoolRun.unlearned(section, start, number) for start in range(models)),
+        tuple(PoolRun("retrained", place) for place in range(retrained)),
         tuple(PoolRun("original", start) for start in range(models)),
     )
 
 
-def _reuse_n_1(
-    section: Section, models: int, number: int, purpose: Purpose, retrained: int, _: int
-) -> Experiment:
+def _reuse_n_1(section: Section, models: int, number: int, retrained: int, _: int) -> Experiment:
     # seed 0 from the same original is the run of reuse-n-n, so the two setups share it
     return Experiment(
-        tuple(PoolRun.unlearned(section, number, place, purpose) for place in range(models)),
-        tuple(PoolRun("retrained", place, purpose=purpose) for place in range(retrained)),
+        tuple(PoolRun.unlearned(section, number, place) for place in range(models)),
+        tuple(PoolRun("retrained", place) for place in range(retrained)),
         (PoolRun("original", number),),
     )
 
 
-def _bootstrap(
-    section: Section, models: int, number: int, purpose: Purpose, retrained: int, seed: int
-) -> Experiment:
-    pool = _reuse_n_n(section, models, 0, purpose, retrained, seed)
+def _bootstrap(section: Section, models: int, number: int, retrained: int, seed: int) -> Experiment:
+    pool = _reuse_n_n(section, models, 0, retrained, seed)
     draws = numpy_draws(seed, "bootstrap", number)
     starts = draws.integers(models, size=models)
     return Experiment(

@@ -82,10 +82,9 @@ class TaskTables:
             },
         )
 
-    def _headline(self, section: Section | None = None) -> Experiment:
-        """The first experiment of a method in the headline setup."""
-        section = section or self.methods[0].section
-        return self.config.experiments_of(self.config.headline, section)[0]
+    def _headline(self) -> Experiment:
+        """The first experiment of the first method in the headline setup."""
+        return self.config.experiments_of(self.config.headline, self.methods[0].section)[0]
 
     def _table(
         self, corruption: str | None, levels: Mapping[Mode, ScoreLevels], earlier: Sequence[BenchTable]

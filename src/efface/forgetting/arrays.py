@@ -25,7 +25,6 @@ def models_by_examples(
     fewest: int = 1,
     *,
     equal_models: bool = False,
-    what: str = "these confidences cannot be scored",
 ) -> list[Floats]:
     """The named arrays as finite float64 `[models, examples]` over the same examples, in the order given.
 
@@ -34,7 +33,7 @@ def models_by_examples(
     with `equal_models` different numbers of models.
     """
     made: dict[str, Floats] = {}
-    with Faults(what) as faults:
+    with Faults("these confidences cannot be scored") as faults:
         for name, given in arrays.items():
             values = _real(given)
             if values is None:

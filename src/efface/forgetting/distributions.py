@@ -18,6 +18,7 @@ from efface.forgetting.declared import CONFIDENCES, statistic
 
 CLIP = 100.0
 FLOOR = 1e-5
+FALSE_DISCOVERIES = 0.05
 
 
 @dataclass(frozen=True)
@@ -42,23 +43,19 @@ class KolmogorovSmirnov:
     source="Benjamini and Hochberg (1995); used in arXiv:2406.09073",
     summary="Share of examples whose two distributions differ, at a false discovery rate of 5 %.",
 )
-def kolmogorov_smirnov(
-    unlearned: ArrayLike, retrained: ArrayLike, *, rate: float = 0.05
-) -> KolmogorovSmirnov:
-    """The two-sample test for every example, with the false discovery rate held at `rate`.
+def kolmogorov_smirnov(unlearned: ArrayLike, retrained: ArrayLike) -> KolmogorovSmirnov:
+    """The two-sample test for every example, with the false discovery rate held at 5 %.
 
     `unlearned`, `retrained` `[models, examples]`, any numbers of models. Raises `InputError`. Sources: Kolmogorov (1933),
     Smirnov (1939), as in scipy; Benjamini and Hochberg (1995), JRSS B 57, valid as the examples of shared models are
     positively dependent (Benjamini and Yekutieli 2001). Used on forget examples in arXiv:2406.09073.
     """
     u, r = models_by_examples({"unlearned": unlearned, "retrained": retrained}, 2)
-    if not 0 < rate < 1:
-        raise InputError(f"rate: must lie between 0 and 1, for example 0.05, got {rate}")
     tests = [stats.ks_2samp(u[:, place], r[:, place]) for place in range(u.shape[1])]
     p_value = np.array([test.pvalue for test in tests])
     adjusted = stats.false_discovery_control(p_value, method="bh")
     statistic = np.array([test.statistic for test in tests])
-    return KolmogorovSmirnov(statistic, p_value, adjusted, float(np.mean(adjusted <= rate)))
+    return KolmogorovSmirnov(statistic, p_value, adjusted, float(np.mean(adjusted <= FALSE_DISCOVERIES)))
 
 
 @statistic(

@@ -110,12 +110,10 @@ class Work:
         if self.deadline is not None and time.perf_counter() > self.deadline:
             raise OutOfTime
 
-    def batches(self, stream: str, size: int, shuffled: str | None = None) -> Iterator[Labelled]:
-        """One pass over a set in its own order, or in one keyed by the name `shuffled`."""
-        count = len(self.sets[stream])
-        order = np.arange(count) if shuffled is None else numpy_draws(self.seed, shuffled).permutation(count)
-        for a, b in spans(count, size):
-            yield self.batch(stream, order[a:b])
+    def batches(self, stream: str, size: int) -> Iterator[Labelled]:
+        """One pass over a set in its own order."""
+        for a, b in spans(len(self.sets[stream]), size):
+            yield self.batch(stream, np.arange(a, b))
 
     @torch.no_grad()
     def original(self, images: Tensor) -> Tensor:
