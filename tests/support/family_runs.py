@@ -13,6 +13,7 @@ from efface.generators.registry import FAMILIES
 from efface.jobs.run import RunResult
 from efface.runs.record import ModelFacts
 from support.families import SAMPLERS, SHAPES
+from support.run_fixtures import leave_undrawn
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mae": {
@@ -86,5 +87,8 @@ def story_of(family: str, photos: Path, folder: Path) -> FamilyStory:
 
 @pytest.fixture(scope="session")
 def stories(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, FamilyStory]:
+    """Their pages are drawn where pages are tested, and there once more from the same records."""
     folder = tmp_path_factory.mktemp("families")
-    return {family: story_of(family, photos, folder / family) for family in SAMPLERS}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        leave_undrawn(monkeypatch)
+        return {family: story_of(family, photos, folder / family) for family in SAMPLERS}

@@ -78,11 +78,13 @@ def cli(
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Charts of runs that a test makes for itself are laid out but not drawn: that takes over half of a tiny run.
 
-    Runs that tests share are drawn, and so is all in a test that is marked so.
+    All is drawn in a test that is marked so, and of the runs that tests share all but those of every family.
     """
-    if request.node.get_closest_marker("draws"):
-        return
+    if not request.node.get_closest_marker("draws"):
+        leave_undrawn(monkeypatch)
 
+
+def leave_undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     def save(figure: object, file: IO[str], **_: object) -> None:
         file.write('<svg viewBox="0 0 1 1"></svg>')
 

@@ -6,6 +6,7 @@ retrained model, then what was asked and done, what is not shown, and how to che
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,12 @@ def render(template: str, **content: Any) -> str:
     Printable: line breaks, control and direction characters and lone surrogates appear as escapes such as
     `\\n` and `\\udcff`, so the text is always valid UTF-8 and reads in the order in which it is stored.
     """
+    return _environment().get_template(f"{template}.j2").render(content)
+
+
+@cache
+def _environment() -> Environment:
+    """The templates, each read once."""
     environment = Environment(
         loader=PackageLoader("efface.reports", "templates"),
         autoescape=True,
@@ -93,7 +100,7 @@ def render(template: str, **content: Any) -> str:
         finalize=_printable,
     )
     environment.filters |= {"moment": moment, "sentence": sentence}
-    return environment.get_template(f"{template}.j2").render(content)
+    return environment
 
 
 def _printable(value: Any) -> Any:
