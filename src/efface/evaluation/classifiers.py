@@ -126,22 +126,17 @@ class _Figures:
     def _per_image_row(self, model: ModelName, name: SetName, metric: type[Metric]) -> Row:
         values = self.per_image[model, name].get(metric.name)
         if values is None:
-            return self._row(model, name, metric, None, self._why_absent(model, name, metric))
+            absent = Figures(None, note=self._why_absent(model, name, metric))
+            return self._row(model, name, metric, absent)
         photos = np.arange(len(values))
         if "retrained" in metric.requires:
             # the value is a distance to the reference already
-            return self._row(
-                model,
-                name,
-                metric,
-                figures_of(values, None, photos, self.settings.resampling),
-                None,
-                "retrained",
-            )
+            figures = figures_of(values, None, photos, self.settings.resampling)
+            return self._row(model, name, metric, figures, "retrained")
         reference = reference_of(model, self.models)
         others = self.per_image[reference, name].get(metric.name) if reference else None
         figures = figures_of(values, others, photos, self.settings.resampling)
-        return self._row(model, name, metric, figures, None, reference if others is not None else None)
+        return self._row(model, name, metric, figures, reference if others is not None else None)
 
     def _attack_rows(self, metric: type[AttackMetric], asked: list[ModelName]) -> list[Row]:
         refusal = self._attack_refusal()
@@ -154,14 +149,14 @@ class _Figures:
         for model in asked:
             if model not in shares:
                 why = refusal or self._why_absent(model, "forget", metric)
-                rows.append(self._row(model, "forget", metric, None, why))
+                rows.append(self._row(model, "forget", metric, Figures(None, note=why)))
                 continue
             reference = reference_of(model, list(shares))
             beside = shares[reference] if reference else None
             distance = shares[model] - beside if beside is not None else None
-            figures = Figures(shares[model], None, beside, distance, None, None)
             note = "a point value: the attack is trained once"
-            rows.append(self._row(model, "forget", metric, figures, note, reference))
+            figures = Figures(shares[model], None, beside, distance, None, note)
+            rows.append(self._row(model, "forget", metric, figures, reference))
         return rows
 
     def _attack_refusal(self) -> str | None:
@@ -195,33 +190,11 @@ class _Figures:
         model: ModelName,
         name: SetName,
         metric: type[Metric],
-        figures: Figures | None,
-        note: str | None,
+        figures: Figures,
         reference: ModelName | None = None,
     ) -> Row:
-        f = figures or Figures(np.nan, None, None, None, None, None)
-        return Row(
-            model=model,
-            set=name,
-            metric=metric.name,
-            value=f.value if figures else None,
-            low=f.interval.low if f.interval else None,
-            high=f.interval.high if f.interval else None,
-            direction=metric.direction(name),
-            reference=reference,
-            reference_value=f.reference_value,
-            distance=f.distance,
-            distance_low=f.distance_interval.low if f.distance_interval else None,
-            distance_high=f.distance_interval.high if f.distance_interval else None,
-            unit=metric.unit,
-            n=len(self.sets[name]),
-            crops=1,
-            corruption="none",
-            sampler=None,
-            extractor=None,
-            seed=self.settings.seed,
-            note=note or f.note,
-        )
+        count, seed = len(self.sets[name]), self.settings.seed
+        return figures.row(model, name, metric, reference, n=count, seed=seed)
 
     def _worst(self, name: SetName) -> list[Worst]:
         """Images by the fall of confidence, classes by the rise of the error rate; only those that lost."""

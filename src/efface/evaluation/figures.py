@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from efface.evaluation.results import ModelName
+from efface.evaluation.results import ModelName, Row, SetName
+from efface.metrics.base import Metric
 from efface.metrics.intervals import FEWEST_GROUPS, Interval, Resampling, bootstrap_means
 
 Values = npt.NDArray[np.float64]
@@ -21,11 +22,50 @@ class Figures:
     """The numbers of one row; None what there is not, such as reference and distance without a reference."""
 
     value: float | None
-    interval: Interval | None
-    reference_value: float | None
-    distance: float | None
-    distance_interval: Interval | None
-    note: str | None
+    interval: Interval | None = None
+    reference_value: float | None = None
+    distance: float | None = None
+    distance_interval: Interval | None = None
+    note: str | None = None
+
+    def row(
+        self,
+        model: ModelName,
+        set_name: SetName,
+        metric: type[Metric],
+        reference: ModelName | None,
+        *,
+        n: int,
+        seed: int,
+        crops: int = 1,
+        corruption: str = "none",
+        sampler: str | None = None,
+        extractor: str | None = None,
+    ) -> Row:
+        """These figures of a metric as a row of results; the other arguments are those of `Row`."""
+        interval, of_distance = self.interval, self.distance_interval
+        return Row(
+            model=model,
+            set=set_name,
+            metric=metric.name,
+            value=self.value,
+            low=interval.low if interval else None,
+            high=interval.high if interval else None,
+            direction=metric.direction(set_name),
+            reference=reference,
+            reference_value=self.reference_value,
+            distance=self.distance,
+            distance_low=of_distance.low if of_distance else None,
+            distance_high=of_distance.high if of_distance else None,
+            unit=metric.unit,
+            n=n,
+            crops=crops,
+            corruption=corruption,
+            sampler=sampler,
+            extractor=extractor,
+            seed=seed,
+            note=self.note,
+        )
 
 
 def figures_of(values: Values, others: Values | None, photos: Photos, resampling: Resampling) -> Figures:

@@ -165,30 +165,19 @@ class _SetFigures:
     def _row(
         self, model: ModelName, metric: type[Metric], found: Figures, reference: ModelName | None
     ) -> Row:
-        interval, of_distance = found.interval, found.distance_interval
         by_similarity = issubclass(metric, ImageMetric) and metric.by_similarity
         seen_by = self.similarity if by_similarity else self.extractor
-        return Row(
-            model=model,
-            set=self.set_name,
-            metric=metric.name,
-            value=found.value,
-            low=interval.low if interval else None,
-            high=interval.high if interval else None,
-            direction=metric.direction(self.set_name),
-            reference=reference,
-            reference_value=found.reference_value,
-            distance=found.distance,
-            distance_low=of_distance.low if of_distance else None,
-            distance_high=of_distance.high if of_distance else None,
-            unit=metric.unit,
+        return found.row(
+            model,
+            self.set_name,
+            metric,
+            reference,
             n=len(self.images),
+            seed=self.settings.seed,
             crops=self.settings.crops_per_image,
             corruption=self.corruption.label,
             sampler=self.sampler,
             extractor=seen_by.name if "features" in metric.requires else None,
-            seed=self.settings.seed,
-            note=found.note,
         )
 
 
