@@ -147,20 +147,13 @@ def its_traits_say_what_it_delivers(tried: _Tried) -> None:
         [(each.optimiser, each.epochs) for each in method.passes(known) if isinstance(each, Pass)]
         for known in (facts, other)
     )
-    differs = one != another
-    require(
-        kind.reads_recipe == differs,
-        f"reads_recipe is {kind.reads_recipe}, and another recipe changes {'its passes' if differs else 'nothing'}",
-    )
+    changed = "its passes" if one != another else "nothing"
+    said = f"reads_recipe is {kind.reads_recipe}, and another recipe changes {changed}"
+    require(kind.reads_recipe == (one != another), said)
     same_make = type(tried.run()[0].network) is type(tried.original.network)
-    require(
-        kind.rebuilds != same_make,
-        f"rebuilds is {kind.rebuilds}, and the network is of {'the same' if same_make else 'another'} make",
-    )
-    require(
-        kind.like_for_like == same_make,
-        f"like_for_like is {kind.like_for_like}, and the network is of {'the same' if same_make else 'another'} make",
-    )
+    network = f"the network is of {'the same' if same_make else 'another'} make"
+    require(kind.rebuilds != same_make, f"rebuilds is {kind.rebuilds}, and {network}")
+    require(kind.like_for_like == same_make, f"like_for_like is {kind.like_for_like}, and {network}")
 
 
 def what_it_made_can_be_saved_and_opened(tried: _Tried) -> None:

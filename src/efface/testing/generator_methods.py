@@ -10,7 +10,7 @@ from torch import Tensor
 
 import efface.testing.models as tiny
 from efface.corruptions import parse_corruption
-from efface.generators.base import Generator, PixelMoments, View
+from efface.generators.base import Generator, View
 from efface.generators.mae.generator import MaeGenerator
 from efface.methods.base import GeneratorMethod
 from efface.testing.checking import (
@@ -27,8 +27,6 @@ from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator
 from efface.training.phases import Batch, EditPhase, Training
 from efface.training.settings import TrainingSettings
-
-MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 
 
 def check_generator_method(method: GeneratorMethod) -> None:
@@ -115,7 +113,7 @@ def steps_train_what_is_declared(
         if phase.needs_teacher:
             generator.keep_teacher(phase.trained)
         views = {"retain": _view(generator, 3, 1, corruption), "forget": _view(generator, 3, 2, corruption)}
-        loss = phase.loss(generator, Batch({stream: views[stream] for stream in phase.streams}, MOMENTS))
+        loss = phase.loss(generator, Batch({stream: views[stream] for stream in phase.streams}, tiny.MOMENTS))
         _check_loss(loss.total, loss.parts, phase)
         generator.zero_grad()
         loss.total.backward()
@@ -146,7 +144,7 @@ def losses_leave_their_batch_alone(method: GeneratorMethod) -> None:
     views = {"retain": _view(generator, 3, 1), "forget": _view(generator, 2, 2)}
     before = {name: _tensors(view) for name, view in views.items()}
     for phase in _training_phases(method, generator):
-        batch = Batch({stream: views[stream] for stream in phase.streams}, MOMENTS)
+        batch = Batch({stream: views[stream] for stream in phase.streams}, tiny.MOMENTS)
         first, second = phase.loss(generator, batch).total, phase.loss(generator, batch).total
         require(
             torch.equal(first, second),

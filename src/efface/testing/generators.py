@@ -14,11 +14,10 @@ import efface.testing.models as tiny
 from efface.corruptions import Corruption, parse_corruption
 from efface.errors import InputError
 from efface.generators import load_generator
-from efface.generators.base import Generator, PixelMoments, View
+from efface.generators.base import Generator, View
 from efface.testing.checking import refused, require, run_checks
 
 COUNT = 3
-MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 CORRUPTIONS = ("centre:0.5", "random:0.5", "box:0.2,0.4", "colour", "downsample:4")
 """What a generator is tried with unless others are named: holes that are fixed, drawn and free, and degradations."""
 NOISES = ("standard-normal", "moment-matched", "uniform", "constant")
@@ -126,7 +125,7 @@ def features_predictions_and_losses_have_their_shapes(
     require(
         len(prediction) == len(target) == COUNT, f"{len(prediction)} predictions and {len(target)} targets"
     )
-    noise = generator.noise_target(view, "uniform", MOMENTS)
+    noise = generator.noise_target(view, "uniform", tiny.MOMENTS)
     require(
         target.shape == noise.shape,
         f"the target is {list(target.shape)}, the noise target {list(noise.shape)}",
@@ -195,7 +194,7 @@ def student_and_teacher_agree(make: Callable[[], Generator], corruption: Corrupt
     generator = make().eval()
     view = _view(generator, corruption)
     generator.keep_teacher()
-    for at in (view, generator.noise_view(view, "standard-normal", MOMENTS)):
+    for at in (view, generator.noise_view(view, "standard-normal", tiny.MOMENTS)):
         with torch.no_grad():
             student = generator.encode(at)
         with generator.teacher():
@@ -210,14 +209,14 @@ def noise_views_differ_in_what_is_seen_alone(make: Callable[[], Generator], corr
     with torch.no_grad():
         own = generator.encode(view)
         for kind in NOISES:
-            noisy = generator.noise_view(view, kind, MOMENTS)  # type: ignore[arg-type]
+            noisy = generator.noise_view(view, kind, tiny.MOMENTS)  # type: ignore[arg-type]
             kept = torch.equal(noisy.images, view.images) and torch.equal(
                 noisy.corrupted.known, view.corrupted.known
             )
             require(kept and noisy.draws == view.draws, f"{kind}: images, mask or draws of the view changed")
             features = generator.encode(noisy)
             require(not _equal(own, features), f"{kind}: the encoder sees the picture itself")
-            again = generator.encode(generator.noise_view(view, kind, MOMENTS))  # type: ignore[arg-type]
+            again = generator.encode(generator.noise_view(view, kind, tiny.MOMENTS))  # type: ignore[arg-type]
             require(_equal(features, again), f"{kind}: the same view gets other noise a second time")
 
 

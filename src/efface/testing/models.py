@@ -16,7 +16,7 @@ from efface.classifiers.classifier import Classifier
 from efface.classifiers.networks import build
 from efface.corruptions import parse_corruption
 from efface.files import sha256_of_bytes
-from efface.generators.base import Generator
+from efface.generators.base import Generator, PixelMoments
 from efface.generators.mae.generator import MaeGenerator
 from efface.images.items import ImageItem, ImageSet
 from efface.images.labelled import LabelledImages
@@ -27,6 +27,7 @@ from efface.training.passes import Facts, training_pass
 from efface.training.settings import Recipe
 
 SIZE, PATCH, GRID = 32, 8, 4
+MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=5e-3)
 SHAPE: Mapping[str, int | float] = {
     "image_size": SIZE,
