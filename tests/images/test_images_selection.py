@@ -283,6 +283,19 @@ def test_near_copies_of_what_is_never_trained_on_leave_the_sets_before_it(
     assert [len(kept.retain), len(kept.neutral), kept.duplicates.apart] == [5, 3, 0]
 
 
+def test_a_stranger_that_looks_like_one_of_the_images_is_named_with_it(animals: Path, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    asked.mkdir()
+    picture(1).resize((40, 33)).save(asked / "sent.jpg", quality=70)
+    save_picture(asked / "unlike.png", 70)
+    said = problems(images=str(animals), forget=(str(asked),))
+    assert sum("is not one of the main images" in problem for problem in said) == 2
+    (likely,) = [problem for problem in said if "nearly equals" in problem]
+    assert re.search(r"sent.jpg nearly equals .*cats/1.png .* choose that one", likely)
+    exact_only = problems(images=str(animals), forget=(str(asked),), copy_agreement=1)
+    assert not any("nearly equals" in problem for problem in exact_only)
+
+
 def test_near_copies_are_not_looked_for_when_switched_off(animals: Path) -> None:
     picture(1).save(animals / "dogs" / "near.jpg", quality=60)
     assert split(images=str(animals), forget=("cats",), copy_agreement=1).duplicates.pairs == ()

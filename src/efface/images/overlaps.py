@@ -7,17 +7,23 @@ leave the set that is trained on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from efface.errors import InputError
-from efface.images.copies import ONLY_EXACT, Pair, find_copies
+from efface.images.copies import ONLY_EXACT, Pair, find_copies, near_copies
 from efface.images.copy_index import DEFAULT_AGREEMENT
+from efface.images.fingerprints import PrintRows, fingerprint, stacked
+from efface.images.items import ReadingError
+from efface.images.reading import decode_image
+from efface.images.scanning import Scan, scan
 from efface.wording import printable
 
 if TYPE_CHECKING:
     from efface.images.items import ImageSet
-    from efface.images.scanning import Scan
+    from efface.images.listings import Candidate
     from efface.images.threads import Progress
 
 Action = Literal["stop", "forget", "ignore"]
@@ -93,6 +99,27 @@ class Overlaps:
         if report.pairs and action == "stop":
             raise InputError(*(str(pair) for pair in report.pairs), what=_what_to_do(report))
         return report
+
+
+def likely_originals(
+    strangers: Sequence[Candidate], images: ImageSet, agreement: float, progress: Progress | None
+) -> list[str]:
+    """Of pictures that are none of `images`: which of them look like one, a sentence for each."""
+    prints, named = [], []
+    for stranger in strangers if agreement < ONLY_EXACT else ():
+        with suppress(ReadingError, OSError):
+            prints.append(fingerprint(decode_image(stranger.source.read_bytes())))
+            named.append(stranger)
+    if not named:
+        return []
+    scanned = scan(images, progress=progress)
+    readable = images.without({fault.id for fault in scanned.faults})
+    pairs = near_copies(scanned.of(readable), PrintRows.all_of(stacked(prints)), agreement, progress)
+    return [
+        f"{named[pair.other]} nearly equals {printable(readable[pair.ours].path)} (detail agrees by "
+        f"{pair.agreement:.2f}); choose that one if it is meant"
+        for pair in pairs
+    ]
 
 
 def _named(name: str, pair: Pair, forget: ImageSet, others: ImageSet) -> Duplicate:

@@ -19,7 +19,7 @@ from efface.images.copy_index import DEFAULT_AGREEMENT
 from efface.images.folders import parts_not_classes
 from efface.images.forgotten import Earlier, Forgotten, TakenOut
 from efface.images.items import Fault, ImageSet
-from efface.images.overlaps import DuplicateReport, Overlaps
+from efface.images.overlaps import DuplicateReport, Overlaps, likely_originals
 from efface.images.scanning import Scan, scan
 from efface.images.selectors import GRAMMAR, Chosen, Main, choose_alone, choose_within
 from efface.images.sources import identify, list_source, nothing_in, passed_over_text
@@ -341,6 +341,9 @@ class Draft:
             chosen = choose_within(main, selectors, role, whole)
         self.notes += chosen.notes
         self.problems += chosen.problems
+        if main is not None and chosen.strangers:
+            agreement = self.settings.copy_agreement
+            self.problems += likely_originals(chosen.strangers, main.images, agreement, self.progress)
         self.unreadable += chosen.unreadable
         return chosen.images, list(chosen.unreadable)
 

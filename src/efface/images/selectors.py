@@ -33,12 +33,16 @@ GRAMMAR = (
 
 @dataclass
 class Chosen:
-    """What selectors led to: images, unreadable ones among them, what was not found, and sentences for the log."""
+    """What selectors led to: images, unreadable ones among them, what was not found, and sentences for the log.
+
+    strangers: pictures that are none of the main images, which is among the problems.
+    """
 
     images: ImageSet = field(default_factory=ImageSet)
     unreadable: list[Fault] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    strangers: list[Candidate] = field(default_factory=list)
 
 
 @dataclass
@@ -140,7 +144,7 @@ def _within(main: Main, selector: str, whole: bool, chosen: Chosen, problems: li
     chosen.unreadable += listing.faults
     if not (listing.candidates or listing.digests or listing.faults or problems):
         problems.append(nothing_in(listing))
-    found = _by_candidates(main, listing.candidates, chosen.unreadable, problems)
+    found = _by_candidates(main, listing.candidates, chosen, problems)
     return [*found, *_by_digests(main, listing.digests, problems)]
 
 
@@ -162,9 +166,7 @@ def _by_digests(main: Main, digests: list[tuple[str, str]], problems: list[str])
     return [index for _, digest in digests for index in main.by_id.get(digest, ())]
 
 
-def _by_candidates(
-    main: Main, candidates: list[Candidate], unreadable: list[Fault], problems: list[str]
-) -> list[int]:
+def _by_candidates(main: Main, candidates: list[Candidate], chosen: Chosen, problems: list[str]) -> list[int]:
     found: list[int] = []
     strangers: list[Candidate] = []
     for candidate in candidates:
@@ -177,7 +179,7 @@ def _by_candidates(
                 problems.append(f"{candidate}: its sha256 is {actual[:12]}…, but {stated}… is stated")
             found.append(index)
         elif place in main.unreadable_by_place:
-            unreadable.append(main.unreadable_by_place[place])
+            chosen.unreadable.append(main.unreadable_by_place[place])
         else:
             strangers.append(candidate)
     for candidate, outcome in zip(strangers, in_threads(_digest, strangers), strict=True):
@@ -187,6 +189,7 @@ def _by_candidates(
             problems.append(f"{candidate}: its sha256 is {outcome[:12]}…, but another one is stated")
         elif outcome not in main.by_id:
             problems.append(f"{candidate} is not one of the main images, neither by file nor by content")
+            chosen.strangers.append(candidate)
         else:
             found += main.by_id[outcome]
     return found
