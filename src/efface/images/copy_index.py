@@ -23,10 +23,12 @@ from efface.images.fingerprints import (
     BITS,
     FINGERPRINT,
     PARTS,
+    UNCAPTIONED,
     UNDONE_BY,
     VIEWS,
     WHOLES,
     codes,
+    distinct_wholes,
     is_flat,
     parts_of,
     spectra,
@@ -50,10 +52,11 @@ PER_PAIR, MOST_CANDIDATES = 2, 16  # parts that are laid over each other: of two
 BANDS = 4
 BAND_BITS = BITS // BANDS
 UNCERTAIN = 8  # bits of a band that may be flipped, at most two at a time
-SEGMENT = 1 << 14  # pictures
+SEGMENT = 1 << 15  # pictures
 QUERIES = 32  # in one go
 LOOKED_UP = 1 << 22  # codes in one go: 100 MiB
-_NAMES = ("prints", "every", "every_order", "every_starts", "whole", "whole_order", "whole_starts")
+_TABLES = ("every", "whole", "uncaptioned")
+_NAMES = ("prints", *(f"{table}{array}" for table in _TABLES for array in ("", "_order", "_starts")))
 
 
 @dataclass(frozen=True)
@@ -146,37 +149,46 @@ class Table:
         self.entries, self.order, self.starts = entries, order, starts
 
     @classmethod
-    def made(cls, entries: NDArray[np.uint64]) -> Self:
-        """A table of codes `[N]`."""
-        order = np.empty((BANDS, len(entries)), np.int32)
+    def made(cls, entries: NDArray[np.uint64], kept: NDArray[np.bool_] | None = None) -> Self:
+        """A table of codes `[...]`; those that are not `kept` are never found."""
+        entries = entries.reshape(-1)
+        rows = np.arange(len(entries)) if kept is None else np.flatnonzero(kept)
+        order = np.empty((BANDS, len(rows)), np.int32)
         starts = np.zeros((BANDS, (1 << BAND_BITS) + 1), np.int32)
-        for band, keys in enumerate(_band_keys(entries).T):
-            order[band] = np.argsort(keys, kind="stable")
+        for band, keys in enumerate(_band_keys(entries[rows]).T):
+            order[band] = rows[np.argsort(keys, kind="stable")]
             starts[band, 1:] = np.cumsum(np.bincount(keys, minlength=1 << BAND_BITS))
         return cls(entries, order, starts)
 
-    def near(self, spectrum: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-        """(query, entry, bits apart) of the near entries of spectra `[N, BITS]`; an entry may come up to four times."""
-        wanted = codes(spectrum)
-        probes = _band_keys(wanted)[:, :, None] ^ _flips(spectrum)
+    def near(
+        self, spectrum: Floats, kept: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+        """(query, entry, bits apart) of the near entries of the `kept` of spectra `[..., BITS]`, some up to four times."""
+        spectrum = spectrum.reshape(-1, BITS)
+        rows = np.arange(len(spectrum)) if kept is None else np.flatnonzero(kept)
+        wanted = codes(spectrum[rows])
+        probes = _band_keys(wanted)[:, :, None] ^ _flips(spectrum[rows])
         near = [
             each for band in range(BANDS) for each in self._near(band, probes[:, band].reshape(-1), wanted)
         ]
         queries, entries, bits = (np.concatenate(each) for each in zip(*near, strict=True))
-        return queries, entries, bits
+        return rows[queries], entries, bits
 
     def _near(
         self, band: int, probes: NDArray[np.int64], wanted: NDArray[np.uint64]
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]]:
-        starts = self.starts[band][probes].astype(np.int64)
-        counts = self.starts[band][probes + 1] - starts
+        counts = self.starts[band][probes + 1] - self.starts[band][probes]
+        filled = np.flatnonzero(counts)
+        counts, starts = counts[filled].astype(np.int64), self.starts[band][probes[filled]]
+        asking = filled // (len(probes) // max(1, len(wanted)))
         ends = np.cumsum(counts)
-        stops = [*np.searchsorted(ends, np.arange(LOOKED_UP, ends[-1], LOOKED_UP), side="right"), len(probes)]
+        parts = np.arange(LOOKED_UP, ends[-1] if len(ends) else 0, LOOKED_UP)
+        stops = [*np.searchsorted(ends, parts, side="right"), len(filled)]
         for first, stop in zip([0, *stops[:-1]], stops, strict=True):
             here = counts[first:stop]
             offsets = np.repeat(starts[first:stop] - (np.cumsum(here) - here), here)
             entries = self.order[band][offsets + np.arange(len(offsets))]
-            queries = np.repeat(np.arange(first, stop) // (len(probes) // len(wanted)), here)
+            queries = np.repeat(asking[first:stop], here)
             bits = np.bitwise_count(self.entries[entries] ^ wanted[queries])
             close = bits <= BITS_APART
             yield queries[close], entries[close].astype(np.int64), bits[close]
@@ -184,11 +196,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of an index: the codes of all parts of its pictures, and of the wholes in all views."""
+    """A part of an index: codes of all parts of its pictures; of the wholes in all views; and of what captions leave."""
 
     prints: Prints
     every: Table
     whole: Table
+    uncaptioned: Table
 
     @classmethod
     def made(cls, prints: Prints) -> Self:
@@ -197,19 +210,23 @@ class Segment:
         for start in range(0, len(prints), QUERIES):
             here = slice(start, start + QUERIES)
             spectrum = spectra(prints[here])
-            every[here], whole[here] = codes(spectrum), codes(_in_all_views(spectrum))
-        return cls(prints, Table.made(every.reshape(-1)), Table.made(whole.reshape(-1)))
+            every[here], whole[here] = codes(spectrum), codes(_in_all_views(spectrum[:, :WHOLES]))
+        kept, kept_wholes = _kept(prints)
+        uncaptioned = every[:, UNCAPTIONED]
+        return cls(prints, Table.made(every, kept), Table.made(whole, kept_wholes), Table.made(uncaptioned))
 
     @classmethod
     def of(cls, prints: Prints, *arrays: NDArray[Any]) -> Self:
         """From the arrays that `arrays` gave."""
         if prints.dtype != FINGERPRINT:
             raise ValueError("its fingerprints are of another version")
-        return cls(prints, Table(*arrays[:3]), Table(*arrays[3:]))
+        return cls(prints, *(Table(*arrays[start : start + 3]) for start in (0, 3, 6)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        tables = [(table.entries, table.order, table.starts) for table in (self.every, self.whole)]
-        return dict(zip(_NAMES, (self.prints, *tables[0], *tables[1]), strict=True))
+        named = {"prints": self.prints}
+        for name, table in zip(_TABLES, (self.every, self.whole, self.uncaptioned), strict=True):
+            named |= {name: table.entries, f"{name}_order": table.order, f"{name}_starts": table.starts}
+        return named
 
     @cached_property
     def flat(self) -> NDArray[np.bool_]:
@@ -228,19 +245,23 @@ class Segment:
     def _candidates(self, prints: Prints, most: int) -> Candidates:
         """At most `most` of each of `prints`, the nearest first."""
         spectrum = spectra(prints)
-        wholes = _in_all_views(spectrum)
-        query, entry, bits = self.every.near(wholes.reshape(-1, BITS))
+        once, wholes_once = _kept(prints)
+        wholes = _in_all_views(spectrum[:, :WHOLES])
+        query, entry, bits = self.every.near(wholes, wholes_once)
         theirs, view, their_part = np.unravel_index(query, wholes.shape[:3])
         ours, our_part = np.unravel_index(entry, (len(self.prints), PARTS))
-        whole_of_theirs = (theirs, ours, bits, view, our_part, their_part)
-        query, entry, bits = self.whole.near(spectrum.reshape(-1, BITS))
+        found = [(theirs, ours, bits, view, our_part, their_part)]
+        query, entry, bits = self.whole.near(spectrum, once)
         theirs, their_part = np.unravel_index(query, spectrum.shape[:2])
         ours, view, our_part = np.unravel_index(entry, (len(self.prints), VIEWS, WHOLES))
-        whole_of_ours = (theirs, ours, bits, np.array(UNDONE_BY)[view], our_part, their_part)
+        found.append((theirs, ours, bits, np.array(UNDONE_BY)[view], our_part, their_part))
+        uncaptioned = _in_all_views(spectrum[:, UNCAPTIONED])
+        query, entry, bits = self.uncaptioned.near(uncaptioned)
+        theirs, view, their_part = np.unravel_index(query, uncaptioned.shape[:3])
+        ours, our_part = np.unravel_index(entry, (len(self.prints), uncaptioned.shape[2]))
+        found.append((theirs, ours, bits, view, our_part + WHOLES, their_part + WHOLES))
         shape = (len(prints), len(self.prints), BITS_APART + 1, VIEWS, PARTS, PARTS)
-        keys = np.concatenate(
-            [np.ravel_multi_index(each, shape) for each in (whole_of_theirs, whole_of_ours)]
-        )
+        keys = np.concatenate([np.ravel_multi_index(each, shape) for each in found])
         theirs, ours, apart, view, our_part, their_part = np.unravel_index(np.unique(keys), shape)
         detailed = ~(self.flat[ours] | is_flat(prints)[theirs])
         kept = np.flatnonzero(detailed & (_rank(theirs * len(self.prints) + ours) < PER_PAIR))
@@ -281,8 +302,15 @@ def _joined(each: Iterator[Matches] | list[Matches]) -> Matches:
 
 
 def _in_all_views(spectrum: Floats) -> Floats:
-    """The spectra of the wholes in every view: `[N, VIEWS, WHOLES, BITS]`."""
-    return np.stack([viewed(spectrum[:, :WHOLES], view) for view in range(VIEWS)], axis=1)
+    """Spectra `[N, parts, BITS]` in every view: `[N, VIEWS, parts, BITS]`."""
+    return np.stack([viewed(spectrum, view) for view in range(VIEWS)], axis=1)
+
+
+def _kept(prints: Prints) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which parts, and which wholes in all views, are no repetitions: `[N, PARTS]` and `[N, VIEWS, WHOLES]`."""
+    wholes = distinct_wholes(prints)
+    rest = np.ones((len(prints), PARTS - WHOLES), np.bool_)
+    return np.concatenate([wholes, rest], axis=1), np.repeat(wholes[:, None], VIEWS, axis=1)
 
 
 def _band_keys(entries: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ window lie around it, its mean colour, and whether it has little in it. Everythi
 
 A code is 64 signs of the lowest frequencies (discrete cosine transform) of one part of the thumbnail. Turning or
 mirroring a picture only swaps frequencies and flips signs, so all eight views of a part come from one transform.
-Parts are the whole, all but a fifth at top or bottom (where captions stand), the boxes, and crops down to 60 %.
+Parts are the whole, the boxes, all but a fifth at top or bottom (where captions stand), and crops down to 60 %.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ BITS = 64
 POSITIONS = {0.9: 2, 0.8: 3, 0.7: 6, 0.6: 9}  # of crops of this share of the side, along each axis
 STRIPS = {0.9: 2, 0.8: 3, 0.7: 4}  # of crops along one axis only
 WITHOUT_CAPTION = 0.78
-WHOLES = 3 + len(BAR_SHARES)  # the first parts: what a copy may show all of
+WHOLES = 1 + len(BAR_SHARES)  # the first parts, the whole and the boxes: what a copy may show all of
+UNCAPTIONED = slice(WHOLES, WHOLES + 2)  # the next ones
 
 
 def fingerprint(image: Image.Image) -> Prints:
@@ -186,8 +187,8 @@ UNDONE_BY = (0, 1, 2, 3, 4, 6, 5, 7)
 def parts_of(prints: Prints) -> Floats:
     """Left, right, top, bottom of every part as shares of the side: float `[N, PARTS, 4]`."""
     parts = np.empty((len(prints), PARTS, 4), np.float32)
-    parts[:, :3], parts[:, WHOLES:] = FIXED[:3], FIXED[3:]
-    parts[:, 3:WHOLES] = _boxes(prints)
+    parts[:, 0], parts[:, WHOLES:] = FIXED[0], FIXED[1:]
+    parts[:, 1:WHOLES] = _boxes(prints)
     return parts
 
 
@@ -200,7 +201,16 @@ def spectra(prints: Prints) -> Floats:
         _waves(top, bottom) @ grey @ _waves(left, right).transpose(0, 2, 1)
         for left, right, top, bottom in boxes
     ]
-    return np.concatenate([groups[0], *(each[:, None, Y, X] for each in boxed), *groups[1:]], axis=1)
+    fixed = np.concatenate(groups, axis=1)
+    return np.concatenate([fixed[:, :1], *(each[:, None, Y, X] for each in boxed), fixed[:, 1:]], axis=1)
+
+
+def distinct_wholes(prints: Prints) -> NDArray[np.bool_]:
+    """Which of the whole and the boxes are no repetition of one before: `[N, WHOLES]`."""
+    wholes = parts_of(prints)[:, :WHOLES]
+    same = (wholes[:, :, None] == wholes[:, None]).all(axis=3)
+    repeated: NDArray[np.bool_] = np.tril(same, -1).any(axis=2)
+    return ~repeated
 
 
 def _boxes(prints: Prints) -> Floats:
