@@ -178,7 +178,7 @@ def test_an_entry_that_leads_nowhere_is_named(animals: Path, content: str, said:
         ("a.jsonl", '{"path": "x", "n": ' + "9" * 5000 + "}", "line 1 cannot be read"),
         ("a.jsonl", '{"path": 3}', "'path' must be the name of a file"),
         ("a.jsonl", "3", "line 1: must be a JSON object, or a text"),
-        ("a.jsonl", '{"path": "a\\u0000"}', "is not a file name"),
+        ("a.jsonl", '{"path": "a\\u0000"}', "line 1 cannot be read"),
         (
             "a.jsonl",
             '{"a_file_name": "x", "b_file_name": "y"}',

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,13 +73,14 @@ def list_entries(path: str | Path, also: str | None = None) -> Listing:
     entries = repeated = 0
     for row, readings, refusal in _entries(path, names):
         entries += 1
-        candidate, problem = _candidate(row, readings, refusal, names)
+        tried: list[Reading] = []
+        candidate, problem = _candidate(row, readings, refusal, names, tried)
         if candidate is None:
-            digest = next((one.sha256 for one in readings if one.sha256), None)
+            digest = next((one.sha256 for one in tried if one.sha256), None)
             if digest and not (problem and foreign):
                 listing.digests.append((row, digest.lower()))
             else:
-                name = f" ({printable(readings[0].name[:MOST_SHOWN])})" if readings else ""
+                name = f" ({printable(tried[0].name[:MOST_SHOWN])})" if tried else ""
                 listing.problems.append(f"{row}{name}: {problem}")
             continue
         before = taken.setdefault(candidate.source.where, candidate)
@@ -104,29 +105,28 @@ def column_of(values: Collection[str], columns: Sequence[str]) -> str | None:
 
 
 def _candidate(
-    row: str, readings: Sequence[Reading], problem: str, names: Names
+    row: str, readings: Iterable[Reading], problem: str, names: Names, tried: list[Reading]
 ) -> tuple[Candidate | None, str]:
-    """(the file that an entry names in the first way that leads to one, problem)."""
-    for reading in readings if not problem else ():
+    """(the file that an entry names in the first way that leads to one, problem); adds to `tried` what was tried."""
+    for reading in readings:
+        tried.append(reading)
         if reading.sha256 and not SHA256.fullmatch(reading.sha256):
             return None, f"sha256 must be 64 hexadecimal digits, not {shortened(reading.sha256)}"
-        path, fault = names.find(reading.name) if reading.name else ("", "")
-        problem = problem or fault
-        if path:
+        if not problem and reading.name and (path := names.find(reading.name)):
             source = FileLocator(os.path.realpath(path))
             sha256 = reading.sha256.lower() if reading.sha256 else None
             return Candidate(path, source, reading.label or None, sha256, row), ""
-    return None, problem
+    return None, problem or next((names.why_not(reading.name) for reading in tried if reading.name), "")
 
 
-def _entries(path: Path, names: Names) -> Iterator[tuple[str, list[Reading], str]]:
+def _entries(path: Path, names: Names) -> Iterator[tuple[str, Iterable[Reading], str]]:
     """(row, ways to read it, problem) of each entry."""
     text, suffix = text_of(path), path.suffix.lower()
     wanted = (*PATH_COLUMNS, *SHA_COLUMNS)
     first = text.lstrip("\n").partition("\n")[0]
     if suffix in JSON_SUFFIXES:
         rows = json_rows(path, text, wanted)
-    elif names.find(first)[0] or (heading := heading_of(text, wanted)) is None:
+    elif names.find(first) or (heading := heading_of(text, wanted)) is None:
         if suffix in TABLE_SUFFIXES and first.strip() and not _is_entry(first, names):
             raise no_column(path, text, wanted)
         yield from _lines(path, text, names)
@@ -169,22 +169,22 @@ def _text(values: dict[str, JsonValue], columns: Sequence[str]) -> str | None:
     return None if value is None or value == "" else str(value).strip()
 
 
-def _lines(path: Path, text: str, names: Names) -> Iterator[tuple[str, list[Reading], str]]:
+def _lines(path: Path, text: str, names: Names) -> Iterator[tuple[str, Iterable[Reading], str]]:
     for number, line in enumerate(text.split("\n"), 1):
         plain, row = line.strip(), f"{printable(path.name)} line {number}"
         if not plain:
             continue
-        if names.find(line)[0]:
+        if names.find(line):
             yield row, [Reading(line)], ""
         elif line.startswith("#"):
-            if is_image_name(plain) and not (line[1:2].isspace() or names.find(line[1:])[0]):
+            if is_image_name(plain) and not (line[1:2].isspace() or names.find(line[1:])):
                 yield row, [Reading(line)], "no such file; a comment has a blank behind the #"
         elif problem := _other_sum(plain):
             yield row, [Reading(line)], problem
         elif several := _several(plain):
             yield from ((row, [Reading(name)], "") for name in several)
         else:
-            yield row, list(_readings(line, names)), ""
+            yield row, _readings(line, names), ""
 
 
 def _several(line: str) -> list[str]:
@@ -194,8 +194,10 @@ def _several(line: str) -> list[str]:
 
 
 def _is_entry(line: str, names: Names) -> bool:
-    readings = list(_readings(line, names))
-    return any(one.sha256 or is_image_name(one.name.strip()) or names.find(one.name)[0] for one in readings)
+    return any(
+        one.sha256 or is_image_name(one.name.strip()) or names.find(one.name)
+        for one in _readings(line, names)
+    )
 
 
 def _readings(line: str, names: Names) -> Iterator[Reading]:
@@ -213,7 +215,7 @@ def _readings(line: str, names: Names) -> Iterator[Reading]:
         yield Reading(_unescaped(parts[1], parts[3]), sha256=parts[4])
     for cells in (*(cells_of(plain, separator) for separator in SEPARATORS), plain.rsplit(None, 1)):
         behind = [cell.strip() for cell in cells[1:]]
-        if behind and not any(is_image_name(cell) or names.find(cell)[0] for cell in behind if cell):
+        if behind and not any(is_image_name(cell) or names.find(cell) for cell in behind if cell):
             yield Reading(cells[0], behind[0] if len(behind) == 1 else None)
 
 

@@ -18,6 +18,9 @@ WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 """How a path begins that names a drive or another computer."""
 
 
+MOST_COMPARED = 5
+
+
 class Names:
     """Looks names up below folders, one after the other.
 
@@ -31,22 +34,28 @@ class Names:
         self.folders = folders
         self.elsewhere = elsewhere
         self.within = None if within is None else [os.path.realpath(folder) for folder in within]
+        self._missing = 0
         self._listed: dict[str, dict[str, list[str]]] = {}
 
-    def find(self, name: str) -> tuple[str, str]:
-        """(path, problem): one of the two is empty. A folder is no file."""
-        outside = ""
-        for form in _forms(name):
-            for folder in (*self.folders, ""):
-                path, problem = self._at(folder, form)
-                if path:
-                    return path, ""
-                outside = outside or (problem if folder in self.folders else "")
+    def find(self, name: str) -> str:
+        """The path of the file that is meant; empty where there is none. A folder is no file."""
+        paths = (self._at(folder, form)[0] for form in _forms(name) for folder in (*self.folders, ""))
+        return next((path for path in paths if path), "")
+
+    def why_not(self, name: str) -> str:
+        """Why `find` finds no file of this name. Names are compared for the first of them alone, for that is slow."""
+        problems = (self._at(folder, form)[1] for form in _forms(name) for folder in self.folders)
+        if problem := next((problem for problem in problems if problem), ""):
+            return problem
         if WINDOWS.match(name):
-            return "", "is a path on a Windows machine; name files relative to the list, or to --images"
-        return "", outside or no_such(os.path.join(self.folders[-1], name.strip() or name))
+            return "is a path on a Windows machine; name files relative to the list, or to --images"
+        self._missing += 1
+        if self._missing > MOST_COMPARED:
+            return "no such file or folder"
+        return no_such(os.path.join(self.folders[-1], name.strip() or name))
 
     def _at(self, folder: str, form: str) -> tuple[str, str]:
+        """(path, problem), both empty where there is nothing."""
         path = os.path.join(folder, form)
         try:
             if (
@@ -55,6 +64,8 @@ class Names:
                 and (other := self._respelled(path))
             ):
                 path, exists = other, True
+            if not exists and self.within is None:
+                return "", ""
             real = os.path.realpath(path)
         except ValueError:  # a NUL byte
             return "", "is not a file name"

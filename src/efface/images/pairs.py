@@ -136,9 +136,8 @@ def _by_manifest(path: Path, images: ImageSet, faults: PairFaults) -> tuple[List
             faults.others.append(f"{row} ({printable(image)}): {problem}")
         if id_ not in wanted:
             continue
-        shown, problem = names.find(condition)
-        if problem:
-            faults.others.append(f"{row} ({printable(condition)}): {problem}")
+        if not (shown := names.find(condition)):
+            faults.others.append(f"{row} ({printable(condition)}): {names.why_not(condition)}")
             continue
         candidate = Candidate(shown, FileLocator(os.path.realpath(shown)), row=row)
         if not _same(chosen.setdefault(id_, candidate), candidate):
@@ -153,10 +152,11 @@ def _image_id(name: str, names: Names, by_place: Mapping[str, str]) -> tuple[str
     """(id, problem) of the image that a row names: by place, else by content. No id where it is not asked for."""
     if SHA256.fullmatch(name):
         return name.lower(), ""
-    path, problem = names.find(name)
+    if not (path := names.find(name)):
+        return "", names.why_not(name)
     real = os.path.realpath(path)
-    if problem or real in by_place:
-        return by_place.get(real, ""), problem
+    if real in by_place:
+        return by_place[real], ""
     try:
         return sha256_of_bytes(FileLocator(real).read_bytes()), ""
     except OSError as error:

@@ -89,8 +89,10 @@ def _from_table(table: Path, side: int, channels: int, edges: Sequence[float] | 
     for read in rows_of(table, PATH_COLUMNS):
         row, where = read.values, f"{printable(table.name)} {read.place}"
         column = column_of([name for name in row if row[name]], PATH_COLUMNS)
-        place, problem = names.find(str(row[column])) if column else ("", "it names no image")
-        problem, real = read.problem or problem, os.path.realpath(place)
+        name = str(row[column]) if column else ""
+        place = names.find(name) if name else ""
+        problem = read.problem or ("" if place else names.why_not(name) if name else "it names no image")
+        real = os.path.realpath(place)
         age = _age(row)
         if age is None:
             problem = problem or f"age is {shortened(row.get('age'))}; a number of years from 0 on is needed"
