@@ -190,6 +190,7 @@ def test_an_index_grows_and_is_saved_and_answers_the_same(
     for photo in photos:
         grown.add(stacked([fingerprint(photo)]))
     grown.save(tmp_path / "index")
+    assert (tmp_path / "index" / "00000-prints.npy").stat().st_mode & 0o077 == 0
     opened = CopyIndex.open(tmp_path / "index")
     asked = stacked(fingerprint(ImageOps.mirror(photo)) for photo in photos)
     assert len(opened) == len(grown) == len(photos)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from efface.errors import InputError
+from efface.files import private_files
 from efface.images.fingerprints import (
     BITS,
     FINGERPRINT,
@@ -117,11 +118,12 @@ class CopyIndex:
             first += len(segment.prints)
 
     def save(self, folder: str | Path) -> None:
-        """Write the index as arrays into a new `folder`."""
-        Path(folder).mkdir(parents=True)
-        for number, segment in enumerate(self._segments):
-            for name, array in segment.arrays().items():
-                np.save(Path(folder) / f"{number:05d}-{name}.npy", array, allow_pickle=False)
+        """Write the index as arrays into a new `folder`, its owner's alone."""
+        with private_files():
+            Path(folder).mkdir(parents=True)
+            for number, segment in enumerate(self._segments):
+                for name, array in segment.arrays().items():
+                    np.save(Path(folder) / f"{number:05d}-{name}.npy", array, allow_pickle=False)
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:

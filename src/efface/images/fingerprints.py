@@ -42,7 +42,7 @@ FINGERPRINT = np.dtype(
 )
 HIGHEST = 10  # frequency along one axis, or along both together
 BITS = 64
-POSITIONS = {0.9: 2, 0.8: 3, 0.7: 6, 0.6: 9}  # of crops of this share of the side, along each axis
+POSITIONS = {0.9: 3, 0.8: 5, 0.7: 7, 0.6: 9}  # of crops of this share of the side along each axis: every 0.05
 STRIPS = {0.9: 2, 0.8: 3, 0.7: 4}  # of crops along one axis only
 WITHOUT_CAPTION = 0.78
 WHOLES = 1 + len(BAR_SHARES)  # the first parts, the whole and the boxes: what a copy may show all of
