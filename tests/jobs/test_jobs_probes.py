@@ -26,6 +26,8 @@ from efface.probes.findings import Curve, Findings, Hit
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.registry import PROBES
 from efface.runs.evaluate_config import EvaluateConfig
+from efface.runs.folder import read_key
+from efface.runs.people import keyed_word
 from efface.runs.requirements import Verdict
 from efface.runs.results import FinishedRun
 from efface.runs.unlearn_config import RunConfig
@@ -167,11 +169,11 @@ def test_findings_and_verdicts_are_written_and_given(run: RunResult) -> None:
     assert "task_loss" in (run.run / "per_image.csv").read_text().splitlines()[0]
 
 
-def test_images_appear_by_keyed_id_and_classes_by_name(run: RunResult) -> None:
+def test_images_appear_by_keyed_id_and_classes_by_keyed_word(run: RunResult) -> None:
     image, label = read(run.run / "probes.json")["hits"]
     manifest = (run.run / "manifests" / "forget.jsonl").read_text().splitlines()
     assert image["name"] == json.loads(manifest[0])["id"]
-    assert label["name"] == "dogs"
+    assert label["name"] == keyed_word(read_key(run.run), "dogs", "class")
 
 
 def test_the_record_tells_and_binds_them(run: RunResult, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def a_record(**changes: Any) -> dict[str, Any]:
         "started": "2026-03-03T10:00:00+00:00",
         "finished": "2026-03-03T10:05:00+00:00",
         "durations": {"preparation": 1.5, "training": 100.0, "evaluation": 20.0},
-        "config": {"sha256": DIGEST},
+        "config": {"sha256": DIGEST, "names": "config.yaml keeps labels"},
         "model": {"before": before, "after": {**after, "files": {"model.safetensors": "d" * 64}}},
         "retrained": None,
         "sources": {"model": before["weights"]},

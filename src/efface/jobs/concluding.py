@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from efface.errors import Mismatch
+from efface.documents import yaml_text
+from efface.errors import InputError, Mismatch
 from efface.evaluation.results import read_results
+from efface.files import write_text
 from efface.progress import Progress
 from efface.reports.page import write_report
 from efface.runs.config import JobConfig
 from efface.runs.digests import RESULT_FILES, file_digests
 from efface.runs.environment import environment
-from efface.runs.erasing import living_on, purge, working_entries, working_files
-from efface.runs.folder import RunFolder
+from efface.runs.erasing import living_on, purge, sweep, working_entries, working_files
+from efface.runs.folder import RunFolder, open_run
 from efface.runs.limits import limits_of
+from efface.runs.people import config_without_names
 from efface.runs.record import (
     CLOCK_SET_BACK,
+    CONFIG_NAMES,
+    CONFIG_PURGED,
     ConfigFacts,
     Record,
     ResultsFacts,
@@ -52,7 +58,7 @@ def conclude(config: JobConfig, run: RunFolder, progress: Progress, stated: Stat
         **vars(stated),
         started=started,
         finished=finished,
-        config=ConfigFacts(sha256=config.digest()),
+        config=ConfigFacts(sha256=config.digest(), names=CONFIG_NAMES),
         results=results,
         environment=environment(),
         working_files=WorkingFiles(
@@ -93,6 +99,38 @@ def record_purge(run: RunFolder) -> WorkingFiles:
         pages = [write_report(path).name] if (path / "report.html").exists() else []
         renew(path, "efface purge", now(), "record.json", "state.json", *pages)
     return working
+
+
+def purge_config(run: RunFolder) -> None:
+    """Put keyed words in the place of names in the config of a finished run; record, page and seal say so afterwards.
+
+    The run can then no longer be continued or rerun. Raises `InputError` for one that is not finished, and `Mismatch`
+    where record or config are not those that were sealed.
+    """
+    path = run.path
+    if not is_sealed(path):
+        raise InputError(
+            f"{path} is not finished, and goes on by its config: finish it first, or remove the folder"
+        )
+    record = read_record(path)
+    if record.config.purged:
+        return
+    before = open_run(path)
+    config = config_without_names(before, run.key)
+    sealed = {name: is_as_sealed(path, name) for name in ("record.json", "config.yaml")}
+    # an interrupted purge has written the config and nothing else
+    if not sealed["record.json"] or not (sealed["config.yaml"] or config == before):
+        raise Mismatch(
+            f"record.json or config.yaml of {path} is not what was sealed: both were left as they are"
+        )
+    if config != before:
+        os.link(path / "config.yaml", path / ".config.yaml.before.tmp")
+        write_text(path / "config.yaml", yaml_text(config))
+        sweep(path)
+    facts = record.config.model_copy(update={"names": CONFIG_PURGED, "purged": now()})
+    write_record(path, record.model_copy(update={"config": facts}))
+    pages = [write_report(path).name] if (path / "report.html").exists() else []
+    renew(path, "efface purge --config", now(), "config.yaml", "record.json", *pages)
 
 
 def _list_removal(run: RunFolder) -> RemovalPart:

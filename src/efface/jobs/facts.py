@@ -24,6 +24,7 @@ from efface.model_files import FORGOTTEN_NOTE
 from efface.runs.digests import file_digests, manifest_facts, write_manifest
 from efface.runs.earlier import EarlierRequests
 from efface.runs.erasing import put_in_place, remove_folder
+from efface.runs.people import keyed_word
 from efface.runs.record import (
     DeliveredFacts,
     Description,
@@ -176,7 +177,7 @@ def extractor_facts(extractor: FeatureExtractor) -> ExtractorFacts:
 def write_evaluation(
     folder: Path, evaluation: Evaluation, sets: Mapping[SetName, ImageSet], key: bytes
 ) -> None:
-    """Write results.json, results.csv, per_image.csv and worst.json; images appear by keyed id."""
+    """Write results.json, results.csv, per_image.csv and worst.json; images appear by keyed id, classes by keyed word."""
     write_results(folder, evaluation.rows)
     keyed = keyed_by_id(sets, key)
     metrics = list(dict.fromkeys(name for values in evaluation.per_image.values() for name in values))
@@ -190,7 +191,9 @@ def write_evaluation(
     )
     write_text(folder / "per_image.csv", csv_text([["model", "set", "image", *metrics], *rows]))
     worst = [
-        replace(entry, name=keyed[entry.name]) if entry.kind == "image" else entry
+        replace(
+            entry, name=keyed[entry.name] if entry.kind == "image" else keyed_word(key, entry.name, "class")
+        )
         for entry in evaluation.worst
     ]
     write_worst(folder, worst)

@@ -20,6 +20,7 @@ from efface.probes.base import Probe
 from efface.probes.findings import Findings
 from efface.probes.subject import AnySubject
 from efface.runs.config import JobConfig, MeasuredConfig
+from efface.runs.people import keyed_word
 from efface.runs.record import SET_BEFORE, Judgement, ProbeFacts
 from efface.runs.requirements import judge, summary
 from efface.runs.results import (
@@ -45,7 +46,7 @@ def judge_models(start: Start, subject: AnySubject, sets: Mapping[SetName, Image
     began = time.monotonic()
     findings = _findings(start, subject)
     if config.probes:
-        write_findings(run.path, _keyed(findings, keyed_by_id(sets, run.key)))
+        write_findings(run.path, _keyed(findings, keyed_by_id(sets, run.key), run.key))
     if config.require:
         # the advice to retrain is out of place for a model that was retrained
         exact = config.verb == "unlearn" and config.method.claim == "exact"
@@ -153,10 +154,13 @@ def _kept(place: Path, key: str) -> Findings | None:
         return None
 
 
-def _keyed(findings: Findings, keyed: Mapping[str, str]) -> Findings:
-    """The same with images by their keyed ids."""
+def _keyed(findings: Findings, keyed: Mapping[str, str], key: bytes) -> Findings:
+    """The same with images by their keyed ids, and classes by keyed words."""
+    names = {
+        "image": lambda name: keyed.get(name, "of no set"),
+        "class": lambda name: keyed_word(key, name, "class"),
+    }
     hits = (
-        replace(hit, name=keyed.get(hit.name, "of no set")) if hit.kind == "image" else hit
-        for hit in findings.hits
+        replace(hit, name=names[hit.kind](hit.name)) if hit.kind in names else hit for hit in findings.hits
     )
     return replace(findings, hits=tuple(hits))

@@ -49,6 +49,7 @@ from efface.runs.claims import claim_of
 from efface.runs.config import JobConfig, Verb
 from efface.runs.digests import RESULT_FILES, file_digests
 from efface.runs.folder import RunFolder
+from efface.runs.people import names_of, without_names
 from efface.runs.record import (
     ClassifierTraining,
     Durations,
@@ -242,10 +243,11 @@ class _Run:
         models = (
             {name: model_facts(model) for name, model in prepared.models.items()} if self.measures else {}
         )
+        said = self._said(prepared)
         notes = [
             *same_models({name: facts.weights for name, facts in models.items()}),
             *earlier_notes(prepared.earlier),
-            *reference_notes(self.config, "retrained" in prepared.models),
+            *reference_notes(said, "retrained" in prepared.models),
             *reference_seen(self.config, prepared.split),
         ]
         if same := same_run_beside(self.config, self.run.path, prepared.split.forget):
@@ -256,7 +258,6 @@ class _Run:
             for text in sentences:
                 self.progress.say(f"{kind}: {text}")
         original, reference = models.get("original"), models.get("retrained")
-        stages = self.config.retrained_stages if self.measures else ""
         sets = manifests(self.run.path, prepared.split.sets, self.run.key)
         return PreparedPart(
             seconds=round(time.monotonic() - began, 3),
@@ -265,10 +266,28 @@ class _Run:
             risks=risks,
             before=original,
             unlearned=models.get("unlearned"),
-            retrained=retrained_facts(reference, original, stages) if original else None,
+            retrained=retrained_facts(reference, original, said.retrained_stages) if original else None,
+            request=said.request if self.measures else None,
+            substitute=said.substitute if self.measures else None,
             like=prepared.like,
             pairs=prepared.pairs,
             limit_seconds=limit,
+        )
+
+    def _said(self, prepared: Prepared[Any, Any]) -> Any:
+        """The config with the operator's texts as they may be handed out: without words that name forgotten images."""
+        if not self.measures:
+            return self.config
+        key, names = self.run.key, names_of(self.config.images.forget, prepared.split.forget)
+
+        def clean(text: str | None) -> str | None:
+            return None if text is None else without_names(text, names, key)
+
+        texts = {name: getattr(self.config.request, name) for name in ("id", "regime", "reason")}
+        request = self.config.request.model_copy(update={name: clean(text) for name, text in texts.items()})
+        stages, substitute = clean(self.config.retrained_stages), clean(self.config.substitute)
+        return self.config.model_copy(
+            update={"request": request, "retrained_stages": stages, "substitute": substitute}
         )
 
     def _evaluate(self, prepared: Prepared[Any, Any]) -> None:
@@ -315,7 +334,7 @@ class _Run:
                 training.first_stage if training else None,
                 not isinstance(work, ClassifierTraining) or work.complete,
             ),
-            request=config.request if self.measures else None,
+            request=preparation.request,
             durations=Durations(
                 preparation=preparation.seconds,
                 training=round(training.seconds, 3) if training else None,
@@ -349,5 +368,5 @@ class _Run:
             evaluation=evaluation.facts if evaluation else None,
             probes=probe_facts(config.probes) if self.measures else [],
             requirements=judgement(run.path),
-            substitute=config.substitute if self.measures else None,
+            substitute=preparation.substitute,
         )

@@ -47,6 +47,13 @@ FROM_SCRATCH = "A model trained from fresh weights on the images named below and
 SET_BEFORE = "The thresholds are part of the config whose digest this record holds: they cannot be changed in this run."
 CLOCK_SET_BACK = "the clock was set back in between"
 """How a note ends where the machine's clock said that the run finished before it began."""
+CONFIG_NAMES = (
+    "config.yaml keeps labels, places and the operator's texts as they were given, since a run is continued by them. It is "
+    "for its owner alone; efface purge --config replaces them by keyed words, and resume and rerun end with that."
+)
+CONFIG_PURGED = (
+    "config.yaml holds keyed words for labels, places and texts: the run cannot be continued or rerun."
+)
 
 RunKind = Literal["unlearning", "training", "evaluation"]
 ClaimLevel = Literal["exact", "empirical"]
@@ -376,6 +383,10 @@ class ConfigFacts(Described):
     """The config of the run."""
 
     sha256: str = Field(description="digest of all settings that decide the result")
+    names: str = Field(
+        description="that the file keeps labels, places and texts as they were given, or no longer does"
+    )
+    purged: str | None = Field(None, description="when `efface purge --config` replaced these by keyed words")
 
 
 class ResultsFacts(Described):

@@ -10,6 +10,7 @@ from typing import ClassVar, TypeVar
 
 from pydantic import Field
 
+from efface.runs.config import RequestSettings
 from efface.runs.record import (
     ClassifierTraining,
     DeliveredFacts,
@@ -52,6 +53,10 @@ class PreparedPart(RunPart):
     before: ModelFacts | None = Field(None, description="the model that the run begins with")
     unlearned: ModelFacts | None = Field(None, description="of an evaluation, the model after unlearning")
     retrained: ReferenceFacts | None = Field(None, description="the reference model")
+    request: RequestSettings | None = Field(None, description="what the operator stated, without names")
+    substitute: str | None = Field(
+        None, description="what was declared in the place of a reference, likewise"
+    )
     like: str | None = Field(
         None, description="of a training, digest of the model that the new one is made like"
     )
