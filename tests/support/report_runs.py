@@ -155,6 +155,7 @@ def a_record(**changes: Any) -> dict[str, Any]:
             "processor": "a processor",
             "cores": 2,
             "memory_gib": 8.0,
+            "instructions": "AVX2",
             "gpus": [],
             "threads": 2,
             "packages": {"torch": "2.9"},

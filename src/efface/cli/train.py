@@ -23,6 +23,7 @@ import efface.cli.options as o
     duplicates="duplicates",
     skip_unreadable="skip_unreadable",
     keep_working_files="keep_working_files",
+    exact="exact",
 )
 def train(values: dict[str, JsonValue], out: o.Out = None, json_: o.Json = False) -> None:
     """Train a model from scratch.

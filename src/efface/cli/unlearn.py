@@ -33,6 +33,7 @@ SETTINGS: dict[str, str | o.Setting] = {
     "unlearn",
     **SETTINGS,
     keep_working_files="keep_working_files",
+    exact="exact",
     with_pictures="with_pictures",
 )
 def unlearn(values: dict[str, JsonValue], out: o.Out = None, json_: o.Json = False) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import JsonValue
 
 import efface.cli.options as o
 
@@ -19,18 +20,53 @@ def verify(
     key: Annotated[
         Path | None, typer.Option(help="The key of the run, if `run.key` is kept elsewhere.")
     ] = None,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Train the model again, and compare its weights.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="With --rerun: where the model lies with which the run began.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="With --rerun: where the images lie of which the run chose.")
+    ] = None,
+    forget: Annotated[
+        list[str] | None, typer.Option(help="With --rerun: the forget images, as in unlearn.")
+    ] = None,
+    retain: Annotated[
+        list[str] | None, typer.Option(help="With --rerun: the retain images, as in unlearn.")
+    ] = None,
+    neutral: Annotated[
+        list[str] | None, typer.Option(help="With --rerun: the neutral images, as in unlearn.")
+    ] = None,
     json_: o.Json = False,
 ) -> None:
     """Check a run against its seal and its record.
 
     Computes every digest again. Each check matches, differs, could not be made (and why), or is of a file that nothing
-    binds; exit code 5 if anything differs."""
-    from efface.errors import Mismatch
+    binds; exit code 5 if anything differs.
+
+    --rerun trains the model again in a temporary folder, with the threads, processes and precision of the run. Where all
+    that decides the last bit is alike, its weights match or differ; else what is unlike is named."""
+    from efface.errors import InputError, Mismatch
     from efface.runs.verification import summary
     from efface.runs.verification import verify as check
     from efface.wording import printable
 
+    sets: dict[str, JsonValue] = {
+        "images": images,
+        "forget": list[JsonValue](forget or ()),
+        "retain": list[JsonValue](retain or ()),
+        "neutral": list[JsonValue](neutral or ()),
+    }
+    places = {name: value for name, value in sets.items() if value}
+    if (places or model) and not rerun:
+        raise InputError("places of models and images go with --rerun")
     checks = check(run, source_models, key)
+    if rerun:
+        from efface.jobs.rerun import rerun as train_again
+        from efface.progress import Progress
+
+        checks.append(train_again(run, places, model, key, Progress.on_terminal()))
     differing = [found for found in checks if not found.passed]
     if json_:
         o.show(

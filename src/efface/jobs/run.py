@@ -28,6 +28,7 @@ from efface.generators import load_generator
 from efface.generators.base import Generator
 from efface.jobs.concluding import begin, conclude
 from efface.jobs.earlier import earlier_by_weights, earlier_notes, reference_seen, same_run_beside
+from efface.jobs.exactness import exactly
 from efface.jobs.facts import (
     images_facts,
     manifests,
@@ -122,7 +123,8 @@ def carry_out(config: JobConfig, out: Path, progress: Progress | None = None) ->
                 _refuse_another_request(operations, config, run, spoken)
             spoken.say(f"{out} is finished already; nothing to do")
         else:
-            _Run(operations, Start(config, run, spoken, processes)).go()
+            with exactly(config.exact):
+                _Run(operations, Start(config, run, spoken, processes)).go()
         return RunResult.read(run.path)
 
 

@@ -108,6 +108,11 @@ class JobConfig(Settings, ABC):
         "cannot be read, go on with what is unknown, which record and page then say",
     )
 
+    exact: bool = Field(
+        False,
+        description="one thread, fp32, deterministic algorithms: so that `efface verify --rerun` comes to the same bits",
+    )
+
     @classmethod
     @abstractmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -117,6 +122,10 @@ class JobConfig(Settings, ABC):
     @abstractmethod
     def selectors(self) -> tuple[str, ...]:
         """Everything that says where images come from."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values; `exact` only where it was asked for."""
+        return {name: value for name, value in super().as_dict().items() if name != "exact" or value}
 
     def digest(self) -> str:
         """sha256 over all settings that decide the result."""
@@ -259,6 +268,15 @@ class MeasuredConfig(JobConfig):
     @field_serializer("probes")
     def _with_names(self, probes: tuple[Probe, ...]) -> list[dict[str, Any]]:
         return [{"name": probe.name, **probe.model_dump(mode="json")} for probe in probes]
+
+
+def in_full_precision(values: Mapping[str, Any], section: Mapping[str, Any]) -> dict[str, Any]:
+    """The training settings of a config; one that is to be exact trains in fp32. Raises `InputError`."""
+    if not values.get("exact"):
+        return dict(section)
+    if section.get("precision") not in (None, "auto", "fp32"):
+        raise InputError("exact: an exact run trains in fp32; leave training.precision out")
+    return {**section, "precision": "fp32"}
 
 
 def written_out(values: Mapping[str, Any]) -> dict[str, Any]:

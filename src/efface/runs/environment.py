@@ -25,6 +25,7 @@ def environment() -> Environment:
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         threads=torch.get_num_threads(),
+        instructions=torch.backends.cpu.get_cpu_capability(),
         packages={name: _version(name) for name in PACKAGES},
         source=source_state(),
     )

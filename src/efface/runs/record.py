@@ -413,6 +413,9 @@ class Environment(Described):
     memory_gib: float = Field(description="memory in GiB")
     gpus: list[str] = Field(description="names of the GPUs")
     threads: int = Field(description="threads of torch")
+    instructions: str | None = Field(
+        None, description="the processor's instructions that torch used; null where that was not noted"
+    )
     packages: dict[str, str | None] = Field(description="versions of packages; null where not installed")
     source: SourceState = Field(description="efface's own source")
 

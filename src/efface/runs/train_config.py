@@ -19,7 +19,7 @@ from efface.generators.families import Architecture, Family
 from efface.generators.registry import FAMILIES, family_of, read_model
 from efface.methods.generator.retrain import Retrain
 from efface.metrics.base import ModelKind
-from efface.runs.config import FromScratchConfig, ModelSection, Verb, chosen, written_out
+from efface.runs.config import FromScratchConfig, ModelSection, Verb, chosen, in_full_precision, written_out
 from efface.runs.recipes import recipe_of
 from efface.runs.unlearn_config import BudgetText
 from efface.settings import Settings
@@ -81,7 +81,9 @@ class TrainConfig(FromScratchConfig):
                 )
             stand_in = TrainingSettings()
             training = chosen(
-                lambda section: Retrain.training_settings({**family.training, **section}),
+                lambda section: Retrain.training_settings(
+                    {**family.training, **in_full_precision(values, section)}
+                ),
                 values, "training", stand_in, faults,
             )  # fmt: skip
             if family.first_stage is None:

@@ -23,6 +23,7 @@ from efface.runs.config import (
     ModelSection,
     Verb,
     chosen,
+    in_full_precision,
     readable,
     written_out,
 )
@@ -93,7 +94,10 @@ class RunConfig(MeasuredConfig):
             stand_in: GeneratorMethod = EncoderNoise()
             method = chosen(read_method, values, "method", stand_in, faults)
             recommended = type(method).training_settings
-            training = chosen(recommended, values, "training", TrainingSettings(), faults)
+            training = chosen(
+                lambda section: recommended(in_full_precision(values, section)),
+                values, "training", TrainingSettings(), faults,
+            )  # fmt: skip
             return cls.read({**values, "method": method, "training": training}, where="the config")
 
     @field_serializer("method")
