@@ -236,6 +236,44 @@ def test_an_original_that_was_made_again_is_read_again(tmp_path: Path) -> None:
     assert not np.allclose(refilled.outputs(first).confidence["test"], expected)
 
 
+def test_an_original_whose_weights_were_removed_is_trained_again_for_a_new_method(tmp_path: Path) -> None:
+    first, second = PoolRun.unlearned(METHOD, 0, 0), PoolRun.unlearned(METHOD, 0, 1)
+    whole = Pool(tmp_path / "whole", TASK, CLASSIFIERS)
+    assert whole.fill([first, second], InLineEngine()) == []
+    removed = Pool(tmp_path / "removed", TASK, CLASSIFIERS)
+    removed.fill([first], InLineEngine())
+    (file,) = (tmp_path / "removed").glob("score/original-*/0.npz")
+    measured = file.read_bytes()
+    assert removed.drop_weights() == 1
+    assert not list((tmp_path / "removed").rglob("*.safetensors"))
+    engine = Counting()
+    assert removed.fill([first], engine) == []
+    assert engine.done == []
+    assert removed.fill([second], engine) == []
+    assert engine.done == [PoolRun("original", 0), second]
+    assert file.read_bytes() == measured
+    np.testing.assert_array_equal(
+        removed.outputs(second).confidence["test"], whole.outputs(second).confidence["test"]
+    )
+
+
+def test_an_original_that_comes_out_unlike_the_measured_one_is_not_started_from(tmp_path: Path) -> None:
+    runs = [PoolRun.unlearned(METHOD, 0, seed) for seed in (0, 1)]
+    other = Pool(tmp_path, TASK, CLASSIFIERS)
+    other.fill(runs[:1], InLineEngine())
+    (file,) = tmp_path.glob("score/original-*/0.npz")
+    with np.load(file) as arrays:
+        changed = {**arrays, "weights": "0" * 64}
+    np.savez(file, **changed)
+    other.drop_weights()
+    engine = Counting()
+    failures = other.fill(runs, engine)
+    assert [failure.run for failure in failures] == [PoolRun("original", 0), runs[1]]
+    assert all("has other weights than the one that was measured" in failure.error for failure in failures)
+    assert not any(failure.lasting for failure in failures)
+    assert engine.done == [PoolRun("original", 0)]
+
+
 def test_few_outputs_are_kept_in_memory_and_none_to_know_seconds(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,11 @@ class BenchConfig(Settings):
     time_limit: float | None = Field(
         None, gt=0, description="share of a retraining after which unlearning is stopped where it is"
     )
+    keep_weights: bool = Field(
+        False,
+        description="keep the weights of the originals, which hold what is to be forgotten; without them, methods that "
+        "are added later have the originals trained again",
+    )
     engine: EngineText = Field("processes", description="where runs are carried out, for example processes:4")
     seed: int = Field(0, ge=0, description="seed of resampling and of scores")
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of intervals")

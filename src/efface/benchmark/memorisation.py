@@ -8,6 +8,7 @@ forget set of them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +19,9 @@ import numpy.typing as npt
 
 from efface.arrays import read_arrays
 from efface.errors import Faults, InputError, Stopped
-from efface.files import replacing
+from efface.files import private_files, replacing
 from efface.randomness import key, numpy_draws
+from efface.runs.folder import hold
 
 if TYPE_CHECKING:
     from efface.benchmark.classifiers.task import ClassifierTask
@@ -119,13 +121,16 @@ def estimate(
     # workers may stand in another folder
     place, whole = str(Path(folder).absolute()), task.with_whole_path()
     jobs = [MemorisationJob(place, whole, number, share, seed, _digest(train)) for number in range(models)]
-    waiting = [job for job in jobs if _read(job) is None]
     failed = []
-    for outcome in engine.run(carry_out, waiting, lambda job: job.place.exists()):
-        if outcome.error:
-            failed.append(outcome.error)
-        if each:
-            each(outcome)
+    with ExitStack() as held:
+        held.enter_context(private_files())
+        hold(Path(folder), held)
+        waiting = [job for job in jobs if _read(job) is None]
+        for outcome in engine.run(carry_out, waiting, lambda job: job.place.exists()):
+            if outcome.error:
+                failed.append(outcome.error)
+            if each:
+                each(outcome)
     if failed:
         raise Stopped(
             f"{len(failed)} of {models} models could not be trained, the first for: {failed[0]}. The others are kept in "

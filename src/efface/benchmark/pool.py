@@ -21,6 +21,7 @@ from efface.documents import read_json, read_object
 from efface.errors import InputError, RunRefused
 from efface.files import canonical_json, write_json
 from efface.progress import Progress
+from efface.runs.erasing import entries_below, erase
 
 TASK_FILE = "task.json"
 CODE_DIGITS = 10
@@ -86,6 +87,12 @@ class Pool(Generic[Kept]):
             path.unlink()
         return found
 
+    def drop_weights(self) -> int:
+        """Overwrite and remove the weights of all models; returns how many."""
+        weights = [entry for entry in entries_below(self.folder) if entry.name.endswith(".safetensors")]
+        erase(self.folder, weights)
+        return len(weights)
+
     def missing(self, runs: Iterable[PoolRun]) -> list[PoolRun]:
         """Those that are neither there nor known to fail, each once, originals first."""
         wanted = [run for run in dict.fromkeys(runs) if not self.has(run) and self.failure(run) is None]
@@ -107,12 +114,22 @@ class Pool(Generic[Kept]):
         progress = progress or Progress()
         runs = list(dict.fromkeys(runs))
         failures = []
+        unlike: dict[PoolRun, str] = {}
         originals = {PoolRun("original", run.start) for run in runs if run.kind == "unlearned"}
+        again = self._without_weights(runs)
+        if again:
+            progress.say(
+                f"{len(again)} originals are trained again: their weights were removed when all was done "
+                "(keep_weights: true keeps them)"
+            )
         for part in (
             [run for run in {*runs, *originals} if run.kind == "original"],
             [run for run in runs if run.kind != "original"],
         ):
-            wanted = self.missing(part)
+            wanted = [*self.missing(part), *(run for run in again if run in part)]
+            for run in [run for run in wanted if PoolRun("original", run.start) in unlike]:
+                failures.append(RunFailure(run, unlike[PoolRun("original", run.start)], lasting=False))
+                wanted.remove(run)
             if not wanted:
                 continue
             task_text = canonical_json(self.task.with_whole_path().as_dict())
@@ -128,6 +145,7 @@ class Pool(Generic[Kept]):
                     task_text,
                     run,
                     limit,
+                    run in again,
                 )
                 for run in wanted
             ]
@@ -135,6 +153,8 @@ class Pool(Generic[Kept]):
                 for outcome in engine.run(self.kind.carry_out, jobs, self._ended):
                     if outcome.error:
                         failures.append(RunFailure(outcome.task.run, outcome.error, lasting=False))
+                        if outcome.task.weights_only:
+                            unlike[outcome.task.run] = outcome.error
                         progress.log("failed", run=self._name(outcome.task.run), error=outcome.error)
                     task.advance(1)
             for run in wanted:
@@ -163,8 +183,21 @@ class Pool(Generic[Kept]):
         times = [self.spent(run).seconds for run in runs]
         return float(np.mean(times)) if times else float("nan")
 
+    def _without_weights(self, runs: Iterable[PoolRun]) -> list[PoolRun]:
+        """Originals that were measured and lost their weights, from which a missing run is to start."""
+        starts = dict.fromkeys(
+            PoolRun("original", run.start) for run in self.missing(runs) if run.kind == "unlearned"
+        )
+        return [
+            run
+            for run in starts
+            if self.has(run) and not self._place(run).with_suffix(".safetensors").exists()
+        ]
+
     def _ended(self, job: RunJob) -> bool:
         """Whether a run left its outputs, or why it would fail again."""
+        if job.weights_only:
+            return job.weights.exists()
         return self.has(job.run) or self.failure(job.run) is not None
 
     def _place(self, run: PoolRun) -> Path:

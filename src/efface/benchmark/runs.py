@@ -16,8 +16,8 @@ import numpy as np
 from pydantic import JsonValue
 
 from efface.arrays import read_arrays
-from efface.errors import EffaceError
-from efface.files import canonical_json, replacing, sha256_of_json, write_json
+from efface.errors import EffaceError, InputError
+from efface.files import canonical_json, replacing, sha256_of_bytes, sha256_of_json, write_json
 from efface.images.datasets import Purpose
 from efface.randomness import key
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
+WEIGHTS = "weights"
+"""The array of a run's file that holds the digest of its weights."""
 PoolRunKind = Literal["original", "retrained", "unlearned"]
 Section = Mapping[str, JsonValue]
 """A method as in a config file: its name and its settings."""
@@ -75,7 +77,8 @@ class RunJob:
     """A run to be carried out, with all that a worker on another machine must know.
 
     place: the run's files, without an ending; start: the same of the original that it starts from. limit: seconds after
-    which unlearning stops where it is.
+    which unlearning stops where it is. weights_only: of an original that was measured and lost
+    its weights, to train it again for them.
     """
 
     place: Path
@@ -83,14 +86,40 @@ class RunJob:
     task: str
     run: PoolRun
     limit: float | None = None
+    weights_only: bool = False
+
+    @property
+    def weights(self) -> Path:
+        """Where the weights of the run's model lie."""
+        return self.place.with_suffix(".safetensors")
 
     def keep(self, arrays: Mapping[str, npt.ArrayLike], network: nn.Module) -> None:
-        """Write what is kept of the run, at once; of originals their weights first, for others start from them."""
+        """Write what is kept of the run, at once; of originals their weights first, for others start from them.
+
+        Raises `InputError` where an original that is trained again is not the one that was measured.
+        """
         if self.run.kind == "original":
-            write_weights(network, self.place.with_suffix(".safetensors"))
+            data = _weights_of(network)
+            arrays = {**arrays, WEIGHTS: sha256_of_bytes(data)}
+            if self.weights_only:
+                self._refuse_unlike(str(arrays[WEIGHTS]))
+            with replacing(self.weights) as temporary:
+                temporary.write_bytes(data)
+        if self.weights_only:
+            return
         self.place.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.place.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    def _refuse_unlike(self, digest: str) -> None:
+        with np.load(self.place.with_suffix(".npz"), allow_pickle=False) as arrays:
+            measured = str(arrays[WEIGHTS])
+        if measured != digest:
+            raise InputError(
+                f"the original of seed {self.run.seed} was trained again, and has other weights than the one that was "
+                "measured: on a GPU, another machine or with other threads this is to be expected. Start in a new "
+                "folder, with keep_weights: true where methods are to be added later"
+            )
 
     def fail(self, error: EffaceError) -> None:
         """Keep why the run cannot be had: it would fail again."""
@@ -120,18 +149,15 @@ class RunSpending:
         return cls.of(read_arrays(path, ("seconds", "steps", "cut")))
 
 
-def write_weights(network: nn.Module, path: Path) -> None:
-    """Write the weights of a run's model, at once."""
+def _weights_of(network: nn.Module) -> bytes:
+    """The weights of a run's model, as a safetensors file."""
     from safetensors.torch import save
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(weights))
+    return save({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()})
 
 
 def weights_at(path: Path) -> dict[str, Tensor]:
-    """What `write_weights` wrote; the last ones read are kept in memory."""
+    """The weights that a run kept; the last ones read are kept in memory."""
     facts = path.stat()
     return _read_weights(path, facts.st_mtime_ns, facts.st_size)
 

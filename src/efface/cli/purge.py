@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import efface.cli.options as o
 
 
 def purge(
-    run: Annotated[Path, typer.Argument(help="A finished or stopped run.")],
+    run: Annotated[Path, typer.Argument(help="A finished or stopped run, or the folder of a benchmark.")],
     config: Annotated[
         bool,
         typer.Option(
@@ -20,15 +21,28 @@ def purge(
         ),
     ] = False,
 ) -> None:
-    """Remove the working files of a run.
+    """Remove the working files of a run, or what a benchmark keeps of images that are to be forgotten.
 
     Caches and checkpoints hold forgotten images.
 
-    A run that is not finished starts from its beginning afterwards.
+    A run that is not finished starts from its beginning afterwards. A benchmark loses weights and restored pictures, and
+    keeps its figures.
     """
+    from efface.benchmark.purging import is_benchmark, purge_benchmark
+    from efface.errors import InputError
     from efface.jobs.concluding import purge_config, record_purge
-    from efface.runs.folder import RunFolder, open_run
+    from efface.runs.folder import RunFolder, hold, is_run, open_run
 
+    if is_benchmark(run) and not is_run(run):
+        if config:
+            raise InputError(f"--config is for runs, and {run} is the folder of a benchmark; leave it out")
+        with ExitStack() as lock:
+            hold(run, lock)
+            purged = purge_benchmark(run)
+        o.say(
+            f"{purged.removed} files removed from {run}, restored pictures taken out of {purged.without_pictures}"
+        )
+        return
     with RunFolder(run, open_run(run)) as held:
         working = record_purge(held)
         if config:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from efface.benchmark.costing import cost_after, cost_before, counts_of, timings
 from efface.benchmark.engines import Engine, engine_named
 from efface.benchmark.kinds import kind_of
 from efface.benchmark.pool import Pool
+from efface.benchmark.purging import POOLS
 from efface.benchmark.results import (
     SCHEMA,
     BenchCost,
@@ -42,17 +44,17 @@ from efface.benchmark.tables import TaskTables
 from efface.benchmark.tuning import best, outcome_of, trials, tuning_runs
 from efface.documents import read_object, yaml_text
 from efface.errors import EffaceError, Faults, InputError, RunRefused, Stopped
-from efface.files import write_json, write_text
+from efface.files import NO_LOCKS_NOTE, private_files, write_json, write_text
 from efface.progress import Progress
 from efface.reports.bench_page import write_bench_page
 from efface.reports.bench_tables import write_csv, write_markdown
 from efface.runs.environment import environment
-from efface.runs.folder import refuse_taken
+from efface.runs.erasing import sweep
+from efface.runs.folder import hold, refuse_taken
 from efface.settings import Settings
 from efface.wording import duration
 
 LIMIT_FILE = "limit.json"
-POOLS = "pools"
 
 
 class KeptLimit(Settings):
@@ -106,17 +108,40 @@ def bench(
     retry_failed: remove what is kept of lasting failures first, so that those runs are tried again. Raises
     `InputError`, `RunRefused` where `out` holds other tasks or another limit of time, and `Stopped`.
     """
-    began, out = time.monotonic(), Path(out)
-    methods, engine = _checked(config), engine_named(config.engine, out / "jobs")
+    methods, engine = _checked(config), engine_named(config.engine, Path(out) / "jobs")
+    if with_pictures:
+        _refuse_without_pictures(config)
     # before anything is written over, or trained that could not be used
     refuse_taken(out)
+    with ExitStack() as held:
+        held.enter_context(private_files())
+        locked = hold(Path(out), held)
+        spoken = (progress or Progress()).logging_to(Path(out) / "log.jsonl")
+        if not locked:
+            spoken.say(f"note: {NO_LOCKS_NOTE.format(out)}")
+        if not engine.on_cluster:
+            # there, workers of a driver that was killed may still be writing
+            sweep(Path(out))
+        return _carry_out(config, methods, engine, Path(out), spoken, with_pictures, retry_failed)
+
+
+def _carry_out(
+    config: BenchConfig,
+    methods: list[MethodEntry],
+    engine: Engine,
+    out: Path,
+    spoken: Progress,
+    with_pictures: bool,
+    retry_failed: bool,
+) -> BenchOutcome:
+    """The benchmark in a folder that is held."""
+    began = time.monotonic()
     pools = {
         name: Pool(out / POOLS / folder_of(name), task, kind_of(config))
         for name, task in config.tasks.items()
     }
     for pool in pools.values():
         _kept_limit(pool, config)
-    spoken = (progress or Progress()).logging_to(out / "log.jsonl")
     if retry_failed:
         dropped = [path for pool in pools.values() for path in pool.drop_failures()]
         spoken.say(f"{len(dropped)} lasting failures are removed, to be tried again")
@@ -164,6 +189,8 @@ def bench(
         config=config.without_paths(),
     )
     keep(cost)
+    if not config.keep_weights:
+        spoken.log("weights removed", files=sum(pool.drop_weights() for pool in pools.values()))
     write_bench_results(results, out)
     write_csv(results, out)
     write_markdown(results, out)
@@ -299,6 +326,16 @@ def _checked(config: BenchConfig) -> list[MethodEntry]:
             except EffaceError as error:
                 faults.add(f"{name}: {error}")
     return methods
+
+
+def _refuse_without_pictures(config: BenchConfig) -> None:
+    """Raise `InputError` where pictures are to be shown that no run would keep."""
+    lacking = [name for name, task in config.tasks.items() if not getattr(task, "pictures", 0)]
+    if lacking:
+        raise InputError(
+            f"--with-pictures: runs of {', '.join(lacking)} keep no restored pictures, which show what is to be "
+            "forgotten; ask for them with --set task.pictures=8, in a new folder"
+        )
 
 
 def _kept_limit(pool: Pool[Any], config: BenchConfig) -> tuple[float | None, float | None] | None:

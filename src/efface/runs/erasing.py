@@ -47,14 +47,14 @@ class Entry:
 def working_entries(run: Path) -> list[Entry]:
     """What is to be removed of a run, by name: all in `work`, and what a kill left half-written anywhere in it."""
     entries = [
-        entry for entry in _below(run, ".") if entry.name.split("/")[0] == WORK or _is_half_written(entry)
+        entry for entry in entries_below(run) if entry.name.split("/")[0] == WORK or is_half_written(entry)
     ]
     return sorted(entries, key=lambda entry: entry.name)
 
 
 def working_files(run: Path) -> list[str]:
     """What is in `work`, relative to the run; of a link its own name, never what lies behind it."""
-    return sorted(entry.name for entry in _below(run, WORK))
+    return sorted(entry.name for entry in entries_below(run, WORK))
 
 
 def living_on(entries: list[Entry]) -> list[str]:
@@ -74,7 +74,7 @@ def purge(run: Path) -> list[str]:
 
 def sweep(run: Path) -> None:
     """Remove what a kill left half-written in a run that goes on, and nothing of what it goes on from."""
-    erase(run, [entry for entry in working_entries(run) if _is_half_written(entry)])
+    erase(run, [entry for entry in working_entries(run) if is_half_written(entry)])
     _drop_empty_folders(run, *_half_written_folders(run))
 
 
@@ -90,7 +90,7 @@ def erase(top: Path, entries: list[Entry]) -> None:
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder that the run made, with all in it; nothing where there is none."""
-    erase(folder.parent, list(_below(folder.parent, folder.name)))
+    erase(folder.parent, list(entries_below(folder.parent, folder.name)))
     _drop_empty_folders(folder.parent, folder.name)
 
 
@@ -116,12 +116,13 @@ def mounts_below(folder: Path) -> list[str]:
     return sorted(place.removeprefix(top) for place in places if place.startswith(top))
 
 
-def _is_half_written(entry: Entry) -> bool:
+def is_half_written(entry: Entry) -> bool:
     """Whether it, or a folder it lies in, has a name under which things are written before they are renamed."""
     return any(part.startswith(".") and part.endswith(".tmp") for part in entry.name.split("/"))
 
 
-def _below(top: Path, name: str) -> Iterator[Entry]:
+def entries_below(top: Path, name: str = ".") -> Iterator[Entry]:
+    """What lies in the folder `top`, or in `name` there; of a link or a file itself. Mounts are not entered."""
     for place, short, folder in _names(top, name):
         yield Entry.of(place, os.lstat(short, dir_fd=folder))
 

@@ -129,15 +129,7 @@ class RunFolder:
         refuse_links(self.path)
         refuse_foreign(self.path)
         self._made = not self.path.exists()
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.locked = self._held.enter_context(lock_held(self.path / ".lock"))
-        except BlockingIOError:
-            raise RunRefused(
-                f"{self.path} is in use by another process; wait for it or choose another folder"
-            ) from None
-        except OSError as error:
-            raise RunRefused(f"{self.path} cannot be written: {error.strerror}") from None
+        self.locked = hold(self.path, self._held)
         self._claim()
 
     def _claim(self) -> None:
@@ -159,6 +151,23 @@ class RunFolder:
             temporary.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")
         # the config comes last: a folder is a run from here on
         write_text(config_file, yaml_text(self.config))
+
+
+def hold(path: Path, held: ExitStack) -> bool:
+    """Make the folder where it is missing, and hold its lock as long as `held`; False where locks are not kept.
+
+    Raises `RunRefused` where it is or holds a link or a mount, another process holds it, or it cannot be written.
+    """
+    refuse_links(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        return held.enter_context(lock_held(path / ".lock"))
+    except BlockingIOError:
+        raise RunRefused(
+            f"{path} is in use by another process; wait for it or choose another folder"
+        ) from None
+    except OSError as error:
+        raise RunRefused(f"{path} cannot be written: {error.strerror}") from None
 
 
 def refuse_foreign(path: Path) -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from efface.generators.base import Generator
     from efface.training.loop import TrainingReport
 
-OF_ANSWERS = ("features", "hole", "crops", "pictures", "probabilities")
+PICTURES = "pictures"
+OF_ANSWERS = ("features", "hole", "crops", PICTURES, "probabilities")
 """Arrays of a file, beside the values of metrics."""
 
 

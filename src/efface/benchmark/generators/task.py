@@ -70,7 +70,12 @@ class GeneratorTask(BenchTask):
     )
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="how models are measured")
     measured: int = Field(100, ge=5, description="retain images that are measured, at most")
-    pictures: int = Field(8, ge=0, description="images of each set of which restored pictures are kept")
+    pictures: int = Field(
+        0,
+        ge=0,
+        description="images of each set of which restored pictures are kept, for pictures.html; they show what is to be "
+        "forgotten",
+    )
     relearning: RelearningSettings | None = Field(
         None, description="try with each model whether fine-tuning brings the forget images back"
     )
