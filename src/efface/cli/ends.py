@@ -18,6 +18,7 @@ from typing import Any
 import typer
 
 from efface.errors import EffaceError, PluginWarning, Stopped, of_system
+from efface.launcher import drop_leftovers
 from efface.wording import printable_lines
 
 CONTINUES = "What was finished is kept; the same command continues."
@@ -49,6 +50,8 @@ def end(app: typer.Typer) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not every terminal has every letter
             stream.reconfigure(errors="backslashreplace")
+    if launched := drop_leftovers():
+        _tell(launched)
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
+from efface.launcher import drop_leftovers
 from efface.training.settings import TrainingSettings
 
 
@@ -48,6 +49,7 @@ def accelerator(settings: TrainingSettings) -> Accelerator:
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
         # accelerate keeps one state for the whole process; a second run may want another precision
         AcceleratorState._reset_state(reset_partial_state=False)
+    drop_leftovers()
     return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision)
 
 
