@@ -7,7 +7,7 @@ record. Nothing here imports torch.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,7 +27,11 @@ class Settings(BaseModel):
     @classmethod
     def read(cls, values: Mapping[str, Any], where: str = "settings") -> Self:
         """Validate `values`; on failure raise one `InputError` that names all faults."""
-        return validated(cls, values, f"{where} cannot be used")
+        what = f"{where} cannot be used"
+        if odd := list(_no_unicode(values)):
+            said = "the text is not UTF-8, so that no file could hold it; rename what it names"
+            raise InputError(*(f"{place}: {said}" for place in odd), what=what)
+        return validated(cls, values, what)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-ready values."""
@@ -43,6 +47,19 @@ def validated(model: type[Model], values: Mapping[str, Any], what: str) -> Model
         return model.model_validate(values)
     except ValidationError as error:
         raise InputError(*problems_of(error, model), what=what) from None
+
+
+def _no_unicode(value: object, place: str = "") -> Iterator[str]:
+    """Dotted keys of the texts in plain values that hold bytes which are no UTF-8."""
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            yield place
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _no_unicode(inner, f"{place}.{name}".strip("."))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _no_unicode(inner, f"{place}.{number}")
 
 
 def problems_of(error: ValidationError, model: type[BaseModel] | None = None) -> list[str]:

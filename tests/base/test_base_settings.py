@@ -123,3 +123,12 @@ def test_an_empty_config_file_is_no_settings(tmp_path: Path) -> None:
 def test_a_missing_config_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.yaml cannot be read: No such file"):
         read_yaml(tmp_path / "absent.yaml")
+
+
+def test_a_text_that_no_file_can_hold_is_refused_with_its_place() -> None:
+    with pytest.raises(InputError) as caught:
+        Outer.read({"name": "caf\udce9", "inner": {"many": ["é", "\udcff"]}})
+    said = str(caught.value)
+    assert "name: the text is not UTF-8" in said
+    assert "inner.many.1: the text is not UTF-8" in said
+    assert said.isprintable() or "\n" in said

@@ -15,7 +15,7 @@ from efface.images.folders import parts_not_classes
 from efface.images.items import ImageItem, ImageSet
 from efface.images.labelled import LabelledImages
 from efface.images.listings import did_you_mean
-from efface.wording import printable
+from efface.wording import printable, several
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +36,10 @@ def class_names(sets: Iterable[ImageSet]) -> tuple[str, ...]:
     if parts := parts_not_classes(item for images in sets for item in images):
         raise InputError(parts)
     found = {label for images in sets for label in images.labels if label is not None}
+    if odd := sorted(printable(label) for label in found if not _is_utf8(label)):
+        raise InputError(
+            f"labels that are not UTF-8 cannot be saved as class names: {several(odd)}; rename their folders"
+        )
     if len(found) < 2:
         raise InputError(
             f"a classifier needs images of two classes or more, and these have {len(found)}: put them into one folder for "
@@ -135,3 +139,7 @@ def _refusal(label: str | None, count: int, classes: Sequence[str]) -> str:
 def _some(classes: Sequence[str]) -> str:
     listed = ", ".join(printable(name) for name in classes[:SHOWN_LABELS])
     return f"; its classes are {listed}{', ...' * (len(classes) > SHOWN_LABELS)}"
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -30,6 +30,7 @@ from efface.files import lock_held, private_files, replacing, write_json, write_
 from efface.runs.config import differences
 from efface.runs.erasing import mounts_below, purge, remove_folder, sweep
 from efface.runs.state import PartType, RunPart, StartedPart
+from efface.wording import printable
 
 KEY_BYTES = 32
 LISTED_DIFFERENCES = 12
@@ -172,6 +173,7 @@ def hold(path: Path, held: ExitStack) -> bool:
 
 def refuse_foreign(path: Path) -> None:
     """Raise `RunRefused` if `path` exists and is neither empty nor a run."""
+    refuse_bytes(path)
     if not path.exists():
         return
     if not path.is_dir():
@@ -187,8 +189,19 @@ def is_run(path: Path) -> bool:
     return (path / "run.key").exists() or (path / "record.json").exists()
 
 
+def refuse_bytes(path: Path) -> None:
+    """Raise `RunRefused` if a path is no UTF-8: libraries that write weights cannot write there."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise RunRefused(
+            f"{printable(str(path))} is not UTF-8, and weights cannot be written there; choose another --out folder"
+        ) from None
+
+
 def refuse_taken(path: Path, *foreign: str) -> None:
     """Raise `RunRefused` if `path` is a file, a run, or holds what another command keeps there, by its names."""
+    refuse_bytes(path)
     if path.exists() and not path.is_dir():
         raise RunRefused(f"{path} is a file; --out names a folder")
     if is_run(path):
