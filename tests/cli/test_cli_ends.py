@@ -97,9 +97,9 @@ def test_a_reader_that_has_had_enough_is_no_fault() -> None:
 def test_a_page_that_cannot_be_written_is_one_message(
     cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    array = tmp_path / "r.npy"
-    np.save(array, np.random.default_rng(1).normal(size=(16, 12)))
-    score = ("score", "--unlearned", array, "--retrained", array, "--out")
+    for seed in (0, 1):
+        np.save(tmp_path / f"{seed}.npy", np.random.default_rng(seed).normal(size=(16, 12)))
+    score = ("score", "--unlearned", tmp_path / "0.npy", "--retrained", tmp_path / "1.npy", "--out")
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file" / "score", tmp_path / ("x" * 300)):
         outcome = cli(*score, out)
