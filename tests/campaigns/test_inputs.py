@@ -74,6 +74,12 @@ class Workshop:
     def pictures(self) -> list[Path]:
         return sorted((self.photos / "cats").iterdir())
 
+    def listed(self, ending: str, content: bytes) -> Path:
+        """A list beside the photos: a table names nothing outside of its own folder."""
+        path = self.photos.parent / f"list.{ending}"
+        path.write_bytes(content)
+        return path
+
     def planned(self, forget: object, model: Path | None = None) -> Verdict:
         """The plan of forgetting these images."""
         return judged(
@@ -175,10 +181,8 @@ def test_a_list_in_another_dialect_is_taken_whole(
     ending = data.draw(st.sampled_from(LISTS))
     text = data.draw(lists([str(path) for path in chosen], ending))
     text = text.replace("\n", data.draw(st.sampled_from(("\n", "\r\n"))))
-    with tempfile.TemporaryDirectory(dir=workshop.photos.parent) as folder:
-        path = Path(folder, f"list.{ending}")
-        path.write_bytes(text.encode(data.draw(st.sampled_from(("utf-8", "utf-8-sig", "utf-16")))))
-        verdict = count("dialects of lists", workshop.planned(path))
+    content = text.encode(data.draw(st.sampled_from(("utf-8", "utf-8-sig", "utf-16"))))
+    verdict = count("dialects of lists", workshop.planned(workshop.listed(ending, content)))
     assert verdict.code == 0, verdict
     assert sizes(verdict)["forget"] == len(chosen)
 
@@ -191,10 +195,7 @@ def test_a_mutated_list_is_taken_whole_or_refused(
     ending = data.draw(st.sampled_from(LISTS))
     names = [str(path) for path in workshop.pictures]
     content = data.draw(damaged(data.draw(lists(names, ending)).encode()))
-    with tempfile.TemporaryDirectory(dir=workshop.photos.parent) as folder:
-        path = Path(folder, f"list.{ending}")
-        path.write_bytes(content)
-        verdict = count("lists", workshop.planned(path))
+    verdict = count("lists", workshop.planned(workshop.listed(ending, content)))
     if verdict.code == 0 and ending == "txt":
         lines = {line.strip() for line in content.decode("utf-8", "replace").splitlines()}
         assert sizes(verdict)["forget"] >= len(lines & set(names)), verdict
