@@ -20,10 +20,11 @@ test: $(INSTALLED)
 slow: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow
 
-# unlucky and hostile days by the thousand (docs/reliability.md): SHORT=1 takes two minutes, the long form hours
+# unlucky and hostile days by the thousand (docs/reliability.md): SHORT=1 takes some minutes, the long form hours
 SEED ?= 0
 campaigns: $(INSTALLED)
-	OMP_NUM_THREADS=1 CAMPAIGN=$(if $(SHORT),short,long) $(BIN)/pytest -q -m slow tests/campaigns --hypothesis-seed=$(SEED)
+	OMP_NUM_THREADS=1 CAMPAIGN=$(if $(SHORT),short,long) CAMPAIGN_CASES=$(CASES) \
+	    $(BIN)/pytest -q -m slow tests/campaigns --hypothesis-seed=$(SEED)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

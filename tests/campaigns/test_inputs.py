@@ -128,14 +128,16 @@ def opened_once(monkeypatch: pytest.MonkeyPatch, untimed: None) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def encoded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    picture = Image.open(save_photo(tmp_path_factory.mktemp("encoded") / "one.png", 999))
+@functools.cache
+def encoded() -> dict[str, bytes]:
+    """One picture in every format."""
     written = {}
-    for name in FORMATS:
-        file = io.BytesIO()
-        picture.save(file, name)
-        written[name] = file.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Image.open(save_photo(Path(folder, "one.png"), 999))
+        for name in FORMATS:
+            file = io.BytesIO()
+            picture.save(file, name)
+            written[name] = file.getvalue()
     return written
 
 
@@ -146,16 +148,18 @@ def sizes(verdict: Verdict) -> dict[str, int]:
 
 
 @cases(0.28)
-@given(data=st.data())
+@given(
+    content=st.sampled_from(sorted(FORMATS)).flatmap(lambda name: damaged(encoded()[name])),
+    suffix=st.sampled_from(SUFFIXES),
+)
 def test_a_mutated_picture_is_taken_or_named(
-    data: st.DataObject, workshop: Workshop, encoded: dict[str, bytes], opened_once: None
+    content: bytes, suffix: str, workshop: Workshop, opened_once: None
 ) -> None:
-    content = data.draw(damaged(encoded[data.draw(st.sampled_from(sorted(FORMATS)))]))
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, f"a.{data.draw(st.sampled_from(SUFFIXES))}").write_bytes(content)
+        Path(folder, f"a.{suffix}").write_bytes(content)
         shutil.copy(workshop.pictures[0], Path(folder, "b.png"))
         verdict = count("pictures", workshop.planned(folder))
-    assert verdict.code or sizes(verdict)["forget"] == 2
+    assert verdict.code or sizes(verdict)["forget"] == 2, verdict
 
 
 @st.composite
@@ -273,7 +277,9 @@ def test_a_stopped_run_with_a_mutated_file_goes_on_to_the_same_bits_or_stays_as_
         run = Path(shutil.copytree(data.draw(st.sampled_from(workshop.stopped)), Path(folder, "run")))
         files = files_of(run)
         spoil(data, data.draw(st.sampled_from(files)))
-        before = {path: path.read_bytes() for path in files if path.suffix not in (".jsonl", ".tmp")}
+        # a log grows, and what a kill left half-written is swept away
+        kept = [path for path in files if path.suffix != ".jsonl" and not path.match("**/.*.tmp/*")]
+        before = {path: path.read_bytes() for path in kept if path.suffix != ".tmp"}
         verdict = count("stopped runs", judged(*workshop.errand.into(run)))
         if verdict.code == 0:
             weights = [path / "model" / "model.safetensors" for path in (run, workshop.finished)]

@@ -124,23 +124,6 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-@pytest.mark.parametrize("size", ["150k", "300k", "450k"])
-def test_a_disk_that_is_really_full_stops_the_run_and_more_room_continues_it(
-    sets: dict[str, Any], small_disk: Callable[[str], Path], whole: RunResult, size: str
-) -> None:
-    # torch and safetensors raise errors of their own here, which say nothing of a disk
-    out = small_disk(size) / "run"
-    with pytest.raises(Stopped, match="No space left on device"):
-        efface.unlearn(**sets, out=out, **SHORT)
-    assert not list(out.rglob(".*.tmp"))
-    small_disk("8m")
-    result = efface.unlearn(**sets, out=out, **SHORT)
-    assert after(result) == after(whole)
-    assert result.rows == whole.rows
-    lines = (out / "log.jsonl").read_text().splitlines()
-    assert sum('"start"' in line for line in lines) == 2
-
-
 def test_a_disk_too_small_for_the_pixels_is_refused_before_it_is_filled(
     sets: dict[str, Any], small_disk: Callable[[str], Path]
 ) -> None:
