@@ -15,7 +15,7 @@ from efface.probes.registry import PROBES
 from efface.runs.record import read_record
 from support.classifier_fixtures import Story
 from support.run_fixtures import CommandLine
-from support.run_making import SHORT_OPTIONS
+from support.run_making import SHORT_OPTIONS, make_model
 from support.stand_ins import only
 
 
@@ -108,10 +108,10 @@ def test_evaluating_a_run_keeps_its_requirements_unless_others_are_given(
 
 
 def test_a_retrained_model_takes_the_place_of_what_was_declared(
-    cli: CommandLine, command: list[object], tiny: Path, tmp_path: Path
+    cli: CommandLine, command: list[object], tmp_path: Path
 ) -> None:
     assert cli(*command, "--substitute", "unseen photos").code == 0
-    again = ("evaluate", tmp_path / "run", "--retrained", tiny, "--out")
+    again = ("evaluate", tmp_path / "run", "--retrained", make_model(tmp_path / "other", seed=1), "--out")
     assert cli(*again, tmp_path / "asked").code == 0
     assert read_record(tmp_path / "asked").substitute is None
     refused = cli(*again, tmp_path / "both", "--substitute", "unseen photos")

@@ -11,7 +11,7 @@ import pytest
 import efface
 from efface.errors import InputError
 from efface.images.cache import PixelCache
-from support.run_making import SHORT, save_photo
+from support.run_making import SHORT, make_model, save_photo
 
 SMALL = {"training": SHORT["training"]}
 
@@ -107,10 +107,12 @@ def test_risks_name_what_will_not_be_known(tiny: Path, photos: Path) -> None:
     assert "no retain set" not in risks
 
 
-def test_risks_that_are_provided_for_are_not_named(tiny: Path, photos: Path) -> None:
+def test_risks_that_are_provided_for_are_not_named(tiny: Path, photos: Path, tmp_path: Path) -> None:
+    reference = make_model(tmp_path / "reference", seed=1)
     found = efface.plan(
-        tiny, forget="label:dogs", neutral="label:birds", images=photos, retrained=tiny, **SMALL
+        tiny, forget="label:dogs", neutral="label:birds", images=photos, retrained=reference, **SMALL
     )
+    assert found.faults == []
     together = "\n".join(found.risks)
     assert "no neutral set" not in together
     assert "no retrained model" not in together
