@@ -42,8 +42,9 @@ def conclude(config: JobConfig, run: RunFolder, progress: Progress, stated: Stat
 
     What will be removed is listed before anything is, so that a record written after a kill counts it too.
     """
-    removal = run.finished(RemovalPart) or RemovalPart()
-    if not config.keep_working_files:
+    if config.keep_working_files:
+        run.finish(removal := run.finished(RemovalPart) or RemovalPart())
+    else:
         removal = _list_removal(run)
         purge(run.path)
     progress.log("purge", removed=len(removal.files))
