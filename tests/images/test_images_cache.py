@@ -154,7 +154,7 @@ def test_a_killed_run_continues_and_leaves_no_stray_pixels(tmp_path: Path) -> No
     (folder,) = (tmp_path / "c").iterdir()
     with open(folder / "pixels-00000.bin", "ab") as file:
         file.write(b"stray pixels")  # as if killed between the pixels and their index entry
-    with open(folder / "records", "ab") as file:
+    with open(folder / "index", "ab") as file:
         file.write(b"torn record")
     cache = PixelCache(tmp_path / "c", 64)
     done = len(cache)
@@ -225,7 +225,7 @@ def test_pixels_that_changed_on_disk_are_decoded_again(images: ImageSet, tmp_pat
 def test_an_index_that_does_not_fit_is_made_again(
     images: ImageSet, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    index = filled(images, tmp_path / "c") / "records"
+    index = filled(images, tmp_path / "c") / "index"
     index.write_bytes(damage(index.read_bytes()))
     with PixelCache(tmp_path / "c", 64) as cache:
         cache.add(images)

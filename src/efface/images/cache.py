@@ -159,7 +159,7 @@ class Store:
         with private_files():
             folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.index = Index(folder / "records")
+        self.index = Index(folder / "index")
         self._maps: dict[int, NDArray[np.uint8]] = {}
         self._mapping = threading.Lock()
         self._sound: tuple[int, bytearray] = 0, bytearray()
