@@ -147,4 +147,4 @@ def test_every_tensor_of_the_full_size_release_has_its_place_and_shape() -> None
         "hidden_size",
     ):
         stored = sizes[name]
-        assert (tuple(stored) if isinstance(stored, list) else stored) == base[name]
+        assert (list(stored) if isinstance(stored, tuple) else stored) == base[name]

@@ -269,7 +269,7 @@ def test_copies_of_forget_images_that_are_kept_are_trained_on_and_named(
     forget = [str(images / "3" / f"{number:03d}.png") for number in range(8)]
     (tmp_path / "list.txt").write_text("\n".join(forget))
     sets = {"images": images, "forget": tmp_path / "list.txt"}
-    with pytest.raises(InputError, match=r"again\.png has the same bytes as forget image"):
+    with pytest.raises(InputError, match=r"again\.png \(retain\) has the same bytes as"):
         forget_digits(tmp_path / "stopped", **sets)
     run = forget_digits(tmp_path / "run", **sets, duplicates="ignore", method="retrain")
     assert run.record.images.sets["retain"].count == 113

@@ -19,6 +19,7 @@ from efface.reports.charts import Point, plane_chart
 from efface.reports.compare_page import compare_runs
 from efface.runs.compared import Change, change, differing_settings, gap
 from efface.runs.comparing import check_comparable, compare, read_runs
+from efface.runs.seal import write_seal
 from support.found_runs import COUNTS, ORIGINAL, RETRAINED, a_requirement, some_findings, write_run
 from support.report_runs import Page, a_record, a_training, an_evaluation, described, images_facts
 
@@ -342,6 +343,7 @@ def test_the_verb_compares_only_where_asked(
     verb(three, compare=True, out=tmp_path / "all.html")
     assert (tmp_path / "all.html").exists()
     assert capsys.readouterr().out.strip() == str(tmp_path / "all.html")
+    write_seal(three[0], bytes(32), "2026-01-01T00:00:00+00:00")
     verb(three[:1], compare=False, out=None)
     assert (three[0] / "report.html").exists()
     for runs, side_by_side, out, told in (

@@ -20,7 +20,15 @@ from efface.runs.claims import claim_of
 from efface.runs.contradicting_figures import of_figures, of_images, of_probes, of_requirements
 from efface.runs.environment import source_state
 from efface.runs.limits import limits_of
-from efface.runs.record import CLOCK_SET_BACK, SET_BEFORE, ClassifierTraining, GeneratorTraining, Record
+from efface.runs.record import (
+    CLOCK_SET_BACK,
+    CONFIG_NAMES,
+    CONFIG_PURGED,
+    SET_BEFORE,
+    ClassifierTraining,
+    GeneratorTraining,
+    Record,
+)
 from efface.runs.stated import SETS, Stated, Unanswered
 
 MEASURED_FIRST = {"unlearning": "forget", "evaluation": "forget", "training": "retain"}
@@ -222,9 +230,10 @@ def _hidden(value: JsonValue) -> bool:
 
 
 def _words(stated: Stated) -> Iterator[str]:
-    """What efface itself says of method, probes and limits; another version may say it otherwise."""
+    """What efface itself says of config, method, probes and limits; another version may say it otherwise."""
     record = stated.record
     said = {"limits": (record.limits, limits_of(record, stated.rows if record.results else []))}
+    said["config.names"] = ([record.config.names], [CONFIG_PURGED if record.config.purged else CONFIG_NAMES])
     if record.requirements:
         said["requirements.words"] = ([record.requirements.words], [SET_BEFORE])
     if record.method:
