@@ -226,3 +226,38 @@ def test_metadata_below_a_folder_gives_the_labels_there(tmp_path: Path) -> None:
     images = open_images(tmp_path)
     assert images.labels == ("test0", "train0", "train1")
     assert images.passed_over == {"(image without a row in metadata.jsonl)": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("twice.csv", "path,path\n0.png,1.png\n", "has the column path twice"),
+        ("two.csv", "path,file_name\n0.png,1.png\n", "names several images (path, file_name)"),
+        ("two.json", '{"files": ["0.png"], "more": ["1.png"]}', "holds several lists (files, more)"),
+    ],
+)
+def test_no_part_of_a_list_is_left_out_without_a_word(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    for number in range(2):
+        save_picture(tmp_path / f"{number}.png", number)
+    (tmp_path / name).write_text(text)
+    try:
+        told = list_entries(tmp_path / name).problems
+    except InputError as error:
+        told = list(error.problems)
+    assert len(told) == 1
+    assert said in told[0]
+
+
+def test_two_columns_that_name_the_same_image_are_one_name(tmp_path: Path) -> None:
+    save_picture(tmp_path / "0.png", 0)
+    (tmp_path / "list.csv").write_text("path,file_name\n./0.png,0.png\n")
+    assert len(list_entries(tmp_path / "list.csv").candidates) == 1
+
+
+def test_the_line_of_excel_needs_no_heading_below_it(tmp_path: Path) -> None:
+    for number in range(2):
+        save_picture(tmp_path / f"{number}.png", number)
+    (tmp_path / "list.csv").write_text("sep=;\n0.png\n1.png\n")
+    assert len(list_entries(tmp_path / "list.csv").candidates) == 2

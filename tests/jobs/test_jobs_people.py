@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import stat
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 import efface
-from efface.errors import InputError, Mismatch
+from efface.errors import InputError, Mismatch, RunRefused
 from efface.jobs.concluding import purge_config
 from efface.jobs.run import RunResult
 from efface.runs.folder import RunFolder, open_run
@@ -176,3 +177,34 @@ def test_only_a_finished_and_untouched_run_is_purged_of_names(copied: Path) -> N
     with pytest.raises(InputError, match="is not finished, and goes on by its config"):
         purge(copied)
     assert (copied / "config.yaml").read_text(encoding="utf-8") == text
+
+
+def test_a_request_that_names_the_person_is_held_against_the_config_by_its_key(
+    forgotten: RunResult, tmp_path: Path
+) -> None:
+    what = "what was asked, in record.json"
+
+    def said(run: Path, key: Path | None = None) -> tuple[str, str]:
+        return next((check.outcome, check.detail) for check in verify(run, key=key) if check.what == what)
+
+    assert said(forgotten.run)[0] == "matches"
+    copy = shutil.copytree(forgotten.run, tmp_path / "copy")
+    (copy / "run.key").rename(tmp_path / "kept.key")
+    assert said(copy)[0] == "not checked"
+    assert "--key FILE" in said(copy)[1]
+    assert said(copy, tmp_path / "kept.key")[0] == "matches"
+
+
+def test_a_key_that_is_a_pipe_is_refused(forgotten: RunResult, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="it is a pipe or a device"):
+        verify(forgotten.run, key=tmp_path / "pipe")
+
+
+def test_a_run_that_was_purged_of_names_is_not_continued(copied: Path) -> None:
+    config = open_run(copied)
+    with RunFolder(copied, config) as run:
+        purge_config(run)
+    with pytest.raises(RunRefused, match="was purged of names") as caught, RunFolder(copied, config):
+        pass
+    assert not any(name in str(caught.value).lower() for name in NAMES)

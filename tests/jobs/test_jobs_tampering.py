@@ -175,7 +175,7 @@ def test_a_field_that_is_changed_with_all_digests_is_contradicted(
         if place and changed == values:
             continue
         try:
-            stated = Stated(original, parse_record(original, changed), seal, config, lambda _: True)
+            stated = Stated(original, parse_record(original, changed), seal, config, lambda _: True, None)
         except InputError:
             continue
         answers = dict(contradictions(stated))

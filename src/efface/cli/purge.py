@@ -31,6 +31,7 @@ def purge(
     from efface.benchmark.purging import is_benchmark, purge_benchmark
     from efface.errors import InputError
     from efface.jobs.concluding import purge_config, record_purge
+    from efface.runs.erasing import working_files
     from efface.runs.folder import RunFolder, hold, is_run, open_run
 
     if is_benchmark(run) and not is_run(run):
@@ -44,10 +45,14 @@ def purge(
         )
         return
     with RunFolder(run, open_run(run)) as held:
+        there = bool(working_files(held.path))
         working = record_purge(held)
         if config:
             purge_config(held)
-    o.say(f"{working.removed} working files removed from {run}")
+    if there:
+        o.say(f"{working.removed} working files removed from {run}")
+    else:
+        o.say(f"no working files are left in {run}; {working.removed} were removed before")
     if working.living_on:
         o.say(f"{working.living_on} of them have another name elsewhere, where their content lives on")
     if working.kept:

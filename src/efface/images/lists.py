@@ -22,6 +22,7 @@ from efface.images.listings import Candidate, FileLocator, Listing, is_image_nam
 from efface.images.names import Names
 from efface.images.rows import (
     JSON_SUFFIXES,
+    SEPARATOR_LINE,
     SEPARATORS,
     TABLE_SUFFIXES,
     Row,
@@ -127,6 +128,8 @@ def _entries(path: Path, names: Names) -> Iterator[tuple[str, Iterable[Reading],
     if suffix in JSON_SUFFIXES:
         rows = json_rows(path, text, wanted)
     elif names.find(first) or (heading := heading_of(text, wanted)) is None:
+        text = SEPARATOR_LINE.sub("", text.lstrip("\n"), count=1)
+        first = text.partition("\n")[0]
         if suffix in TABLE_SUFFIXES and first.strip() and not _is_entry(first, names):
             raise no_column(path, text, wanted)
         yield from _lines(path, text, names)
@@ -143,16 +146,18 @@ def _of_row(row: Row) -> Iterator[tuple[list[Reading], str]]:
     columns = [name for name in row.values if is_column(name, PATH_COLUMNS) and row.values[name]]
     column = column_of(columns, PATH_COLUMNS)
     rivals = [name for name in columns if name.endswith(("_file_name", "_file_names"))]
+    others = [name for name in columns if column and name not in rivals and _names_another(row, column, name)]
     label, sha256 = (_text(row.values, names) for names in (LABEL_COLUMNS, SHA_COLUMNS))
     if row.problem or (column is None and not sha256):
         present = ", ".join(printable(name[:80]) for name in list(row.values)[:20]) or "nothing"
         yield [], row.problem or f"needs a 'path' or 'file_name', has {present}"
     elif column is None:
         yield [Reading("", label, sha256)], ""
-    elif column in rivals and len(rivals) > 1:
+    elif (column in rivals and len(rivals) > 1) or others:
+        among = ", ".join(map(printable, [column, *others] if others else rivals))
         yield (
             [],
-            f"names several images ({', '.join(map(printable, rivals))}); call the column that is meant 'path'",
+            f"names several images ({among}); call the column that is meant 'path', and leave the others out",
         )
     else:
         value = row.values[column]
@@ -161,6 +166,14 @@ def _of_row(row: Row) -> Iterator[tuple[list[Reading], str]]:
                 yield [Reading(name, label, sha256)], ""
             else:
                 yield [], f"'{printable(column)}' must be the name of a file"
+
+
+def _names_another(row: Row, column: str, other: str) -> bool:
+    """Whether two columns of a row name images by different names."""
+    first, second = row.values[column], row.values[other]
+    if not (isinstance(first, str) and isinstance(second, str) and is_image_name(second.strip())):
+        return False
+    return re.split(r"[/\\]", first.strip())[-1] != re.split(r"[/\\]", second.strip())[-1]
 
 
 def _text(values: dict[str, JsonValue], columns: Sequence[str]) -> str | None:

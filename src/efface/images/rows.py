@@ -12,6 +12,7 @@ import csv
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,16 @@ from efface.documents import parse_json, read_bytes
 from efface.errors import InputError
 from efface.images.listings import did_you_mean
 from efface.images.signatures import HEAD_BYTES, encoding_of, what_it_is
-from efface.wording import printable
+from efface.wording import printable, several
 
 MAX_LIST_BYTES = 1 << 28
 JSON_SUFFIXES, TABLE_SUFFIXES = (".json", ".jsonl", ".ndjson"), (".csv", ".tsv", ".tab")
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\n')
 SEPARATORS, NO_SEPARATOR = ",;\t|", "\x1f"
 RECORDS = ("images", "files", "rows", "data", "items", "records")
 """Under these names an object in JSON holds the rows."""
+NOT_ROWS = ("annotations", "categories", "licenses")
+"""Lists that COCO has beside its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ def rows_of(path: Path, columns: Collection[str]) -> Iterator[Row]:
 def heading_of(text: str, columns: Collection[str]) -> Heading | None:
     """The heading of a table that has one of these columns."""
     text = text.lstrip("\n")
-    stated = re.match(r'"?sep=(.)"?\n', text)
+    stated = SEPARATOR_LINE.match(text)
     if stated:
         text = text[stated.end() :]
     first = text.partition("\n")[0]
@@ -98,6 +102,10 @@ def heading_of(text: str, columns: Collection[str]) -> Heading | None:
 
 def table_rows(path: Path, heading: Heading) -> Iterator[Row]:
     """The rows below a heading; blank ones are left out."""
+    if twice := [name for name, count in Counter(heading.columns).items() if name and count > 1]:
+        raise InputError(
+            f"{printable(str(path))} has the column {several(twice)} twice; keep the one that is meant"
+        )
     reader = csv.reader(io.StringIO(heading.text, newline=""), delimiter=heading.separator)
     try:
         rows = (cells for cells in reader if any(cell.strip() for cell in cells) or len(cells) == 1)
@@ -122,7 +130,7 @@ def json_rows(path: Path, text: str, columns: Collection[str]) -> Iterator[Row]:
             (f"line {number}", parse_json(line, f"{name} line {number}")) for number, line in filled
         )
     else:
-        values = _records(parse_json(text, name), columns) if filled else []
+        values = _records(parse_json(text, name), columns, name) if filled else []
         placed = ((f"entry {number}", value) for number, value in enumerate(values, 1))
     for place, value in placed:
         if isinstance(value, str):
@@ -162,12 +170,17 @@ def no_column(path: Path, text: str, columns: Collection[str]) -> InputError:
     )
 
 
-def _records(value: JsonValue, columns: Collection[str]) -> Iterable[JsonValue]:
+def _records(value: JsonValue, columns: Collection[str], name: str) -> Iterable[JsonValue]:
     if isinstance(value, list):
         return value
     if isinstance(value, dict) and not any(
         is_column(column_name(key), columns) for key in value if key not in RECORDS
     ):
+        lists = [key for key, inner in value.items() if isinstance(inner, list) and inner]
+        if len(rivals := [key for key in lists if key not in NOT_ROWS]) > 1 and set(rivals) & set(RECORDS):
+            raise InputError(
+                f"{name} holds several lists ({several(rivals)}); keep the one that is meant, or put all in one"
+            )
         return next((inner for key in RECORDS if isinstance(inner := value.get(key), list)), [value])
     return [value]
 

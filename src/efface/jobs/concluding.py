@@ -85,6 +85,10 @@ def record_purge(run: RunFolder) -> WorkingFiles:
             f"{len(purge(path))} working files removed from {path}. Its record.json is not the one that was sealed, so "
             "it was left as it is"
         )
+    if is_sealed(path) and not working_files(path):
+        written = read_record(path).working_files
+        if not written.kept:
+            return written
     removal = _list_removal(run)
     purge(path)
     working = WorkingFiles(

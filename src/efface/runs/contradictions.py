@@ -20,6 +20,7 @@ from efface.runs.claims import claim_of
 from efface.runs.contradicting_figures import of_figures, of_images, of_probes, of_requirements
 from efface.runs.environment import source_state
 from efface.runs.limits import limits_of
+from efface.runs.people import KEYED, in_the_words_of
 from efface.runs.record import (
     CLOCK_SET_BACK,
     CONFIG_NAMES,
@@ -31,6 +32,7 @@ from efface.runs.record import (
 )
 from efface.runs.stated import SETS, Stated, Unanswered
 
+OPERATORS_TEXTS = ("request", "substitute")
 MEASURED_FIRST = {"unlearning": "forget", "evaluation": "forget", "training": "retain"}
 """The set without which a kind of run is none."""
 
@@ -189,12 +191,27 @@ def _config(stated: Stated) -> Iterator[str]:
         ),
     }
     for name, (said, asked) in recorded.items():
-        if said != asked:
+        if name in OPERATORS_TEXTS:
+            # texts may name people: the record has keyed words for some, and a message repeats none
+            if said != _in_the_words_of(said, asked, stated.key):
+                yield f"{name}: the record does not say what config.yaml says"
+        elif said != asked:
             yield f"{name}: the record says {said!r}, config.yaml {asked!r}"
     for name, settings, section in _settings(record, config):
         for key, value in settings.items():
             if value != section.get(key) and not _hidden(value):
                 yield f"{name}.{key}: the record says {value!r}, config.yaml {section.get(key)!r}"
+
+
+def _in_the_words_of(said: object, asked: object, key: bytes | None) -> object:
+    """What was asked, with the keyed words that the record has in the place of names."""
+    if isinstance(said, Mapping) and isinstance(asked, Mapping):
+        return {name: _in_the_words_of(said.get(name), value, key) for name, value in asked.items()}
+    if not (isinstance(said, str) and isinstance(asked, str) and KEYED.search(said)):
+        return asked
+    if key is None:
+        raise Unanswered("the record holds keyed words, and run.key is not here; show it with --key FILE")
+    return in_the_words_of(said, asked, key)
 
 
 def _settings(

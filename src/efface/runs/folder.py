@@ -29,6 +29,7 @@ from efface.errors import InputError, RunRefused
 from efface.files import lock_held, private_files, replacing, write_json, write_text
 from efface.runs.config import differences
 from efface.runs.erasing import mounts_below, purge, remove_folder, sweep
+from efface.runs.people import KEYED
 from efface.runs.state import PartType, RunPart, StartedPart
 from efface.wording import printable
 
@@ -138,6 +139,11 @@ class RunFolder:
         sweep(self.path)
         if config_file.exists():
             changed = differences(open_run(self.path), dict(self.config))
+            if any(KEYED.search(line) for line in changed):
+                raise RunRefused(
+                    f"{self.path} was purged of names (efface purge --config), so it can no longer be continued or "
+                    "compared with a command; choose another --out folder"
+                )
             if changed:
                 lines = "\n".join(f"  - {line}" for line in changed[:LISTED_DIFFERENCES])
                 raise RunRefused(

@@ -64,6 +64,13 @@ def without_names(text: str, names: frozenset[str], key: bytes) -> str:
     return WORD.sub(replaced, text)
 
 
+def in_the_words_of(recorded: str, text: str, key: bytes) -> str:
+    """The text with a keyed word in the place of each word of which `recorded` holds the keyed one."""
+    words = {word.casefold() for word in WORD.findall(text)}
+    keyed = set(KEYED.findall(recorded))
+    return without_names(text, frozenset(word for word in words if keyed_word(key, word) in keyed), key)
+
+
 def config_without_names(values: dict[str, JsonValue], key: bytes) -> dict[str, JsonValue]:
     """A config's plain values with keyed words in the place of all places, selectors, and texts of the operator."""
     return {name: _without(value, key, name in (*PLACES, *TEXTS)) for name, value in values.items()}

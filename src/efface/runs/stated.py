@@ -71,7 +71,8 @@ class Unanswered(Exception):
 class Stated:
     """A run's record and what lies beside it. intact: whether a file is the one that record and seal name.
 
-    config: the settings in `config.yaml`, None where they are not those of the run.
+    config: the settings in `config.yaml`, None where they are not those of the run. key: that of its keyed ids and words,
+    None where it is not here.
     """
 
     run: Path
@@ -79,6 +80,7 @@ class Stated:
     seal: Seal | None
     config: Mapping[str, JsonValue] | None
     intact: Callable[[str], bool]
+    key: bytes | None
 
     def need(self, *names: str) -> None:
         """Raise `Unanswered` unless all these files are those of the run."""

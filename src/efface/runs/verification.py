@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from efface.classifiers import ClassifierSettings, load_classifier
+from efface.documents import read_bytes
 from efface.errors import EffaceError, InputError
 from efface.files import sha256_of_file
 from efface.generators import load_generator, read_model
@@ -48,6 +49,7 @@ NAMES = {"model": "original"}
 KEPT_APART = (CONFIG, PICTURES)
 """Files that an operator may keep elsewhere, because they name places or show images; `run.key` is one more."""
 
+MOST_KEY = 1 << 10
 NOT_LISTED = "it is not in the seal: it was laid here afterwards"
 MEANING = (
     "What matches is as it was when the run was sealed. That does not show who sealed it, nor that the operator ran "
@@ -104,6 +106,7 @@ class _Verification:
     def __init__(self, run: Path, source_model: bool, key: Path | None) -> None:
         self.run, self.source_model, self.shown_key = run, source_model, key
         self.about: list[Check] = []
+        self.known_key: bytes | None = None
         self._known: dict[str, list[Check]] = {}
         self.record, self.seal = self._record(), self._seal()
         if self.record is None and self.seal is None:
@@ -179,12 +182,18 @@ class _Verification:
             why = self.there.odd.get(KEY, "it is not in this folder; show it with --key FILE")
             return Check(KEY, outcome, why)
         try:
-            key = bytes.fromhex(path.read_text(encoding="ascii").strip())
-        except OSError as error:
-            return Check(KEY, "not checked", f"it cannot be read: {error.strerror}")
+            data = read_bytes(path, MOST_KEY, "the key")
+        except InputError as error:
+            if self.shown_key:
+                raise
+            return Check(KEY, "not checked", str(error))
+        try:
+            key = bytes.fromhex(data.decode("ascii").strip())
         except ValueError:
             return Check(KEY, "differs", "it holds no key")
-        return _compared(KEY, self.seal.key, commitment(key))
+        compared = _compared(KEY, self.seal.key, commitment(key))
+        self.known_key = key if compared.outcome == "matches" else None
+        return compared
 
     def _files(self) -> Iterator[Check]:
         for name in sorted({*self.listed, *self.there.files, *self.there.odd}):
@@ -312,7 +321,7 @@ class _Verification:
         )
 
     def _contradictions(self, record: Record) -> Iterator[Check]:
-        stated = Stated(self.run, record, self.seal, self.config, self._is_intact)
+        stated = Stated(self.run, record, self.seal, self.config, self._is_intact, self.known_key)
         for what, answer in contradictions(stated):
             if isinstance(answer, Unanswered):
                 yield Check(what, "not checked", str(answer))
