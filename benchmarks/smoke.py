@@ -14,11 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
-import yaml
+from efface.documents import read_yaml, yaml_text
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = (
@@ -31,6 +32,7 @@ BENCHMARKS = (
     "benchmarks/evaluation.py --smoke",
     "benchmarks/theory.py --smoke",
     "benchmarks/caching.py --smoke",
+    "benchmarks/scale.py --smoke",
     "benchmarks/duplicates.py --smoke",
     "benchmarks/forgetting_score.py --smoke",
     "benchmarks/probe_calibration.py --smoke",
@@ -123,11 +125,11 @@ def make_inputs(folder: Path) -> None:
 
 
 def read(file: Path) -> dict[str, dict[str, dict[str, object]]]:
-    return dict(yaml.safe_load(file.read_text(encoding="utf-8")))
+    return cast("dict[str, dict[str, dict[str, object]]]", read_yaml(file))
 
 
-def write(file: Path, values: object) -> None:
-    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+def write(file: Path, values: Mapping[str, object]) -> None:
+    file.write_text(yaml_text(values), encoding="utf-8")
 
 
 if __name__ == "__main__":
