@@ -131,8 +131,8 @@ def _named(name: str, pair: Pair, forget: ImageSet, others: ImageSet) -> Duplica
 def _what_to_do(report: DuplicateReport) -> str:
     names = " and ".join(dict.fromkeys(pair.set_name for pair in report.pairs))
     words = (
-        f"the {names} set holds {report}; remove them, or choose duplicates: forget (forget them too) or ignore "
-        "(keep them)"
+        f"the {names} set holds {report}; remove them, or choose --duplicates forget (forget them too) or "
+        "--duplicates ignore (keep them)"
     )
     if near := [pair.agreement for pair in report.pairs if pair.kind == "near"]:
         above = round(max(near) + 0.01, 2)

@@ -255,7 +255,7 @@ class Draft:
         if faults and not self.settings.skip_unreadable:
             sentences = [str(fault) for fault in faults]
             raise InputError(
-                *sentences, what=f"{len(faults)} images cannot be used (skip_unreadable leaves them out)"
+                *sentences, what=f"{len(faults)} images cannot be used (--skip-unreadable leaves them out)"
             )
         if faults:
             of_forget = len({fault.where for fault in self.unreadable_forget})
