@@ -54,8 +54,8 @@ class ImagesSettings(Settings):
     )
     duplicates: Literal["stop", "forget", "ignore"] = Field(
         "stop",
-        description="what to do when another set holds copies or near-copies of forget images: stop, "
-        "forget them too, or ignore that",
+        description="what to do when another set holds copies or near-copies of forget images: `stop`, "
+        "`forget` them too, or `ignore` that",
     )
     copy_agreement: float = Field(
         DEFAULT_AGREEMENT,

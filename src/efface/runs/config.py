@@ -104,8 +104,8 @@ class JobConfig(Settings, ABC):
     )
     earlier: Literal["follow", "unknown"] = Field(
         "follow",
-        description="what earlier runs behind the model forgot is never trained on again: follow them, or, where a run "
-        "cannot be read, go on with what is unknown, which record and page then say",
+        description="what earlier runs behind the model forgot is never trained on again: `follow` those runs and stop "
+        "where one cannot be read, or take that as `unknown` and go on, which record and page then say",
     )
 
     exact: bool = Field(
