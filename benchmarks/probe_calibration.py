@@ -81,7 +81,8 @@ def finding(name: str, scores: Any, criterion: Any, seed: int) -> Finding:
     """The unlearned model's figure beside the retrained one's, as a probe gives it."""
     settings = EvaluationSettings(seed=seed, resamples=400)
     subject: Any = SimpleNamespace(reference="retrained", settings=settings)
-    return next(one for one in judged(name, name, scores, criterion, subject) if one.model == "unlearned")
+    judgement = judged(name, name, scores, criterion, subject)
+    return next(one for one in judgement.figures if one.model == "unlearned")
 
 
 def share(sets: int, ask: Callable[[int], Finding], holds: Callable[[float, float], bool]) -> float:
