@@ -112,12 +112,12 @@ CHANGES: dict[str, Callable[[Floats], Floats]] = {
 }
 
 
-def measure_sensitivity(examples: int = 400) -> list[dict[str, Any]]:
-    """Both modes against known changes of one side, at 64 and 512 models."""
+def measure_sensitivity(examples: int = 400, sizes: tuple[int, ...] = (32, 64, 512)) -> list[dict[str, Any]]:
+    """Both modes against known changes of one side."""
     rows = []
     for name, change in CHANGES.items():
         row: dict[str, Any] = {"change": name}
-        for models in (64, 512):
+        for models in sizes:
             u, r = (draw("normal", models, examples, "sensitivity", side) for side in (0, 1))
             row[f"official_{models}"] = official_score(change(u), r).score
             row[f"robust_{models}"] = robust_score(change(u), r, deals=0).score

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from making import (
+    classifier_tables,
     copies,
     corruptions,
     demo,
@@ -22,9 +23,11 @@ from making import (
     methods,
     probes,
     record,
+    reproducibility,
     score,
     sequences,
     statistics,
+    studies,
     theory,
 )
 from making.pictures import save
@@ -32,14 +35,19 @@ from making.pictures import save
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- (?!end)([^>]+?) -->\n).*?(<!-- end -->)", re.S)
 PAGES: Mapping[str, Callable[[str], str]] = {
+    "../README.md": lambda name: tables_of(name)(name),
+    "benchmark.md": classifier_tables.table,
     "images.md": copies.table,
     "methods/README.md": methods.table,
     "probes/README.md": probes.table,
     "record.md": record.table,
     "forgetting/statistics.md": statistics.table,
+    "reproducibility.md": reproducibility.table,
     "search.md": generator_tables.table,
     "generator-benchmark.md": generator_tables.table,
     "sequences.md": sequences.table,
+    "studies.md": studies.table,
+    "forgetting/score.md": score.table,
     "theory.md": theory.table,
 }
 PICTURES = {
@@ -48,6 +56,11 @@ PICTURES = {
     "sequences.md": sequences.pictures,
     "theory.md": theory.pictures,
 }
+
+
+def tables_of(name: str) -> Callable[[str], str]:
+    """Who writes a table of the README, which shows both kinds of benchmarks."""
+    return classifier_tables.table if name in classifier_tables.ROWS else generator_tables.table
 
 
 def with_tables(page: str, text: str) -> str:

@@ -1,13 +1,13 @@
-"""The tables of `search.md` and `generator-benchmark.md`, from the results of the benchmarks behind them.
+"""The tables of `search.md`, `generator-benchmark.md` and `README.md`, from the results of the benchmarks behind them.
 
 A table's name is a file in `benchmarks/results/generators/`, a corruption after a space where it is not the first, and
-perhaps `paper` for the columns of the paper's tables.
+perhaps `paper` for the columns of the paper's tables or `short` for the few rows and columns of the README.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from scipy import stats
 
@@ -23,6 +23,8 @@ COLUMNS = {
     "relearning_few": "relearning, few",
 }
 PAPER = ("hole_mse", "frechet_distance", "kernel_distance", "feature_cosine")
+SHORT_ROWS = 6
+SHORT_COLUMNS = {"retain_cost": "retain cost"}
 
 
 def table(comment: str) -> str:
@@ -33,23 +35,25 @@ def table(comment: str) -> str:
     for task, found in results.tasks.items():
         chosen = next((one for one in found.tables if one.corruption in options), found.tables[0])
         title = f"*{task}*\n\n" if len(results.tasks) > 1 else ""
+        if "short" in options:
+            best = [row for row in chosen.rows if row.kind == "method"][:SHORT_ROWS]
+            parts.append("\n".join(plain_table([*best, chosen.rows[0]], SHORT_COLUMNS)) + "\n")
+            continue
         make = paper_table if "paper" in options else plain_table
         parts.append(title + "\n".join(make(chosen.rows)) + "\n" + levels(found))
     return "\n".join(parts)
 
 
-def plain_table(rows: Sequence[BenchRow]) -> Iterable[str]:
+def plain_table(rows: Sequence[BenchRow], wanted: Mapping[str, str] = COLUMNS) -> Iterable[str]:
     """What the criteria of the search ask for, a line a method."""
     measured = [row for row in rows if row.measures]
-    columns = {
-        name: title for name, title in COLUMNS.items() if any(name in row.measures for row in measured)
-    }
+    columns = {name: title for name, title in wanted.items() if any(name in row.measures for row in measured)}
     scored = any("robust" in row.measures for row in measured)
-    titles = ["method", *(["robust F"] if scored else []), *columns.values(), "time"]
+    titles = ["method", *(["robust F", "told apart"] if scored else []), *columns.values(), "time"]
     yield "| " + " | ".join(titles) + " |"
     yield "|---" * len(titles) + "|"
     for row in measured:
-        score = [_score(row)] if scored else []
+        score = _score(row) if scored else []
         cells = [_estimate(row.measures.get(name)) for name in columns]
         time = "" if row.kind != "method" else f"{row.measures['time_share'].value:.0%}"
         yield "| " + " | ".join([_label(row), *score, *cells, time]) + " |"
@@ -96,12 +100,17 @@ def _label(row: BenchRow) -> str:
     return "original (doing nothing)" if row.kind == "original" else label
 
 
-def _score(row: BenchRow) -> str:
+def _score(row: BenchRow) -> list[str]:
+    """Robust F, and whether the test behind its interval tells the row from retraining."""
     robust = row.measures.get("robust")
     # what retrained models score against each other is the ceiling, said below the table
-    if robust is None or row.kind == "retrained":
-        return ""
-    return f"{robust.value:.2f} ({robust.low:.2f} to {robust.high:.2f})"
+    if robust is None or robust.high is None or row.kind == "retrained":
+        return ["", ""]
+    apart = robust.high < 1
+    high = f"{robust.high:.2f}"
+    if apart and float(high) >= 1:
+        high = "< 1.00"
+    return [f"{robust.value:.2f} ({robust.low:.2f} to {high})", "yes" if apart else "no"]
 
 
 def _estimate(found: Estimate | None) -> str:

@@ -1,4 +1,4 @@
-"""The pictures of `forgetting/score.md`, from `benchmarks/results/score_behaviour.json` and `forgetting_score.json`."""
+"""The table and pictures of `forgetting/score.md`, from `score_behaviour.json` and `forgetting_score.json`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from matplotlib.figure import Figure
 from making.pictures import RESULTS, panels
 
 OFFICIAL, ROBUST = "#d55e00", "#0072b2"
+
+
+def table(name: str) -> str:
+    """`sensitivity`: both modes against known changes, by the number of models."""
+    measured = json.loads((RESULTS / "score_behaviour.json").read_text(encoding="utf-8"))
+    columns = [f"{mode}_{models}" for mode in ("official", "robust") for models in (32, 64, 512)]
+    lines = ["| what is different | " + " | ".join(one.replace("_", ", ") for one in columns) + " |"]
+    lines.append("|---" * (1 + len(columns)) + "|")
+    for row in measured[name]:
+        lines.append(f"| {row['change']} | " + " | ".join(f"{row[one]:.3f}" for one in columns) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def pictures() -> dict[str, Figure]:

@@ -1,0 +1,87 @@
+"""The tables of `benchmark.md` and `README.md`, from the results of the benchmarks of classifiers.
+
+A table's name is a folder in `benchmarks/results/`, perhaps with `short` for the few rows and columns of the README.
+"""
+
+from __future__ import annotations
+
+from efface.benchmark.results import BenchRow, Estimate, read_bench_results
+from making.pictures import RESULTS
+
+TUNED, PUBLISHED = "tuned", "published"
+ROWS: dict[str, tuple[tuple[str, str], ...]] = {
+    "bench_digits": (
+        ("retrained", "reference"),
+        ("eu-k", TUNED),
+        ("sun", TUNED),
+        ("seif", TUNED),
+        ("eu-k", PUBLISHED),
+        ("random-mask", TUNED),
+        ("random-labels", TUNED),
+        ("kookmin", TUNED),
+        ("bad-teacher", TUNED),
+        ("scrub", TUNED),
+        ("fisher-forgetting", "published = tuned"),
+        ("fine-tune", TUNED),
+        ("kookmin", PUBLISHED),
+        ("fine-tune", PUBLISHED),
+        ("scrub", PUBLISHED),
+        ("seif", PUBLISHED),
+        ("original", "reference"),
+    ),
+    "bench_digits short": (
+        ("eu-k", TUNED),
+        ("seif", TUNED),
+        ("bad-teacher", TUNED),
+        ("fine-tune", PUBLISHED),
+        ("original", "reference"),
+    ),
+    "bench_faces_age_small": (
+        ("retrained", "reference"),
+        ("seif", PUBLISHED),
+        ("fine-tune", PUBLISHED),
+        ("kookmin", PUBLISHED),
+        ("ct", PUBLISHED),
+        ("original", "reference"),
+        ("gradient-ascent", PUBLISHED),
+    ),
+}
+COLUMNS = {
+    "official": ("F official", 3),
+    "robust": ("F robust", 2),
+    "u_lira": ("U-LiRA AUC", 2),
+    "retain_ratio": ("retain", 2),
+    "test_ratio": ("test", 2),
+}
+NAMES = {"retrained": "retrained (reference)", "original": "original (doing nothing)"}
+
+
+def table(name: str) -> str:
+    """The rows that `ROWS` names, with intervals where there is more than one original."""
+    (task,) = read_bench_results(RESULTS / name.split(" ", maxsplit=1)[0] / "results.json").tasks.values()
+    rows = {(row.label, row.settings): row for row in task.tables[0].rows}
+    columns = {one: COLUMNS[one] for one in COLUMNS if "short" not in name or one != "u_lira"}
+    lines = [
+        "| method | settings | " + " | ".join(title for title, _ in columns.values()) + " | time |",
+        "|---" * (len(columns) + 3) + "|",
+    ]
+    for label, settings in ROWS[name]:
+        row = rows[label, settings]
+        cells = [_estimate(row.measures.get(one), digits) for one, (_, digits) in columns.items()]
+        told = "" if settings == "reference" else settings
+        lines.append(
+            f"| {NAMES.get(label, f'`{label}`')} | {told} | " + " | ".join([*cells, _time(row)]) + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _estimate(found: Estimate | None, digits: int) -> str:
+    if found is None:
+        return ""
+    if found.low is None or found.high is None:
+        return f"{found.value:.{digits}f}"
+    return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+
+
+def _time(row: BenchRow) -> str:
+    return f"{row.measures['time_share'].value:.0%}" if row.kind == "method" else ""
