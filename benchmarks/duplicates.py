@@ -32,6 +32,7 @@ from efface.images.fingerprints import FINGERPRINT, SIDE, fingerprint, stacked
 from efface.images.reading import decode_image
 from efface.images.sources import open_images
 from efface.images.threads import in_threads, usable_cores
+from machine import add_options, finish
 
 PHOTOGRAPHS = {"imagenet256": 600, "scenes128-train": 1200, "faces-age64-test": 1995, "imagenet64-val": 3000}
 EDITED = ("imagenet256", "scenes128-train", "faces-age64-test")
@@ -40,7 +41,6 @@ FASHION = 20_000
 EDITS_OF_EACH = 300
 SIZES = (1_000, 10_000, 100_000)
 ASKED = 100  # queries for each size
-RESULTS = Path(__file__).parent / "results" / "duplicates.json"
 
 Table = TypeVar("Table")
 Photo = Image.Image
@@ -158,8 +158,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--fashion", type=Path)
-    parser.add_argument("--smoke", action="store_true", help="in seconds, only to see that it runs")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    add_options(parser)
     options = parser.parse_args()
     if options.smoke:
         photos = [decode_image(photo.read_bytes()) for photo in open_images("bundled")]
@@ -185,7 +184,7 @@ def main() -> None:
         results["false_pairs"]["fashion-mnist"] = shown(
             "fashion-mnist", false_pairs(fashion(options.fashion))
         )
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
+    finish("duplicates", results, options)
 
 
 def recalls(images: list[Photo]) -> dict[str, dict[str, float]]:

@@ -5,7 +5,7 @@
 
 Each size is measured in a process of its own. The images are made on the spot: 16-px PNG files of noise, every one
 different. They are indexed, decoded into a cache, taken up again as a killed run does, and, up to
-10,000, a whole run on them is planned.
+100,000, a whole run on them is planned.
 Of a pool one run is carried out and its outputs stand for those of all others: what is measured is what the pool does
 beside the runs, when it is filled and when it is opened again. Memory is the most that belongs to the process.
 """
@@ -31,7 +31,7 @@ from machine import add_options, finish
 
 SIDE, FOLDERS = 16, 100
 PHOTOS = "images"
-PLANNED = 10_000
+PLANNED = 100_000
 """Up to so many images a whole run is planned, too: most of that is the search for copies."""
 METHOD = {"name": "fine-tune", "epochs": 1.0, "learning_rate": 0.05}
 

@@ -24,6 +24,7 @@ from making import (
     probes,
     record,
     reproducibility,
+    scale,
     score,
     sequences,
     statistics,
@@ -45,6 +46,7 @@ PAGES: Mapping[str, Callable[[str], str]] = {
     "reproducibility.md": reproducibility.table,
     "search.md": generator_tables.table,
     "generator-benchmark.md": generator_tables.table,
+    "scale.md": scale.table,
     "sequences.md": sequences.table,
     "studies.md": studies.table,
     "forgetting/score.md": score.table,
@@ -53,6 +55,7 @@ PAGES: Mapping[str, Callable[[str], str]] = {
 PICTURES = {
     "corruptions.md": corruptions.pictures,
     "forgetting/score.md": score.pictures,
+    "scale.md": scale.pictures,
     "sequences.md": sequences.pictures,
     "theory.md": theory.pictures,
 }

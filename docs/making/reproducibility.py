@@ -14,7 +14,6 @@ COMMANDS = {
     "bench_digits/results": "efface bench classifiers digits --out runs/bench-digits",
     "bench_faces_age_small/results": "efface bench classifiers benchmarks/configs/faces-age-small.yaml --data DATA "
     "--out runs/bench-faces-age",
-    "duplicates": "python benchmarks/duplicates.py --data DATA --fashion FILE",
     "score_behaviour": "python benchmarks/score_behaviour.py",
     "sequence": "python benchmarks/sequence.py benchmarks/configs/sequence.yaml --out runs/sequence",
 }
@@ -23,7 +22,6 @@ CHANGES: Mapping[str, str] = {
     "seed": r"generators/(?!study|against).*|bench_.*",
     "runner": r"generators/(study|against).*",
     "network": r"generators/.*palette.*|palette_.*",
-    "index": r"duplicates",
     "view": r"generators/.*mage(-.*|$)|mage_.*",
 }
 """Changes that `reproducibility.md` explains, and the results from before each."""
