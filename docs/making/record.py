@@ -7,8 +7,9 @@ from typing import get_args
 
 from pydantic import BaseModel
 
+from efface.documents import Described
 from efface.runs.config import StatedRequest
-from efface.runs.record import Described, Record
+from efface.runs.record import Record
 from efface.runs.seal import Seal
 
 WHOLE: dict[str, type[Described]] = {"fields": Record, "seal": Seal}

@@ -2,7 +2,7 @@
 
 What a document may hold is what JSON has: texts, whole numbers of 64 bits, finite numbers, yes and no, nothing, lists
 and keys with values. YAML's references, tags and dates are not read, so a small file cannot become a large value.
-Tables are written here too, so that no name in them becomes a formula.
+Tables are written here too, so that no name in them becomes a formula; and what efface writes is made of `Described` parts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import yaml
-from pydantic import JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from efface.errors import InputError
 from efface.wording import printable, shortened
@@ -31,6 +31,16 @@ MOST_DEPTH = 64
 PLAIN_TAGS = tuple(
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")
 )
+
+
+class Described(BaseModel):
+    """A part of a document that efface writes: immutable, no unknown fields, no silent conversion, fields described."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def as_dict(self) -> dict[str, JsonValue]:
+        """Plain JSON-ready values."""
+        return self.model_dump(mode="json", by_alias=True)
 
 
 class Absent(InputError):

@@ -11,11 +11,12 @@ import pytest
 
 import efface.runs.record as record_module
 import efface.runs.state as state_module
+from efface.documents import Described
 from efface.errors import InputError
 from efface.evaluation.results import Row, Worst
 from efface.jobs.run import RunResult
 from efface.runs.digests import file_digests
-from efface.runs.record import Described, digest_of, is_intact, read_record, write_record
+from efface.runs.record import digest_of, is_intact, read_record, write_record
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "record.md").read_text(encoding="utf-8")
 

@@ -11,10 +11,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue, Strict
 
-from efface.documents import read_object
+from efface.documents import Described, read_object
 from efface.files import write_json
 from efface.forgetting.comparison import Mode, ScoreRange
-from efface.runs.record import Described, Environment
+from efface.runs.record import Environment
 from efface.settings import validated
 
 SCHEMA: Final = "efface-bench/2"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from efface.benchmark.runs import PoolRun
-from efface.runs.record import Described
+from efface.documents import Described
 
 
 @dataclass(frozen=True)

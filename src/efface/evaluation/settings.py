@@ -16,6 +16,13 @@ class MeasuringSettings(Settings):
     seed: int = Field(0, description="seed of every draw of the evaluation, bootstrap included")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence of all intervals")
     resamples: int = Field(2000, ge=200, description="bootstrap resamples")
+    margin: float = Field(
+        0.25,
+        gt=0,
+        lt=1,
+        description="of the verdict: share of the gap between original and retrained within which two models are alike",
+    )
+    ruin: float = Field(1.5, gt=0)
     worst: int = Field(10, ge=1, description="how many of the worst-hit images and classes are listed")
 
     @property
@@ -33,6 +40,11 @@ class EvaluationSettings(MeasuringSettings):
     similarity: str | None = Field(
         None,
         description="another extractor for feature_cosine alone, named as `extractor` is; default: that extractor",
+    )
+    ruin: float = Field(
+        1.5,
+        gt=1,
+        description="of the verdict: times the original's error from which on retain and neutral images are ruined",
     )
     crops_per_image: int = Field(1, ge=1, description="fixed crops of each image; 1 is the centre crop")
     sampler: str | None = Field(
@@ -53,6 +65,12 @@ class EvaluationSettings(MeasuringSettings):
 class ClassifierEvaluationSettings(MeasuringSettings):
     """For classifiers: every image is shown once, its centre square in the model's size."""
 
+    ruin: float = Field(
+        0.8,
+        gt=0,
+        lt=1,
+        description="of the verdict: share of the original's accuracy below which retain and neutral images are ruined",
+    )
     batch_size: int = Field(256, ge=1, description="images a batch")
     attacks: bool = Field(
         True, description="try to tell forget images from neutral ones by the models' answers"

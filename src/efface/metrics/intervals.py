@@ -141,23 +141,44 @@ def bootstrap_ratio(
     Photos are drawn anew, and both means taken over the same draw, so what makes a photo hard for both cancels.
     Percentiles at expanded levels. None below five photos, or where the lower mean can reach zero.
     """
-    given = {"values": _finite(values, "values"), "others": _finite(others, "others")}
-    member = _numbered(given["values"], groups)
-    counts = np.bincount(member)
-    above, below = (np.bincount(member, column) / counts for column in given.values())
-    if len(counts) < FEWEST_GROUPS or below.mean() <= 0:
+    photos = photos_of(values, groups)
+    if photos < FEWEST_GROUPS:
         return None
-    draws = numpy_draws(seed, "requirement ratio")
+    (above, below), drawn = paired_means([values, others], groups, resamples=resamples, seed=seed)
+    if below <= 0 or drawn[1].min() <= 0:
+        return None
+    return Interval(above / below, *percentile_ends(drawn[0] / drawn[1], confidence, units=photos))
+
+
+def paired_means(
+    columns: Sequence[ArrayLike],
+    groups: ArrayLike | None = None,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    purpose: str = "requirement ratio",
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means over photos of each of `columns`, values [N] of the same images, and what they are under each resample.
+
+    Returns `[columns]` and `[columns, resamples]`. Photos are drawn anew, for all columns the same ones, so that whatever
+    is made of the means is paired. purpose: a name of these draws; others are independent of them.
+    """
+    given = [_finite(column, f"column {number}") for number, column in enumerate(columns)]
+    member = _numbered(given[0], groups)
+    counts = np.bincount(member)
+    means = [np.bincount(member, column) / counts for column in given]
+    draws = numpy_draws(seed, purpose)
     block, parts = max(1, DRAWS_AT_ONCE // len(counts)), []
     for first in range(0, resamples, block):
         rows = min(block, resamples - first)
         drawn = draws.integers(0, len(counts), (rows, len(counts)))
-        parts.append(np.stack([above[drawn].mean(axis=1), below[drawn].mean(axis=1)]))
-    tops, bottoms = np.concatenate(parts, axis=1)
-    if bottoms.min() <= 0:
-        return None
-    ends = percentile_ends(tops / bottoms, confidence, units=len(counts))
-    return Interval(float(above.mean() / below.mean()), *ends)
+        parts.append(np.stack([column[drawn].mean(axis=1) for column in means]))
+    return np.array([column.mean() for column in means]), np.concatenate(parts, axis=1)
+
+
+def photos_of(values: ArrayLike, groups: ArrayLike | None = None) -> int:
+    """How many photos `values` [N] are of."""
+    return len(np.asarray(values)) if groups is None else len(np.unique(np.asarray(groups)))
 
 
 def percentile_ends(

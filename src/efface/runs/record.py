@@ -11,16 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    TypeAdapter,
-)
+from pydantic import BeforeValidator, Field, JsonValue, TypeAdapter
 
-from efface.documents import Absent, read_json
+from efface.documents import Absent, Described, read_json
 from efface.errors import InputError
 from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
 from efface.files import sha256_of_json, write_json
@@ -57,16 +50,6 @@ CONFIG_PURGED = (
 
 RunKind = Literal["unlearning", "training", "evaluation"]
 ClaimLevel = Literal["exact", "empirical"]
-
-
-class Described(BaseModel):
-    """A part of a record: immutable, no unknown fields, no silent conversion, every field described."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    def as_dict(self) -> dict[str, JsonValue]:
-        """Plain JSON-ready values."""
-        return self.model_dump(mode="json", by_alias=True)
 
 
 class Claim(Described):

@@ -17,8 +17,9 @@ from typing import Final, Literal
 
 from pydantic import Field, JsonValue
 
+from efface.documents import Described
 from efface.files import sha256_of_bytes, sha256_of_file, write_json
-from efface.runs.record import Described, digest_of, read_of_schema
+from efface.runs.record import digest_of, read_of_schema
 from efface.settings import validated
 
 SCHEMA: Final = "efface-seal/1"

@@ -10,11 +10,11 @@ from typing import ClassVar, TypeVar
 
 from pydantic import Field
 
+from efface.documents import Described
 from efface.runs.config import RequestSettings
 from efface.runs.record import (
     ClassifierTraining,
     DeliveredFacts,
-    Described,
     EvaluationFacts,
     FirstStageTraining,
     FurtherFacts,

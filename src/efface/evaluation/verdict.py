@@ -1,0 +1,338 @@
+"""The verdict on an unlearned model: is it gone? One word by the first rule that holds, and all numbers that it rests on.
+
+ruined: retain and neutral images are treated worse than a stated bound, whatever else holds. cannot be told: no reference,
+no memory, or too few photos to see. yes: on forget images it lies within the margin of the retrained model, and nothing
+that was asked contradicts. no: it does not differ from the original. partly, or beyond: the rest, by the side on which
+it lies. `docs/verdict.md` says what each means, and how often each is said of models whose truth is known.
+
+All differences are paired, over photos. A yes needs more than the figure: forget images have to have moved more than
+retain and neutral ones, else a model that was made worse at everything would pass. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from efface.documents import Described
+from efface.evaluation.results import ModelName, SetName
+from efface.evaluation.settings import MeasuringSettings
+from efface.metrics.base import Better, Metric
+from efface.metrics.intervals import (
+    FEWEST_GROUPS,
+    Interval,
+    bootstrap_difference,
+    bootstrap_ratio,
+    paired_means,
+    percentile_ends,
+    photos_of,
+)
+from efface.wording import figure, interval
+
+Word = Literal["ruined", "cannot be told", "yes", "no", "partly", "beyond"]
+WORDS: tuple[Word, ...] = get_args(Word)
+Specificity = Literal["yes", "no", "nothing to forget", "not measured"]
+Values = npt.NDArray[np.float64]
+BySet = Mapping[SetName, Mapping[ModelName, Values]]
+KEPT: tuple[SetName, ...] = ("retain", "neutral")
+
+
+class Estimate(Described):
+    """A number with the ends of its interval over photos."""
+
+    value: float = Field(description="the number")
+    low: float = Field(description="lower end of its interval")
+    high: float = Field(description="upper end of its interval")
+
+    @classmethod
+    def of(cls, found: Interval | None) -> Estimate | None:
+        """The same as a part of a record; None where there is no interval."""
+        return cls(**{name: float(end) for name, end in found._asdict().items()}) if found else None
+
+    def __str__(self) -> str:
+        return f"{figure(self.value, 3)} ({interval(self.low, self.high)})"
+
+
+class Kept(Described):
+    """How a set that is to be kept is treated."""
+
+    metric: str = Field(
+        description="by which ruin is judged: the verdict's figure, of classifiers `accuracy`"
+    )
+    ratio: Estimate | None = Field(
+        description="the unlearned model's mean over the original's; null where the unlearned model's values are no "
+        "finite numbers"
+    )
+    ruined: bool = Field(description="whether the better end of the interval is beyond `ruin`")
+
+
+class Specific(Described):
+    """Whether forget images moved more than those that are to be kept; needs no retrained model."""
+
+    word: Specificity = Field(
+        description="`yes`: by all that is below; `nothing to forget`: no memory was shown"
+    )
+    more: dict[SetName, Estimate] = Field(
+        description="by kept set: how much further the figure moved for the worse on forget images, from the original to "
+        "the unlearned model, than on that set"
+    )
+    times: dict[SetName, Estimate] = Field(
+        description="the same as a ratio: what the figure was multiplied by on forget images, over what it was on that "
+        "set; empty for figures that have no ratios"
+    )
+
+
+class Numbers(Described):
+    """What a verdict rests on. Differences are of the first model less the second, on forget images."""
+
+    figure: str = Field(description="the metric, such as `hole_mse`, or `confidence` of classifiers")
+    better: Better = Field(description="`down` or `up`: which way the figure is better")
+    margin: float = Field(
+        description="share of the gap within which two models count as alike, set before the run"
+    )
+    ruin: float = Field(
+        description="ratio to the original's beyond which a kept set is ruined, set before the run"
+    )
+    photos: dict[SetName, int] = Field(description="photos by set")
+    models: list[ModelName] = Field(description="the models that have values on forget images")
+    gap: Estimate | None = Field(description="original less retrained")
+    to_retrained: Estimate | None = Field(description="unlearned less retrained")
+    to_original: Estimate | None = Field(description="unlearned less original")
+    left: Estimate | None = Field(
+        description="`to_retrained` over the gap: 1 where the original is, 0 where the retrained model is, below 0 beyond "
+        "it; null where no memory was shown"
+    )
+    kept: dict[SetName, Kept] = Field(
+        description="how the sets to be kept are treated; none without an interval"
+    )
+    specific: Specific = Field(description="whether forget images moved more than others")
+    probes: dict[str, bool] = Field(
+        description="by figure of a probe: whether it contradicts, its whole interval on the side on which something is "
+        "still remembered; without those that could not be compared with a retrained model"
+    )
+
+
+class Verdict(Numbers):
+    """Is it gone? One word, the same everywhere."""
+
+    word: Word = Field(description="by the first rule that holds ([verdict.md](verdict.md))")
+    reason: str = Field(description="why, in a sentence")
+
+    @classmethod
+    def on(cls, numbers: Numbers) -> Verdict:
+        """The verdict that these numbers amount to."""
+        word, reason = decided(numbers)
+        return cls(
+            **{name: getattr(numbers, name) for name in Numbers.model_fields}, word=word, reason=reason
+        )
+
+
+def verdict_of(
+    values: BySet,
+    metric: type[Metric],
+    settings: MeasuringSettings,
+    *,
+    kept: BySet | None = None,
+    kept_by: type[Metric] | None = None,
+    photos: Mapping[SetName, npt.ArrayLike] | None = None,
+    probes: Mapping[str, bool] | None = None,
+) -> Verdict:
+    """The verdict from one value an image of `metric`, `[images]` by set and model; the same images for each model.
+
+    Raises `KeyError` without forget images. settings: margin, ruin, and how intervals are made. kept, kept_by: values of
+    another metric by which ruin is judged, as accuracy beside confidence. photos: the source photo of each image of a set;
+    without, every image is one of its own. probes: see `Numbers`.
+    """
+    kept_by = kept_by or metric
+    forget, groups = values["forget"], photos or {}
+    measured = {name: given for name, given in values.items() if given}
+    counts = {
+        name: photos_of(next(iter(given.values())), groups.get(name)) for name, given in measured.items()
+    }
+    sign = -1 if metric.better == "down" else 1
+
+    def difference(one: ModelName, other: ModelName) -> Estimate | None:
+        if one not in forget or other not in forget or not _finite(forget[one], forget[other]):
+            return None
+        pair = forget[one], forget[other]
+        return Estimate.of(bootstrap_difference(*pair, groups.get("forget"), **settings.resampling))
+
+    gap = difference("original", "retrained")
+    away = difference("unlearned", "retrained")
+    memory = gap is not None and min(sign * gap.low, sign * gap.high) > 0
+    numbers = Numbers(
+        figure=metric.name,
+        better=metric.better,
+        margin=settings.margin,
+        ruin=_bound(kept_by, settings.ruin),
+        photos=counts,
+        models=[name for name in ("original", "unlearned", "retrained") if name in forget],
+        gap=gap,
+        to_retrained=away,
+        to_original=difference("unlearned", "original"),
+        left=_over(away, gap.value) if memory and gap and away else None,
+        kept=_kept(kept or values, kept_by, groups, settings),
+        specific=_specific(measured, metric, groups, settings, nothing=gap is not None and not memory),
+        probes=dict(probes or {}),
+    )
+    return Verdict.on(numbers)
+
+
+def decided(numbers: Numbers) -> tuple[Word, str]:
+    """The word by the first rule that holds, and why: a function of the numbers alone, so that anyone can check it."""
+    n, margin = numbers, numbers.margin
+    if n.kept and all(one.ruined for one in n.kept.values()):
+        return "ruined", _ruined(n)
+    if why := _untold(n):
+        return "cannot be told", why
+    left, original = n.left, n.to_original
+    assert left is not None
+    assert original is not None
+    lies = f"{_share(left.value)} of the gap is left ({_share(left.low)} to {_share(left.high)})"
+    if -margin <= left.low and left.high <= margin:
+        return _alike(n, f"{lies}, within {_share(margin)} of the retrained model")
+    if original.low <= 0 <= original.high:
+        return "no", f"No difference from the original was found: {original}; {lies}."
+    if left.value > 0:
+        return "partly", f"The unlearned model lies on the original's side of the retrained one: {lies}."
+    return "beyond", (
+        f"The unlearned model lies beyond the retrained one, by {_share(-left.value)} of the gap "
+        f"({_share(-left.high)} to {_share(-left.low)}): images to be forgotten are treated worse than by a model that "
+        "never saw them, which can itself betray them."
+    )
+
+
+def _alike(n: Numbers, lies: str) -> tuple[Word, str]:
+    """On forget images as the retrained model: whether anything else speaks against a yes."""
+    against = [name for name, contradicts in n.probes.items() if contradicts]
+    doubts = [f"by {', '.join(against)} more is remembered"] * bool(against)
+    doubts += ["images to be kept moved as much"] * (n.specific.word == "no")
+    if doubts:
+        return "partly", f"{lies}, but {' and '.join(doubts)}."
+    parts = [f"none of {len(n.probes)} figures of probes contradicts" if n.probes else "no probe was asked"]
+    parts += ["whether other images moved as much was not measured"] * (n.specific.word == "not measured")
+    return "yes", f"{lies}; {'; '.join(parts)}."
+
+
+def _untold(n: Numbers) -> str | None:
+    """Why it cannot be told; None where it can."""
+    photos = n.photos.get("forget", 0)
+    for model in ("retrained", "original"):
+        if model not in n.models:
+            return f"No {model} model was measured beside the unlearned one."
+    if photos < FEWEST_GROUPS:
+        return f"There are {photos} photos to be forgotten, and an interval takes {FEWEST_GROUPS}."
+    if n.gap is None or n.to_retrained is None or n.to_original is None:
+        return "A model answers with values that are no finite numbers."
+    if n.left is None:
+        return (
+            f"No memory was shown: on the images to be forgotten the original's figure less the retrained model's is "
+            f"{n.gap}."
+        )
+    if n.left.high - n.left.low > 2 * n.margin:
+        return (
+            f"The interval is too wide: of the gap, {n.gap}, the share that is left is {_share(n.left.low)} to "
+            f"{_share(n.left.high)}, and the margin is {_share(n.margin)} either way. More photos narrow it."
+        )
+    return None
+
+
+def _ruined(n: Numbers) -> str:
+    worse = "below" if n.ruin < 1 else "above"
+    said = [
+        f"{name} images: {f'{one.ratio} times the original' if one.ratio else 'no finite numbers'}"
+        for name, one in n.kept.items()
+    ]
+    metric = next(iter(n.kept.values())).metric
+    return f"The {metric} on {'; on '.join(said)}. The whole interval is {worse} {n.ruin:.3g}."
+
+
+def _kept(
+    values: BySet, metric: type[Metric], groups: Mapping[SetName, npt.ArrayLike], settings: MeasuringSettings
+) -> dict[SetName, Kept]:
+    found = {}
+    for name in KEPT:
+        given = values.get(name, {})
+        if "original" not in given or not _finite(given["original"]):
+            continue
+        if "unlearned" not in given or not _finite(given["unlearned"]):
+            found[name] = Kept(metric=metric.name, ratio=None, ruined=True)
+            continue
+        ratio = Estimate.of(
+            bootstrap_ratio(given["unlearned"], given["original"], groups.get(name), **settings.resampling)
+        )
+        if ratio is not None:
+            bound = _bound(metric, settings.ruin)
+            ruined = ratio.low > bound if bound > 1 else ratio.high < bound
+            found[name] = Kept(metric=metric.name, ratio=ratio, ruined=ruined)
+    return found
+
+
+def _specific(
+    values: BySet,
+    metric: type[Metric],
+    groups: Mapping[SetName, npt.ArrayLike],
+    settings: MeasuringSettings,
+    nothing: bool,
+) -> Specific:
+    worse = 1 if metric.better == "down" else -1
+    drawn = {
+        name: paired_means(
+            [given["unlearned"], given["original"]], groups.get(name),
+            resamples=settings.resamples, seed=settings.seed, purpose=f"moved {name}",
+        )
+        for name, given in values.items()
+        if "original" in given and "unlearned" in given and _finite(given["original"], given["unlearned"])
+        if photos_of(given["original"], groups.get(name)) >= FEWEST_GROUPS
+    }  # fmt: skip
+    more: dict[SetName, Estimate] = {}
+    times: dict[SetName, Estimate] = {}
+    for name in KEPT if "forget" in drawn else ():
+        if name not in drawn:
+            continue
+        units = min(photos_of(values[one]["original"], groups.get(one)) for one in ("forget", name))
+        sides = [
+            np.concatenate([means[:, None], draws], axis=1) for means, draws in (drawn["forget"], drawn[name])
+        ]
+        forget, other = (worse * (unlearned - original) for unlearned, original in sides)
+        more[name] = _estimate(forget - other, settings.confidence, units)
+        if metric.ratio and all((side > 0).all() for side in sides):
+            forget, other = (side[0] / side[1] for side in sides)
+            times[name] = _estimate(forget / other, settings.confidence, units)
+    if nothing:
+        word: Specificity = "nothing to forget"
+    elif not more:
+        word = "not measured"
+    else:
+        apart = all(one.low > 0 for one in more.values())
+        apart &= all(one.low > 1 if worse > 0 else one.high < 1 for one in times.values())
+        word = "yes" if apart else "no"
+    return Specific(word=word, more=more, times=times)
+
+
+def _estimate(values: Values, confidence: float, units: int) -> Estimate:
+    """From a statistic, and what it is under each resample behind it."""
+    low, high = percentile_ends(values[1:], confidence, units=units)
+    return Estimate(value=float(values[0]), low=low, high=high)
+
+
+def _over(one: Estimate, gap: float) -> Estimate:
+    low, high = sorted((one.low / gap, one.high / gap))
+    return Estimate(value=one.value / gap, low=low, high=high)
+
+
+def _bound(metric: type[Metric], ruin: float) -> float:
+    """`ruin` as a ratio to the original's: above 1 for errors, below 1 for what is better high."""
+    return max(ruin, 1 / ruin) if metric.better == "down" else min(ruin, 1 / ruin)
+
+
+def _finite(*values: Sequence[float] | Values) -> bool:
+    return all(bool(np.isfinite(one).all()) for one in values)
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%}".replace("-", "−")
