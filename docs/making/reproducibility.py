@@ -22,6 +22,7 @@ CHANGES: Mapping[str, str] = {
     "seed": r"generators/(?!study|against).*|bench_.*",
     "runner": r"generators/(study|against).*",
     "network": r"generators/.*palette.*|palette_.*",
+    "margins": r"bench_.*",
     "view": r"generators/.*mage(-.*|$)|mage_.*",
 }
 """Changes that `reproducibility.md` explains, and the results from before each."""

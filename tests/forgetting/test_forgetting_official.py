@@ -99,19 +99,24 @@ def test_identical_models_score_one_and_separated_ones_zero() -> None:
     assert apart.epsilon.tolist() == [50.0] * 5
 
 
-def test_order_of_models_and_width_of_floats_do_not_matter() -> None:
+def test_the_order_of_models_does_not_matter_and_one_wide_side_widens_both() -> None:
     u, r = (side.astype(np.float32) for side in sides(32, 20))
     result = official_score(u, r)
-    turned = official_score(u[::-1].astype(np.float64), r)
-    assert result.epsilon.tolist() == turned.epsilon.tolist()
-    assert official_score(u, r.astype(np.float64)).score == result.score
+    assert official_score(u[::-1], r).epsilon.tolist() == result.epsilon.tolist()
+    wide = official_score(u.astype(np.float64), r.astype(np.float64))
+    assert official_score(u, r.astype(np.float64)).epsilon.tolist() == wide.epsilon.tolist()
 
 
 def test_equal_constants_cannot_be_told_apart() -> None:
-    result = official_score(np.full((8, 2), 3.0), np.full((8, 2), 3.0))
+    values = np.full((8, 2), 3.0)
+    with pytest.raises(
+        InputError, match=r"stops at 2 examples \(0, 1\), where all values of both sides are equal"
+    ):
+        official_score(values, values)
+    result = official_score(values, values, where_it_stops="define")
     assert result.epsilon.tolist() == [0, 0]
     assert result.score == 1.0
-    assert not result.unresolved.any()
+    assert result.unresolved.all()
 
 
 def test_a_constant_side_against_a_spread_one_gets_the_cap() -> None:
@@ -123,7 +128,7 @@ def test_a_constant_side_against_a_spread_one_gets_the_cap() -> None:
 
 def test_what_the_grid_cannot_resolve_is_named() -> None:
     u, r = sides(16, 3)
-    result = official_score(u * 1e-5 + 0.0033, r * 1e-5 + 0.0033)
+    result = official_score(u * 1e-5 + 0.0033, r * 1e-5 + 0.0033, where_it_stops="define")
     assert result.unresolved.tolist() == [True] * 3
 
 
@@ -131,7 +136,9 @@ def test_where_no_attack_survives_nothing_is_earned() -> None:
     steps = np.arange(16.0)[:, None] * 2.0**-20
     u, r = 0.5 + steps, 0.5 + np.roll(steps, 1) * 0.75
     assert np.isnan(tiled_rule.epsilon(u[:, 0], r[:, 0]))
-    result = official_score(u, r)
+    with pytest.raises(InputError, match="so close together that no threshold"):
+        official_score(u, r)
+    result = official_score(u, r, where_it_stops="define")
     assert result.unresolved.all()
     assert result.score == 0.0
 

@@ -69,10 +69,16 @@ def test_few_examples_of_one_law_are_called_different() -> None:
 
 def test_klom_worked_by_hand() -> None:
     u, r = np.array([[0.0], [0.1], [1.0], [1.0]]), np.array([[0.0], [1.0], [0.9], [0.8]])
-    # two bins: unlearned 1/2, 1/2; retrained 1/4, 3/4
-    assert klom(u, r, bins=2)[0] == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
-    # nothing shared: 1 against the floor, and the floor against 1
-    assert klom(np.zeros((3, 1)), np.ones((3, 1)))[0] == pytest.approx((1 - 1e-5) * np.log(1e5))
+    # two bins from 0 to 1, which itself is in none: unlearned 2 and 0 models, retrained 1 and 2
+    assert klom(u, r, bins=2)[0] == pytest.approx(np.log(3))
+    # unlearned 1 and 2 of 3, retrained all in the first: the floor in the second, then shares that sum to 1
+    expected = 1 / 3 * np.log(1 / 3) + 2 / 3 * np.log(2 / 3 / 1e-5) + np.log(1 + 1e-5)
+    high = np.array([[0.1], [0.8], [0.9], [1.0]])
+    assert klom(high, np.array([[0.0], [0.1], [0.2], [0.3]]), bins=2)[0] == pytest.approx(expected)
+    # retrained all at the largest margin: none is left in a bin, and total separation counts for nothing
+    assert klom(np.zeros((3, 1)), np.ones((3, 1)))[0] == 0
+    with pytest.raises(InputError, match="not defined for 1 of 1 examples"):
+        klom(np.ones((3, 1)), np.zeros((3, 1)))
     assert klom(np.ones((3, 1)), np.ones((3, 1)))[0] == 0
     assert klom(np.full((3, 1), 500.0), np.full((3, 1), 100.0))[0] == 0
 
@@ -123,14 +129,25 @@ def test_u_lira_is_a_coin_where_unlearned_models_are_like_those_that_never_saw()
 
 
 def test_rmia_worked_by_hand() -> None:
-    # x: .9 against (1.3 * .5 + .7) / 2 = .675, ratio 4/3; z: ratios 1, 1.5, 0.5
-    found = rmia([0.9], [[0.4], [0.6]], [0.5, 0.6, 0.2], [[0.5, 0.4, 0.4]], a=0.3)
-    assert found.tolist() == [pytest.approx(2 / 3)]
-    assert rmia([0.9], [[0.4], [0.6]], [0.5, 0.6, 0.2], [[0.5, 0.4, 0.4]], a=0.3, gamma=2)[
-        0
-    ] == pytest.approx(1 / 3)
+    # x: .9 against .65 * .5 + .35 = .675, ratio 1.33; z likewise: .5 / .675 = .74, .9 / .61 = 1.48, .2 / .61 = .33
+    given = [0.9], [[0.4], [0.6]], [0.5, 0.9, 0.2], [[0.5, 0.4, 0.4]]
+    assert rmia(*given, a=0.3)[0] == pytest.approx(2 / 3)
+    assert rmia(*given, a=0.3, gamma=2)[0] == pytest.approx(1 / 3)
+    # an example as likely as one of the population does not beat it
+    assert rmia([0.5], [[0.5]], [0.5], [[0.5]])[0] == 0
     with pytest.raises(InputError, match="from 0 to 1"):
         rmia([1.2], [[0.4]], [0.5], [[0.5]])
+    with pytest.raises(
+        InputError, match="population: every reference model gives example 1 the probability 0"
+    ):
+        rmia([0.9], [[0.4]], [0.5, 0.5], [[0.5, 0.0]], a=1)
+
+
+def test_rmia_of_examples_like_the_population_is_one_half_on_average() -> None:
+    random = np.random.default_rng(2)
+    x, z = (random.beta(4, 2, (3, 400)) for _ in range(2))
+    for a in (0.0, 0.3, 1.0):
+        assert rmia(x[0], x[1:], z[0], z[1:], a=a).mean() == pytest.approx(0.5, abs=0.04)
 
 
 def test_population_attack_is_the_rank_among_never_seen_examples() -> None:

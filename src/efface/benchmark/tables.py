@@ -210,7 +210,7 @@ class TaskTables:
         return {
             measure.name: estimate([one[measure.name] for one in each], self.config.confidence, measure.least)
             for measure in self.reader.measures
-            if measure.name in each[0]
+            if all(measure.name in one for one in each)
         }
 
     def _failure_file(self, runs: Sequence[PoolRun]) -> str | None:
@@ -260,7 +260,7 @@ def experiment_scores(
             u, r = (reader.stacked(side) for side in (one.unlearned, one.retrained))
             halves = r[: len(u)], r[len(u) : 2 * len(u)]
             each = {
-                "official": [official_score(u, half).score for half in halves],
+                "official": [official_score(u, half, where_it_stops="define").score for half in halves],
                 "robust": [robust_score(u, half, seed=seed, deals=0).score for half in halves],
             }
             for mode in MODES:

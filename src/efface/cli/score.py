@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import efface.cli.options as o
+from efface.wording import counted
 
 if TYPE_CHECKING:
     from efface.forgetting.facts import ScoreFacts
@@ -154,4 +155,7 @@ def _tell(facts: ScoreFacts) -> None:
     for note in facts.notes:
         o.say(f"note: {note}")
     if facts.unresolved:
-        o.say(f"{len(facts.unresolved)} examples are too narrow for the official grid; use --mode robust")
+        o.say(
+            f"the official rule says nothing of {counted(len(facts.unresolved), 'example')}: all values are equal, or lie "
+            "within one step of its grid; use --mode robust"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,10 +25,12 @@ def models_by_examples(
     fewest: int = 1,
     *,
     equal_models: bool = False,
+    keep_singles: bool = False,
 ) -> list[Floats]:
     """The named arrays as finite float64 `[models, examples]` over the same examples, in the order given.
 
-    float64 input is not copied. Raises one `InputError` with every fault: not numbers, not two-dimensional,
+    float64 input is not copied. `keep_singles`: float32 arrays stay so, for published code that then computes in
+    float32. Raises one `InputError` with every fault: not numbers, not two-dimensional,
     fewer than `fewest` models, no example, NaN or infinite values, different numbers of examples, and
     with `equal_models` different numbers of models.
     """
@@ -43,7 +45,8 @@ def models_by_examples(
             for problem in problems:
                 faults.add(problem)
             if values.ndim == 2:
-                made[name] = values
+                is_single = keep_singles and np.asarray(given).dtype == np.float32
+                made[name] = cast("Floats", values.astype(np.float32)) if is_single else values
         _add_unequal(faults, {name: values.shape[1] for name, values in made.items()}, "examples")
         if equal_models:
             _add_unequal(faults, {name: values.shape[0] for name, values in made.items()}, "models")

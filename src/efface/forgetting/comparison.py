@@ -119,7 +119,7 @@ def compare(
             {} if original is None else {"original": original}
         )
         try:
-            sides = models_by_examples(given)
+            sides = models_by_examples(given, keep_singles=True)
         except InputError as error:
             for problem in error.problems:
                 faults.add(problem)
@@ -170,7 +170,7 @@ class _Scorer:
     def points(self, u: Floats, r: Floats) -> Floats:
         """Points of each example `[examples]`."""
         if self.mode == "official":
-            return official_score(u, r).points
+            return official_score(u, r, where_it_stops="define").points
         return robust_score(u, r, seed=self.seed, deals=0).points
 
     def head(self, u: Floats, r: Floats, rounds: int) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class _Scorer:
             robust = robust_score(u, r, seed=self.seed, deals=rounds)
             names = (*both, "interval", "bootstrap", "epsilon_low")
             return {"unresolved": (), **{name: getattr(robust, name) for name in names}}
-        official = official_score(u, r)
+        official = official_score(u, r, where_it_stops="define")
         bootstrap = bootstrap_interval(self.points, u, r, rounds=rounds, seed=self.seed)
         unresolved = tuple(np.flatnonzero(official.unresolved).tolist())
         own = {"interval": bootstrap, "bootstrap": bootstrap, "epsilon_low": None, "unresolved": unresolved}

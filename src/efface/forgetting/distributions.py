@@ -63,25 +63,35 @@ def kolmogorov_smirnov(unlearned: ArrayLike, retrained: ArrayLike) -> Kolmogorov
     direction="down",
     range="nats, from 0 up",
     reads="margins [models, examples] of unlearned and retrained models",
-    source="arXiv:2410.23232",
+    source="arXiv:2410.23232; arXiv:2602.16400",
     summary="How far the binned margins of unlearned models are from those of retrained ones.",
 )
 def klom(unlearned: ArrayLike, retrained: ArrayLike, *, bins: int = 20) -> Floats:
     """KL of binned margins, KL(unlearned || retrained) in nats: `[examples]`, from 0 up.
 
     `unlearned`, `retrained` `[models, examples]`: margins (`confidence.margin`), clipped to -100..100. Each
-    example has `bins` equal bins from the smallest to the largest margin of both sides; a bin's share is at
-    least 1e-5. An example whose margins are all equal has 0. Raises `InputError`.
-    Source: Georgiev et al. (2024), arXiv:2410.23232; bins and floor as in EasyDUB, arXiv:2602.16400.
+    example has `bins` equal bins from the smallest to the largest margin of both sides. As in the authors' code, the
+    largest margin itself lies in no bin, a retrained share is at least 1e-5 where an unlearned one is not 0, and shares are
+    made to sum to 1 again. An example whose margins are all equal has 0. float32 margins are binned in float32.
+    Raises `InputError`, also where no unlearned margin lies in a bin (the authors' code gives NaN).
+    Source: Georgiev et al. (2024), arXiv:2410.23232; code of EasyDUB, arXiv:2602.16400 (`eval.kl_from_margins`).
     """
-    sides = models_by_examples({"unlearned": unlearned, "retrained": retrained})
+    sides = models_by_examples({"unlearned": unlearned, "retrained": retrained}, keep_singles=True)
     if bins < 2:
         raise InputError(f"bins: at least 2, got {bins}")
     u, r = (np.clip(side, -CLIP, CLIP) for side in sides)
-    low = np.minimum(u.min(axis=0), r.min(axis=0))
-    width = np.maximum(u.max(axis=0), r.max(axis=0)) - low
-    p, q = (_shares(side, low, np.where(width > 0, width, 1.0), bins) for side in (u, r))
-    result: Floats = np.sum(p * np.log(p / q), axis=0)
+    low, high = np.minimum(u.min(axis=0), r.min(axis=0)), np.maximum(u.max(axis=0), r.max(axis=0))
+    edges = np.linspace(low, np.where(low < high, high, low + 1), bins + 1)
+    in_bins, of_retrained = (_counts(side, edges) for side in (u, r))
+    if not in_bins.any(axis=0).all():
+        outside = np.flatnonzero(~in_bins.any(axis=0))
+        raise InputError(
+            f"KLoM is not defined for {len(outside)} of {len(low)} examples, the first at place {outside[0]}: all "
+            "unlearned margins equal the largest of both sides, which lies in no bin of the published code, so that shares "
+            "are 0 / 0. Leave such examples out, or take the energy distance, which needs no bins"
+        )
+    p, q = (counts / np.maximum(counts.sum(axis=0), 1) for counts in (in_bins, of_retrained))
+    result: Floats = stats.entropy(p, np.where(p > 0, np.maximum(q, FLOOR), q))
     return result
 
 
@@ -112,8 +122,8 @@ def energy_distance(unlearned: ArrayLike, retrained: ArrayLike) -> Floats:
     return result
 
 
-def _shares(side: Floats, low: Floats, width: Floats, bins: int) -> Floats:
-    place = np.clip(((side - low) / width * bins).astype(np.int64), 0, bins - 1)
-    shares = np.stack([(place == number).mean(axis=0) for number in range(bins)])
-    floored: Floats = np.maximum(shares, FLOOR)
-    return floored
+def _counts(side: Floats, edges: Floats) -> Floats:
+    """How many models lie from each edge up to the next, itself not included: `[bins, examples]`."""
+    from_edge_on = np.stack([np.count_nonzero(side >= edge, axis=0) for edge in edges])
+    counts: Floats = -np.diff(from_edge_on, axis=0).astype(np.float64)
+    return counts

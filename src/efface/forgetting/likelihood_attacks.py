@@ -151,9 +151,10 @@ def rmia(
     Probabilities of the true class, 0 to 1: `target` `[examples]` and `population_target` `[population]` under the
     attacked model, `outside` `[reference models, examples]` and `population` `[reference models, population]`
     under models trained without them. LR(x, z) = (p(x|t) / p(x)) / (p(z|t) / p(z)), where p(x) =
-    ((1 + a) mean p_out(x) + 1 - a) / 2 stands for a mean over models with and without x, and p(z) is the mean
-    for z; an example scores the share of z with LR >= gamma. `a` is chosen by attacking a reference model. One reference
-    model suffices. Raises `InputError`. Source: Zarifzadeh et al. (2024), arXiv:2312.03262.
+    (1 + a) / 2 mean p_out(x) + (1 - a) / 2 stands for a mean over models with and without x, and p(z) likewise;
+    an example scores the share of z with LR > gamma. `a` is chosen by attacking a reference model. One reference
+    model suffices. Raises `InputError`, also where p(x) or p(z) is 0. Source: Zarifzadeh et al. (2024),
+    arXiv:2312.03262; p(z) and the strict inequality as in the authors' `ml_privacy_meter` (`attacks.run_rmia`).
     """
     with Faults("RMIA cannot be computed") as faults:
         x = numbers(target, "target", faults)
@@ -172,10 +173,15 @@ def rmia(
                 faults.add(f"{name}: probabilities must lie from 0 to 1")
         if not 0 <= a <= 1 or gamma <= 0:
             faults.add(f"a must lie from 0 to 1 and gamma above 0, got {a} and {gamma}")
-    tiny = np.finfo(np.float64).tiny
-    ratio_x = x / np.maximum(((1 + a) * x_out.mean(axis=0) + 1 - a) / 2, tiny)
-    ratio_z = z / np.maximum(z_out.mean(axis=0), tiny)
-    beaten = np.searchsorted(np.sort(ratio_z), ratio_x / gamma, side="right")
+    p_x, p_z = ((1 + a) / 2 * side.mean(axis=0) + (1 - a) / 2 for side in (x_out, z_out))
+    with Faults("RMIA is not defined") as faults:
+        for name, p in (("outside", p_x), ("population", p_z)):
+            if not p.all():
+                faults.add(
+                    f"{name}: every reference model gives example {int(np.argmin(p))} the probability 0, and nothing can "
+                    "be divided by it; leave such examples out, or choose a below 1"
+                )
+    beaten = np.searchsorted(np.sort(z / p_z), x / p_x / gamma, side="left")
     result: Floats = beaten / len(z)
     return result
 

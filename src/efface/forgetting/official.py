@@ -7,28 +7,33 @@ The published code tries each of 160,000 intervals on every model. Here both sam
 then known by how many pooled values lie before its ends, and its epsilon is an entry of a table of counts. Candidate
 attacks are looked at from the strongest down, and the first one that the published grid of thresholds holds decides.
 
-What the published code leaves open is defined so:
-- all values of both sides equal: epsilon 0 (nothing tells the sides apart; the published code stops);
-- no attack of the grid survives, but the sides differ (both ranges far below the grid's step of 0.01; the
-  published code stops): epsilon is the cap, so 0 points: what could not be measured earns nothing;
-- all values of an example within one step of the grid: epsilon as published, which may well be 0 for sides that
-  differ. Such examples, and those of the line above, are marked `unresolved`;
-- values beyond 10,000 on either side of 0 are refused: the grid's step is absolute, and these are no such confidences;
-- NaN, infinities, different numbers of models, no examples, fewer than 3 models (the rule has no bins
-  there, so F would be 0 whatever the models do): one `InputError` that names all faults;
-- float32 input is widened to float64, in which the published thresholds are made.
+float32 arrays on both sides are thresholded in float32, as the published code does, other ones in float64: values that
+lie close together are told apart by the one and not by the other.
+
+Where the published code stops, because no threshold leaves both error rates above 0 or both at 0, `official_score`
+raises and names the examples. `where_it_stops="define"`, for scores of whole tables, goes on and marks them `unresolved`:
+- all values of both sides equal: epsilon 0, nothing tells the sides apart;
+- the sides differ, both ranges far below the grid's step of 0.01: epsilon is the cap, so 0 points: what could not be
+  measured earns nothing.
+
+Examples whose values all lie within one step of the grid have their epsilon as published, which may well be 0 for sides
+that differ, and are marked `unresolved` too. Refused in one `InputError` that names all faults: values beyond
+10,000 on either side of 0 (the grid's step is absolute, and these are no such confidences), NaN, infinities, different
+numbers of models, no examples, fewer than 3 models (the rule has no bins there, so F would be 0 whatever the models do).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from efface.errors import InputError
+from efface.errors import Faults, InputError
 from efface.forgetting.arrays import Floats, models_by_examples
 from efface.forgetting.declared import CONFIDENCES, statistic
+from efface.wording import counted, several
 
 DELTA = 1e-5
 CAP = 50.0
@@ -49,7 +54,7 @@ DISCARDED = np.float32(-1.0)
 class OfficialScore:
     """`score` F, 0 to 1, higher is better; `epsilon` `[examples]`, 0 to 50; `points` `[examples]`; `models` N.
 
-    `unresolved` `[examples]`: true where the published grid is too coarse to say anything (see the module).
+    `unresolved` `[examples]`: true where the published code stops or its grid is too coarse to say anything.
     """
 
     score: float
@@ -67,15 +72,20 @@ class OfficialScore:
     source="arXiv:2406.09073",
     summary="The competition's score: how hard it is to tell unlearned from retrained models, example by example.",
 )
-def official_score(unlearned: ArrayLike, retrained: ArrayLike) -> OfficialScore:
+def official_score(
+    unlearned: ArrayLike, retrained: ArrayLike, *, where_it_stops: Literal["raise", "define"] = "raise"
+) -> OfficialScore:
     """F of two arrays of logit-scaled confidences `[models, examples]` with equally many models.
 
     Retrained against retrained gives about 0.19, not 1, at any number of models: read F beside its ceiling
-    (`comparison`). Raises `InputError` for what the module's list refuses.
+    (`comparison`). `where_it_stops`: whether examples on which the published code stops raise, or have the epsilon that
+    the module defines. Raises `InputError`.
     """
     u, r = models_by_examples(
-        {"unlearned": unlearned, "retrained": retrained}, FEWEST_MODELS, equal_models=True
+        {"unlearned": unlearned, "retrained": retrained}, FEWEST_MODELS, equal_models=True, keep_singles=True
     )
+    if u.dtype != r.dtype:
+        u, r = u.astype(np.float64), r.astype(np.float64)
     largest = max(abs(side.min()) if abs(side.min()) > side.max() else side.max() for side in (u, r))
     if largest > LARGEST:
         raise InputError(
@@ -84,13 +94,15 @@ def official_score(unlearned: ArrayLike, retrained: ArrayLike) -> OfficialScore:
         )
     models, examples = u.shape
     table = epsilon_table(models)
-    epsilon, unresolved = np.empty(examples), np.zeros(examples, dtype=np.bool_)
+    epsilon = np.empty(examples)
     for place in range(examples):
-        found = _epsilon(u[:, place], r[:, place], table)
-        epsilon[place] = CAP if found is None else min(found, CAP)
-        values = u[:, place], r[:, place]
-        spread = max(side.max() for side in values) - min(side.min() for side in values)
-        unresolved[place] = found is None or (0 < spread <= 1 / PER_UNIT and found < CAP)
+        epsilon[place] = _epsilon(u[:, place], r[:, place], table)
+    spread = np.maximum(u.max(axis=0), r.max(axis=0)) - np.minimum(u.min(axis=0), r.min(axis=0))
+    stops = np.isnan(epsilon)
+    if where_it_stops == "raise":
+        _refuse(stops, spread)
+    epsilon = np.where(stops, np.where(spread == 0, 0.0, CAP), np.minimum(epsilon, CAP))
+    unresolved = stops | ((spread <= 1 / PER_UNIT) & (epsilon < CAP))
     points = points_of(epsilon, models)
     return OfficialScore(float(points.sum()) / examples, epsilon, points, unresolved, models)
 
@@ -123,13 +135,31 @@ def epsilon_table(models: int) -> Singles:
     return np.ascontiguousarray(table)
 
 
-def _epsilon(u: Floats, r: Floats, table: Singles) -> float | None:
-    """Epsilon of one example before the cap, or None where no attack survives."""
+def _refuse(stops: NDArray[np.bool_], spread: Floats) -> None:
+    """Raise where the published code stops, with what is the matter and what to do about it."""
+    with Faults("the published code has no forgetting score for these confidences") as faults:
+        for which, why in (
+            (stops & (spread == 0), "all values of both sides are equal"),
+            (
+                stops & (spread > 0),
+                "all values lie so close together that no threshold of its grid tells them apart",
+            ),
+        ):
+            places = np.flatnonzero(which).tolist()
+            if places:
+                faults.add(
+                    f"it stops at {counted(len(places), 'example')} ({several([str(place) for place in places])}), where "
+                    f"{why}; leave them out (numpy.delete(array, places, axis=1)), or use the robust score"
+                )
+
+
+def _epsilon(u: Floats, r: Floats, table: Singles) -> float:
+    """Epsilon of one example before the cap, or NaN where no attack survives."""
     u, r = np.sort(u), np.sort(r)
     range_u, range_r = u[-1] - u[0], r[-1] - r[0]
     wide = max(range_u, range_r)
     if wide == 0 and u[0] == r[0]:
-        return 0.0
+        return np.nan
     if wide > 0 and min(range_u, range_r) / wide < NARROW:
         return CAP
     positive, negative = (r, u) if np.median(r) > np.median(u) else (u, r)
@@ -141,7 +171,7 @@ def _epsilon(u: Floats, r: Floats, table: Singles) -> float | None:
         else (negative, positive)
     )
     best = max(best, _intervals(peaky, other, table, best))
-    return None if best < 0 else float(best)
+    return np.nan if best < 0 else float(best)
 
 
 @dataclass(frozen=True)
@@ -249,6 +279,6 @@ class _LeftEnds:
         hit = np.zeros(len(pair), dtype=np.bool_)
         # The first end above `low` is the guess or a neighbour, whatever the rounding.
         for place in (guess - 1, guess, guess + 1, guess + 2):
-            end = np.where(place == LEFT_ENDS - 1, stop, place * step + start)
+            end = np.where(place == LEFT_ENDS - 1, stop, place.astype(step.dtype) * step + start)
             hit |= (end > low) & (end <= self.values[before]) & (place >= 0) & (place < LEFT_ENDS)
         return np.bincount(pair[hit], minlength=len(row)) > 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -23,6 +24,7 @@ from efface.benchmark.reading import FigureValues, TaskReader, levels_of
 from efface.benchmark.results import BenchRow, Measure, ScoreLevels
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.setups import Experiment
+from efface.errors import InputError
 from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import MODES, Mode, compare
 from efface.forgetting.distributions import klom, kolmogorov_smirnov
@@ -72,7 +74,7 @@ MEASURES = (
         "ks_significant", "KS, significant",
         "share of forget examples that differ at a false discovery rate of 5 %", "down", None,
     ),
-    _measure("klom_forget", "KLoM forget", "KL of margins on forget examples, nats", "down"),
+    _measure("klom_forget", "KLoM forget", "KL of margins on forget examples, nats; none where it is not defined", "down"),
     _measure("klom_retain", "KLoM retain", "the same on retain examples", "down", None),
     _measure("klom_test", "KLoM test", "the same on test examples", "down", None),
     _measure("u_lira", "U-LiRA AUC", "AUC of U-LiRA on forget examples", "0.5", brief="U-LiRA"),
@@ -188,14 +190,11 @@ def measures_against(unlearned: PoolAnswers, retrained: PoolAnswers, seed: int) 
     ratio = {name: _ratio(unlearned.correct[name], retrained.correct[name]) for name in ("retain", "test")}
     return _with_final(
         {
-            "official": official_score(u, r).score,
+            "official": official_score(u, r, where_it_stops="define").score,
             "robust": robust_score(u, r, seed=seed, deals=0).score,
             "ks": float(test.statistic.mean()),
             "ks_significant": test.rejected,
-            **{
-                f"klom_{name}": float(klom(unlearned.confidence[name], retrained.confidence[name]).mean())
-                for name in SETS
-            },
+            **_klom(unlearned, retrained),
             "u_lira": u_lira_auc(u, r, seed),
             "retain_ratio": ratio["retain"],
             "test_ratio": ratio["test"],
@@ -203,6 +202,16 @@ def measures_against(unlearned: PoolAnswers, retrained: PoolAnswers, seed: int) 
             "time_share": unlearned.seconds / retrained.seconds if retrained.seconds else 0.0,
         }
     )
+
+
+def _klom(unlearned: PoolAnswers, retrained: PoolAnswers) -> FigureValues:
+    """KLoM of each set of which it is defined for every example; where all models saturate it is not."""
+    figures: FigureValues = {}
+    for name in SETS:
+        with suppress(InputError):
+            each = klom(unlearned.confidence[name], retrained.confidence[name])
+            figures[f"klom_{name}"] = float(each.mean())
+    return figures
 
 
 def u_lira_auc(unlearned: Floats, retrained: Floats, seed: int) -> float:
@@ -222,7 +231,8 @@ def u_lira_auc(unlearned: Floats, retrained: Floats, seed: int) -> float:
 
 
 def _mean(each: Sequence[FigureValues]) -> FigureValues:
-    return _with_final({name: float(np.mean([one[name] for one in each])) for name in each[0]})
+    names = [name for name in each[0] if all(name in one for one in each)]
+    return _with_final({name: float(np.mean([one[name] for one in each])) for name in names})
 
 
 def _with_final(figures: FigureValues) -> FigureValues:
