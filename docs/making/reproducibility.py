@@ -31,13 +31,14 @@ CHANGES: Mapping[str, str] = {
 def table(name: str) -> str:
     """`results`: one line for each result file."""
     files = sorted(path for path in RESULTS.rglob("*.json") if path.name != "cost.json")
-    lines = ["| result | command | measured | from before |", "|---|---|---|---|"]
+    lines = ["| result | command | measured | machine | from before |", "|---|---|---|---|---|"]
     for path in files:
         result = path.relative_to(RESULTS).with_suffix("").as_posix()
         changes = [change for change, results in CHANGES.items() if re.fullmatch(results, result)]
         link = f"[`{result}`](../benchmarks/results/{result}.json)"
         held = read_object(path)
-        cells = [link, f"`{command(result, held)}`", str(held.get("date") or held.get("finished") or "")[:10]]
+        date = str(held.get("date") or held.get("finished") or "")[:10]
+        cells = [link, f"`{command(result, held)}`", date, machine(held.get("machine"))]
         lines.append("| " + " | ".join([*cells, ", ".join(changes)]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -52,3 +53,11 @@ def command(result: str, held: Mapping[str, object]) -> str:
     config = Path("benchmarks/configs/generators") / f"{name}.yaml"
     data = "--data DATA " if "DATA" in (ROOT / config).read_text(encoding="utf-8") else ""
     return f"efface bench generators {config} {data}--out runs/{name}"
+
+
+def machine(held: object) -> str:
+    """The processor and how many of its cores."""
+    if not isinstance(held, Mapping):
+        return ""
+    name = re.sub(r"\(R\)| Processor", "", str(held["processor"]))
+    return f"{name}, {held['cores']} cores"
