@@ -100,6 +100,23 @@ def test_heads_that_no_file_names_must_be_given(file: Path) -> None:
     assert "model.heads=5 does not divide it" in refusal(file, heads=5, decoder_heads=2)
 
 
+def test_a_model_of_the_official_class_at_another_size_opens(tmp_path: Path) -> None:
+    """It gives its encoder 257 positions at every size, and reads as many as there are tokens."""
+    network = tiny_mage(**RELEASED_SHAPE).network
+    tensors = released_model(network)
+    positions = tensors["token_emb.position_embeddings.weight"]
+    tensors["token_emb.position_embeddings.weight"] = torch.cat([positions, torch.ones(257 - 17, 32)])
+    tensors["token_emb.position_ids"] = torch.arange(257).unsqueeze(0)
+    tensors |= {f"vqgan.{name}": value for name, value in released_tokenizer(network).items()}
+    torch.save({"model": tensors}, tmp_path / "official.pth")
+    found = opened(tmp_path / "official.pth", **HEADS)
+    assert (found.image_size, found.grid) == (16, 4)
+    assert torch.equal(found.network.encoder.embedding.positions.weight, positions)
+    tensors["decoder_pos_embed_learned"] = torch.zeros(1, 12, 24)
+    torch.save({"model": tensors}, tmp_path / "no-square.pth")
+    assert "12 positions are not those of a class token" in refusal(tmp_path / "no-square.pth", **HEADS)
+
+
 # bad files
 
 

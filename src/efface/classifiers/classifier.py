@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from efface.errors import Faults, InputError
+from efface.group_norms import keep_contiguous
 from efface.images.labelled import LabelledImages
 from efface.randomness import key
 from efface.weights import weights_digest
@@ -61,6 +62,7 @@ class Classifier(nn.Module):
         origin: Origin | None = None,
     ) -> None:
         super().__init__()
+        keep_contiguous(network)
         self.network = network
         self.classes, self.image_size, self.channels = tuple(classes), image_size, channels
         self.normalisation = normalisation or Normalisation()

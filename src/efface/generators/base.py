@@ -22,6 +22,7 @@ from efface.corruptions import Corrupted, Corruption
 from efface.errors import InputError
 from efface.files import write_json
 from efface.generators.families import TRAINING_NOTE, NoiseKind
+from efface.group_norms import keep_contiguous
 from efface.randomness import Draws
 from efface.weights import weights_digest
 
@@ -77,6 +78,7 @@ class Generator(nn.Module, ABC):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
+        keep_contiguous(network)
         self.network = network
         # what the model was trained with, where that is another than the family's usual corruption
         self.trained_with: Corruption | None = None

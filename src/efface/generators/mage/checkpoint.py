@@ -25,6 +25,7 @@ from efface.generators.mage.released import (
     VOCABULARY,
     converted_model,
     converted_tokenizer,
+    length_of,
     model_sizes,
     token_grid,
     tokenizer_sizes,
@@ -101,8 +102,7 @@ def _load_released(path: Path, settings: MageSettings) -> tuple[MageModel, dict[
                 f"the tokenizer has {sizes['codebook_size']} codes, but the token model was made for "
                 f"{sizes['vocabulary_size'] - VOCABULARY}"
             )
-        positions = model["token_emb.position_embeddings.weight"].shape[0]
-        if grid**2 + 1 != positions:
+        if grid**2 + 1 != (positions := length_of(model)):
             faults.add(f"{positions} positions are not those of a class token and a square of tokens")
     weights = converted_tokenizer(inner) | converted_model(model)
     if not sizes["tied"]:

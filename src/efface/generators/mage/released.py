@@ -19,6 +19,7 @@ from efface.generators.mage.family import MageSettings
 INNER_TOKENIZER = "vqgan."
 # special tokens lie at fixed distances above the codebook
 CLASS_TOKEN, MASK_TOKEN, VOCABULARY = 76, 1000, 1001
+POSITIONS = "encoder.embedding.positions.weight"
 # widths of ViT-B and ViT-L, and the heads of their encoders; both decoders have 16
 ENCODER_HEADS = {768: 12, 1024: 16}
 DECODER_HEADS = {768: 16, 1024: 16}
@@ -29,7 +30,7 @@ UNUSED = re.compile(
 TOKENIZER_SIZES = ("encoder.conv_in.weight", "encoder.conv_out.weight", "quantize.embedding.weight")
 MODEL_SIZES = (
     "token_emb.word_embeddings.weight",
-    "token_emb.position_embeddings.weight",
+    "decoder_pos_embed_learned",
     "decoder_embed.weight",
     "blocks.0.mlp.fc1.weight",
     "decoder_blocks.0.mlp.fc1.weight",
@@ -78,6 +79,8 @@ def converted_model(released: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
     if (bias := renamed.get("decoder.head.bias")) is not None:
         renamed["decoder.head.bias"] = bias.flatten()
+    if (positions := renamed.get(POSITIONS)) is not None:
+        renamed[POSITIONS] = positions[: length_of(released)]
     return renamed
 
 
@@ -133,9 +136,17 @@ def model_sizes(released: Mapping[str, Tensor], settings: MageSettings) -> dict[
     }
 
 
+def length_of(released: Mapping[str, Tensor]) -> int:
+    """Positions that the network has, the class token's first: those of the decoder.
+
+    The official class gives its encoder 257 at every size of pictures, and reads the first of them.
+    """
+    return released["decoder_pos_embed_learned"].shape[1]
+
+
 def token_grid(released: Mapping[str, Tensor]) -> int:
-    """Tokens per side, read off the position embedding; its first row is the class token's."""
-    return math.isqrt(released["token_emb.position_embeddings.weight"].shape[0] - 1)
+    """Tokens per side."""
+    return math.isqrt(length_of(released) - 1)
 
 
 def _renamed(name: str, pairs: tuple[tuple[str, str], ...]) -> str:

@@ -176,9 +176,6 @@ class Tokenizer(nn.Module):
 
     def tokens(self, images: Tensor) -> Tensor:
         """The nearest code of each place, int64 `[B, N]`."""
-        if images.device.type == "cpu":
-            # convolutions over the 256 x 256 maps take a seventh less time so
-            images = images.contiguous(memory_format=torch.channels_last)
         vectors = self.encoder(images).flatten(2).transpose(1, 2)
         nearest = self.codebook.distances(vectors.flatten(0, 1)).argmin(dim=1)
         return nearest.view(vectors.shape[:2])
@@ -186,7 +183,7 @@ class Tokenizer(nn.Module):
     def pictures(self, tokens: Tensor) -> Tensor:
         """What `tokens` `[B, N]` of a square grid show, `[B, 3, H, W]`, about [0, 1] but not clamped."""
         side = round(tokens.shape[1] ** 0.5)
-        vectors = self.codebook(tokens).transpose(1, 2).unflatten(2, (side, side))
+        vectors = self.codebook(tokens).transpose(1, 2).contiguous().unflatten(2, (side, side))
         pictures: Tensor = self.decoder(vectors)
         return pictures
 
@@ -202,7 +199,7 @@ def first_stage_loss(tokenizer: Tokenizer, images: Tensor) -> Tensor:
     codes = tokenizer.codebook(distances.argmin(dim=2))
     # straight through: the encoder gets the gradient of the code that was put in its vector's place
     passed = vectors + (codes - vectors).detach()
-    error = tokenizer.decoder(passed.transpose(1, 2).view_as(encoded)) - images
+    error = tokenizer.decoder(passed.transpose(1, 2).contiguous().view_as(encoded)) - images
     pulled = (codes - vectors.detach()).pow(2) + COMMITMENT * (vectors - codes.detach()).pow(2)
     loss: Tensor = (
         _pixels(error)
