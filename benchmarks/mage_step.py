@@ -235,9 +235,9 @@ def measure_memory(
 def seconds_of_a_code(generator: MageGenerator, count: int) -> float:
     """Seconds to tokenize one picture, in a batch of `count`."""
     pictures = torch.rand(count, 3, generator.image_size, generator.image_size, device=generator.device)
-    generator.codes(pictures[:1]).cpu()
+    generator.tokens(pictures[:1]).cpu()
     began = time.perf_counter()
-    generator.codes(pictures).cpu()
+    generator.tokens(pictures).cpu()
     return (time.perf_counter() - began) / count
 
 

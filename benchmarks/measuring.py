@@ -77,7 +77,8 @@ def prepared_step(
     if codes_folder is not None:
         cropper = Cropper(data.cache, generator.image_size, settings, SEED)
         ids = [id_ for stream in phase.streams for id_ in data.sets[stream].ids]
-        codes = keep_codes(generator, ids, cropper, codes_folder, Progress())
+        corruption = training_corruption(generator, phase, data.corruption, settings)
+        codes = keep_codes(generator, ids, cropper, corruption, codes_folder, Progress())
     return Step(generator, phase, data, settings, SEED, accelerate, codes)
 
 

@@ -83,7 +83,7 @@ def test_tokens_and_pictures_of_flat_pictures_are_those_of_float64() -> None:
     nn.init.normal_(generator.network.tokenizer.codebook.weight)
     exact = copy.deepcopy(generator.network.tokenizer).double()
     for images in (flat(128), flat(128).contiguous()):
-        tokens = generator.codes(images)
+        tokens = generator.tokens(images)
         vectors = exact.encoder(images.double()).flatten(2).transpose(1, 2)
         assert torch.equal(tokens, torch.cdist(vectors, exact.codebook.weight).argmin(dim=2))
         given = exact.codebook(tokens).transpose(1, 2).unflatten(2, (32, 32))

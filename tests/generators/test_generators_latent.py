@@ -162,7 +162,7 @@ def test_latents_are_noised_by_the_models_own_schedule(models: dict[str, LatentG
         view.noisy.double(), share.sqrt() * view.latents + (1 - share).sqrt() * view.noise, atol=1e-4
     )
     assert len(set(view.timesteps.tolist())) == COUNT
-    assert torch.allclose(view.latents, generator.codes(view.images))
+    assert torch.allclose(view.latents, generator.codes(view.images, generator.training_corruption))
     velocity = share.sqrt() * view.noise - (1 - share).sqrt() * view.latents
     target = generator.task_target(view)
     assert torch.allclose(target.double(), velocity if name == "velocity" else view.noise.double(), atol=1e-4)
@@ -187,7 +187,7 @@ def test_draws_are_keyed_by_image_and_views_join(models: dict[str, LatentGenerat
 
 def test_kept_codes_give_the_same_view(inpainting: LatentGenerator) -> None:
     images = pictures(COUNT)
-    kept = seen(inpainting, images, codes=inpainting.codes(images))
+    kept = seen(inpainting, images, codes=inpainting.codes(images, parse_corruption(HOLE)))
     assert torch.equal(kept.noisy, seen(inpainting, images).noisy)
     other = torch.zeros(COUNT, 4, GRID, GRID)
     assert torch.equal(seen(inpainting, images, codes=other).latents, other)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from efface.corruptions import parse_corruption
+from efface.corruptions.base import mean_fill
 from efface.corruptions.patches import MaskRates
 from efface.generators.base import PixelMoments
 from efface.generators.mage.generator import MageGenerator
@@ -16,6 +19,16 @@ from efface.methods.base import OneLossMethod
 from efface.training.phases import Batch
 from support.mage_models import CODES, GRID, RATES, SIZE, lively, tiny_mage, view_of
 from support.tiny_models import draws, pictures
+
+
+def seeing(**changes: Any) -> MageGenerator:
+    """A model with so many codes that a token tells of all that its tokenizer sees."""
+    generator = tiny_mage(codebook_size=256, vocabulary_size=258, class_token=256, mask_token=257, **changes)
+    torch.nn.init.normal_(
+        generator.network.tokenizer.codebook.weight, generator=torch.Generator().manual_seed(1)
+    )
+    return generator
+
 
 MOMENTS = PixelMoments(torch.tensor([0.2, 0.5, 0.8]), torch.tensor([0.3, 0.1, 0.02]))
 NOISES = ["standard-normal", "moment-matched", "uniform", "constant"]
@@ -29,7 +42,7 @@ def test_the_sizes_are_those_of_the_tokens() -> None:
     generator = tiny_mage()
     assert (generator.image_size, generator.grid) == (SIZE, GRID)
     assert generator.training_corruption == MaskRates(0.5, 1.0)
-    assert generator.codes(pictures(2)).shape == (2, GRID**2)
+    assert generator.tokens(pictures(2)).shape == (2, GRID**2)
 
 
 def test_a_hole_hides_every_token_that_it_touches_and_no_other() -> None:
@@ -64,20 +77,101 @@ def test_what_is_left_out_belongs_to_image_id_and_visit() -> None:
 
 def test_kept_codes_give_the_same_view_as_computing_them() -> None:
     generator, images = tiny_mage(), pictures(3)
-    kept = generator.codes(images).int()
-    one = view_of(generator, images, RATES)
-    other = generator.view(images, RATES, draws(3), codes=kept)
-    assert torch.equal(one.inputs, other.inputs)
-    assert other.inputs.dtype == torch.int64
+    for corruption in (RATES, parse_corruption("centre:0.5"), parse_corruption("box:0.2,0.4")):
+        kept = generator.codes(images, corruption).int()
+        one = view_of(generator, images, corruption)
+        other = generator.view(images, corruption, draws(3), codes=kept)
+        assert torch.equal(one.inputs, other.inputs)
+        assert torch.equal(one.tokens, other.tokens)
+        assert other.inputs.dtype == torch.int64
+        with torch.no_grad():
+            assert torch.equal(generator.task_loss(one), generator.task_loss(other))
+
+
+# what visible tokens hold
+
+
+HOLES = ["centre:0.5", "outpaint:0.5", "box:0.2,0.4", "random:0.5"]
+
+
+@pytest.mark.parametrize("corruption", HOLES)
+def test_under_a_hole_the_network_is_fed_tokens_of_the_filled_picture(corruption: str) -> None:
+    generator, images = seeing(), pictures(4)
+    view = view_of(generator, images, corruption)
+    filled = mean_fill(images, view.corrupted.known)
+    assert torch.equal(view.inputs, generator.tokens(filled))
+    assert torch.equal(view.tokens, generator.tokens(images)), "targets are those of the true picture"
+    assert not torch.equal(view.inputs[~view.hidden], view.tokens[~view.hidden])
+    hidden = ~view.corrupted.known
+    other = view_of(generator, torch.where(hidden, 1 - images, images), corruption)
     with torch.no_grad():
-        assert torch.equal(generator.task_loss(one), generator.task_loss(other))
+        assert torch.equal(generator.predict(other), generator.predict(view)), "no hidden pixel is seen"
+
+
+@pytest.mark.parametrize("leaky", [True, False])
+def test_the_models_own_masks_show_tokens_of_the_whole_picture_unless_it_says_otherwise(leaky: bool) -> None:
+    generator, images = seeing(leaky=leaky), pictures(4)
+    view = view_of(generator, images, RATES)
+    assert torch.equal(view.inputs, view.tokens) == leaky
+    if not leaky:
+        assert torch.equal(view.inputs, generator.tokens(mean_fill(images, view.corrupted.known)))
+    assert generator.codes(images, RATES).shape[1] == 1, "a hole that changes at every visit is not kept"
+    assert generator.codes_change(RATES) != leaky
+    assert generator.describe()["leaky"] == leaky
+
+
+def test_codes_of_a_hole_that_stays_are_kept_and_of_one_that_changes_are_not() -> None:
+    generator, images = seeing(), pictures(2)
+    fixed, box = parse_corruption("centre:0.5"), parse_corruption("box:0.2,0.4")
+    view = view_of(generator, images, fixed)
+    assert torch.equal(generator.codes(images, fixed), torch.stack([view.tokens, view.inputs], dim=1))
+    assert not generator.codes_change(fixed)
+    assert torch.equal(generator.codes(images, box), generator.tokens(images).unsqueeze(1))
+    assert generator.codes_change(box)
+
+
+def test_a_restored_whole_picture_view_looks_at_its_tokens_and_widens_no_hole() -> None:
+    generator, images = lively(seeing()), pictures(3)
+    view = view_of(generator, images, "centre:0.5")
+    whole = generator.whole_picture_view(view)
+    assert torch.equal(whole.inputs, whole.tokens)
+    hidden = ~view.corrupted.known
+    other = view_of(generator, torch.where(hidden, 1 - images, images), "centre:0.5")
+    assert torch.equal(
+        generator.restore(other)[hidden.expand_as(images)], generator.restore(view)[hidden.expand_as(images)]
+    )
+    told = (
+        generator.restore(whole, "greedy:1,1"),
+        generator.restore(generator.whole_picture_view(other), "greedy:1,1"),
+    )
+    assert not torch.equal(*told)
+    assert torch.equal(generator.restore(whole, "greedy:1,0"), told[0])
+
+
+def test_the_share_of_visible_tokens_that_see_hidden_pixels_is_told() -> None:
+    generator, images = seeing(), pictures(8)
+    view = view_of(generator, images, "centre:0.5")
+    expected = float((view.inputs != view.tokens)[~view.hidden].float().mean())
+    assert 0.05 < generator.seeping(images, parse_corruption("centre:0.5")) == pytest.approx(expected)
+    (told,) = generator.view_risks(images, parse_corruption("centre:0.5"))
+    assert told.startswith(f"{expected:.0%} of the tokens that centre:0.5 leaves visible change")
+    assert "asked about other tokens than it learnt from" in told
+    generator.config.leaky = False
+    assert "asked about other tokens" not in generator.view_risks(images, parse_corruption("centre:0.5"))[0]
+    blind = tiny_mage(tokenizer_patch=8, tokenizer_multipliers=[1])
+    for module in blind.network.tokenizer.encoder.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.kernel_size == (3, 3):
+            module.weight.data[:, :, [0, 0, 0, 1, 1, 2, 2, 2], [0, 1, 2, 0, 2, 0, 1, 2]] = 0
+        if isinstance(module, torch.nn.GroupNorm):
+            module.forward = lambda values: values  # type: ignore[method-assign]
+    assert blind.view_risks(images, parse_corruption("centre:0.5")) == []
 
 
 def test_tokens_are_the_same_under_the_autocast_of_training() -> None:
     generator, images = tiny_mage(), pictures(6)
-    plain = generator.codes(images)
+    plain = generator.tokens(images)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(generator.codes(images), plain)
+        assert torch.equal(generator.tokens(images), plain)
 
 
 def test_joined_views_are_encoded_as_the_views_apart() -> None:
@@ -254,9 +348,9 @@ def test_the_target_is_the_views_own_tokens_to_write_into() -> None:
     generator = tiny_mage()
     seen = view_of(generator, pictures(2))
     target = generator.task_target(seen)
-    assert torch.equal(target, generator.codes(pictures(2)))
+    assert torch.equal(target, generator.tokens(pictures(2)))
     target.zero_()
-    assert torch.equal(seen.tokens, generator.codes(pictures(2)))
+    assert torch.equal(seen.tokens, generator.tokens(pictures(2)))
 
 
 # noise

@@ -171,7 +171,7 @@ def test_a_saved_folder_is_complete_and_opens_with_the_plain_class(tied: bool, t
     seen = view_of(generator, pictures(2))
     with torch.no_grad():
         assert torch.equal(found.predict(seen), generator.predict(seen))
-        assert torch.equal(plain.eval()(seen.tokens, seen.hidden), generator.predict(seen))
+        assert torch.equal(plain.eval()(seen.inputs, seen.hidden), generator.predict(seen))
     assert torch.equal(found.restore(seen), generator.restore(seen))
     assert FAMILY.recognises(Contents(config=found.config.to_dict()))
 

@@ -45,7 +45,7 @@ def test_training_makes_pictures_better_and_uses_the_codebook() -> None:
     before, after = tiny_mage(), trained(40)
     assert reconstruction_explained(before, pictures(4)) < 0.1
     assert reconstruction_explained(after, pictures(4)) > 0.4
-    assert len(after.codes(pictures(4)).unique()) > CODES // 2
+    assert len(after.tokens(pictures(4)).unique()) > CODES // 2
 
 
 def test_a_code_is_the_nearest_one() -> None:

@@ -44,7 +44,7 @@ def loaded(arrays: dict[str, Tensor], **options: object) -> MageGenerator:
 
 def view_with(generator: MageGenerator, arrays: dict[str, Tensor]) -> MageView:
     """The view with the release's own masks; their first column is the class position."""
-    images, tokens = arrays["image"], generator.codes(arrays["image"])
+    images, tokens = arrays["image"], generator.tokens(arrays["image"])
     hidden = arrays["token_mask"][:, 1:].bool()
     kept = torch.stack([(row == 0).nonzero().flatten() for row in arrays["drop_mask"]])
     known = torch.zeros(len(images), 1, 256, 256, dtype=torch.bool)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from efface.corruptions import Corruption
 from efface.errors import Stopped
 from efface.generators.base import Generator
 from efface.progress import Progress
@@ -51,11 +52,11 @@ class Counted:
         self.count, self.limit, self._codes = 0, limit, generator.codes
         generator.codes = self  # type: ignore[method-assign]
 
-    def __call__(self, images: Tensor) -> Tensor | None:
+    def __call__(self, images: Tensor, corruption: Corruption) -> Tensor | None:
         if self.limit is not None and self.count >= self.limit:
             raise Crash
         self.count += len(images)
-        return self._codes(images)
+        return self._codes(images, corruption)
 
 
 def asked(**changes: Any) -> TrainingSettings:
@@ -72,7 +73,7 @@ def all_ids(data: Data) -> list[str]:
 
 def kept(generator: Generator, data: Data, folder: Path, seed: int = 0, **changes: Any) -> Codes:
     cropper = Cropper(data.cache, SIZE, asked(**changes), seed)
-    found = keep_codes(generator, all_ids(data), cropper, folder, Progress())
+    found = keep_codes(generator, all_ids(data), cropper, data.corruption, folder, Progress())
     assert found is not None
     return found
 
@@ -92,7 +93,7 @@ def test_each_code_is_that_of_its_image_and_crop(family: str, data: Data, tmp_pa
     for id_ in all_ids(data):
         for crop in range(CROPS):
             pixels = torch.from_numpy(cropper.crop(id_, crop)).float().div(255).unsqueeze(0)
-            expected = generator.codes(pixels)
+            expected = generator.codes(pixels, data.corruption)
             assert expected is not None
             found = torch.from_numpy(np.array(codes.read(id_, crop)))
             assert torch.allclose(found.to(expected.dtype), expected[0], rtol=1e-4, atol=1e-5)
@@ -137,14 +138,15 @@ def test_training_with_kept_codes_equals_training_that_computes_them_in_the_step
 def test_the_tokenizer_sees_every_crop_once_and_no_step_sees_it_again(
     family: str, data: Data, tmp_path: Path
 ) -> None:
-    generator = fresh(family)
-    counted = Counted(generator)
-    trainer(generator, phases_of("fine-tune"), data, asked=asked(), folder=tmp_path).run()
-    assert counted.count == len(data.sets["retain"]) * CROPS
-    generator = fresh(family)
-    counted = Counted(generator)
-    trainer(generator, phases_of("fine-tune"), data, asked=asked()).run()
-    assert counted.count == STEPS * 4, "without a folder it sees every batch"
+    for folder in (tmp_path, None):
+        generator = fresh(family)
+        counted, given = Counted(generator), []
+        plain = generator.make_view
+        generator.make_view = lambda *all_, made=plain, to=given: (to.append(all_[4]), made(*all_))[1]  # type: ignore[method-assign,misc]
+        trainer(generator, phases_of("fine-tune"), data, asked=asked(), folder=folder).run()
+        assert counted.count == (len(data.sets["retain"]) * CROPS if folder else 0)
+        assert len(given) == STEPS
+        assert all((codes is not None) == bool(folder) for codes in given)
 
 
 def test_codes_of_both_streams_are_kept(family: str, data: Data, tmp_path: Path) -> None:
@@ -167,7 +169,8 @@ def test_a_first_stage_that_is_being_trained_keeps_no_codes(family: str, data: D
     assert len(files(tmp_path / "both" / "codes")) == 2
     cropper = Cropper(data.cache, SIZE, chosen, 0)
     counted = Counted(generator)
-    again = keep_codes(generator, data.sets["retain"].ids, cropper, tmp_path / "both" / "codes", Progress())
+    folder, ids = tmp_path / "both" / "codes", data.sets["retain"].ids
+    again = keep_codes(generator, ids, cropper, generator.training_corruption, folder, Progress())
     assert again is not None
     assert counted.count == 0, "they are those of the trained first stage"
 
@@ -187,7 +190,7 @@ def test_codes_are_computed_anew_for_other_crops_images_seeds_and_first_stages(
         kept(generator, data, tmp_path, **change)
     assert counted.count == 3 * IMAGES * CROPS
     cropper = Cropper(data.cache, SIZE, asked(), 0)
-    keep_codes(generator, all_ids(data)[:2], cropper, tmp_path, Progress())
+    keep_codes(generator, all_ids(data)[:2], cropper, data.corruption, tmp_path, Progress())
     assert counted.count == 3 * IMAGES * CROPS + 2 * CROPS
     with torch.no_grad():
         next(iter(generator.first_stage_parameters().values())).add_(0.1)
@@ -228,7 +231,7 @@ def test_codes_in_memory_leave_nothing_on_disk(data: Data, tmp_path: Path) -> No
     generator = fresh("mage")
     codes, there = kept(generator, data, tmp_path), files(tmp_path)
     cropper = Cropper(data.cache, SIZE, asked(), 0)
-    in_memory = keep_codes(generator, all_ids(data), cropper, None, Progress())
+    in_memory = keep_codes(generator, all_ids(data), cropper, data.corruption, None, Progress())
     assert in_memory is not None
     assert all((in_memory.read(id_, 1) == codes.read(id_, 1)).all() for id_ in all_ids(data))
     assert files(tmp_path) == there

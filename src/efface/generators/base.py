@@ -204,9 +204,28 @@ class Generator(nn.Module, ABC):
             raise InputError(f"sampler '{text}': a {self.family} model restores in one pass and has none")
         return None
 
-    def codes(self, images: Tensor) -> Tensor | None:
-        """What the first stage makes of float pictures `[B, 3, H, W]` in [0, 1]; None without such a stage."""
+    def codes(self, images: Tensor, corruption: Corruption) -> Tensor | None:
+        """What the first stage makes of float pictures `[B, 3, H, W]` in [0, 1], as `view` takes it under `corruption`.
+
+        None without such a stage.
+        """
         return None
+
+    def codes_change(self, corruption: Corruption) -> bool:
+        """Whether a view passes the first stage at every visit, though `codes` are at hand."""
+        return False
+
+    def whole_picture_view(self, view: View) -> View | None:
+        """`view` with visible codes of the whole picture, into which hidden pixels have seeped; else as it is.
+
+        It is what someone has who holds codes in place of pixels: `restore` then does look at what is hidden. None where
+        no visible code depends on hidden pixels.
+        """
+        return None
+
+    def view_risks(self, images: Tensor, corruption: Corruption) -> list[str]:
+        """What views of `images` `[B, 3, H, W]` under `corruption` will not tell of the model, one sentence each."""
+        return []
 
     def first_stage_parameters(self) -> dict[str, nn.Parameter]:
         """Parameters of the first stage, by name in `network`; trained only from scratch."""
@@ -237,7 +256,7 @@ class Generator(nn.Module, ABC):
         """Corrupt `images`, uint8 or float in [0, 1], `[B, 3, H, W]` of the model's size.
 
         condition: the other picture of each pair, of the same shape, where `corruption.paired`.
-        codes: what `codes(images)` gives, where it is at hand.
+        codes: what `codes(images, corruption)` gives, where it is at hand.
         """
         check_batch(images, self.image_size, draws)
         images = pixels_in_unit_range(images, self.device)

@@ -13,6 +13,7 @@ from efface.plugins import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from efface.corruptions import Corruption
     from efface.generators.base import Generator
 
 FAMILIES: Registry[Family] = Registry(
@@ -23,9 +24,13 @@ FAMILIES: Registry[Family] = Registry(
 )
 
 
-def risks_of(generator: Generator, images: Tensor) -> list[str]:
-    """What looks wrong when `generator` is shown these real images, `[B, 3, H, W]`, one sentence each."""
-    return FAMILIES.named(generator.family).risks(generator, images)
+def risks_of(generator: Generator, images: Tensor, corruption: Corruption | None = None) -> list[str]:
+    """What looks wrong when `generator` is shown these real images, `[B, 3, H, W]`, one sentence each.
+
+    corruption: under which it will be asked; None: only whether it is opened as it was trained.
+    """
+    asked = generator.view_risks(images, corruption) if corruption else []
+    return FAMILIES.named(generator.family).risks(generator, images) + asked
 
 
 def family_of(settings: ModelSettings) -> Family:

@@ -101,7 +101,7 @@ class GeneratorOperations(Operations[Generator, Views]):
         return Prepared(models, split, views, earlier, views.digest(start.run.key), close=views.cache.close)
 
     def risks(self, config: RunConfig | EvaluateConfig, prepared: Prepared[Generator, Views]) -> list[str]:
-        return risks_of(prepared.model, some_images(prepared, config.evaluation))
+        return risks_of(prepared.model, some_images(prepared, config.evaluation), prepared.pixels.corruption)
 
     def train(self, start: Start, prepared: Prepared[Generator, Views]) -> TrainedPart | None:
         config: RunConfig | TrainConfig = start.config

@@ -87,7 +87,7 @@ def _foreseen(
     read_all_pairs(config, small, views)
     sample = replace(prepared, split=small)
     risks = [
-        *risks_of(generator, some_images(sample, config.evaluation)),
+        *risks_of(generator, some_images(sample, config.evaluation), views.corruption),
         *_unfamiliar(generator, views.corruption),
     ]
     phases, notes = config.method.phases(), []

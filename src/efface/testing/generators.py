@@ -238,7 +238,7 @@ def kept_codes_give_the_same_view(make: Callable[[], Generator], corruption: Cor
     """A view made from kept codes is the same."""
     generator = make().eval()
     view = _view(generator, corruption)
-    codes = generator.codes(view.images)
+    codes = generator.codes(view.images, corruption)
     if codes is None:
         return
     given = generator.view(view.images, corruption, tiny.draws(COUNT), codes=codes)
@@ -266,7 +266,7 @@ def parameters_belong_to_one_part(make: Callable[[], Generator]) -> None:
         (generator.first_stage_digest() is not None) == staged,
         "first_stage_digest and its parameters disagree",
     )
-    codes = generator.codes(tiny.pictures(2, size=generator.image_size))
+    codes = generator.codes(tiny.pictures(2, size=generator.image_size), generator.usual_corruption)
     require((codes is not None) == staged, "codes and the first stage's parameters disagree")
 
 

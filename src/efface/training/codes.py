@@ -1,9 +1,9 @@
 """Codes of recorded crops: what a frozen first stage makes of them, computed once and kept.
 
 A tokenizer or a VAE costs several times what the encoder's own step costs, and it never changes while a model
-unlearns. With K crops an image its codes are therefore computed once, into a memory-mapped file of the run's
-working folder. They are as telling as pixels, and are removed with them when the run ends. A note beside the file holds
-how far it is filled and a check sum of that; what does not fit it is computed anew.
+unlearns. With K crops an image its codes, also those under a hole that never changes, are therefore computed once, into
+a memory-mapped file of the run's working folder. They are as telling as pixels, and are removed with them when the run
+ends. A note beside the file holds how far it is filled and a check sum of that; what does not fit it is computed anew.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor
 
+from efface.corruptions import Corruption
 from efface.documents import read_object
 from efface.errors import InputError
 from efface.files import sha256_of_json, write_json
@@ -44,25 +45,30 @@ class Codes:
 
 
 def keep_codes(
-    generator: Generator, ids: Iterable[str], cropper: Cropper, folder: Path | None, progress: Progress
+    generator: Generator,
+    ids: Iterable[str],
+    cropper: Cropper,
+    corruption: Corruption,
+    folder: Path | None,
+    progress: Progress,
 ) -> Codes | None:
-    """Compute the codes of all crops of the images `ids`, or go on where a stopped run left off.
+    """Compute the codes of all crops of the images `ids` under `corruption`, or go on where a stopped run left off.
 
     None where there is nothing to keep: every visit has a new crop, or the model has no first stage. The file is
-    named by what decides its content: images, crop settings, seed and the first stage's weights. Without a folder the
-    codes are kept in memory.
+    named by what decides its content: images, crop settings, seed, corruption and the first stage's weights. Without a
+    folder the codes are kept in memory.
     """
     settings, ids = cropper.settings, sorted(set(ids))
     crops = settings.crops_per_image
     if crops is None or not generator.first_stage_parameters():
         return None
     places = [(id_, crop) for id_ in ids for crop in range(crops)]
-    file = folder / _name(generator, ids, cropper) if folder else None
+    file = folder / _name(generator, ids, cropper, corruption) if folder else None
     values, done, check = _opened(file, len(places)) if file else (None, 0, 0)
     with progress.task("codes", len(places), done) as task:
         for number, first in enumerate(range(done, len(places), BATCH)):
             some = places[first : first + BATCH]
-            codes = _codes(generator, cropper, some)
+            codes = _codes(generator, cropper, some, corruption)
             if values is None:
                 values = _made(file, (len(places), *codes.shape[1:]), codes.dtype)
             values[first : first + len(some)] = codes
@@ -74,7 +80,7 @@ def keep_codes(
     return Codes(values, {id_: row for row, id_ in enumerate(ids)}, crops)
 
 
-def _name(generator: Generator, ids: list[str], cropper: Cropper) -> str:
+def _name(generator: Generator, ids: list[str], cropper: Cropper, corruption: Corruption) -> str:
     settings = cropper.settings
     decided_by: dict[str, JsonValue] = {
         "images": [*ids],
@@ -85,6 +91,7 @@ def _name(generator: Generator, ids: list[str], cropper: Cropper) -> str:
             cropper.size,
             cropper.seed,
         ],
+        "corruption": str(corruption),
         "first_stage": generator.first_stage_digest(),
     }
     return f"{sha256_of_json(decided_by)[:16]}.npy"
@@ -127,12 +134,14 @@ def _opened(file: Path, count: int) -> tuple[npt.NDArray[Any] | None, int, int]:
     return values, done, check
 
 
-def _codes(generator: Generator, cropper: Cropper, places: list[tuple[str, int]]) -> npt.NDArray[Any]:
+def _codes(
+    generator: Generator, cropper: Cropper, places: list[tuple[str, int]], corruption: Corruption
+) -> npt.NDArray[Any]:
     crops = torch.from_numpy(np.stack([cropper.crop(id_, crop) for id_, crop in places]))
     was_training = generator.training
     generator.eval()
     with torch.inference_mode():
-        codes = generator.codes(crops.to(generator.device).float().div_(255))
+        codes = generator.codes(crops.to(generator.device).float().div_(255), corruption)
     generator.train(was_training)
     assert codes is not None
     return _compact(codes).cpu().numpy()

@@ -31,7 +31,7 @@ from efface.training.interruption import StopRequest
 from efface.training.optimisation import autocast_precision, learning_rate
 from efface.training.phases import Combiner, EditPhase, Keep, Phase, Training
 from efface.training.settings import Budget, TrainingSettings
-from efface.training.step import FiniteCheck, Step
+from efface.training.step import FiniteCheck, Step, training_corruption
 
 UNTIMED_STEPS, TIMED_STEPS = 2, 6
 KEPT_NAME = "kept.json"
@@ -180,8 +180,9 @@ class Trainer:
             cropper = Cropper(self.data.cache, self.generator.image_size, settings, self.seed)
             ids = [id_ for stream in phase.streams for id_ in self.data.sets[stream].ids]
             place = self.folder / "codes" if self.folder else None
+            corruption = training_corruption(self.generator, phase, self.data.corruption, settings)
             with self.accelerator.main_process_first():
-                codes = keep_codes(self.generator, ids, cropper, place, self.progress)
+                codes = keep_codes(self.generator, ids, cropper, corruption, place, self.progress)
         return Step(self.generator, phase, self.data, settings, self.seed, self.accelerator, codes)
 
     def _only_encoder(self) -> bool:

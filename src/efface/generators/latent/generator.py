@@ -122,8 +122,19 @@ class LatentGenerator(Generator):
         """Whether low-rank factors are trained in place of the weights."""
         return has_factors(self.network)
 
-    def codes(self, images: Tensor) -> Tensor:
+    def codes(self, images: Tensor, corruption: Corruption) -> Tensor:
         return self.network.latents(images)
+
+    def codes_change(self, corruption: Corruption) -> bool:
+        """The UNet is shown latents of the picture with its hole, or of the condition."""
+        return True
+
+    def whole_picture_view(self, view: View) -> View | None:
+        assert isinstance(view, LatentView)
+        if self.kind != "inpainting":
+            return None
+        hidden, shown = view.shown[:, :1], view.shown[:, 1:]
+        return replace(view, shown=torch.cat([hidden, torch.where(hidden > 0, shown, view.latents)], dim=1))
 
     def make_view(
         self,
@@ -133,7 +144,7 @@ class LatentGenerator(Generator):
         draws: Draws,
         codes: Tensor | None,
     ) -> LatentView:
-        latents = self.codes(images) if codes is None else codes.float()
+        latents = self.network.latents(images) if codes is None else codes.float()
         device, shape = images.device, tuple(latents.shape[1:])
         noise = draws.normal("diffusion noise", shape, device)
         share = draws.uniform("diffusion timestep", (), device)
@@ -160,7 +171,7 @@ class LatentGenerator(Generator):
         else:
             pictures = noise_pixels(view.images, kind, moments, view.draws)
             pictures = torch.where(view.corrupted.known, view.images, pictures)
-            noisy = self._noised(self.codes(pictures), view.noise, view.timesteps)
+            noisy = self._noised(self.network.latents(pictures), view.noise, view.timesteps)
         return replace(view, noisy=torch.where(view.region > 0, noisy, view.noisy))
 
     def encode(self, view: View) -> tuple[Tensor, ...]:

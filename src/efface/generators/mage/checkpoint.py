@@ -47,6 +47,8 @@ def load(settings: MageSettings) -> MageGenerator:
         network, origin = _load_folder(settings)
         if settings.tokenizer is not None:
             origin["tokenizer"] = _replace_tokenizer(network, Path(settings.tokenizer))
+    if settings.leaky is not None:
+        network.config.leaky = settings.leaky
     return MageGenerator(network, origin)
 
 

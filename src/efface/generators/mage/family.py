@@ -20,6 +20,12 @@ class MageSettings(ModelSettings):
         description="the output layer reads the encoder's token table, as released, so that training the "
         "encoder changes the decoder too; default: it has its own copy, or what a saved folder says",
     )
+    leaky: bool | None = Field(
+        None,
+        description="under the model's own token masks, visible tokens are those of the whole picture, as released; false: "
+        "of the picture with what is masked filled, which each step has to tokenize anew; default: true, or what a saved "
+        "folder says",
+    )
     heads: int | None = Field(
         None, ge=1, description="encoder heads of a released checkpoint of unusual width"
     )
@@ -71,6 +77,11 @@ class MageArchitecture(Architecture):
     mask_rate_least: float = Field(0.5, ge=0, lt=1, description="least share of tokens hidden in training")
     mask_rate_most: float = Field(1.0, gt=0, le=1, description="largest share of tokens hidden in training")
     tied: bool = Field(False, description="the output layer reads the encoder's token table, as released")
+    leaky: bool = Field(
+        True,
+        description="under its own token masks it is fed tokens of the whole picture, as released; false: of the picture "
+        "with what is masked filled",
+    )
 
     @property
     def token_side(self) -> int:

@@ -4,10 +4,13 @@ Follows Li et al., "MAGE: MAsked Generative Encoder to Unify Representation Lear
 the VQ-GAN model of the unlearning paper (Li et al., ICLR 2024). Its code was read for facts, none of it is used.
 Encoder: token embedding, blocks and last norm; decoder: all behind them; first stage: the tokenizer.
 
-Tokens are computed from the whole picture by convolutions that see beyond a token, so a visible token near a hole
-holds a little of what is hidden. In training, and in unlearning, that is so in the release too, and kept: it is what
-the weights were trained on. Restoring is honest: there the hole is filled with one colour before tokens are computed,
-and the tokens next to it are drawn anew.
+What visible tokens hold. The tokenizer's convolutions see beyond a token, so a visible token near a hole changes with
+the hidden pixels: few do on a grid of 16 x 16 tokens, most on one of 4 x 4 (`risks` measures the share). Under a hole
+the network is therefore fed tokens of the picture with the hole filled, in training, unlearning and restoring alike,
+and only its targets are those of the true picture. The model's own token masks are the exception: there visible tokens
+are those of the whole picture, as released (`leaky: true`). A model that was trained so has learnt from inputs that
+restoring never shows it: it may recall a hidden picture from them and still restore it badly, and no error under a hole
+says which. The probe `whole-picture` asks that; with `leaky: false` the masked tokens are filled there too.
 
 Deviations. The output layer has its own copy of the token table, so that a fixed decoder is fixed; `tied` gives the
 released behaviour, where training the encoder changes the decoder's scores. A hole is filled with the mean colour of
@@ -53,12 +56,16 @@ class MageView(View):
     tokens: the tokens of the true image, `[B, N]`.
     hidden: tokens with at least one hidden pixel, bool `[B, N]`.
     kept: positions that are fed to the encoder, `[B, M]` in 0 to N; 0 is the class token, token i is i + 1.
+    filled: the tokens of the image with its hole filled, `[B, N]`; None: not known yet.
+    whole: it is restored from the tokens of the true image instead.
     """
 
     inputs: Tensor
     tokens: Tensor
     hidden: Tensor
     kept: Tensor
+    filled: Tensor | None = None
+    whole: bool = False
 
 
 class MageGenerator(Generator):
@@ -73,7 +80,7 @@ class MageGenerator(Generator):
     def __init__(self, network: MageModel, origin: dict[str, JsonValue] | None = None) -> None:
         super().__init__(network)
         self.origin = origin or {}
-        self._noise = NoiseBank(self.codes, self.image_size)
+        self._noise = NoiseBank(self.tokens, self.image_size)
 
     @classmethod
     def new(cls, seed: int, **config: Any) -> MageGenerator:
@@ -99,7 +106,23 @@ class MageGenerator(Generator):
     def usual_corruption(self) -> Corruption:
         return MaskRates(self.config.mask_rate_least, self.config.mask_rate_most)
 
-    def codes(self, images: Tensor) -> Tensor:
+    def leaks(self, corruption: Corruption) -> bool:
+        """Whether visible tokens are those of the whole picture, and so may tell of hidden pixels."""
+        return self.config.leaky and isinstance(corruption, MaskRates)
+
+    def codes(self, images: Tensor, corruption: Corruption) -> Tensor:
+        """Int64 `[B, 1 or 2, N]`: the tokens, and those of the filled picture where the hole is always the same."""
+        tokens = [self.tokens(images)]
+        if not corruption.is_random:
+            draws = Draws(0, ("",) * len(images), (0,) * len(images))
+            known = corruption.apply(images, self.grid, draws).known
+            tokens.append(self.tokens(mean_fill(images, known)))
+        return torch.stack(tokens, dim=1)
+
+    def codes_change(self, corruption: Corruption) -> bool:
+        return corruption.is_random and not self.leaks(corruption)
+
+    def tokens(self, images: Tensor) -> Tensor:
         """The tokens of float pictures `[B, 3, H, W]`, int64 `[B, N]`; the same in every precision of training."""
         several = max(1, PIXELS_AT_ONCE // self.image_size**2)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
@@ -113,7 +136,10 @@ class MageGenerator(Generator):
         draws: Draws,
         codes: Tensor | None,
     ) -> MageView:
-        tokens = self.codes(images) if codes is None else codes.long()
+        tokens, *more = [self.tokens(images)] if codes is None else codes.long().unbind(dim=1)
+        filled = None
+        if not self.leaks(corruption):
+            filled = more[0] if more else self.tokens(mean_fill(images, corrupted.known))
         hidden = corrupted.touched.reshape(len(images), -1)
         dropped = np.zeros_like(hidden)
         if isinstance(corruption, MaskRates):
@@ -124,7 +150,13 @@ class MageGenerator(Generator):
         kept = np.stack([np.flatnonzero(~row) + 1 for row in dropped])
         kept = np.concatenate([np.zeros((len(kept), 1), dtype=kept.dtype), kept], axis=1)
         places = (torch.from_numpy(array).to(images.device) for array in (hidden, kept))
-        return MageView(images, corrupted, draws, tokens, tokens, *places)
+        return MageView(
+            images, corrupted, draws, tokens if filled is None else filled, tokens, *places, filled=filled
+        )
+
+    def whole_picture_view(self, view: View) -> View:
+        assert isinstance(view, MageView)
+        return replace(view, inputs=view.tokens, whole=True)
 
     def noise_view(self, view: View, kind: NoiseKind, moments: PixelMoments) -> View:
         assert isinstance(view, MageView)
@@ -180,11 +212,40 @@ class MageGenerator(Generator):
             return self._running.decode(features, hidden, everywhere)
 
         with torch.no_grad():
-            filled = mean_fill(view.images, known)
-            unknown = widened(view.corrupted.touched, chosen.wider).reshape(len(view), -1)
+            # filling spoils the tokens beside a hole, for which it is made wider
+            wider = 0 if view.whole else chosen.wider
+            unknown = widened(view.corrupted.touched, wider).reshape(len(view), -1)
             uniform = view.draws.uniform("restored tokens", (2, chosen.steps, count), known.device)
-            tokens = complete(scores, self.codes(filled), unknown, chosen, uniform)
+            seen = view.tokens if view.whole else self._filled(view)
+            tokens = complete(scores, seen, unknown, chosen, uniform)
             return torch.where(known, view.images, self.pictures(tokens))
+
+    def view_risks(self, images: Tensor, corruption: Corruption) -> list[str]:
+        share = self.seeping(images, corruption)
+        if round(100 * share) == 0:
+            return []
+        changed = (
+            f"{share:.0%} of the tokens that {corruption.label} leaves visible change when the hole is filled"
+        )
+        if self.leaks(self.training_corruption):
+            return [
+                f"{changed}: the model was trained on tokens of whole pictures (leaky: true), and is asked about other "
+                "tokens than it learnt from. It may remember pictures that it restores badly: the probe whole-picture asks"
+            ]
+        return [
+            f"{changed}: someone who holds the tokens of a whole picture, and not its pixels, is told of what is hidden. "
+            "The probe whole-picture asks what the model makes of them"
+        ]
+
+    def seeping(self, images: Tensor, corruption: Corruption) -> float:
+        """The share of visible tokens that change when the hole that `corruption` cuts into `images` is filled."""
+        draws = Draws(0, tuple(str(number) for number in range(len(images))), (0,) * len(images))
+        view = self.view(images, corruption, draws)
+        assert isinstance(view, MageView)
+        visible = ~view.hidden
+        return (
+            float((self._filled(view) != view.tokens)[visible].float().mean()) if bool(visible.any()) else 0.0
+        )
 
     def pictures(self, tokens: Tensor) -> Tensor:
         """What `tokens` `[B, N]` show, `[B, 3, H, W]` in [0, 1]."""
@@ -243,6 +304,7 @@ class MageGenerator(Generator):
             "decoder_hidden_size": config.decoder_hidden_size,
             "decoder_layers": config.decoder_layers,
             "tied": config.tied,
+            "leaky": config.leaky,
             "first_stage": {
                 "kind": "VQ-GAN tokenizer",
                 "weights": self.first_stage_digest(),
@@ -254,6 +316,11 @@ class MageGenerator(Generator):
     @property
     def _running(self) -> MageModel:
         return cast(MageModel, self.active)
+
+    def _filled(self, view: MageView) -> Tensor:
+        if view.filled is not None:
+            return view.filled
+        return self.tokens(mean_fill(view.images, view.corrupted.known))
 
     def _named(self, prefix: str) -> dict[str, nn.Parameter]:
         return {

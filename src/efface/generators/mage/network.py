@@ -46,6 +46,7 @@ class MageConfig(PreTrainedConfig):
     mask_rate_least: float = 0.5
     mask_rate_most: float = 1.0
     tied: bool = False
+    leaky: bool = True
     initializer_range: float = 0.02
 
     @property

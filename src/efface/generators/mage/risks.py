@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from efface.corruptions.patches import RandomPatches
 from efface.generators.mage.generator import MageGenerator, MageView
 from efface.randomness import Draws
 
 LEAST_EXPLAINED = 0.5
-SHOWN_HIDDEN = 0.5
 
 
 def risks(generator: MageGenerator, images: Tensor) -> list[str]:
@@ -44,27 +42,27 @@ def risks(generator: MageGenerator, images: Tensor) -> list[str]:
 def reconstruction_explained(generator: MageGenerator, images: Tensor) -> float:
     """1 - error / variance of pictures that pass through the tokenizer and back; at most 1."""
     pixels = _view(generator, images).images
-    error = (generator.pictures(generator.codes(pixels)) - pixels).square().mean()
+    error = (generator.pictures(generator.tokens(pixels)) - pixels).square().mean()
     variance = (pixels - pixels.mean(dim=(2, 3), keepdim=True)).square().mean()
     return float(1 - error / variance.clamp(min=1e-12))
 
 
 def prediction_surprise(generator: MageGenerator, images: Tensor) -> tuple[float, float]:
-    """Mean -log p of hidden tokens in nats: by the model, and by how often tokens occur among the visible ones.
+    """Mean -log p of hidden tokens in nats, under the training's corruption: by the model, and by how often they occur.
 
-    Frequencies are those of all visible tokens, each counted once more than it occurs (Laplace).
+    Frequencies are those of all tokens, each counted once more than it occurs (Laplace).
     """
     view = _view(generator, images)
     with torch.no_grad():
         scores = generator.predict(view).float()
     hidden, tokens = view.hidden, view.tokens
     by_model = functional.cross_entropy(scores[hidden], tokens[hidden])
-    counts = torch.bincount(tokens[~hidden], minlength=generator.config.codebook_size).float() + 1
+    counts = torch.bincount(tokens.flatten(), minlength=generator.config.codebook_size).float() + 1
     return float(by_model), float(-(counts / counts.sum()).log()[tokens[hidden]].mean())
 
 
 def _view(generator: MageGenerator, images: Tensor) -> MageView:
     draws = Draws(0, tuple(str(number) for number in range(len(images))), (0,) * len(images))
-    view = generator.view(images, RandomPatches(SHOWN_HIDDEN), draws)
+    view = generator.view(images, generator.training_corruption, draws)
     assert isinstance(view, MageView)
     return view
