@@ -14,6 +14,7 @@ from efface.corruptions.patches import MaskRates
 from efface.errors import InputError
 from efface.generators.mage.sampling import (
     TokenSampler,
+    as_gumbel,
     complete,
     read_token_sampler,
     widened,
@@ -33,6 +34,7 @@ HOLES = ["centre:0.3", "outpaint:0.5", "random:0.75", "rectangle:0,0,0.1,0.9", R
         (None, "confidence:20,6"), ("confidence", "confidence:20,6"), ("confidence:8", "confidence:8,6"),
         ("confidence: 8, 4.50", "confidence:8,4.5"), ("confidence:8,0,2", "confidence:8,0,2"),
         ("confidence:20,6,1", "confidence:20,6"), ("greedy", "greedy:20"), ("greedy:1,0", "greedy:1,0"),
+        ("maskgit", "maskgit:20,6"), ("maskgit:12,4.5,0", "maskgit:12,4.5,0"),
     ],
 )  # fmt: skip
 def test_a_sampler_has_one_name(text: str | None, name: str) -> None:
@@ -60,7 +62,7 @@ def test_a_sampler_that_there_is_not_is_refused(text: str, told: str) -> None:
 # pictures
 
 
-@pytest.mark.parametrize("sampler", ["confidence:3,6", "greedy:2"])
+@pytest.mark.parametrize("sampler", ["confidence:3,6", "greedy:2", "maskgit:6"])
 @pytest.mark.parametrize("corruption", HOLES, ids=str)
 def test_known_pixels_stay_and_hidden_ones_are_not_looked_at(
     corruption: str | MaskRates, sampler: str
@@ -145,7 +147,8 @@ class Record:
 def filled_in(record: Record, unknown: np.ndarray, sampler: TokenSampler, seed: int = 0) -> Tensor:
     count, length = unknown.shape
     uniform = torch.rand(count, 2, sampler.steps, length, generator=torch.Generator().manual_seed(seed))
-    return complete(record, torch.full((count, length), -1), unknown, sampler, uniform)
+    gumbel = as_gumbel(uniform[:, 1])
+    return complete(record, torch.full((count, length), -1), unknown, sampler, uniform[:, 0], gumbel)
 
 
 def test_ever_fewer_tokens_stay_open_by_the_cosine_of_the_release() -> None:
@@ -160,6 +163,24 @@ def test_ever_fewer_tokens_stay_open_by_the_cosine_of_the_release() -> None:
     assert (tokens[~torch.from_numpy(unknown)] == -1).all(), "known tokens stay"
     for before, after in zip(record.hidden, record.hidden[1:], strict=False):
         assert not (after & ~before).any(), "what was decided stays decided"
+
+
+def test_the_released_schedule_skips_what_is_no_longer_hidden() -> None:
+    record = Record(torch.zeros(3, 64, CODES))
+    unknown = np.zeros((3, 64), dtype=bool)
+    unknown[0, :40] = unknown[1, :5] = unknown[2, :1] = True
+    tokens = filled_in(record, unknown, TokenSampler("maskgit", steps=8))
+    shares = [math.cos(math.pi / 2 * (step + 1) / 8) for step in range(8)]
+    assert 64 * shares[3] > 40 > 64 * shares[4], "four steps are skipped for the first picture"
+    assert 64 * shares[6] > 5 > 64 * shares[7], "and seven for the second"
+    assert [int(hidden[0].sum()) for hidden in record.hidden] == [
+        40,
+        *(int(64 * share) for share in shares[4:7]),
+    ]
+    assert [int(hidden[1].sum()) for hidden in record.hidden] == [5, 5, 5, 5]
+    assert [int(hidden[2].sum()) for hidden in record.hidden] == [1, 1, 1, 1]
+    assert (tokens[torch.from_numpy(unknown)] >= 0).all()
+    assert (tokens[~torch.from_numpy(unknown)] == -1).all()
 
 
 def test_without_noise_the_surest_tokens_stay_first() -> None:

@@ -6,11 +6,14 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import median
+
+from torch import Tensor
 
 from efface.corruptions import Corruption
 from efface.evaluation.protocol import evaluate
 from efface.evaluation.results import ModelName, SetName
-from efface.generators.base import Generator, Trained
+from efface.generators.base import Generator, Trained, pixels_in_unit_range
 from efface.generators.registry import risks_of
 from efface.images.cache import estimate_bytes
 from efface.images.items import ImageSet
@@ -19,6 +22,7 @@ from efface.jobs.generator_images import Views, read_all_pairs, some_images, sto
 from efface.jobs.operations import Changes, Foreseen, Prepared, RunEstimate, peak_memory
 from efface.jobs.sets import measured_sets, trial_cache
 from efface.metrics.frechet import frechet_refusal
+from efface.randomness import Draws
 from efface.runs.unlearn_config import RunConfig
 from efface.training.data import Data, pixel_moments
 from efface.training.loop import TIMED_STEPS, UNTIMED_STEPS, Trainer
@@ -110,6 +114,7 @@ def _foreseen(
         generator, phases, data, timed, config.seed, accelerator(settings), codes_in_memory=True
     )
     per_step = trainer.time_steps()
+    notes += _first_stage_price(generator, some_images(sample, config.evaluation), used, settings.batch_size)
     steps = _steps(config, per_step)
     counts = sum(len(images) for images in prepared.sets.values())
     estimate = RunEstimate(
@@ -122,6 +127,25 @@ def _foreseen(
     )
     changes = replace(_changes(config, generator), precision=chosen_precision(settings))
     return Foreseen(changes, estimate, risks, notes)
+
+
+def _first_stage_price(
+    generator: Generator, images: Tensor, corruption: Corruption, batch_size: int
+) -> list[str]:
+    """What the first stage costs each step where codes that are kept do not spare it."""
+    if not generator.codes_change(corruption):
+        return []
+    codes = generator.codes(pixels_in_unit_range(images, generator.device), corruption)
+    seconds = []
+    for visit in range(UNTIMED_STEPS + TIMED_STEPS):
+        began = time.monotonic()
+        generator.view(images, corruption, Draws(0, ("",) * len(images), (visit,) * len(images)), codes=codes)
+        seconds.append(time.monotonic() - began)
+    each = median(seconds[UNTIMED_STEPS:]) * batch_size / len(images)
+    return [
+        f"what the model is fed under {corruption.label} passes the first stage at every step, kept codes or not: about "
+        f"{each:.2g} s of it"
+    ]
 
 
 def _changes(config: RunConfig, generator: Generator) -> WeightChanges:

@@ -38,7 +38,7 @@ from efface.generators.base import Generator, PixelMoments, Trained, View
 from efface.generators.families import NoiseKind
 from efface.generators.mage.network import MageConfig, MageModel
 from efface.generators.mage.noise import NoiseBank
-from efface.generators.mage.sampling import complete, read_token_sampler, widened
+from efface.generators.mage.sampling import as_gumbel, complete, read_token_sampler, widened
 from efface.generators.mage.tokenizer import first_stage_loss
 from efface.randomness import Draws
 from efface.weights import quiet
@@ -149,10 +149,9 @@ class MageGenerator(Generator):
                 dropped[row, rng.choice(np.flatnonzero(hidden[row]), count, replace=False)] = True
         kept = np.stack([np.flatnonzero(~row) + 1 for row in dropped])
         kept = np.concatenate([np.zeros((len(kept), 1), dtype=kept.dtype), kept], axis=1)
-        places = (torch.from_numpy(array).to(images.device) for array in (hidden, kept))
-        return MageView(
-            images, corrupted, draws, tokens if filled is None else filled, tokens, *places, filled=filled
-        )
+        inputs = tokens if filled is None else filled
+        hidden_at, kept_at = (torch.from_numpy(array).to(images.device) for array in (hidden, kept))
+        return MageView(images, corrupted, draws, inputs, tokens, hidden_at, kept_at, filled)
 
     def whole_picture_view(self, view: View) -> View:
         assert isinstance(view, MageView)
@@ -217,7 +216,7 @@ class MageGenerator(Generator):
             unknown = widened(view.corrupted.touched, wider).reshape(len(view), -1)
             uniform = view.draws.uniform("restored tokens", (2, chosen.steps, count), known.device)
             seen = view.tokens if view.whole else self._filled(view)
-            tokens = complete(scores, seen, unknown, chosen, uniform)
+            tokens = complete(scores, seen, unknown, chosen, uniform[:, 0], as_gumbel(uniform[:, 1]))
             return torch.where(known, view.images, self.pictures(tokens))
 
     def view_risks(self, images: Tensor, corruption: Corruption) -> list[str]:
