@@ -148,8 +148,8 @@ def _left_open(sampler: TokenSampler, done: float, begun: Counts, still: Counts,
     if done == 1:
         return np.zeros_like(begun)
     if sampler.name != "maskgit":
-        left = np.floor(begun * share + TINY).astype(np.int64)
-        return np.clip(np.minimum(left, still - 1), 0, None)
+        left: Counts = np.floor(begun * share + TINY).astype(np.int64)
+        return np.maximum(np.minimum(left, still - 1), 0)
     # the last token stays open until the last step, as released
     left = np.maximum(np.minimum(math.floor(length * share), still - 1), 1)
     return np.where(share < begun / length, left, still)
