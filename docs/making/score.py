@@ -13,13 +13,21 @@ OFFICIAL, ROBUST = "#d55e00", "#0072b2"
 
 
 def table(name: str) -> str:
-    """`sensitivity`: both modes against known changes, by the number of models."""
+    """`sensitivity`: both modes against known changes; `coverage`, `shifted`: how often intervals hold the truth."""
     measured = json.loads((RESULTS / "score_behaviour.json").read_text(encoding="utf-8"))
-    columns = [f"{mode}_{models}" for mode in ("official", "robust") for models in (32, 64, 512)]
-    lines = ["| what is different | " + " | ".join(one.replace("_", ", ") for one in columns) + " |"]
-    lines.append("|---" * (1 + len(columns)) + "|")
-    for row in measured[name]:
-        lines.append(f"| {row['change']} | " + " | ".join(f"{row[one]:.3f}" for one in columns) + " |")
+    if name == "sensitivity":
+        sizes = [f"{mode}_{models}" for mode in ("official", "robust") for models in (32, 64, 512)]
+        rows = {row["change"]: row for row in measured[name]}
+        title, heads = "what is different", [one.replace("_", ", ") for one in sizes]
+    else:
+        rows = measured[name]["null" if name == "coverage" else "shift"]
+        sizes = list(next(iter(rows.values())))
+        title = "law" if name == "coverage" else "shift in standard deviations"
+        heads = [f"N = {models}" for models in sizes]
+    lines = [f"| {title} | " + " | ".join(heads) + " |", "|---" * (1 + len(sizes)) + "|"]
+    lines += [
+        f"| {label} | " + " | ".join(f"{row[one]:.3f}" for one in sizes) + " |" for label, row in rows.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
