@@ -125,21 +125,34 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
         return {LOG_ERROR: self.log_errors(model, images, bf16=bf16)}
 
     @torch.no_grad()
-    def log_errors(self, model: Generator, images: ImageSet, *, bf16: bool | None = None) -> Values:
+    def log_errors(
+        self, model: Generator, images: ImageSet, *, bf16: bool | None = None, whole_picture: bool = False
+    ) -> Values:
         """Natural logarithm of each image's hole error, `[images]`, the mean over its views being taken before.
 
         The hole error is the mean square over the hidden pixels, or over all where the corruption hides none. bf16:
-        whether forward passes are cast; by default as the evaluation has it.
+        whether forward passes are cast; by default as the evaluation has it. whole_picture: visible codes are those of
+        the whole picture.
         """
         errors: list[Tensor] = []
         cast = self.settings.precision == "bf16" if bf16 is None else bf16
         for view in self.views(model, images):
+            seen = model.whole_picture_view(view) if whole_picture else view
+            assert seen is not None
             with torch.autocast(model.device.type, torch.bfloat16, enabled=cast):
-                restored = model.restore(view, self.settings.sampler).float()
+                restored = model.restore(seen, self.settings.sampler).float()
             region = view.corrupted.region
             region = region if bool(region.any()) else torch.ones_like(region)
             errors.append(hole_mse(restored, view.images, region).cpu())
         return self.logarithms(torch.cat(errors))
+
+    def codes_see_beyond(self) -> bool:
+        """Whether visible codes of these models may depend on hidden pixels."""
+        images = self.photos("forget").subset([0])
+        return all(
+            model.whole_picture_view(next(self.views(model, images))) is not None
+            for model in self.models.values()
+        )
 
     def logarithms(self, errors: Tensor) -> Values:
         """The logarithm of each image's mean over its views, `[images]`, from errors `[views]`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -22,24 +21,21 @@ from efface.generators.mage.released import (
     tokenizer_sizes,
 )
 from support.mage_models import opened
+from support.published import FOLDER
+from support.published import arrays as published
 from support.tiny_models import draws
 
-CHECKPOINTS = Path(__file__).parents[2].parent / "shared" / "data" / "checkpoints"
 TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
 def arrays() -> dict[str, Tensor]:
-    path = CHECKPOINTS / "mage.npz"
-    if not path.exists():
-        pytest.skip("the shared checkpoints are not here")
-    with np.load(path) as stored:
-        return {name: torch.from_numpy(stored[name]) for name in stored.files}
+    return {name: torch.from_numpy(values) for name, values in published("mage.npz").items()}
 
 
 def loaded(arrays: dict[str, Tensor], **options: object) -> MageGenerator:
     heads = {"heads": int(arrays["num_heads"]), "decoder_heads": int(arrays["decoder_num_heads"])}
-    return opened(CHECKPOINTS / "mage.pth", **heads, **options)
+    return opened(FOLDER / "mage.pth", **heads, **options)
 
 
 def view_with(generator: MageGenerator, arrays: dict[str, Tensor]) -> MageView:
@@ -77,7 +73,7 @@ def test_a_released_checkpoint_gives_the_released_numbers(
 
 
 def test_so_it_does_with_the_stand_alone_tokenizer(arrays: dict[str, Tensor]) -> None:
-    check(loaded(arrays, tokenizer=str(CHECKPOINTS / "mage-vqgan.pth")), arrays)
+    check(loaded(arrays, tokenizer=str(FOLDER / "mage-vqgan.pth")), arrays)
 
 
 def test_so_it_does_after_saving_and_opening_with_the_plain_class(
@@ -92,11 +88,8 @@ def test_so_it_does_after_saving_and_opening_with_the_plain_class(
 
 def full_size() -> dict[str, Tensor]:
     """The full-size release's tensors without their values, from the list in which repeated ones are folded."""
-    path = CHECKPOINTS / "layout-mage-full-size.txt"
-    if not path.exists():
-        pytest.skip("the shared checkpoints are not here")
     tensors = {}
-    for line in path.read_text().splitlines():
+    for line in (FOLDER / "layout-mage-full-size.txt").read_text().splitlines():
         if found := re.fullmatch(r"(\S+) \[([\d, ]+)\](?: i=(\S+)(?: \((\d+)\))?)?", line):
             shape = [int(number) for number in found[2].split(",")]
             for numbers in places(found[3] or "", int(found[4] or 0)):
