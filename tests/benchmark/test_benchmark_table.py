@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,9 +17,13 @@ from efface.benchmark.classifiers.reading import (
     measures_of,
     u_lira_auc,
 )
-from efface.benchmark.reading import estimate, levels_of
+from efface.benchmark.reading import TaskReader, estimate, levels_of, relative_measures
+from efface.benchmark.results import Estimate
+from efface.benchmark.runs import PoolRun
+from efface.benchmark.setups import Experiment, experiments
 from efface.forgetting.comparison import compare
 from efface.forgetting.official import official_score
+from efface.randomness import numpy_draws
 
 EXAMPLES = 12
 
@@ -39,8 +48,35 @@ def test_an_interval_is_students_t_over_the_experiments() -> None:
 
 def test_a_row_has_every_measure() -> None:
     found = measures_of(sides(8, 0, 0), sides(16, 0, 1), 0)
-    assert set(found) == {measure.name for measure in MEASURES}
+    relative = {measure.name for measure in relative_measures("")}
+    assert set(found) == {measure.name for measure in MEASURES} - relative
     assert all(np.isfinite(value) for value in found.values())
+
+
+def test_relative_tests_place_models_between_originals_and_retrained_ones() -> None:
+    means = {"original": 3.0, "retrained": 0.0, "unlearned": 1.0}
+
+    def stacked(runs: Sequence[PoolRun]) -> np.ndarray:
+        draws = (numpy_draws(run.kind, run.start, run.seed) for run in runs)
+        return np.stack(
+            [one.normal(means[run.kind], 1, EXAMPLES) for one, run in zip(draws, runs, strict=True)]
+        )
+
+    def relative(experiment: Experiment) -> dict[str, Estimate]:
+        reader: Any = SimpleNamespace(stacked=stacked, config=SimpleNamespace(confidence=0.95, seed=0))
+        return TaskReader.relative(reader, experiment)
+
+    full, shared = (experiments(setup, {"name": "ct"}, 8, 1)[0] for setup in ("full", "reuse-n-1"))
+    found = relative(full)
+    assert found["closer"].low > 0
+    assert found["closer_p"].value < 0.05
+    assert found["beyond_p"].value < 0.05
+    nothing = relative(replace(full, unlearned=full.original))
+    assert nothing["closer"].high < 0
+    again = relative(replace(full, unlearned=full.retrained[8:]))
+    assert set(again) == {"closer", "closer_p"}
+    assert again["closer"].value > found["closer"].value
+    assert relative(shared) == {}
 
 
 def test_scores_are_means_over_both_halves_of_the_retrained_models() -> None:

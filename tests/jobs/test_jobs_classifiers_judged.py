@@ -163,7 +163,12 @@ def test_probes_of_generators_are_refused_with_the_reason(story: Story) -> None:
     everything = read_config("unlearn", values(story, probes="all"))
     assert {probe.name for probe in everything.probes} == set(probes_of("classifier")) - {"poisoning"}
     cheap = read_config("unlearn", values(story, probes="cheap"))
-    assert {probe.name for probe in cheap.probes} == {"membership", "collateral", "perturbation"}
+    assert {probe.name for probe in cheap.probes} == {
+        "membership",
+        "collateral",
+        "perturbation",
+        "closer-to-retrained",
+    }
 
 
 def test_a_plan_tells_what_will_not_be_measurable_and_what_probes_take(story: Story) -> None:

@@ -27,6 +27,8 @@ from efface.benchmark.runs import PoolRun
 from efface.benchmark.setups import Experiment
 from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import Comparison, Mode
+from efface.forgetting.relative import FEWEST, relative_mmd
+from efface.forgetting.relative_divergence import relative_divergence
 from efface.metrics.intervals import student_interval
 
 FigureValues = dict[str, float]
@@ -87,6 +89,31 @@ class TaskReader(ABC, Generic[Kept]):
         """Scores of a whole experiment with intervals of their own, where `figures` has none."""
         return {}
 
+    def relative(self, experiment: Experiment) -> dict[str, Estimate]:
+        """What the relative tests say of an experiment, by the names of `relative_measures`.
+
+        Rows are models, each a vector of its forget images. Empty where models share an original or are too few; without
+        the second test where no other half of retrained models is left as its yardstick.
+        """
+        unlearned, original, count = experiment.unlearned, experiment.original, len(experiment.unlearned)
+        retrained, yardstick = experiment.retrained[:count], experiment.retrained[count : 2 * count]
+        sides = (unlearned, original, retrained)
+        if count < FEWEST or any(len(set(side)) < count for side in sides):
+            return {}
+        u, o, r = map(self.stacked, sides)
+        closer = relative_mmd(u, o, r, paired=True, confidence=self.config.confidence)
+        found = {
+            "closer": Estimate(value=closer.difference, low=closer.low, high=closer.high, each=[]),
+            "closer_p": Estimate(value=closer.p_value, low=None, high=None, each=[]),
+        }
+        if len(set(yardstick)) == count and yardstick != unlearned:
+            # of few models it finds much more than the hockey-stick divergence does
+            test = relative_divergence(
+                u, r, self.stacked(yardstick), divergence="chi-square", seed=self.config.seed
+            )
+            found["beyond_p"] = Estimate(value=test.p_value, low=None, high=None, each=[])
+        return found
+
     def curves(self, runs: Sequence[PoolRun]) -> list[RelearningCurve]:
         """How the forget error falls when these models are trained again, where that was tried."""
         return []
@@ -114,6 +141,28 @@ class TaskReader(ABC, Generic[Kept]):
     def agreements(self, methods: Sequence[BenchRow]) -> list[Agreement]:
         """How far two of its measures put the methods of the first table in one order."""
         return []
+
+
+def relative_measures(table: str) -> tuple[Measure, ...]:
+    """What the relative tests give, as columns of a table."""
+
+    def measure(name: str, heading: str, goal: str, about: str) -> Measure:
+        return Measure(name=name, heading=heading, goal=goal, about=about, table=table, of_set="forget")
+
+    return (
+        measure(
+            "closer", "closer to retrained", "above 0",
+            "relative MMD of the first experiment's models: distance from originals less that from retrained ones",
+        ),
+        measure(
+            "closer_p", "closer to retrained, p", "small",
+            "p value of that: small says that they are closer to retrained models; one just past half way is",
+        ),
+        measure(
+            "beyond_p", "farther than a retraining, p", "not small",
+            "relative chi-square test: small says that they are farther from retrained models than others of these",
+        ),
+    )  # fmt: skip
 
 
 def estimate(values: Sequence[float], confidence: float, least: float | None = None) -> Estimate:

@@ -24,6 +24,8 @@ from efface.randomness import numpy_draws
 
 Setup = Literal["full", "bootstrap", "reuse-n-n", "reuse-n-1"]
 SETUPS: tuple[Setup, ...] = get_args(Setup)
+OWN_ORIGINALS: tuple[Setup, ...] = ("full", "reuse-n-n")
+"""Those in which each unlearned model has an original of its own, so that models are independent of each other."""
 RETRAINED_FOR_EACH = 2
 """Retrained models for each unlearned one: two disjoint halves give the ceiling at the full number."""
 

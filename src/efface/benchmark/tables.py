@@ -24,7 +24,7 @@ from efface.benchmark.results import (
     Tuning,
 )
 from efface.benchmark.runs import PoolRun, Section
-from efface.benchmark.setups import Experiment
+from efface.benchmark.setups import OWN_ORIGINALS, Experiment
 from efface.benchmark.stability import agreement, stability
 from efface.benchmark.tuning import Trial, best
 from efface.forgetting.comparison import MODES, Mode, ScoreRange
@@ -126,6 +126,7 @@ class TaskTables:
                 ends = {"low": ceiling.low, "high": ceiling.high}
                 measures[mode] = Estimate(value=ceiling.value, **ends, each=[])
         first = corruption == self.reader.corruptions[0]
+        measures.update(self._relative(experiment.other_retrained) if first else {})
         curves = self.reader.curves(experiment.other_retrained) if first else []
         return BenchRow(
             label="retrained",
@@ -203,8 +204,23 @@ class TaskTables:
         update: dict[str, Any] = {"measures": measures, "experiments": len(experiments)}
         if first:
             measures.update({str(mode): score for mode, score in self.reader.scores(experiments[0]).items()})
+            measures.update(self._relative(experiments[0].unlearned))
             update["curves"] = self.reader.curves(experiments[0].unlearned)
         return row.model_copy(update=update)
+
+    def _relative(self, runs: Sequence[PoolRun]) -> dict[str, Estimate]:
+        """What the relative tests say of a row, in the first setup whose models have an original each."""
+        setup = next((one for one in self.config.all_setups if one in OWN_ORIGINALS), None)
+        if setup is None:
+            return {}
+        section = runs[0].section if runs[0].kind == "unlearned" else self.methods[0].section
+        experiment = self.config.experiments_of(setup, section)[0]
+        if runs[0].kind == "original":
+            experiment = replace(experiment, unlearned=experiment.original)
+        elif runs[0].kind == "retrained":
+            experiment = replace(experiment, unlearned=experiment.retrained[len(experiment.unlearned) :])
+        there = all(self.reader.pool.has(run) for run in experiment.runs)
+        return self.reader.relative(experiment) if there else {}
 
     def _estimates(self, each: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
         return {

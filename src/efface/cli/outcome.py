@@ -101,6 +101,8 @@ def _table_of_probes(findings: Findings) -> Table:
 
 
 def _difference(found: Finding | None) -> tuple[str, str]:
+    if found is not None and found.goal == "above" and found.low is not None and found.high is not None:
+        return "itself", f"{found.low:+.3g} to {found.high:+.3g}"
     if found is None or found.difference is None:
         return "-", ""
     if found.difference_low is None or found.difference_high is None:

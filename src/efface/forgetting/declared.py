@@ -13,7 +13,16 @@ from typing import Any, TypeVar
 
 from efface.metrics.base import Direction
 
-MODULES = ("official", "robust", "distributions", "likelihood_attacks", "membership", "outputs")
+MODULES = (
+    "official",
+    "robust",
+    "distributions",
+    "relative",
+    "relative_divergence",
+    "likelihood_attacks",
+    "membership",
+    "outputs",
+)
 CONFIDENCES = "confidences [models, examples] of unlearned and retrained models"
 SHADOWS = "confidences of the attacked models and of shadow models"
 

@@ -15,7 +15,8 @@ class Finding:
     figure: its name, such as `detectability`; value with its interval `low` to `high` (None where there is none).
     reference: the model that `difference` (value minus the reference's value, with its paired interval) is taken to:
     the retrained one, else the original, else None. goal: which difference is wanted: `zero` (as the retrained model),
-    or `low`: at most the reference's. n: images that it rests on. note: why a value is None, or what to be careful of.
+    or `low`: at most the reference's. `above` wants the value itself above 0, where it compares models already. n: images
+    that it rests on. note: why a value is None, or what to be careful of.
     """
 
     probe: str

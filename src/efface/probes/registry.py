@@ -19,6 +19,7 @@ PROBES: Registry[type[Probe]] = Registry(
         "efface.probes.detectability:Detectability",
         "efface.probes.collateral:Collateral",
         "efface.probes.membership:Membership",
+        "efface.probes.closer_to_retrained:CloserToRetrained",
         "efface.probes.extraction:Extraction",
         "efface.probes.other_corruptions:OtherCorruptions",
         "efface.probes.whole_picture:WholePicture",

@@ -18,6 +18,7 @@ from efface.wording import counted, figure, interval, name_of, ratio, signed
 
 SIGNS: dict[State, str] = {"met": "✓", "not met": "✗", "not measurable": "?"}
 MOST_IMAGES = 500
+WANTED = {"zero": "as the reference's", "low": "no more than the reference's", "above": "above 0"}
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _line(findings: Sequence[Finding], models: Sequence[ModelName]) -> FigureLin
     about = [f"Unit: {first.unit}."] if first.unit not in ("", "1") else []
     about += [f"From {counted(first.n, 'image')}."] if first.n else []
     if measured:
-        about.append(f"Wanted: {'no more than' if first.goal == 'low' else 'as'} the reference's.")
+        about.append(f"Wanted: {WANTED[first.goal]}.")
     differences = [
         Distance(model, signed(finding.difference), _ends(finding), meaning(finding))
         for model in models

@@ -2,9 +2,10 @@
 
 A requirement names a figure, a bound and a value. Figures of rows are `SET-FIGURE`, with the short name of a metric; with
 an `x` behind the value they are ratios: of retain and neutral images to the original's, of forget images to the retrained
-model's. Every figure of a probe can be named too; what is judged is its difference to the retrained model's. Which metrics
-and probes there are depends on the kind of the model. A requirement is met only if the
-whole confidence interval keeps it, so few images never make a requirement easier. Nothing here imports torch.
+model's. Every figure of a probe can be named too; what is judged is its difference to the retrained model's, or its own
+value where it compares with that model already. Which metrics and probes there are depends on the kind of the model. A
+requirement is met only if the whole confidence interval keeps it, so few images never make a requirement easier. Nothing
+here imports torch.
 """
 
 from __future__ import annotations
@@ -322,6 +323,9 @@ def _of_finding(requirement: Requirement, findings: Findings) -> _Measured:
         return _Measured(
             what, why_not=(found.note or "the probe gave no value").removeprefix("not measurable: ")
         )
+    if found.goal == "above":
+        what = f"{requirement.name} of the unlearned model"
+        return _Measured(what, found.value, found.low, found.high)
     if found.difference is None or (beside == "original" and requirement.reference == "retrained"):
         why = NO_RETRAINED if beside == "original" else found.note
         return _Measured(what, why_not=why or "there is no figure to compare with")

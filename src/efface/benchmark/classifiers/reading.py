@@ -20,7 +20,7 @@ from efface.benchmark.classifiers.runs import SETS, ClassifierOutputs
 from efface.benchmark.classifiers.task import ClassifierTask
 from efface.benchmark.config import BenchConfig
 from efface.benchmark.pool import Pool
-from efface.benchmark.reading import FigureValues, TaskReader, levels_of
+from efface.benchmark.reading import FigureValues, TaskReader, levels_of, relative_measures
 from efface.benchmark.results import BenchRow, Measure, ScoreLevels
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.setups import Experiment
@@ -78,6 +78,7 @@ MEASURES = (
     _measure("klom_retain", "KLoM retain", "the same on retain examples", "down", None),
     _measure("klom_test", "KLoM test", "the same on test examples", "down", None),
     _measure("u_lira", "U-LiRA AUC", "AUC of U-LiRA on forget examples", "0.5", brief="U-LiRA"),
+    *relative_measures(THE_TABLE),
     _measure("retain_ratio", "retain ratio", "accuracy on retain examples, unlearned / retrained", "1", brief="retain"),
     _measure("test_ratio", "test ratio", "accuracy on test examples, unlearned / retrained", "1", brief="test"),
     _measure("forget_accuracy", "forget accuracy", "accuracy on forget examples", "as retrained", None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from efface.benchmark.generators.task import GeneratorTask
+from efface.benchmark.reading import relative_measures
 from efface.benchmark.results import Measure
 from efface.evaluation.results import SETS
 from efface.metrics.base import ImageMetric, Metric
@@ -14,7 +15,13 @@ LIKE_RETRAINED = "as retrained"
 
 def measures_of(task: GeneratorTask, scored: bool) -> list[Measure]:
     """All measures in the order of columns; what no row has a figure of has no column."""
-    return [*(_scores() if scored else ()), *_forgetting(), *_costs(), *_by_set(task)]
+    return [
+        *(_scores() if scored else ()),
+        *_forgetting(),
+        *relative_measures(FORGETTING),
+        *_costs(),
+        *_by_set(task),
+    ]
 
 
 def _scores() -> list[Measure]:
