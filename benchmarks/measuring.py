@@ -23,7 +23,7 @@ from efface.training.data import CropBatch, Cropper, Crops, Data, pixel_moments
 from efface.training.optimisation import accelerator, autocast_precision
 from efface.training.phases import Training
 from efface.training.settings import TrainingSettings
-from efface.training.step import FiniteCheck, Step, training_corruption
+from efface.training.step import FiniteCheck, Step
 from machine import add_options
 from unlearning_step import wait
 
@@ -55,10 +55,9 @@ def bundled_data(generator: Generator, phase: Training, settings: TrainingSettin
     photos = open_images("bundled")
     half = len(photos) // 2
     sets = {"forget": photos.subset(range(half)), "retain": photos.subset(range(half, len(photos)))}
-    corruption = training_corruption(generator, phase, generator.training_corruption, settings)
     with TemporaryDirectory() as folder, PixelCache(folder, round(generator.image_size * 1.25)) as cache:
         cache.add(photos)
-        yield Data(sets, cache, corruption, pixel_moments(sets["forget"], cache))
+        yield Data(sets, cache, pixel_moments(sets["forget"], cache))
 
 
 def prepared_step(

@@ -117,7 +117,7 @@ def trained(
     settings = TrainingSettings(
         **{**FAMILY.training, "batch_size": 32, "steps": options.train_steps, "average": 0.999}
     )
-    data = Data({"retain": photos}, cache, generator.training_corruption, pixel_moments(photos, cache))
+    data = Data({"retain": photos}, cache, pixel_moments(photos, cache))
     (phase,) = from_scratch(with_first_stage=False)
     trainer = Trainer(
         generator,

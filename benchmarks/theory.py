@@ -171,12 +171,12 @@ class Bench:
         """A copy of the original after `steps` of `encoder-noise`; 0 leaves it as it is."""
         if not steps:
             return generator
-        settings = TrainingSettings(**COMMON, steps=steps, learning_rate=5e-4)
+        settings = TrainingSettings(**COMMON, steps=steps, learning_rate=5e-4, corruption=str(CORRUPTION))
         sets = {name: self.sets[name] for name in ("forget", "retain")}
         Trainer(
             generator,
             EncoderNoise(noise=noise).phases(),  # type: ignore[arg-type]
-            Data(sets, self.cache, CORRUPTION, self.moments),
+            Data(sets, self.cache, self.moments),
             settings,
             self.seed,
             accelerator(settings),

@@ -139,7 +139,7 @@ def main() -> None:
         settings = TrainingSettings(batch_size=options.batch, precision="auto", compile=options.compile)
         phases = EncoderNoise(alpha=ALPHA).phases()
         corruption = RandomPatches(options.mask_ratio)
-        data = Data(sets, cache, corruption, pixel_moments(sets["forget"], cache))
+        data = Data(sets, cache, pixel_moments(sets["forget"], cache))
         trainer = Trainer(generator, phases, data, settings, 0, accelerator(settings))
         plain = PlainLoop(
             plain_model, torch.randn(options.batch, 3, shape.image_size, shape.image_size, device=device)

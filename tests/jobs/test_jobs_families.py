@@ -392,10 +392,12 @@ def test_a_plan_names_the_corruption_of_training_and_that_the_asked_one_is_unkno
     found = efface.plan(model, corruption="colour", **chosen, **CATS)
     assert found.faults == []
     assert any("was trained with box-brush, not with colour" in risk for risk in found.risks), found.risks
-    assert any("pre-trained with box-brush; unlearning trains with colour" in note for note in found.notes)
+    assert "unlearning trains under colour; the model was trained with box-brush" in found.notes
     hole = efface.plan(model, corruption="centre:0.5", **chosen, **CATS)
     assert not any("was trained with" in risk for risk in hole.risks)
-    assert any("pre-trained with box-brush; unlearning trains with centre:0.5" in n for n in hole.notes)
+    assert "unlearning trains under box-brush, which the model was trained with" in hole.notes
+    fixed = efface.plan(model, **{**chosen, "training": {**UNLEARNING, "corruption": "centre:0.5"}}, **CATS)
+    assert "unlearning trains under centre:0.5; the model was trained with box-brush" in fixed.notes
 
 
 @pytest.mark.parametrize(

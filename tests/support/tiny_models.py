@@ -35,6 +35,7 @@ SETTINGS: dict[str, Any] = {
     "checkpoint_every": 3,
     "log_every": 1,
     "threads": 1,
+    "corruption": "centre:0.5",
 }
 
 
@@ -53,7 +54,7 @@ def save_pictures(folder: Path, count: int, seed: int) -> ImageSet:
     return open_images(folder)
 
 
-def training_data(folder: Path, corruption: str = "centre:0.5", retain: int = 7, forget: int = 5) -> Data:
+def training_data(folder: Path, retain: int = 7, forget: int = 5) -> Data:
     """Retain and forget sets of made pictures, cached below `folder`."""
     sets = {
         "retain": save_pictures(folder / "retain", retain, seed=1),
@@ -62,7 +63,7 @@ def training_data(folder: Path, corruption: str = "centre:0.5", retain: int = 7,
     cache = PixelCache(folder / "cache", SIZE)
     for images in sets.values():
         cache.add(images)
-    return Data(sets, cache, parse_corruption(corruption), pixel_moments(sets["forget"], cache))
+    return Data(sets, cache, pixel_moments(sets["forget"], cache))
 
 
 def settings(**changes: Any) -> TrainingSettings:

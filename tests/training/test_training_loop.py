@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from efface.corruptions import parse_corruption
 from efface.errors import Stopped
 from efface.generators.base import Generator
 from efface.methods import read_method
@@ -182,16 +183,12 @@ def test_a_trained_model_is_ready_for_use(data: Data) -> None:
     assert trainable == set(generator.trained_parameters("all"))
 
 
-def test_the_corruption_is_the_settings_else_the_phases(data: Data) -> None:
+def test_training_hides_what_the_models_own_training_hid_unless_the_settings_say_otherwise() -> None:
     generator = tiny(mask_ratio=0.6)
-    asked = data.corruption
-    own = Training("t", spoilt, ("retain",), "all", corruption="own")  # type: ignore[arg-type]
-    given = Training("t", spoilt, ("retain",), "all")  # type: ignore[arg-type]
-    assert training_corruption(generator, given, asked, settings()) == asked
-    assert str(training_corruption(generator, own, asked, settings())) == "random:0.6"
-    for phase in (own, given):
-        chosen = training_corruption(generator, phase, asked, settings(corruption="outpaint:0.25"))
-        assert str(chosen) == "outpaint:0.25"
+    assert str(training_corruption(generator, TrainingSettings())) == "random:0.6"
+    generator.trained_with = parse_corruption("centre:0.25")
+    assert str(training_corruption(generator, TrainingSettings())) == "centre:0.25"
+    assert str(training_corruption(generator, settings(corruption="outpaint:0.25"))) == "outpaint:0.25"
 
 
 # precision

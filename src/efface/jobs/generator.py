@@ -54,7 +54,8 @@ from efface.training.data import Data, per_stream, pixel_moments
 from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator
 from efface.training.phases import Training
-from efface.training.settings import TrainingSettings, parse_budget
+from efface.training.settings import OWN_MASK, TrainingSettings, parse_budget
+from efface.training.step import training_corruption
 
 PICTURES = 8
 """Images of each set in `pictures.html`."""
@@ -112,15 +113,15 @@ class GeneratorOperations(Operations[Generator, Views]):
                 config.method.phases(),
                 config.method.trains,
             )
-            corruption, moments = views.corruption, pixel_moments(split.forget, views.cache)
+            moments = pixel_moments(split.forget, views.cache)
         else:
             sets, trains = {"retain": split.retain}, "all"
             phases = list(from_scratch(not config.keep_first_stage, config.first_stage))
-            corruption, moments = generator.training_corruption, PixelMoments(torch.zeros(3), torch.ones(3))
+            moments = PixelMoments(torch.zeros(3), torch.ones(3))
         report = Trainer(
             generator,
             phases,
-            Data(sets, views.cache, corruption, moments, views.training_pairs),
+            Data(sets, views.cache, moments, views.training_pairs),
             config.training,
             config.seed,
             start.processes.accelerator or accelerator(config.training),
@@ -134,13 +135,14 @@ class GeneratorOperations(Operations[Generator, Views]):
             return None
         first_stage = None
         if isinstance(config, TrainConfig):
-            if config.training.corruption and not views.corruption.paired:
+            if config.training.corruption != OWN_MASK and not views.corruption.paired:
                 # a pair's place is a path, which a model does not carry
                 generator.trained_with = views.corruption
             if generator.first_stage_digest() is not None:
                 kept = config.keep_first_stage
                 settings = None if kept else _recorded(config.first_stage)
                 first_stage = FirstStageTraining(kept=kept, training=settings)
+        trained_under = training_corruption(generator, config.training).label
         save_model(generator.save, start.run.model, prepared.forgets)
         work = GeneratorTraining(
             steps=report.steps,
@@ -151,6 +153,7 @@ class GeneratorOperations(Operations[Generator, Views]):
             changed_tensors=len(generator.trained_parameters(trains)),
             tensors=len(list(generator.network.parameters())),
             budget=config.budget,
+            corruption=trained_under,
             settings=_recorded(config.training),
         )
         after = delivered_facts(generator, start.run.model)
@@ -226,7 +229,7 @@ class GeneratorOperations(Operations[Generator, Views]):
         texts = [config.corruption]
         if isinstance(config, RunConfig):
             faults.problems += _batch_faults(config, processes)
-            texts += [config.training.corruption] if config.training.corruption else []
+            texts += [config.training.corruption] if config.training.corruption != OWN_MASK else []
         corruptions = [attempt(partial(parse_corruption, text), faults) for text in dict.fromkeys(texts)]
         if original:
             for corruption in filter(None, corruptions):
@@ -294,7 +297,7 @@ def _prepare_training(start: Start) -> Prepared[Generator, Views]:
         earlier = attempt(lambda: earlier_of(config, {"like": like} if like else {}), faults)
         generator = attempt(lambda: new_generator(config, like), faults) if like or not named else None
         corruption = attempt(lambda: _shown(config, generator), faults) if generator else None
-        if generator and config.first_stage.corruption not in (None, config.training.corruption):
+        if generator and config.first_stage.corruption not in (OWN_MASK, config.training.corruption):
             faults.add("first_stage.corruption: a tokenizer or VAE sees whole pictures; leave it out")
         for name, settings in (("training", config.training), ("first_stage", config.first_stage)):
             try:
@@ -313,8 +316,7 @@ def _prepare_training(start: Start) -> Prepared[Generator, Views]:
 
 def _shown(config: TrainConfig, generator: Generator) -> Corruption:
     """What a new model is shown; raises `InputError` if it cannot be."""
-    text = config.training.corruption
-    corruption = parse_corruption(text) if text else generator.training_corruption
+    corruption = training_corruption(generator, config.training)
     generator.check_corruption(corruption)
     return corruption
 
@@ -343,6 +345,6 @@ def _keep(start: Start, name: str, generator: Generator) -> None:
 
 def _recorded(settings: TrainingSettings) -> TrainingSettings:
     """Training settings without the place of paired pictures."""
-    if settings.corruption is None:
+    if settings.corruption == OWN_MASK:
         return settings
     return settings.model_copy(update={"corruption": parse_corruption(settings.corruption).label})

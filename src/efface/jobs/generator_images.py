@@ -22,6 +22,7 @@ from efface.jobs.operations import Prepared, attempt
 from efface.metrics.extractors import FeatureExtractor, load_extractor
 from efface.runs.evaluate_config import EvaluateConfig
 from efface.runs.unlearn_config import RunConfig
+from efface.training.settings import OWN_MASK
 
 # a crop of a fifth of the area is then still made from as many pixels as the released recipes have
 STORED_SIDE_RATIO = 256 / 224
@@ -78,9 +79,11 @@ def read_all_pairs(config: RunConfig | EvaluateConfig, split: Split, views: View
     views.pairs = read_pairs(views.corruption, split, views.cache)
     if isinstance(config, RunConfig):
         text = config.training.corruption
-        trained = parse_corruption(text) if text else views.corruption
-        own = trained != views.corruption
-        views.training_pairs = read_pairs(trained, split, views.cache) if own else views.pairs
+        trained = parse_corruption(text) if text != OWN_MASK else None
+        if trained == views.corruption:
+            views.training_pairs = views.pairs
+        elif trained is not None:
+            views.training_pairs = read_pairs(trained, split, views.cache)
 
 
 def some_images(prepared: Prepared[Generator, Views], settings: EvaluationSettings) -> Tensor:

@@ -27,8 +27,7 @@ from efface.runs.unlearn_config import RunConfig
 from efface.training.data import Data, pixel_moments
 from efface.training.loop import TIMED_STEPS, UNTIMED_STEPS, Trainer
 from efface.training.optimisation import accelerator, chosen_precision
-from efface.training.phases import Training
-from efface.training.settings import parse_budget
+from efface.training.settings import TrainingSettings, parse_budget
 from efface.training.step import training_corruption
 
 FEW_IMAGES = 5
@@ -94,17 +93,11 @@ def _foreseen(
         *risks_of(generator, some_images(sample, config.evaluation), views.corruption),
         *_unfamiliar(generator, views.corruption),
     ]
-    phases, notes = config.method.phases(), []
-    training = next(phase for phase in phases if isinstance(phase, Training))
-    used = training_corruption(generator, training, views.corruption, settings)
-    if str(used) != str(generator.training_corruption):
-        notes.append(
-            f"the model was pre-trained with {generator.training_corruption}; unlearning trains with {used}"
-        )
+    phases = config.method.phases()
+    notes = [masks_of_training(generator, settings)]
     data = Data(
         {str(name): images for name, images in sets.items()},
         views.cache,
-        views.corruption,
         pixel_moments(small.forget, views.cache),
         views.training_pairs,
     )
@@ -146,6 +139,14 @@ def _first_stage_price(
         f"what the model is fed under {corruption.label} passes the first stage at every step, kept codes or not: about "
         f"{each:.2g} s of it"
     ]
+
+
+def masks_of_training(generator: Generator, settings: TrainingSettings) -> str:
+    """Under which masks unlearning trains, and whether the model knows them."""
+    own, used = generator.training_corruption, training_corruption(generator, settings)
+    if str(used) == str(own):
+        return f"unlearning trains under {own.label}, which the model was trained with"
+    return f"unlearning trains under {used.label}; the model was trained with {own.label}"
 
 
 def _changes(config: RunConfig, generator: Generator) -> WeightChanges:

@@ -244,8 +244,8 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
         changes = {"steps": steps, "learning_rate": rate, "average": None, "compile": False, "log_every": 1}
         settings = self.training.model_copy(update=changes)
         process = accelerator(settings)
-        data = Data({STREAM: images}, self.cache, self.corruption, UNUSED, self.pairs)
-        phase = Training(purpose, task_loss_on_retain, (STREAM,), trained, corruption="own")
+        data = Data({STREAM: images}, self.cache, UNUSED, self.pairs)
+        phase = Training(purpose, task_loss_on_retain, (STREAM,), trained)
         seed = key(self.seed, "probe training", purpose)
         with self.progress.task(purpose, steps) as task:
             watch = _Watch(model, task, frozenset(after), measure)

@@ -24,6 +24,7 @@ from efface.runs.record import (
     WorkingFiles,
 )
 from efface.runs.words import corruption_words, family_words
+from efface.training.settings import OWN_MASK
 from efface.wording import counted, duration, moment, name_of, setting
 
 SHORT = 16
@@ -218,6 +219,8 @@ def _training(training: GeneratorTraining | ClassifierTraining, log: TrainingLog
         settings = training.settings.model_dump(
             mode="json", exclude={"steps", "precision"}, exclude_none=True
         )
+        own = " (what the model's own training hides)" if settings.pop("corruption") == OWN_MASK else ""
+        facts.append(Fact("Hidden while it trained", [corruption_words(training.corruption) + own]))
         facts.append(Fact("Training settings", ["; ".join(_named(settings))]))
     else:
         facts.append(Fact("Recipe", ["; ".join(_named(training.recipe.as_dict()))]))

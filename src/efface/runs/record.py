@@ -174,6 +174,7 @@ class WorkFacts(Described):
 class GeneratorTraining(WorkFacts):
     """How a generator was trained."""
 
+    corruption: str = Field(description="what was hidden while it trained: `own-mask` is written out")
     settings: TrainingSettings = Field(description="the training settings")
 
 

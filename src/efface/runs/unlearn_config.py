@@ -29,7 +29,7 @@ from efface.runs.config import (
 )
 from efface.runs.recipes import recipe_of
 from efface.settings import Settings
-from efface.training.settings import Recipe, TrainingSettings, parse_budget
+from efface.training.settings import Recipe, TrainingSettings, parse_budget, shown_in_training
 
 
 class TimeLimit(Settings):
@@ -95,7 +95,9 @@ class RunConfig(MeasuredConfig):
             method = chosen(read_method, values, "method", stand_in, faults)
             recommended = type(method).training_settings
             training = chosen(
-                lambda section: recommended(in_full_precision(values, section)),
+                lambda section: recommended(
+                    {**shown_in_training(values.get("corruption")), **in_full_precision(values, section)}
+                ),
                 values, "training", TrainingSettings(), faults,
             )  # fmt: skip
             return cls.read({**values, "method": method, "training": training}, where="the config")

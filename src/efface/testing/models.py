@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from efface.classifiers.architecture import NetworkSettings
 from efface.classifiers.classifier import Classifier
 from efface.classifiers.networks import build
-from efface.corruptions import parse_corruption
 from efface.files import sha256_of_bytes
 from efface.generators.base import Generator, PixelMoments
 from efface.generators.mae.generator import MaeGenerator
@@ -142,11 +141,11 @@ class _InMemory:
         return self.content
 
 
-def training_data(corruption: str = "centre:0.5", retain: int = 7, forget: int = 5) -> Data:
+def training_data(retain: int = 7, forget: int = 5) -> Data:
     """Retain and forget sets of made pictures in memory."""
     cache = MadePixels()
     sets = {"retain": cache.image_set(retain, seed=1), "forget": cache.image_set(forget, seed=2)}
-    return Data(sets, cache, parse_corruption(corruption), pixel_moments(sets["forget"], cache))
+    return Data(sets, cache, pixel_moments(sets["forget"], cache))
 
 
 def _digits() -> dict[str, LabelledImages]:

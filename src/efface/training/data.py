@@ -18,7 +18,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from efface.corruptions import Corruption
 from efface.generators.base import PixelMoments
 from efface.images.cache import PixelSource
 from efface.images.crops import fitted, random_resized_crop
@@ -50,14 +49,13 @@ CropBatch = dict[str, Crops]
 
 @dataclass(frozen=True)
 class Data:
-    """What training reads: image sets by stream name, their pixels, the corruption, the noise moments.
+    """What training reads: image sets by stream name, their pixels, the noise moments.
 
-    pairs: for a paired corruption, the id of each image's other picture.
+    pairs: where training shows pairs, the id of each image's other picture.
     """
 
     sets: Mapping[str, ImageSet]
     cache: PixelSource
-    corruption: Corruption
     moments: PixelMoments
     pairs: Mapping[str, str] | None = None
 

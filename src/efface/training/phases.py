@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from efface.corruptions import Corruption, parse_corruption
 
@@ -96,7 +96,6 @@ class Training:
     """A phase that minimises `loss` over named data streams.
 
     trained: which weights it changes; needs_teacher: whether its loss asks the frozen original.
-    corruption: `asked` is the run's corruption, `own` the one that the model was pre-trained with.
     settings: its own training settings in place of the run's.
     share: how much of the settings' steps, or of a budget, it takes; phases whose shares make 1 take what one
     phase would.
@@ -111,7 +110,6 @@ class Training:
     streams: tuple[str, ...]
     trained: Trained
     needs_teacher: bool = False
-    corruption: Literal["asked", "own"] = "asked"
     settings: TrainingSettings | None = None
     share: float = 1.0
     combine: Combiner | None = None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
+from efface.corruptions import parse_corruption
 from efface.errors import InputError
 from efface.settings import Settings
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
+OWN_MASK = "own-mask"
+"""In the place of a corruption: what the model's own training hides."""
 
 
 class TrainingSettings(Settings):
@@ -41,14 +44,26 @@ class TrainingSettings(Settings):
         description="different crops of each image, whose codes are computed once where the model has a frozen "
         "first stage; default: a new crop at every visit",
     )
-    corruption: str | None = Field(
-        None,
-        description="corruption during training; default: the run's for unlearning, the model's own for training",
+    corruption: str = Field(
+        OWN_MASK,
+        description="what is hidden while training: own-mask, what the model's own training hides, or a corruption",
     )
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
     log_every: int = Field(10, ge=1, description="steps between lines of the log")
     compile: bool = Field(False, description="torch.compile the network (pays on GPUs only)")
     threads: int = Field(2, ge=1, description="threads that read and crop images")
+
+
+def shown_in_training(text: JsonValue) -> dict[str, JsonValue]:
+    """The setting `corruption` for unlearning a model that is measured under the corruption `text`.
+
+    Masks of a model's own training only stand in for a hole; another picture in its place is shown in training too.
+    """
+    try:
+        corruption = parse_corruption(str(text))
+    except InputError:
+        return {}  # said where that corruption is read
+    return {} if corruption.hides else {"corruption": str(corruption)}
 
 
 class Budget(Settings):

@@ -15,7 +15,7 @@ from efface.training.codes import Codes
 from efface.training.data import CropBatch, Data, Streams
 from efface.training.optimisation import adamw
 from efface.training.phases import Batch, Combiner, LossFunction, Training
-from efface.training.settings import TrainingSettings
+from efface.training.settings import OWN_MASK, TrainingSettings
 
 
 class Step:
@@ -32,7 +32,7 @@ class Step:
         codes: Codes | None = None,
     ) -> None:
         self.generator, self.data, self.settings, self.accelerator = generator, data, settings, accelerator
-        self.corruption = training_corruption(generator, phase, data.corruption, settings)
+        self.corruption = training_corruption(generator, settings)
         self.streams = Streams(
             {name: data.sets[name] for name in phase.streams},
             data.cache,
@@ -185,10 +185,8 @@ class FiniteCheck:
         return bool(self._finite.item())
 
 
-def training_corruption(
-    generator: Generator, phase: Training, asked: Corruption, settings: TrainingSettings
-) -> Corruption:
-    """The corruption that a phase trains with: the setting, else what the phase declares."""
-    if settings.corruption is not None:
-        return parse_corruption(settings.corruption)
-    return generator.training_corruption if phase.corruption == "own" else asked
+def training_corruption(generator: Generator, settings: TrainingSettings) -> Corruption:
+    """What is hidden while `generator` trains with these settings."""
+    if settings.corruption == OWN_MASK:
+        return generator.training_corruption
+    return parse_corruption(settings.corruption)

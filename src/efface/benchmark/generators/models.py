@@ -9,7 +9,7 @@ from efface.benchmark.generators.data import GeneratorData
 from efface.benchmark.generators.task import GeneratorTask, section_parts
 from efface.benchmark.runs import Section
 from efface.images.items import ImageSet
-from efface.training.settings import TrainingSettings
+from efface.training.settings import OWN_MASK, TrainingSettings, shown_in_training
 
 if TYPE_CHECKING:
     from efface.generators.base import Generator
@@ -46,7 +46,8 @@ def unlearn(
 def unlearning_settings(section: Section, task: GeneratorTask) -> TrainingSettings:
     """How a method of a section trains: as it recommends, as the task says, and as the section says; later wins."""
     method, training, _ = section_parts(section)
-    return type(method).training_settings({**task.unlearning, **training})
+    shown = shown_in_training(task.corruptions[0])
+    return type(method).training_settings({**shown, **task.unlearning, **training})
 
 
 def new_generator(task: GeneratorTask, seed: int = 0) -> Generator:
@@ -55,18 +56,17 @@ def new_generator(task: GeneratorTask, seed: int = 0) -> Generator:
     from efface.generators.registry import FAMILIES
 
     generator = FAMILIES.named(task.generator).new(task.architecture, seed)
-    if task.training.corruption:
+    if task.training.corruption != OWN_MASK:
         generator.trained_with = parse_corruption(task.training.corruption)
     return generator
 
 
 def training_data(task: GeneratorTask, data: GeneratorData, sets: Mapping[str, ImageSet]) -> Data:
     """What a training loop reads: these sets, and the moments of the forget set's pixels."""
-    from efface.corruptions import parse_corruption
     from efface.training.data import Data, pixel_moments
 
     moments = pixel_moments(data.sets["forget"], data.pictures)
-    return Data(dict(sets), data.pictures, parse_corruption(task.corruptions[0]), moments)
+    return Data(dict(sets), data.pictures, moments)
 
 
 def run_phases(

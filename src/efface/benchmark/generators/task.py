@@ -66,7 +66,7 @@ class GeneratorTask(BenchTask):
         {}, description="training settings of unlearning, in place of those that a method recommends"
     )
     corruptions: tuple[str, ...] = Field(
-        ("centre:0.5",), min_length=1, description="what is hidden in measuring; unlearning sees the first"
+        ("centre:0.5",), min_length=1, description="what is hidden in measuring"
     )
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="how models are measured")
     measured: int = Field(100, ge=5, description="retain images that are measured, at most")

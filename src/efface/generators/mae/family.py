@@ -119,7 +119,13 @@ FAMILY = Family(
         # half of the patches visible teach a small model fastest; bf16 costs it more than it saves
         architecture={"mask_ratio": 0.5},
         training={"steps": 1000, "batch_size": 16, "learning_rate": 2e-3, **SMALL},
-        unlearning={"steps": 200, "batch_size": 32, "learning_rate": 1e-3, **SMALL},
+        unlearning={
+            "steps": 200,
+            "batch_size": 32,
+            "learning_rate": 1e-3,
+            "corruption": "centre:0.5",
+            **SMALL,
+        },
         evaluation={"crops_per_image": 8},
     ),
 )

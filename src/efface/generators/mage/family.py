@@ -141,7 +141,14 @@ FAMILY = Family(
     demo=Demo(
         first_stage={"steps": 400, "batch_size": 16, "learning_rate": 2e-3, **SMALL},
         training={"steps": 1200, "batch_size": 16, "learning_rate": 1e-3, "crops_per_image": 64, **SMALL},
-        unlearning={"steps": 150, "batch_size": 16, "learning_rate": 1e-3, "crops_per_image": 64, **SMALL},
+        unlearning={
+            "steps": 150,
+            "batch_size": 16,
+            "learning_rate": 1e-3,
+            "crops_per_image": 64,
+            "corruption": "centre:0.5",
+            **SMALL,
+        },
         # a small model is surer than its tokens' spread says: hardly any randomness restores best
         evaluation={"crops_per_image": 8, "sampler": "confidence:8,0.5,0"},
     ),

@@ -162,7 +162,13 @@ FAMILY = Family(
         # at more than 16 px a few minutes on two cores do not make a model remember its photos
         architecture={"image_size": 16},
         training={"steps": 1200, "batch_size": 16, "learning_rate": 1e-3, "average": 0.995, **SMALL},
-        unlearning={"steps": 100, "batch_size": 16, "learning_rate": 1e-4, **SMALL},
+        unlearning={
+            "steps": 100,
+            "batch_size": 16,
+            "learning_rate": 1e-4,
+            "corruption": "centre:0.5",
+            **SMALL,
+        },
         evaluation={"crops_per_image": 4},
         # encoder-noise leaves the context alone, from which so small a model recalls what was in the hole
         method="noisy-label",

@@ -26,7 +26,7 @@ class FineTune(GeneratorMethod):
     trains: ClassVar[Trained] = "all"
 
     def phases(self) -> list[Phase]:
-        return [Training("fine-tune", task_loss_on_retain, ("retain",), "all", False, corruption="own")]
+        return [Training("fine-tune", task_loss_on_retain, ("retain",), "all")]
 
 
 def task_loss_on_retain(student: Generator, batch: Batch) -> Loss:

@@ -116,7 +116,6 @@ class Unseen(GeneratorMethod):
             task_loss_on_retain,
             ("retain",),
             "all",
-            corruption="own",
             settings=self.shadow,
             share=self.shadow_share,
         )
