@@ -23,7 +23,7 @@ from efface.training.data import CropBatch, Cropper, Crops, Data, pixel_moments
 from efface.training.optimisation import accelerator, autocast_precision
 from efface.training.phases import Training
 from efface.training.settings import TrainingSettings
-from efface.training.step import FiniteCheck, Step
+from efface.training.step import FiniteCheck, Step, training_corruption
 from machine import add_options
 from unlearning_step import wait
 
@@ -76,7 +76,7 @@ def prepared_step(
     if codes_folder is not None:
         cropper = Cropper(data.cache, generator.image_size, settings, SEED)
         ids = [id_ for stream in phase.streams for id_ in data.sets[stream].ids]
-        corruption = training_corruption(generator, phase, data.corruption, settings)
+        corruption = training_corruption(generator, settings)
         codes = keep_codes(generator, ids, cropper, corruption, codes_folder, Progress())
     return Step(generator, phase, data, settings, SEED, accelerate, codes)
 

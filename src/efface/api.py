@@ -61,9 +61,9 @@ def unlearn(
     """Make a model forget images, in the run folder `out`; the same call continues an interrupted run.
 
     Sets are selectors as on the command line (a folder, `label:cat`, `glob:*.png`, ...) or several of them.
-    `settings` are those of `RunConfig`: `corruption`, `seed`, `budget`, `training={...}`, `evaluation={...}`,
+    `settings` are those of `RunConfig`: `preset`, `corruption`, `seed`, `budget`, `training={...}`, `evaluation={...}`,
     and of its sets: `duplicates`, `copy_agreement`, `skip_unreadable`. For a classifier, those of
-    `ClassifierRunConfig`: `validation`, `recipe={...}`, `statistics`, `seed`, `budget`, `evaluation={...}`.
+    `ClassifierRunConfig`: `preset`, `validation`, `recipe={...}`, `statistics`, `seed`, `budget`, `evaluation={...}`.
     method: by default `encoder-noise` for a generator, `fine-tune` for a classifier.
     probes: names or sections with a name and settings, `all` or `cheap`; found in `.probes`.
     require: thresholds such as `retain-error<=1.02x`; the verdicts are in `.requirements`, and none is raised.

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -85,7 +84,7 @@ def test_sebastian_learns_labels_and_the_entropy_of_the_original():
         Sebastian().prune(done)
     moved(done.model)
     batch = batches["retain"]
-    labels = np.concatenate([one.labels for name, one in sets().items() if name != "validation"])
+    labels = sets()["retain"].labels
     counts = torch.tensor([(labels == one).sum() for one in range(CLASSES)]).double()
     logits, wanted = done.model(batch.images), done.original_model(batch.images)
     entropies = [torch.distributions.Categorical(logits=one).entropy() for one in (logits, wanted)]
@@ -99,7 +98,7 @@ def test_sebastian_trains_for_a_broken_number_of_epochs():
     passes = Sebastian(batch_size=3).passes(facts(classifier()))
     assert [one.name for one in passes] == ["prune", "retain", "round"]
     assert isinstance(passes[1], Pass)
-    assert passes[1].steps(SIZES) == 32
+    assert passes[1].steps(SIZES) == 33
     assert [one.name for one in Sebastian(quantise=False).passes(facts(classifier()))] == ["prune", "retain"]
 
 

@@ -19,6 +19,8 @@ def test_the_built_in_methods() -> None:
         "retain-label",
         "random-encoder",
         "gradient-ascent",
+        "fresh-noise",
+        "retain-answer",
         "fine-tune",
         "shrink-perturb",
         "epsilon-constrained",
@@ -43,6 +45,7 @@ def test_the_methods_that_drive_the_model_away() -> None:
     assert {method.name for method in every if method.drives_away} == {
         "encoder-noise",
         "noisy-label",
+        "fresh-noise",
         "random-encoder",
         "max-loss",
         "gradient-ascent",

@@ -36,6 +36,23 @@ def test_a_method_brings_its_recommended_training_settings() -> None:
     assert RunConfig.from_values(RUN).training.learning_rate == 5e-5
 
 
+@pytest.mark.parametrize(
+    ("measured", "asked", "trained"),
+    [
+        ("centre:0.5", None, "own-mask"),
+        ("colour", None, "colour"),
+        ("paired:drawings", None, "paired:drawings"),
+        ("colour", "own-mask", "own-mask"),
+        ("centre:0.5", "centre:0.25", "centre:0.25"),
+    ],
+)
+def test_unlearning_hides_what_the_models_training_did_but_shows_a_condition_that_is_measured(
+    measured: str, asked: str | None, trained: str
+) -> None:
+    training = {"training": {"corruption": asked}} if asked else {}
+    assert RunConfig.from_values({**RUN, "corruption": measured, **training}).training.corruption == trained
+
+
 def test_all_faults_of_all_sections_are_named_at_once() -> None:
     problems = problems_of(
         RunConfig,

@@ -51,12 +51,14 @@ class Case:
     def noise(self, kind: str) -> Tensor:
         """The noise that the teacher is fed, from the definition."""
         keyed = draws(len(self.forget), first=100)
-        mean, std = (value.view(1, 3, 1, 1) for value in (MOMENTS.mean, MOMENTS.std))
+        moments = self.batch.moments_for(kind)  # type: ignore[arg-type]
+        mean, std = (value.view(1, 3, 1, 1) for value in (moments.mean, moments.std))
         normal = keyed.normal("noise", (3, SIZE, SIZE), "cpu")
         if kind == "standard-normal":
             return normal
         pixels = {
             "moment-matched": (normal * std + mean).clamp(0, 1),
+            "batch-matched": (normal * std + mean).clamp(0, 1),
             "uniform": keyed.uniform("noise", (3, SIZE, SIZE), "cpu"),
             "constant": mean.expand_as(normal),
         }

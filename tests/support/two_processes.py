@@ -59,7 +59,7 @@ class Job:
         job = trainer(
             generator, self.phases(), data, asked=chosen, folder=folder / "work", config_digest="config"
         )
-        with patch.object(step, "adamw", step.adamw if self.adam else descent):
+        with patch.object(step, "optimizer", step.optimizer if self.adam else descent):
             return generator, job.run().steps
 
 

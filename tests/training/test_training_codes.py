@@ -21,6 +21,7 @@ from efface.training import codes as module
 from efface.training import step
 from efface.training.codes import Codes, keep_codes
 from efface.training.data import Cropper, Data
+from efface.training.phases import CENTRE
 from efface.training.settings import TrainingSettings
 from support.family_training import WITH_FIRST_STAGE, fresh, phases_of
 from support.tiny_models import SIZE, changed, settings, trainer, weights_of
@@ -73,7 +74,7 @@ def all_ids(data: Data) -> list[str]:
 
 def kept(generator: Generator, data: Data, folder: Path, seed: int = 0, **changes: Any) -> Codes:
     cropper = Cropper(data.cache, SIZE, asked(**changes), seed)
-    found = keep_codes(generator, all_ids(data), cropper, data.corruption, folder, Progress())
+    found = keep_codes(generator, all_ids(data), cropper, CENTRE, folder, Progress())
     assert found is not None
     return found
 
@@ -93,7 +94,7 @@ def test_each_code_is_that_of_its_image_and_crop(family: str, data: Data, tmp_pa
     for id_ in all_ids(data):
         for crop in range(CROPS):
             pixels = torch.from_numpy(cropper.crop(id_, crop)).float().div(255).unsqueeze(0)
-            expected = generator.codes(pixels, data.corruption)
+            expected = generator.codes(pixels, CENTRE)
             assert expected is not None
             found = torch.from_numpy(np.array(codes.read(id_, crop)))
             assert torch.allclose(found.to(expected.dtype), expected[0], rtol=1e-4, atol=1e-5)
@@ -118,7 +119,7 @@ def test_training_with_kept_codes_equals_training_that_computes_them_in_the_step
     results = []
     if family != "mage":
         # AdamW makes a whole step of a gradient that is nothing but rounding
-        monkeypatch.setattr(step, "adamw", descent)
+        monkeypatch.setattr(step, "optimizer", descent)
     for folder in (tmp_path, None):
         generator = fresh(family)
         before = weights_of(generator)
@@ -170,7 +171,7 @@ def test_a_first_stage_that_is_being_trained_keeps_no_codes(family: str, data: D
     cropper = Cropper(data.cache, SIZE, chosen, 0)
     counted = Counted(generator)
     folder, ids = tmp_path / "both" / "codes", data.sets["retain"].ids
-    again = keep_codes(generator, ids, cropper, generator.training_corruption, folder, Progress())
+    again = keep_codes(generator, ids, cropper, CENTRE, folder, Progress())
     assert again is not None
     assert counted.count == 0, "they are those of the trained first stage"
 
@@ -190,7 +191,7 @@ def test_codes_are_computed_anew_for_other_crops_images_seeds_and_first_stages(
         kept(generator, data, tmp_path, **change)
     assert counted.count == 3 * IMAGES * CROPS
     cropper = Cropper(data.cache, SIZE, asked(), 0)
-    keep_codes(generator, all_ids(data)[:2], cropper, data.corruption, tmp_path, Progress())
+    keep_codes(generator, all_ids(data)[:2], cropper, CENTRE, tmp_path, Progress())
     assert counted.count == 3 * IMAGES * CROPS + 2 * CROPS
     with torch.no_grad():
         next(iter(generator.first_stage_parameters().values())).add_(0.1)
@@ -231,7 +232,7 @@ def test_codes_in_memory_leave_nothing_on_disk(data: Data, tmp_path: Path) -> No
     generator = fresh("mage")
     codes, there = kept(generator, data, tmp_path), files(tmp_path)
     cropper = Cropper(data.cache, SIZE, asked(), 0)
-    in_memory = keep_codes(generator, all_ids(data), cropper, data.corruption, None, Progress())
+    in_memory = keep_codes(generator, all_ids(data), cropper, CENTRE, None, Progress())
     assert in_memory is not None
     assert all((in_memory.read(id_, 1) == codes.read(id_, 1)).all() for id_ in all_ids(data))
     assert files(tmp_path) == there

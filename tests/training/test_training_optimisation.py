@@ -9,7 +9,7 @@ import torch
 
 from efface.errors import InputError
 from efface.training import optimisation
-from efface.training.optimisation import accelerator, adamw, chosen_precision, learning_rate
+from efface.training.optimisation import accelerator, chosen_precision, learning_rate, optimizer
 from efface.training.settings import TrainingSettings, parse_budget
 from support.tiny_models import settings, tiny
 
@@ -39,6 +39,17 @@ def test_no_step_is_wasted_at_rate_zero(steps: int, warmup: float) -> None:
     peak = rates.index(max(rates))
     assert rates[: peak + 1] == sorted(rates[: peak + 1])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def test_a_constant_schedule_stays_at_the_peak_after_the_warm_up() -> None:
+    chosen = settings(learning_rate=0.9, warmup=0.2, schedule="constant")
+    assert [learning_rate(chosen, step, 10) for step in range(10)] == pytest.approx([0.3, 0.6, *[0.9] * 8])
+
+
+def test_epochs_stand_in_the_place_of_steps() -> None:
+    assert settings(steps=7, batch_size=16).steps_on(1000) == 7
+    assert settings(steps=7, batch_size=16, epochs=2.5).steps_on(1000) == round(2.5 * 1000 / 16)
+    assert settings(batch_size=96, epochs=0.01).steps_on(10) == 1
 
 
 @pytest.mark.parametrize(
@@ -73,10 +84,10 @@ def test_settings_that_no_optimizer_or_crop_could_take_are_refused(setting: dict
 def test_decay_spares_biases_norms_and_tokens() -> None:
     generator = tiny()
     parameters = generator.trained_parameters("all")
-    optimizer = adamw(parameters, settings(weight_decay=0.07, betas=(0.8, 0.9)))
+    made = optimizer(parameters, settings(weight_decay=0.07, betas=(0.8, 0.9)))
     names = {id(parameter): name for name, parameter in parameters.items()}
-    decayed, spared = ({names[id(p)] for p in group["params"]} for group in optimizer.param_groups)
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.07, 0.0]
+    decayed, spared = ({names[id(p)] for p in group["params"]} for group in made.param_groups)
+    assert [group["weight_decay"] for group in made.param_groups] == [0.07, 0.0]
     assert decayed | spared == set(parameters)
     assert spared == {
         name
@@ -84,7 +95,18 @@ def test_decay_spares_biases_norms_and_tokens() -> None:
         if name.endswith(".bias") or "norm" in name or name.endswith(("cls_token", "mask_token"))
     }
     assert "vit.embeddings.patch_embeddings.projection.weight" in decayed
-    assert all(group["betas"] == (0.8, 0.9) for group in optimizer.param_groups)
+    assert all(group["betas"] == (0.8, 0.9) for group in made.param_groups)
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_adam_adds_decay_to_the_gradient_and_adamw_takes_it_off_the_weights(kind: str) -> None:
+    start, slope, decay, rate = 2.0, -3.0, 0.5, 0.1
+    weight = torch.nn.Parameter(torch.full((1, 1), start))
+    weight.grad = torch.full((1, 1), slope)
+    optimizer({"w": weight}, settings(optimizer=kind, weight_decay=decay, learning_rate=rate)).step()
+    # the first step of either is a whole rate against the sign of what it is given
+    by_hand = {"adam": start + rate, "adamw": start * (1 - rate * decay) + rate}
+    assert float(weight.detach()) == pytest.approx(by_hand[kind], rel=1e-5)
 
 
 def test_auto_takes_bf16_only_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

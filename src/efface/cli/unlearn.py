@@ -15,6 +15,7 @@ SETTINGS: dict[str, str | o.Setting] = {
     "neutral": "images.neutral",
     "retrained": "retrained",
     "method": o.Setting("method.name", o.METHOD),
+    "preset": "preset",
     "corruption": "corruption",
     "budget": "budget",
     "earlier": "earlier",

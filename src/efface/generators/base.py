@@ -242,6 +242,28 @@ class Generator(nn.Module, ABC):
             return None
         return weights_digest({name: parameter.data for name, parameter in names.items()})
 
+    # what the baselines of Li et al. (ICLR 2024) feed and compare, where a release does otherwise
+
+    def released_loss(self, prediction: Tensor, target: Tensor, view: View) -> Tensor:
+        """The loss of each image, `[B]`, whose mean is the release's own training loss of the whole batch."""
+        return self.prediction_loss(prediction, target, view)
+
+    def noisy_label(self, retain: View, forget: View, moments: PixelMoments) -> tuple[View, Tensor]:
+        """What `noisy-label` feeds in place of `forget`, and the noise that it asks for; retain: the rest of the batch."""
+        return forget, self.noise_target(forget, "standard-normal", moments)
+
+    def output(self, view: View) -> Tensor:
+        """All that the decoder gives for `view`, `[B, ...]`, which `retain-label` compares."""
+        return self.predict(view)
+
+    def output_loss(self, output: Tensor, target: Tensor, view: View) -> Tensor:
+        """How far the outputs of each image, `[B]`, are from those that `retain-label` asks for."""
+        return self.prediction_loss(output, target, view)
+
+    def taught_view(self, view: View) -> View:
+        """What the teacher is shown of forget images where `random-encoder` measures its features."""
+        return view
+
     # what all families share
 
     def view(
@@ -425,11 +447,16 @@ class Generator(nn.Module, ABC):
             self._acting = before
 
 
+def mean_squares(values: Tensor, targets: Tensor) -> Tensor:
+    """Mean square of the differences of each image, `[B]`, over all that `values` and `targets` `[B, ...]` hold."""
+    return (values.float() - targets.float()).square().flatten(1).mean(dim=1)
+
+
 def noise_pixels(images: Tensor, kind: NoiseKind, moments: PixelMoments, draws: Draws) -> Tensor:
     """Noise pictures in [0, 1] in place of `images` `[B, 3, H, W]`, for every kind but standard-normal.
 
-    moment-matched: normal with the forget set's channel moments, clamped to [0, 1] (Lemma 1 of the paper
-    asks for the forget set's covariance; the released code clamps, with scalar moments of the batch).
+    moment-matched, batch-matched: normal with `moments`, clamped to [0, 1] (Lemma 1 of the paper asks for the forget
+    set's covariance; the released code clamps, with scalar moments of the batch).
     """
     shape = tuple(images.shape[1:])
     mean = moments.mean.to(images.device).view(1, -1, 1, 1)
@@ -438,7 +465,7 @@ def noise_pixels(images: Tensor, kind: NoiseKind, moments: PixelMoments, draws: 
         return draws.uniform("noise", shape, images.device)
     if kind == "constant":
         return mean.expand(images.shape).contiguous()
-    if kind == "moment-matched":
+    if kind in ("moment-matched", "batch-matched"):
         return (draws.normal("noise", shape, images.device) * std + mean).clamp_(0, 1)
     raise ValueError(f"'{kind}' noise has no pixels: it is drawn in the model's own value space")
 

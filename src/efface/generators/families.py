@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TRAINING_NOTE = "efface_training.json"
 """A file beside a model that efface trained: with which corruption, where it is not the family's usual one."""
-NoiseKind = Literal["standard-normal", "moment-matched", "uniform", "constant"]
+NoiseKind = Literal["standard-normal", "moment-matched", "batch-matched", "uniform", "constant"]
 
 
 class Architecture(Settings):
@@ -63,6 +63,20 @@ class Demo:
 
 
 @dataclass(frozen=True)
+class Release:
+    """Released code that unlearns models of a family: the settings with which its methods were published.
+
+    source: where it lies. training, evaluation: the parts of a config that all its methods share. methods: the settings
+    of each by its name, and under `training` what of that differs.
+    """
+
+    source: str
+    training: Mapping[str, JsonValue]
+    methods: Mapping[str, Mapping[str, JsonValue]]
+    evaluation: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Family:
     """One family of generators.
 
@@ -73,6 +87,7 @@ class Family:
     recognises: whether a model of this family lies there.
     training, first_stage: training settings that suit a new model and its first stage; None where it has no such stage.
     demo: how `efface demo` shows the family; None where only large pre-trained models are of use.
+    release: with what its methods were published; None where no code for models of the family was released.
     """
 
     name: str
@@ -85,6 +100,7 @@ class Family:
     training: Mapping[str, JsonValue] = field(default_factory=dict)
     first_stage: Mapping[str, JsonValue] | None = None
     demo: Demo | None = None
+    release: Release | None = None
 
     def load(self, settings: ModelSettings) -> Generator:
         """Open a trained model; raises `InputError` with every fault found."""

@@ -40,6 +40,7 @@ from efface.runs.record import (
 )
 from efface.runs.results import write_worst
 from efface.runs.state import PreparedPart
+from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
 
 Model = Generator | Classifier
 
@@ -132,14 +133,17 @@ def description_of(model: Model) -> Description:
     return Description.model_validate({"kind": kind, **named, "details": facts})
 
 
-def method_facts(method: Method) -> MethodFacts:
-    """The method as the record names it."""
+def method_facts(config: RunConfig | ClassifierRunConfig) -> MethodFacts:
+    """The method of a run as the record names it."""
+    method: Method = config.method
     return MethodFacts(
         name=method.name,
         summary=method.summary,
         source=method.source,
         deviations=method.deviations,
         settings=without_places(method.model_dump(mode="json")),
+        preset=config.preset,
+        departures=config.departures,
         trains=getattr(method, "trains", None),
     )
 

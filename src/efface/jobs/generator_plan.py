@@ -27,6 +27,7 @@ from efface.runs.unlearn_config import RunConfig
 from efface.training.data import Data, pixel_moments
 from efface.training.loop import TIMED_STEPS, UNTIMED_STEPS, Trainer
 from efface.training.optimisation import accelerator, chosen_precision
+from efface.training.phases import Training
 from efface.training.settings import TrainingSettings, parse_budget
 from efface.training.step import training_corruption
 
@@ -107,8 +108,10 @@ def _foreseen(
         generator, phases, data, timed, config.seed, accelerator(settings), codes_in_memory=True
     )
     per_step = trainer.time_steps()
-    notes += _first_stage_price(generator, some_images(sample, config.evaluation), used, settings.batch_size)
-    steps = _steps(config, per_step)
+    shown = training_corruption(generator, settings)
+    notes += _first_stage_price(generator, some_images(sample, config.evaluation), shown, settings.batch_size)
+    training = next(phase for phase in phases if isinstance(phase, Training))
+    steps = _steps(config, per_step, sum(len(prepared.split.sets[one]) for one in training.streams))
     counts = sum(len(images) for images in prepared.sets.values())
     estimate = RunEstimate(
         steps=steps,
@@ -167,13 +170,13 @@ def _unfamiliar(generator: Generator, corruption: Corruption) -> list[str]:
     ]
 
 
-def _steps(config: RunConfig, per_step: float) -> int:
+def _steps(config: RunConfig, per_step: float, images: int) -> int:
     budget = parse_budget(config.budget) if config.budget else None
     if budget and budget.steps:
         return budget.steps
     if budget and budget.seconds:
         return max(1, int(budget.seconds / per_step))
-    return config.training.steps
+    return config.training.steps_on(images)
 
 
 def _evaluation_seconds(config: RunConfig, sample: Prepared[Generator, Views]) -> float:

@@ -21,6 +21,7 @@ from efface.jobs.sameness import same_models
 from efface.jobs.sets import measured_sets
 from efface.progress import Progress
 from efface.runs.earlier import EarlierRequests
+from efface.runs.presets import as_published
 from efface.runs.record import Description
 from efface.runs.requirements import foreseen
 from efface.runs.temporary import erase_abandoned
@@ -69,6 +70,7 @@ def plan(config: RunConfig | ClassifierRunConfig, progress: Progress | None = No
     outlook.notes += [
         f"probe {probe.name}: {COST[probe.cost]}, not in the estimate" for probe in config.probes
     ]
+    outlook.notes += [f"{config.method.name}: {as_published(config.departures)}"] if config.preset else []
     outlook.notes += reference_notes(config, config.retrained is not None)
     if split and not faults:
         prepared = Prepared(models, split, pixels)

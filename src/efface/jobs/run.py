@@ -350,7 +350,7 @@ class _Run:
             ),
             retrained=preparation.retrained,
             sources=sources | ({"like": preparation.like} if preparation.like else {}),
-            method=method_facts(config.method) if config.verb == "unlearn" else None,
+            method=method_facts(config) if config.verb == "unlearn" else None,
             training=work,
             first_stage=training.first_stage if training else None,
             statistics=training.statistics if training else None,

@@ -28,6 +28,8 @@ GENERATOR_METHODS: Registry[type[GeneratorMethod]] = Registry(
         "efface.methods.generator.retain_label:RetainLabel",
         "efface.methods.generator.random_encoder:RandomEncoder",
         "efface.methods.generator.gradient_ascent:GradientAscent",
+        "efface.methods.generator.fresh_noise:FreshNoise",
+        "efface.methods.generator.retain_answer:RetainAnswer",
         "efface.methods.generator.fine_tune:FineTune",
         "efface.methods.generator.shrink_perturb:ShrinkPerturb",
         "efface.methods.generator.epsilon_constrained:EpsilonConstrained",

@@ -241,7 +241,9 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
     ) -> None:
         """As every subject; trained: which weights. Raises `Stopped` as the trainer does, also for infinite losses."""
         rate = self.training.learning_rate if learning_rate is None else learning_rate
-        changes = {"steps": steps, "learning_rate": rate, "average": None, "compile": False, "log_every": 1}
+        changes = {
+            "steps": steps, "epochs": None, "learning_rate": rate, "average": None, "compile": False, "log_every": 1,
+        }  # fmt: skip
         settings = self.training.model_copy(update=changes)
         process = accelerator(settings)
         data = Data({STREAM: images}, self.cache, UNUSED, self.pairs)

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from efface.runs.config import StatedRequest
 from efface.runs.log import TrainingLog
+from efface.runs.presets import as_published
 from efface.runs.record import (
     ClassifierTraining,
     Description,
@@ -24,7 +25,6 @@ from efface.runs.record import (
     WorkingFiles,
 )
 from efface.runs.words import corruption_words, family_words
-from efface.training.settings import OWN_MASK
 from efface.wording import counted, duration, moment, name_of, setting
 
 SHORT = 16
@@ -195,12 +195,13 @@ def _skipped(facts: Skipped) -> str:
 
 
 def _method(method: MethodFacts, training: GeneratorTraining | ClassifierTraining | None) -> list[Fact]:
+    preset = [as_published(method.departures)] if method.preset else []
     part = PARTS[method.trains] if method.trains else "what the method chooses; see the weight tensors below"
     return [
         Fact("Method", [method.name, f"after {method.source}"]),
         Fact("What it does", [method.summary]),
         Fact("Deviations from the source", [method.deviations]),
-        Fact("Its settings", _named(method.settings) or ["none"]),
+        Fact("Its settings", [*preset, *(_named(method.settings) or ["none"])]),
         Fact("Part that was trained", [part, *([_tensors(training)] if training else [])]),
     ]
 
@@ -217,9 +218,9 @@ def _training(training: GeneratorTraining | ClassifierTraining, log: TrainingLog
     facts = [Fact("Steps", steps), Fact("Precision", [f"{precision}; {_tensors(training)}"])]
     if isinstance(training, GeneratorTraining):
         settings = training.settings.model_dump(
-            mode="json", exclude={"steps", "precision"}, exclude_none=True
+            mode="json", exclude={"steps", "precision", "corruption"}, exclude_none=True
         )
-        own = " (what the model's own training hides)" if settings.pop("corruption") == OWN_MASK else ""
+        own = " (what the model's own training hides)" if training.under_own_masks else ""
         facts.append(Fact("Hidden while it trained", [corruption_words(training.corruption) + own]))
         facts.append(Fact("Training settings", ["; ".join(_named(settings))]))
     else:

@@ -21,11 +21,11 @@ from efface.metrics.base import ModelKind
 from efface.runs.config import StatedRequest
 from efface.runs.requirements import Verdict
 from efface.settings import validated
-from efface.training.settings import Recipe, TrainingSettings
+from efface.training.settings import OWN_MASK, Recipe, TrainingSettings
 from efface.wording import shortened
 
 NAME: Final = "record.json"
-SCHEMA: Final = "efface-record/3"
+SCHEMA: Final = "efface-record/4"
 
 CLAIMS: dict[str, str] = {
     "exact": "The delivered model was trained from fresh weights without the forgotten images.",
@@ -150,6 +150,12 @@ class MethodFacts(Described):
     settings: dict[str, JsonValue] = Field(
         description="its settings; a file by its sha256, another place as `(a place)`"
     )
+    preset: Literal["published"] | None = Field(
+        None, description="where its settings, and those of training and evaluation, were taken from"
+    )
+    departures: list[str] = Field(
+        default_factory=list, description="settings that were given in the place of the preset's"
+    )
     trains: Literal["encoder", "all", "first-stage"] | None = Field(
         description="of a generator, what it may change: `encoder`, `first-stage` or `all`"
     )
@@ -176,6 +182,11 @@ class GeneratorTraining(WorkFacts):
 
     corruption: str = Field(description="what was hidden while it trained: `own-mask` is written out")
     settings: TrainingSettings = Field(description="the training settings")
+
+    @property
+    def under_own_masks(self) -> bool:
+        """Whether it trained under what the model's own training hid."""
+        return self.settings.corruption == OWN_MASK
 
 
 class ClassifierTraining(WorkFacts):
@@ -477,7 +488,7 @@ class Statement(Described):
 class Record(Statement):
     """The record of a finished run."""
 
-    schema_name: Literal["efface-record/3"] = Field(
+    schema_name: Literal["efface-record/4"] = Field(
         SCHEMA, alias="schema", description=f"`{SCHEMA}`; a reader refuses any other"
     )
     started: str = Field(description="UTC, ISO 8601: the first start of a run that was continued")

@@ -27,6 +27,7 @@ from efface.runs.config import (
     readable,
     written_out,
 )
+from efface.runs.presets import Preset, Sections, check_published, departures, release_sections, with_release
 from efface.runs.recipes import recipe_of
 from efface.settings import Settings
 from efface.training.settings import Recipe, TrainingSettings, parse_budget, shown_in_training
@@ -62,6 +63,10 @@ def parse_time_limit(text: str) -> TimeLimit:
 
 
 BudgetText = Annotated[str, AfterValidator(lambda text: readable(parse_budget, text))]
+PRESET: Preset | None = Field(
+    None,
+    description="published: the settings with which the method was published, for those that you do not give yourself",
+)
 TimeLimitText = Annotated[str, AfterValidator(lambda text: readable(parse_time_limit, text))]
 
 
@@ -85,6 +90,9 @@ class RunConfig(MeasuredConfig):
     )
     budget: BudgetText | None = Field(None, description="bound on training, for example 10m or 500steps")
     with_pictures: bool = Field(False, description="also write pictures.html, which shows forgotten images")
+    preset: Preset | None = PRESET
+
+    added: ClassVar[tuple[str, ...]] = (*MeasuredConfig.added, "preset")
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -92,6 +100,13 @@ class RunConfig(MeasuredConfig):
         values = written_out(values)
         with Faults("the config cannot be used") as faults:
             stand_in: GeneratorMethod = EncoderNoise()
+            if values.get("preset") == "published":
+                named = values.get("method") or {}
+                name = named.get("name", stand_in.name) if isinstance(named, Mapping) else ""
+                try:
+                    values = with_release(values, str(name))
+                except InputError as error:
+                    faults.problems += error.problems
             method = chosen(read_method, values, "method", stand_in, faults)
             recommended = type(method).training_settings
             training = chosen(
@@ -101,6 +116,14 @@ class RunConfig(MeasuredConfig):
                 values, "training", TrainingSettings(), faults,
             )  # fmt: skip
             return cls.read({**values, "method": method, "training": training}, where="the config")
+
+    @property
+    def departures(self) -> list[str]:
+        """What it says in the place of its preset."""
+        if self.preset is None or self.model.family is None:
+            return []
+        published = release_sections(self.model.family, self.method.name)
+        return departures(published, self.as_dict(), self.budget)
 
     @field_serializer("method")
     def _with_name(self, method: GeneratorMethod) -> dict[str, Any]:
@@ -132,6 +155,9 @@ class ClassifierRunConfig(MeasuredConfig):
         None,
         description="bound on its time: 90s, 10m, or 20%, a share of the time that retraining would take",
     )
+    preset: Preset | None = PRESET
+
+    added: ClassVar[tuple[str, ...]] = (*MeasuredConfig.added, "preset")
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -141,11 +167,21 @@ class ClassifierRunConfig(MeasuredConfig):
             stand_in: ClassifierMethod = FineTuneClassifier()
             method = chosen(read_classifier_method, values, "method", stand_in, faults)
             recipe = recipe_of(values, "model", faults)
+            if values.get("preset") == "published" and not faults:
+                check_published(method)
             return cls.read({**values, "method": method, "recipe": recipe}, where="the config")
 
     @property
     def selectors(self) -> tuple[str, ...]:
         return (*self.images.selectors, *self.validation)
+
+    @property
+    def departures(self) -> list[str]:
+        """What it says in the place of its preset."""
+        if self.preset is None:
+            return []
+        published: Sections = {"method": type(self.method)().model_dump(mode="json")}
+        return departures(published, self.as_dict(), self.budget)
 
     @property
     def knows_recipe(self) -> bool:

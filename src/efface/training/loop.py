@@ -180,7 +180,7 @@ class Trainer:
             cropper = Cropper(self.data.cache, self.generator.image_size, settings, self.seed)
             ids = [id_ for stream in phase.streams for id_ in self.data.sets[stream].ids]
             place = self.folder / "codes" if self.folder else None
-            corruption = training_corruption(self.generator, phase, self.data.corruption, settings)
+            corruption = training_corruption(self.generator, settings)
             with self.accelerator.main_process_first():
                 codes = keep_codes(self.generator, ids, cropper, corruption, place, self.progress)
         return Step(self.generator, phase, self.data, settings, self.seed, self.accelerator, codes)
@@ -326,7 +326,8 @@ class Trainer:
         if self.budget.steps is not None:
             return max(1, int(self.budget.steps * phase.share / shares))
         if self.budget.seconds is None:
-            return max(1, round(step.settings.steps * phase.share))
+            images = sum(len(self.data.sets[stream]) for stream in phase.streams)
+            return max(1, round(step.settings.steps_on(images) * phase.share))
         seconds = torch.tensor(self._timed(step, TIMED_STEPS), device=self.accelerator.device)
         slowest = float(self.accelerator.gather(seconds.unsqueeze(0)).max())
         steps = max(1, int(self.budget.seconds * phase.share / shares / slowest))

@@ -15,15 +15,16 @@ from efface.launcher import drop_leftovers
 from efface.training.settings import TrainingSettings
 
 
-def adamw(parameters: Mapping[str, nn.Parameter], settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW without weight decay on biases, norms and single tokens, as He et al. 2022 train."""
+def optimizer(parameters: Mapping[str, nn.Parameter], settings: TrainingSettings) -> torch.optim.Adam:
+    """Adam or AdamW without weight decay on biases, norms and single tokens, as He et al. 2022 train."""
     decayed = [p for name, p in parameters.items() if p.ndim > 1 and not name.endswith("token")]
     others = [p for name, p in parameters.items() if p.ndim <= 1 or name.endswith("token")]
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(
         [group for group in groups if group["params"]],
         lr=settings.learning_rate,
         betas=settings.betas,
@@ -32,13 +33,15 @@ def adamw(parameters: Mapping[str, nn.Parameter], settings: TrainingSettings) ->
 
 
 def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:
-    """Linear warm-up over the first share of the steps, then half a cosine down to zero.
+    """Linear warm-up over the first share of the steps, then half a cosine down to zero, or the peak to the end.
 
     `step` counts from 0, and the first step already has a rate above zero.
     """
     warm = round(settings.warmup * steps)
     if step < warm:
         return settings.learning_rate * (step + 1) / (warm + 1)
+    if settings.schedule == "constant":
+        return settings.learning_rate
     share = (step - warm) / max(steps - warm, 1)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 

@@ -6,7 +6,7 @@ Importing this module does not import torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from efface.corruptions import Corruption, parse_corruption
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from efface.generators.base import Generator, PixelMoments, Trained, View
+    from efface.generators.families import NoiseKind
     from efface.training.settings import TrainingSettings
 
 
@@ -40,6 +41,18 @@ class Batch:
     moments: PixelMoments
     mean_over_processes: Callable[[Tensor], Tensor] = alone
     corruption: Corruption = CENTRE
+
+    def moments_for(self, kind: NoiseKind) -> PixelMoments:
+        """What noise of this kind is made with: for `batch-matched` one mean and deviation of all pixels of the batch."""
+        if kind != "batch-matched":
+            return self.moments
+        import torch
+
+        pixels = torch.cat([view.images for view in self.views.values()])
+        mean = self.mean_over_processes(pixels.mean())
+        variance = self.mean_over_processes((pixels - mean).square().mean())
+        deviation = (variance * pixels.numel() / (pixels.numel() - 1)).sqrt()
+        return replace(self.moments, mean=mean.expand(3), std=deviation.expand(3))
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,21 @@ class TrainingSettings(Settings):
     """Steps, batches, optimizer and precision of one run; every method recommends its own values."""
 
     steps: int = Field(1000, ge=1, description="optimizer steps")
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        description="in place of steps: passes over all images that are trained on, taken together",
+    )
     batch_size: int = Field(64, ge=1, description="images a step, over all processes and data streams")
-    learning_rate: float = Field(5e-5, gt=0, description="peak learning rate of AdamW")
-    betas: tuple[Decay, Decay] = Field((0.9, 0.95), description="AdamW's moment decays")
-    weight_decay: float = Field(0.05, ge=0, description="AdamW's weight decay; none on biases and norms")
+    learning_rate: float = Field(5e-5, gt=0, description="peak learning rate")
+    optimizer: Literal["adamw", "adam"] = Field(
+        "adamw", description="adam adds weight decay to the gradient, adamw takes it off the weights"
+    )
+    betas: tuple[Decay, Decay] = Field((0.9, 0.95), description="the optimizer's moment decays")
+    weight_decay: float = Field(0.05, ge=0, description="weight decay; none on biases and norms")
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="learning rate after the warm-up: half a cosine down to zero, or constant"
+    )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising learning rate")
     clip: float | None = Field(3.0, gt=0, description="largest gradient norm; null for none")
     average: float | None = Field(
@@ -52,6 +63,12 @@ class TrainingSettings(Settings):
     log_every: int = Field(10, ge=1, description="steps between lines of the log")
     compile: bool = Field(False, description="torch.compile the network (pays on GPUs only)")
     threads: int = Field(2, ge=1, description="threads that read and crop images")
+
+    def steps_on(self, images: int) -> int:
+        """Optimizer steps of a phase that trains on so many images."""
+        if self.epochs is None:
+            return self.steps
+        return max(1, round(self.epochs * images / self.batch_size))
 
 
 def shown_in_training(text: JsonValue) -> dict[str, JsonValue]:

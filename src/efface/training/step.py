@@ -13,7 +13,7 @@ from efface.corruptions import Corruption, parse_corruption
 from efface.generators.base import Generator
 from efface.training.codes import Codes
 from efface.training.data import CropBatch, Data, Streams
-from efface.training.optimisation import adamw
+from efface.training.optimisation import optimizer
 from efface.training.phases import Batch, Combiner, LossFunction, Training
 from efface.training.settings import OWN_MASK, TrainingSettings
 
@@ -46,7 +46,7 @@ class Step:
         )
         parameters = generator.trained_parameters(phase.trained)
         self.parameters = list(parameters.values())
-        self.optimizer = adamw(parameters, settings)
+        self.optimizer = optimizer(parameters, settings)
         self.average = Average(parameters, settings.average) if settings.average else None
         generator.train()
         if settings.compile:

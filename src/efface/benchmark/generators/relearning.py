@@ -44,7 +44,8 @@ def relearning_curves(
         errors = [_log_error(student, task, data, measured)]
         for steps in task.relearning.steps:
             # each piece has a new optimizer and a schedule of its own, without warm-up and down to zero
-            settings = {**task.training.as_dict(), **task.unlearning, "steps": steps - done, "warmup": 0.0}
+            piece = {"steps": steps - done, "epochs": None, "warmup": 0.0}
+            settings = {**task.training.as_dict(), **task.unlearning, **piece}
             run_phases(student, FineTune().phases(), {"retain": images}, task, data, settings, seed + steps)
             errors.append(_log_error(student, task, data, measured))
             done = steps

@@ -29,14 +29,15 @@ def time_steps(job: TimingJob) -> None:
         # both fine-tunings, and after each piece the forget images are measured alone
         pieces = 2 * (1 + len(task.relearning.steps))
         beside += 2 * task.relearning.steps[-1] * step + pieces * beside / 3
+    images = len(data.sets["forget"]) + len(data.sets["retain"])
     methods, errors = dict[str, StepCount](), dict[str, str]()
     for text in job.sections:
         try:
             # a step of a method is about a training step; those with a teacher take somewhat more
-            methods[text] = _count(unlearning_settings(json.loads(text), task))
+            methods[text] = _count(unlearning_settings(json.loads(text), task), images)
         except EffaceError as error:
             errors[text] = str(error)
-    training = _count(task.training)
+    training = _count(task.training, images)
     timing = Timing(
         step_seconds=step,
         run_seconds=beside,
@@ -49,5 +50,6 @@ def time_steps(job: TimingJob) -> None:
     write_json(Path(job.file), timing.as_dict())
 
 
-def _count(settings: TrainingSettings) -> StepCount:
-    return StepCount(steps=settings.steps, images=settings.steps * settings.batch_size)
+def _count(settings: TrainingSettings, images: int) -> StepCount:
+    steps = settings.steps_on(images)
+    return StepCount(steps=steps, images=steps * settings.batch_size)

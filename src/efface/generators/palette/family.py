@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, JsonValue, PositiveInt
 
-from efface.generators.families import Architecture, Demo, Family, ModelSettings
+from efface.generators.families import Architecture, Demo, Family, ModelSettings, Release
 from efface.model_files import Contents
 
 TRAINED = "the noise schedule of its training"
@@ -149,6 +149,24 @@ def recognises(contents: Contents) -> bool:
     return all(any(name.endswith(part) for name in contents.tensors) for part in RELEASED)
 
 
+RELEASE = Release(
+    source="github.com/jpmorganchase/i2i_Palette-Image-to-Image-Diffusion-Models, branch i2i (Li et al., ICLR 2024)",
+    # three epochs at a constant rate, 12 pictures on each of 8 GPUs; pictures as they are, whole
+    training={
+        "epochs": 3, "batch_size": 96, "learning_rate": 5e-5, "optimizer": "adam", "betas": [0.9, 0.999],
+        "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0, "clip": None, "average": None, "precision": "fp32",
+        "crop_scale": [1.0, 1.0], "flip": False, "crops_per_image": None, "corruption": "box-brush",
+    },
+    methods={
+        "encoder-noise": {"alpha": 0.1, "noise": "standard-normal", "norm": "mse"},
+        "max-loss": {"alpha": 0.1},
+        "noisy-label": {"alpha": 0.1},
+        "retain-label": {"alpha": 0.1},
+        "random-encoder": {"alpha": 0.1, "norm": "mse"},
+    },
+    evaluation={"sampler": "ancestral"},
+)  # fmt: skip
+
 FAMILY = Family(
     name="palette",
     summary="diffusion in pixels (released Palette .pth checkpoint, or a diffusers UNet2DModel with six input channels)",
@@ -158,6 +176,7 @@ FAMILY = Family(
     module="efface.generators.palette.checkpoint",
     recognises=recognises,
     training={"learning_rate": 5e-4, "weight_decay": 0.0},
+    release=RELEASE,
     demo=Demo(
         # at more than 16 px a few minutes on two cores do not make a model remember its photos
         architecture={"image_size": 16},
@@ -171,6 +190,6 @@ FAMILY = Family(
         },
         evaluation={"crops_per_image": 4},
         # encoder-noise leaves the context alone, from which so small a model recalls what was in the hole
-        method="noisy-label",
+        method="fresh-noise",
     ),
 )

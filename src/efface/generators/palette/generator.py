@@ -3,8 +3,8 @@
 Follows Saharia et al., "Palette: Image-to-Image Diffusion Models" (SIGGRAPH 2022), and for unlearning Li et al.,
 "Machine Unlearning for Image-to-Image Generative Models" (ICLR 2024) as released: the features are all maps of the
 down path and the middle block's, and in a noise view only the hole's content is noise. Deviations: the noise level's
-embedding belongs to the decoder (see `network`); a noise target is fresh noise (the release's noisy-label baseline
-replaces the network's input instead of the target); the loss is taken over the hole of each image.
+embedding belongs to the decoder (see `network`); the model's own loss is a mean over the hole of each image, where the
+released one is over the whole picture, so that a larger hole weighs more (`released_loss`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from efface.corruptions import Corrupted, Corruption, parse_corruption
 from efface.files import write_json
-from efface.generators.base import Generator, PixelMoments, View, noise_pixels
+from efface.generators.base import Generator, PixelMoments, View, mean_squares, noise_pixels
 from efface.generators.families import NoiseKind
 from efface.generators.palette.network import ENCODER, down, fresh, up, use_contiguous_attention
 from efface.generators.palette.reverse import Predict, ancestral, fast
@@ -122,10 +122,10 @@ class PaletteGenerator(Generator):
 
     def noise_view(self, view: View, kind: NoiseKind, moments: PixelMoments) -> View:
         assert isinstance(view, PaletteView)
-        content = view.noise
-        if kind != "standard-normal":
-            picture = in_network_range(noise_pixels(view.images, kind, moments, view.draws))
-            content = noised(picture, view.noise, view.gamma)
+        if kind == "standard-normal":
+            return self.taught_view(view)
+        picture = in_network_range(noise_pixels(view.images, kind, moments, view.draws))
+        content = noised(picture, view.noise, view.gamma)
         return replace(view, noisy=torch.where(view.hole, content, view.noisy))
 
     def encode(self, view: View) -> tuple[Tensor, ...]:
@@ -153,6 +153,24 @@ class PaletteGenerator(Generator):
         squares = (prediction.float() - target.float()).square() * view.hole
         values = view.hole.flatten(1).sum(dim=1) * squares.shape[1]
         return squares.flatten(1).sum(dim=1) / values.clamp(min=1)
+
+    def released_loss(self, prediction: Tensor, target: Tensor, view: View) -> Tensor:
+        """The squares of the hole over the size of the whole picture, so that a larger hole weighs more."""
+        assert isinstance(view, PaletteView)
+        return mean_squares(prediction * view.hole, target * view.hole)
+
+    def output_loss(self, output: Tensor, target: Tensor, view: View) -> Tensor:
+        """The mean square over the whole picture."""
+        return mean_squares(output, target)
+
+    def noisy_label(self, retain: View, forget: View, moments: PixelMoments) -> tuple[View, Tensor]:
+        """The hole of the input holds the view's own noise at full strength, and that same noise is asked for."""
+        return self.taught_view(forget), self.task_target(forget)
+
+    def taught_view(self, view: View) -> View:
+        """With the view's own noise at full strength in the hole: the released teacher always sees forget images so."""
+        assert isinstance(view, PaletteView)
+        return replace(view, noisy=torch.where(view.hole, view.noise, view.noisy))
 
     def sampler_name(self, text: str | None) -> str | None:
         return str(self._sampler(text))

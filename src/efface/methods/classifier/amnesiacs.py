@@ -54,6 +54,7 @@ class Amnesiacs(ClassifierMethod):
     needs_validation: ClassVar[bool] = True
     needs_original: ClassVar[bool] = True
     competition: ClassVar[bool] = True
+    as_published: ClassVar[bool] = True
     search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "learning_rate": (1e-4, 1e-1),
         "warm_up_learning_rate": (1e-4, 1e-1),

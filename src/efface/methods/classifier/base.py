@@ -42,6 +42,8 @@ class ClassifierMethod(Method):
     """Whether it reads the labels of the images that it uses."""
     needs_original: ClassVar[bool] = False
     """Whether it asks the frozen original while it trains."""
+    as_published: ClassVar[bool] = False
+    """Whether its defaults are the settings of its authors' code, as a port of it has them."""
     competition: ClassVar[bool] = False
     """Whether it was an entry to the first NeurIPS unlearning competition."""
 

@@ -38,6 +38,7 @@ class Ct(ClassifierMethod):
     deviations: ClassVar[str] = "kernels that are not square stay as they are"
     needs_forget: ClassVar[bool] = False
     competition: ClassVar[bool] = True
+    as_published: ClassVar[bool] = True
     search_space: ClassVar[Mapping[str, tuple[float, float]]] = {"learning_rate": (1e-4, 1e-1)}
 
     def passes(self, facts: Facts) -> Passes:

@@ -66,6 +66,7 @@ class Fanchuan(ClassifierMethod):
         "descends the contrastive loss, as the published code does; the paper says ascent"
     )
     competition: ClassVar[bool] = True
+    as_published: ClassVar[bool] = True
     search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "uniform_learning_rate": (5e-4, 5e-2),
         "contrast_learning_rate": (3e-5, 3e-3),

@@ -55,6 +55,7 @@ class Kookmin(ClassifierMethod):
     source: ClassVar[str] = "Kookmin, a winner of the competition, arXiv:2406.09073"
     deviations: ClassVar[str] = "gradients are taken in evaluation mode"
     competition: ClassVar[bool] = True
+    as_published: ClassVar[bool] = True
     search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "share": (0.05, 0.9),
         "learning_rate": (1e-4, 1e-2),
@@ -95,7 +96,8 @@ class Kookmin(ClassifierMethod):
                 )
 
     def _epoch(self, number: int) -> Pass:
-        factor = min(number + 1, self.epochs - number) / ((self.epochs + 1) // 2)
+        up = (self.epochs + 1) // 2
+        factor = (number + 1) / up if number < up else (self.epochs - number) / (self.epochs - up + 1)
         return Pass(
             f"retain {number + 1}",
             labelled_loss,

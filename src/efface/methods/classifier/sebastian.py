@@ -3,11 +3,10 @@
 Follows: Sebastian, a winner of the competition (arXiv:2406.09073), with the settings of its notebook as ported in
 github.com/xcadet/deepunlearn (arXiv:2410.01276): of all weights and biases of convolutions and linear layers together,
 the 99 % of smallest magnitude are pruned; pruned weights are drawn from U(-1, 1) / sqrt(fan_in), pruned biases are 0,
-batch normalisation is left alone. Then 3.2 epochs on the retain images with cross-entropy, a class weighted by its
-count to the power of -0.1, and the mean squared difference of the prediction's entropy from the original's. At last
+batch normalisation is left alone. Then 3.2 epochs and a step on the retain images with cross-entropy, a class weighted by
+its count to the power of -0.1, and the mean squared difference of the prediction's entropy from the original's. At last
 all values are rounded to 16-bit floats.
 Deviations: values beyond the range of 16-bit floats become the largest of them, where a cast would make them infinite.
-Classes are counted over all training images, forget and retain.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from efface.errors import InputError
 from efface.methods.classifier.base import ClassifierMethod
 from efface.methods.classifier.layers import smallest
 from efface.training.losses import cross_entropy, entropy
-from efface.training.passes import Edit, Facts, Optimiser, Pass, Passes
+from efface.training.passes import Edit, Facts, Optimiser, Pass, Passes, spans
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,10 +38,10 @@ class Sebastian(ClassifierMethod):
     share: float = Field(
         0.99, gt=0, le=1, description="share of convolution and linear weights and biases that is pruned"
     )
-    epochs: float = Field(3.2, gt=0, description="epochs on the retain images")
+    epochs: float = Field(3.2, gt=0, description="epochs on the retain images, to the step that exceeds them")
     learning_rate: float = Field(5e-4, gt=0, description="learning rate")
     class_exponent: float = Field(
-        -0.1, description="a class weighs its number of training images to this power"
+        -0.1, description="a class weighs its number of retain images to this power"
     )
     entropy_weight: float = Field(1.0, ge=0, description="weight of the difference of entropies")
     quantise: bool = Field(True, description="whether all values are rounded to 16-bit floats at the end")
@@ -60,6 +59,7 @@ class Sebastian(ClassifierMethod):
     needs_forget: ClassVar[bool] = False
     needs_original: ClassVar[bool] = True
     competition: ClassVar[bool] = True
+    as_published: ClassVar[bool] = True
     search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "share": (0.3, 0.99),
         "learning_rate": (1e-4, 1e-1),
@@ -67,7 +67,10 @@ class Sebastian(ClassifierMethod):
 
     def passes(self, facts: Facts) -> Passes:
         optimiser = Optimiser(self.learning_rate, self.weight_decay)
-        train = Pass("retain", self.loss, {"retain": self.batch_size}, optimiser, self.epochs)
+        batches = len(spans(facts.sizes["retain"], self.batch_size))
+        # the port stops after the step that goes beyond the epochs
+        epochs = (int(self.epochs * batches) + 1) / batches
+        train = Pass("retain", self.loss, {"retain": self.batch_size}, optimiser, epochs)
         return [Edit("prune", self.prune), train, *([Edit("round", quantise)] if self.quantise else [])]
 
     def prune(self, work: Work) -> None:
@@ -83,7 +86,9 @@ class Sebastian(ClassifierMethod):
                 bound = parameter[0].numel() ** -0.5
                 fresh.uniform_(-bound, bound, generator=work.draws(self.name, name))
             parameter.copy_(fresh.where(part.view_as(parameter), parameter))
-        work.memory[CLASS_WEIGHTS] = work.class_counts().clamp(min=1).float() ** self.class_exponent
+        counts = torch.bincount(torch.from_numpy(work.sets["retain"].labels), minlength=work.facts.classes)
+        weights = counts.clamp(min=1).float() ** self.class_exponent
+        work.memory[CLASS_WEIGHTS] = weights.to(work.device)
 
     def loss(self, work: Work, batches: Mapping[str, Labelled]) -> Tensor:
         """Weighted cross-entropy, and how far the entropy of each prediction is from the original's."""

@@ -56,6 +56,7 @@ class Seif(ClassifierMethod):
     )
     needs_forget: ClassVar[bool] = False
     competition: ClassVar[bool] = True
+    as_published: ClassVar[bool] = True
     search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "noise": (0.01, 2),
         "learning_rate": (7e-5, 7e-2),

@@ -55,6 +55,7 @@ class Sun(ClassifierMethod):
     )
     needs_forget: ClassVar[bool] = False
     competition: ClassVar[bool] = True
+    as_published: ClassVar[bool] = True
     search_space: ClassVar[Mapping[str, tuple[float, float]]] = {
         "noise": (4e-3, 0.4),
         "learning_rate": (2e-5, 2e-2),

@@ -88,7 +88,7 @@ def forget_objective(student: Generator, batch: Batch, noise: NoiseKind, norm: N
     """Mean distance of forget features to the original's of noise, as in encoder-noise."""
     forget = batch.views["forget"]
     with student.teacher():
-        targets = student.encode(student.noise_view(forget, noise, batch.moments))
+        targets = student.encode(student.noise_view(forget, noise, batch.moments_for(noise)))
     return feature_distance(student.encode(forget), targets, norm).mean()
 
 

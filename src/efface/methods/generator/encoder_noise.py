@@ -3,9 +3,8 @@
 Follows: Li, Hsu, Chen, Marculescu, "Machine Unlearning for Image-to-Image Generative Models", ICLR 2024
 (arXiv 2402.00351), Eq. (10) and Figure 2; facts of the released code were consulted, none of it is used.
 Deviations: forget and retain images come in equal numbers in every batch (released: one shuffled loader);
-the teacher is in evaluation mode; moment-matched noise uses the whole forget set's channel moments
-(released: scalar moments of the current batch); the first setting of `noise` is N(0, I), as in the paper's
-appendix (released: moment-matched for tokens, N(0, I) in the hole for diffusion).
+the teacher is in evaluation mode; the first setting of `noise` is N(0, I), as in the paper's appendix (released:
+`batch-matched` for tokens, N(0, I) in the hole for diffusion).
 """
 
 from __future__ import annotations
@@ -42,13 +41,13 @@ class EncoderNoise(OneLossMethod):
     name: ClassVar[str] = "encoder-noise"
     summary: ClassVar[str] = "encoder drawn to the original's features of noise on forget images (ICLR 2024)"
     source: ClassVar[str] = "Li et al., ICLR 2024, arXiv 2402.00351, Eq. (10)"
-    deviations: ClassVar[str] = "balanced batches; forget-set moments for moment-matched noise"
+    deviations: ClassVar[str] = "balanced batches"
     needs_teacher: ClassVar[bool] = True
     drives_away: ClassVar[bool] = True
 
     def loss(self, student: Generator, batch: Batch) -> Loss:
         retain, forget = batch.views["retain"], batch.views["forget"]
-        noise = student.noise_view(forget, self.noise, batch.moments)
+        noise = student.noise_view(forget, self.noise, batch.moments_for(self.noise))
         with student.teacher():
             targets = student.encode(retain.join(noise))
         features = student.encode(retain.join(forget))

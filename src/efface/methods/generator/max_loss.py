@@ -1,7 +1,8 @@
 """`max-loss`: train on retain images, and against the model's own loss on forget images.
 
 Follows: the baseline "Max Loss" of Li et al., ICLR 2024 (arXiv 2402.00351), in which the whole model is
-trained on `retain loss - alpha * forget loss`. Deviations: none known; the loss is the generator's own.
+trained on `retain loss - alpha * forget loss`, as released. Deviations: retain and forget images in equal numbers; the
+release has no masked autoencoder, whose loss is its own.
 The forget term has no lower bound: gradients are clipped and the step count decides how far it goes.
 """
 
@@ -28,10 +29,12 @@ class MaxLoss(OneLossMethod):
     name: ClassVar[str] = "max-loss"
     summary: ClassVar[str] = "task loss down on retain, up on forget images; whole model"
     source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"
+    deviations: ClassVar[str] = "balanced batches; the form for masked autoencoders is ours"
     trains: ClassVar[Trained] = "all"
     drives_away: ClassVar[bool] = True
 
     def loss(self, student: Generator, batch: Batch) -> Loss:
         retain, forget = batch.views["retain"], batch.views["forget"]
-        losses = student.task_loss(retain.join(forget))
+        both = retain.join(forget)
+        losses = student.released_loss(student.predict(both), student.task_target(both), both)
         return weighted(losses[: len(retain)].mean(), -losses[len(retain) :].mean(), self.alpha)

@@ -3,8 +3,8 @@
 Follows: the baseline "Random Encoder" of Li et al., ICLR 2024 (arXiv 2402.00351): the encoder alone is
 trained; retain features are held to the original's, forget features drawn to a Gaussian with the scalar mean
 and deviation of the original's features (`encoder-noise` differs: it takes the features *of* noise).
-Deviations: the sign error of the released VQ-GAN version is not reproduced; moments are those of the
-original's retain features of the batch, one pair for each feature map.
+Deviations: the sign error of the released VQ-GAN version is not reproduced; retain and forget images come in equal
+numbers. Moments are those of everything that the released teacher sees: one pair for each feature map.
 """
 
 from __future__ import annotations
@@ -31,22 +31,25 @@ class RandomEncoder(OneLossMethod):
     name: ClassVar[str] = "random-encoder"
     summary: ClassVar[str] = "encoder drawn to Gaussian noise in feature space on forget images"
     source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"
-    deviations: ClassVar[str] = "the sign error of the released VQ-GAN version is not reproduced"
+    deviations: ClassVar[str] = (
+        "balanced batches; the sign error of the released VQ-GAN version is not reproduced"
+    )
     needs_teacher: ClassVar[bool] = True
     drives_away: ClassVar[bool] = True
 
     def loss(self, student: Generator, batch: Batch) -> Loss:
+        import torch
+
         retain, forget = batch.views["retain"], batch.views["forget"]
         with student.teacher():
-            retain_targets = student.encode(retain)
+            taught = student.encode(retain.join(student.taught_view(forget)))
+        count, targets = len(retain), []
+        for number, kept in enumerate(one.float() for one in taught):
+            mean = batch.mean_over_processes(kept.mean())
+            variance = batch.mean_over_processes((kept - mean).square().mean())
+            deviation = (variance * kept.numel() / (kept.numel() - 1)).sqrt()
+            draws = forget.draws.normal(f"features {number}", tuple(kept.shape[1:]), kept.device)
+            targets.append(torch.cat([kept[:count], draws * deviation + mean]))
         features = student.encode(retain.join(forget))
-        count = len(retain)
-        noise = []
-        for number, target in enumerate(retain_targets):
-            mean = batch.mean_over_processes(target.float().mean())
-            variance = batch.mean_over_processes(target.float().square().mean()) - mean.square()
-            draws = forget.draws.normal(f"features {number}", tuple(target.shape[1:]), target.device)
-            noise.append(draws * variance.sqrt() + mean)
-        held = feature_distance(tuple(f[:count] for f in features), retain_targets, self.norm)
-        drawn = feature_distance(tuple(f[count:] for f in features), tuple(noise), self.norm)
-        return weighted(held.mean(), drawn.mean(), self.alpha)
+        distance = feature_distance(features, tuple(targets), self.norm)
+        return weighted(distance[:count].mean(), distance[count:].mean(), self.alpha)
