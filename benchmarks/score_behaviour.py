@@ -1,6 +1,6 @@
 """The figures of docs/forgetting/score.md, measured: `python benchmarks/score_behaviour.py [PART ...]`.
 
-Parts: ceiling, sensitivity, resolution, shifted, coverage. Each writes its numbers into
+Parts: ceiling, sensitivity, resolution, effect, shifted, coverage. Each writes its numbers into
 benchmarks/results/score_behaviour.json, from which `docs/make.py` draws the pictures. On one core coverage takes about
 15 minutes, the rest 6.
 """
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from efface.files import write_json
+from efface.forgetting.apart import told_apart
 from efface.forgetting.official import official_score
 from efface.forgetting.robust import robust_score
 from efface.randomness import numpy_draws
@@ -25,6 +26,8 @@ from efface.randomness import numpy_draws
 MEASURED = Path(__file__).parent / "results" / "score_behaviour.json"
 Floats = NDArray[np.float64]
 SIZES = (16, 64, 512)
+FEW_DEALS = 99
+"""In simulations; p is as right as with more, only coarser."""
 
 LAWS: dict[str, Callable[[Floats], Floats]] = {
     "normal": lambda normal: 1.5 * normal,
@@ -42,14 +45,39 @@ def draw(law: str, models: int, examples: int, *key: Any, shared: float = 0.0) -
 
 
 def coverage(law: str, models: int, simulations: int, examples: int = 8, shared: float = 0.3) -> float:
-    """Share of robust 95 % intervals that hold 1 where both sides have one law."""
-    held = 0
+    """How often models of one law are not told apart, which is how often the robust interval holds 1."""
+    apart = 0
     for number in range(simulations):
         sides = [draw(law, models, examples, number, side, shared=shared) for side in (0, 1)]
-        interval = robust_score(*sides, seed=number).interval
-        assert interval is not None
-        held += interval[0] <= 1 <= interval[1]
-    return held / simulations
+        apart += told_apart(*sides, seed=number, deals=FEW_DEALS, rounds=0).told_apart
+    return 1 - apart / simulations
+
+
+def effect(
+    shift: float, models: int, simulations: int, examples: int = 20, shared: float = 0.3
+) -> dict[str, float]:
+    """The equivalent shift of a known one: means, how often its interval holds it, and how often models are told apart."""
+    found = []
+    for number in range(simulations):
+        u, r = (draw("normal", models, examples, number, side, "effect", shared=shared) for side in (0, 1))
+        found.append(told_apart(u + 1.5 * shift, r, seed=number, deals=FEW_DEALS))
+    held = [one.low <= shift <= one.high for one in found if one.low is not None and one.high is not None]
+    return {
+        "mean": float(np.mean([one.shift for one in found])),
+        "auc": float(np.mean([one.auc for one in found])),
+        "held": float(np.mean(held)),
+        "told_apart": float(np.mean([one.told_apart for one in found])),
+    }
+
+
+def measure_effect(
+    simulations: int = 200, sizes: tuple[int, ...] = (8, 16, 32, 64, 256), examples: int = 20
+) -> dict[str, Any]:
+    shifts = {
+        str(shift): {str(n): effect(shift, n, simulations, examples) for n in sizes}
+        for shift in (0.0, 0.25, 0.5, 1.0, 2.0)
+    }
+    return {"simulations": simulations, "examples": examples, "shared": 0.3, "shift": shifts}
 
 
 def coverage_of_shift(
@@ -103,6 +131,7 @@ CHANGES: dict[str, Callable[[Floats], Floats]] = {
     "shift of 0.5 sd": lambda u: u + 0.75,
     "shift of 1 sd": lambda u: u + 1.5,
     "shift of 2 sd": lambda u: u + 3.0,
+    "shift of 4 sd on every fourth image": lambda u: u + 6.0 * (np.arange(u.shape[1]) % 4 == 0),
     "spread x 0.8": lambda u: u * 0.8,
     "spread x 0.5": lambda u: u * 0.5,
     "spread x 0.1": lambda u: u * 0.1,
@@ -121,6 +150,7 @@ def measure_sensitivity(examples: int = 400, sizes: tuple[int, ...] = (32, 64, 5
             u, r = (draw("normal", models, examples, "sensitivity", side) for side in (0, 1))
             row[f"official_{models}"] = official_score(change(u), r).score
             row[f"robust_{models}"] = robust_score(change(u), r, deals=0).score
+            row[f"shift_{models}"] = told_apart(change(u), r, deals=FEW_DEALS, rounds=0).shift
         rows.append(row)
     return rows
 
@@ -146,6 +176,7 @@ PARTS: dict[str, Callable[..., Any]] = {
     "ceiling": measure_ceiling,
     "sensitivity": measure_sensitivity,
     "resolution": measure_resolution,
+    "effect": measure_effect,
     "shifted": measure_shifted,
     "coverage": measure_coverage,
 }
@@ -153,6 +184,7 @@ SMOKE: dict[str, dict[str, Any]] = {
     "ceiling": {"examples": 2},
     "sensitivity": {"examples": 2},
     "resolution": {"examples": 2, "models": 16},
+    "effect": {"simulations": 2, "sizes": (16,), "examples": 2},
     "shifted": {"simulations": 2, "sizes": (16,)},
     "coverage": {"simulations": 2, "sizes": (16,)},
 }

@@ -6,6 +6,7 @@ A table's name is a folder in `benchmarks/results/`, perhaps with `short` for th
 from __future__ import annotations
 
 from efface.benchmark.results import BenchRow, Estimate, read_bench_results
+from efface.wording import with_interval
 from making.pictures import RESULTS
 
 TUNED, PUBLISHED = "tuned", "published"
@@ -49,6 +50,8 @@ ROWS: dict[str, tuple[tuple[str, str], ...]] = {
 COLUMNS = {
     "official": ("F official", 3),
     "robust": ("F robust", 2),
+    "p": ("told apart, p", 3),
+    "shift": ("equivalent shift", 2),
     "u_lira": ("U-LiRA AUC", 2),
     "retain_ratio": ("retain", 2),
     "test_ratio": ("test", 2),
@@ -60,7 +63,10 @@ def table(name: str) -> str:
     """The rows that `ROWS` names, with intervals where there is more than one original."""
     (task,) = read_bench_results(RESULTS / name.split(" ", maxsplit=1)[0] / "results.json").tasks.values()
     rows = {(row.label, row.settings): row for row in task.tables[0].rows}
-    columns = {one: COLUMNS[one] for one in COLUMNS if "short" not in name or one != "u_lira"}
+    there = {one for row in rows.values() for one in row.measures}
+    columns = {
+        one: COLUMNS[one] for one in COLUMNS if one in there and ("short" not in name or one != "u_lira")
+    }
     lines = [
         "| method | settings | " + " | ".join(title for title, _ in columns.values()) + " | time |",
         "|---" * (len(columns) + 3) + "|",
@@ -72,15 +78,18 @@ def table(name: str) -> str:
         lines.append(
             f"| {NAMES.get(label, f'`{label}`')} | {told} | " + " | ".join([*cells, _time(row)]) + " |"
         )
+    if not any("p" in row.measures for row in rows.values()):
+        lines += [
+            "",
+            "Whether each is told apart from retraining, and by how much, was not kept with these results.",
+        ]
     return "\n".join(lines) + "\n"
 
 
 def _estimate(found: Estimate | None, digits: int) -> str:
     if found is None:
         return ""
-    if found.low is None or found.high is None:
-        return f"{found.value:.{digits}f}"
-    return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+    return with_interval(found.value, found.low, found.high, digits)
 
 
 def _time(row: BenchRow) -> str:

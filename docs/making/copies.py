@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from efface.wording import interval
+
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "duplicates.json"
 NAMES = {
     "imagenet256": "ImageNet, 256 px (600)",
@@ -33,7 +35,7 @@ def _recall(results: dict) -> str:
     for edit, first in next(iter(recall.values())).items():
         wanted = f"{first['wanted']:.2f}" if first["wanted"] else "-"
         cells = [
-            f"{row['recall']:.3f} ({row['low']:.2f} to {row['high']:.2f})"
+            f"{row['recall']:.3f} ({interval(row['low'], row['high'], places=2)})"
             for row in (of[edit] for of in recall.values())
         ]
         lines.append(f"| {edit} | {wanted} | {' | '.join(cells)} |")
@@ -43,7 +45,7 @@ def _recall(results: dict) -> str:
 def _false(results: dict) -> str:
     lines = ["| images | pairs | matched | in 100,000 (95 % interval) |", "|---|---|---|---|"]
     for name, row in results["false_pairs"].items():
-        share = f"{row['per_100000']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        share = f"{row['per_100000']:.2f} ({interval(row['low'], row['high'], 2)})"
         lines.append(f"| {NAMES[name]} | {row['pairs']:,} | {row['false']} | {share} |")
     return "\n".join(lines) + "\n"
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from scipy import stats
 
 from efface.benchmark.results import BenchRow, Estimate, TaskResults, read_bench_results
+from efface.wording import with_interval
 from making.pictures import RESULTS
 
 COLUMNS = {
@@ -23,6 +24,8 @@ COLUMNS = {
     "relearning_few": "relearning, few",
 }
 PAPER = ("hole_mse", "frechet_distance", "kernel_distance", "feature_cosine")
+SCORED = ("robust F", "told apart", "equivalent shift")
+NOT_KEPT = "not kept"
 SHORT_ROWS = 6
 SHORT_COLUMNS = {"retain_cost": "retain cost"}
 
@@ -49,7 +52,7 @@ def plain_table(rows: Sequence[BenchRow], wanted: Mapping[str, str] = COLUMNS) -
     measured = [row for row in rows if row.measures]
     columns = {name: title for name, title in wanted.items() if any(name in row.measures for row in measured)}
     scored = any("robust" in row.measures for row in measured)
-    titles = ["method", *(["robust F", "told apart"] if scored else []), *columns.values(), "time"]
+    titles = ["method", *(SCORED if scored else []), *columns.values(), "time"]
     yield "| " + " | ".join(titles) + " |"
     yield "|---" * len(titles) + "|"
     for row in measured:
@@ -101,22 +104,21 @@ def _label(row: BenchRow) -> str:
 
 
 def _score(row: BenchRow) -> list[str]:
-    """Robust F, and whether the test behind its interval tells the row from retraining."""
-    robust = row.measures.get("robust")
+    """Robust F, whether the row is told apart from retraining, and how far; older results hold no p and no shift."""
+    robust, p, shift = (row.measures.get(name) for name in ("robust", "p", "shift"))
     # what retrained models score against each other is the ceiling, said below the table
     if robust is None or robust.high is None or row.kind == "retrained":
-        return ["", ""]
-    apart = robust.high < 1
-    high = f"{robust.high:.2f}"
-    if apart and float(high) >= 1:
-        high = "< 1.00"
-    return [f"{robust.value:.2f} ({robust.low:.2f} to {high})", "yes" if apart else "no"]
+        return ["", "", ""]
+    told = "yes" if robust.high < 1 else "no"
+    return [
+        with_interval(robust.value, robust.low, robust.high, 2),
+        f"{told} (p = {p.value:.2g})" if p else told,
+        _estimate(shift) if shift else NOT_KEPT,
+    ]
 
 
 def _estimate(found: Estimate | None) -> str:
     if found is None:
         return ""
     digits = 4 if abs(found.value) < 0.05 and (found.high is None or abs(found.high) < 0.1) else 2
-    if found.low is None or found.high is None:
-        return f"{found.value:.{digits}f}"
-    return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+    return with_interval(found.value, found.low, found.high, digits)

@@ -7,28 +7,34 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from efface.wording import bound
 from making.pictures import RESULTS, panels
 
 OFFICIAL, ROBUST = "#d55e00", "#0072b2"
 
 
 def table(name: str) -> str:
-    """`sensitivity`: both modes against known changes; `coverage`, `shifted`: how often intervals hold the truth."""
+    """`sensitivity`: known changes; `effect`: the equivalent shift; `coverage`, `shifted`: how often answers are right."""
     measured = json.loads((RESULTS / "score_behaviour.json").read_text(encoding="utf-8"))
     if name == "sensitivity":
-        sizes = [f"{mode}_{models}" for mode in ("official", "robust") for models in (32, 64, 512)]
+        sizes = [f"{one}_{models}" for one in ("official", "robust", "shift") for models in (32, 64, 512)]
         rows = {row["change"]: row for row in measured[name]}
         title, heads = "what is different", [one.replace("_", ", ") for one in sizes]
     else:
         rows = measured[name]["null" if name == "coverage" else "shift"]
         sizes = list(next(iter(rows.values())))
-        title = "law" if name == "coverage" else "shift in standard deviations"
+        title = "law" if name == "coverage" else "true shift, standard deviations"
         heads = [f"N = {models}" for models in sizes]
     lines = [f"| {title} | " + " | ".join(heads) + " |", "|---" * (1 + len(sizes)) + "|"]
+    cell = _effect if name == "effect" else lambda value: bound(value, 3, ())
     lines += [
-        f"| {label} | " + " | ".join(f"{row[one]:.3f}" for one in sizes) + " |" for label, row in rows.items()
+        f"| {label} | " + " | ".join(cell(row[one]) for one in sizes) + " |" for label, row in rows.items()
     ]
     return "\n".join(lines) + "\n"
+
+
+def _effect(found: dict[str, float]) -> str:
+    return f"{bound(found['mean'], 2, ())}; {found['told_apart']:.0%}; {found['held']:.0%}"
 
 
 def pictures() -> dict[str, Figure]:

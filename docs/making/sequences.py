@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from efface.wording import with_interval
 from making.pictures import RESULTS, panels
 
 COLOURS = ("#d55e00", "#e69f00", "#0072b2", "#56b4e9", "#009e73")
@@ -100,7 +101,7 @@ def first_of(said: Sequence[str], when: str) -> str:
 
 
 def ratio(figure: dict[str, Any]) -> str:
-    return f"{figure['mean']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
+    return with_interval(figure["mean"], figure["low"], figure["high"], 2)
 
 
 def written(figure: dict[str, Any], digits: int = 2) -> str:

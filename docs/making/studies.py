@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from efface.benchmark.results import BenchTable, read_bench_results
+from efface.wording import with_interval
 from making.pictures import RESULTS
 
 STUDIES = (
@@ -65,9 +66,9 @@ def _bounds(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _interval(values: Sequence[float]) -> str:
-    return "{:.3f} ({:.3f} to {:.3f})".format(*_bounds(values))
+    return with_interval(*_bounds(values), 3)
 
 
 def _told(values: Sequence[float]) -> tuple[str, str]:
     mean, low, high = _bounds(values)
-    return f"{mean:.2f} ({low:.2f} to {high:.2f})", "yes" if high < 1 else "no"
+    return with_interval(mean, low, high, 2), "yes" if high < 1 else "no"

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+DECIDES = (0.0, 1.0)
+"""Where most intervals decide: no difference, the same size, the best score."""
+MORE_DECIMALS = 3
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -29,19 +32,61 @@ def signed(value: float, digits: int = 2) -> str:
     return ("+" if value > 0 else "") + figure(value, digits)
 
 
-def interval(low: float | None, high: float | None, digits: int = 3) -> str | None:
-    """Both bounds with the decimals of the larger one; None where there is no interval.
+def interval(
+    low: float | None,
+    high: float | None,
+    digits: int = 3,
+    *,
+    places: int | None = None,
+    decides: Sequence[float] = DECIDES,
+) -> str | None:
+    """Both bounds with the decimals of the larger one, or `places` of them; None where there is no interval.
 
-    >>> interval(0.072509, 0.081474), interval(-0.0012, 0.013, 2)
-    ('0.0725 to 0.0815', '−0.001 to 0.013')
+    A bound is never printed at or beyond a number of `decides` that it does not reach; where that would say little of
+    either, there are more decimals.
+
+    >>> interval(0.072509, 0.081474), interval(-0.0012, 0.013, 2), interval(0.841, 0.9999, places=2)
+    ('0.0725 to 0.0815', '−0.001 to 0.013', '0.84 to < 1')
+    >>> interval(0.9991, 1.0004, places=2)
+    '0.999 to > 1'
     """
     if low is None or high is None:
         return None
     largest = max(abs(low), abs(high))
-    if largest and not 1e-6 <= largest < 1e7:
+    if places is None and largest and not 1e-6 <= largest < 1e7:
         return f"{figure(low, digits)} to {figure(high, digits)}"
-    places = decimals(largest, digits)
-    return f"{low:.{places}f} to {high:.{places}f}".replace("-", "−")
+    places = decimals(largest, digits) if places is None else places
+    for more in range(MORE_DECIMALS + 1):
+        ends = [bound(end, places + more, decides) for end in (low, high)]
+        if not all(end.startswith(("<", ">")) for end in ends):
+            break
+    return " to ".join(ends)
+
+
+def with_interval(value: float, low: float | None, high: float | None, places: int) -> str:
+    """A value, and its interval in brackets where it has one, with so many decimals.
+
+    >>> with_interval(0.92, 0.841, 0.9999, 2), with_interval(-0.3, None, None, 2)
+    ('0.92 (0.84 to < 1)', '−0.30')
+    """
+    ends = interval(low, high, places=places)
+    return bound(value, places, ()) + (f" ({ends})" if ends else "")
+
+
+def bound(value: float, places: int, decides: Sequence[float] = DECIDES) -> str:
+    """An end of an interval with so many decimals, on the side of each number of `decides` that it is on.
+
+    >>> bound(0.9999, 2), bound(-0.0001, 2), bound(1.0204, 2, [1.02]), bound(1.018, 2, [1.02]), bound(0.84, 2)
+    ('< 1', '< 0', '> 1.02', '< 1.02', '0.84')
+    """
+    text = f"{value:.{places}f}"
+    rounded = float(text)
+    for number in decides:
+        if value < number <= rounded:
+            return f"< {number:g}".replace("-", "−")
+        if value > number >= rounded:
+            return f"> {number:g}".replace("-", "−")
+    return (text if rounded else text.replace("-", "")).replace("-", "−")
 
 
 def compared(value: float, reference: float) -> str:

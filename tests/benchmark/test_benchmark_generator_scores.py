@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,12 @@ import pytest
 
 from efface.benchmark.generators.reading import GeneratorReader
 from efface.benchmark.generators.runs import GeneratorOutputs, read_outputs
+from efface.benchmark.runs import PoolRun
+from efface.benchmark.setups import experiments
+from efface.benchmark.told_apart import apart_measures
 from efface.evaluation.settings import EvaluationSettings
 from efface.metrics.inception_score import inception_score
+from efface.randomness import numpy_draws
 
 VIEWS = 240
 
@@ -55,6 +60,29 @@ def test_probabilities_are_kept_and_make_an_inception_score(tmp_path: Path) -> N
     )
     assert 1 < found["inception_score"] < 5
     assert set(found) <= {"hole_mse", "frechet_distance", "kernel_distance", "inception_score"}
+
+
+def test_a_row_says_whether_it_is_told_apart_and_so_does_retraining() -> None:
+    def stacked(runs: tuple[PoolRun, ...]) -> np.ndarray:
+        return np.stack(
+            [numpy_draws(str(run)).normal(3.0 * (run.kind == "unlearned"), 1, 12) for run in runs]
+        )
+
+    experiment = experiments("reuse-n-n", {"name": "fine-tune"}, 24, 1)[0]
+    config = SimpleNamespace(scored=True, seed=0)
+    reader: Any = SimpleNamespace(config=config, stacked=stacked, _compared={})
+    reader._comparison = partial(GeneratorReader._comparison, reader)
+    row, retraining = (
+        GeneratorReader.scores(reader, experiment),
+        GeneratorReader.scores_of_retraining(reader, experiment),
+    )
+    assert row["p"].value < 0.05 < retraining["p"].value
+    assert row["shift"].low is not None
+    assert 2 < row["shift"].low < 3 < row["shift"].high <= 4  # type: ignore[operator]
+    assert abs(retraining["shift"].value) < 0.6
+    assert row["shown"].value > retraining["shown"].value
+    assert row["epsilon_90"].value > retraining["epsilon_90"].value
+    assert {*row} == {"official", "robust", *(measure.name for measure in apart_measures(""))}
 
 
 def test_few_images_or_an_extractor_that_does_not_classify_have_no_such_column(tmp_path: Path) -> None:

@@ -109,8 +109,9 @@ def test_forgetting_less_scores_less_on_every_measure() -> None:
     near, far = (measures_of(sides(16, mean, 1), retrained, 0) for mean in (0, 6))
     assert near["official"] > far["official"]
     assert near["robust"] > far["robust"]
-    for name in ("ks", "ks_significant", "klom_forget", "u_lira"):
+    for name in ("ks", "ks_significant", "klom_forget", "u_lira", "shift", "epsilon_90", "shown"):
         assert near[name] < far[name], name
+    assert near["p"] > 0.05 > far["p"] >= 0.001
 
 
 def test_levels_are_those_of_retrained_models_alone() -> None:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from efface.errors import InputError
 from efface.forgetting.official import DELTA
-from efface.forgetting.robust import _joined, robust_score
+from efface.forgetting.robust import _interval, robust_score
 from efface.forgetting.search import Criterion, Order, _best, cross_fit, exact_bounds, log_ratio
 
 
@@ -145,11 +145,21 @@ def test_the_same_seed_gives_the_same_result() -> None:
     assert not np.array_equal(first["epsilon"], other["epsilon"])
 
 
-def test_the_bootstrap_widens_the_interval_but_never_brings_back_the_top() -> None:
-    assert _joined((0.8, 0.9), (0.7, 1.2)) == (0.7, np.nextafter(1, 0))
-    assert _joined((0.9, 1.1), (0.7, 1.05)) == (0.7, 1.1)
-    assert _joined((1.01, 1.2), (0.9, 1.1)) == (np.nextafter(1, 2), 1.2)
-    assert _joined((0.9, 1.1), None) == (0.9, 1.1)
+def test_the_bootstrap_widens_the_interval_and_the_test_decides_whether_it_holds_the_top() -> None:
+    assert _interval(0.85, 0.05, (0.7, 1.2), told_apart=True) == (0.7, np.nextafter(1, 0))
+    assert _interval(0.85, 0.05, (0.7, 0.9), told_apart=False) == (0.7, 1.0)
+    assert _interval(1.1, 0.05, (1.05, 1.2), told_apart=False)[0] == 1.0
+
+
+def test_a_tenth_of_examples_that_are_remembered_shows_in_the_tail_and_hardly_in_the_mean() -> None:
+    u, r = sides(32, 60, seed=3)
+    u[:, :7] += 4
+    found = robust_score(u, r)
+    assert found.tail_by_chance is not None
+    assert found.score > 0.85
+    assert found.tail.epsilon_90 > 1.5 > 5 * found.tail_by_chance.epsilon_90
+    assert found.tail.shown == pytest.approx(7 / 60, abs=1e-9)
+    assert found.tail_by_chance.shown < 0.01
 
 
 def test_lower_bounds_of_single_examples_rarely_exceed_a_true_zero() -> None:
@@ -171,9 +181,13 @@ def test_input_without_a_robust_score_is_refused() -> None:
         robust_score(u, r, deals=3)
 
 
-def test_intervals_hold_the_top_about_as_often_as_they_say(measure: ModuleType) -> None:
-    # 60 simulations: 57 are expected, below 51 has a chance of 1 in 1000
-    assert measure.coverage("normal", 16, 60) >= 51 / 60
+def test_the_interval_holds_the_top_unless_the_models_are_told_apart() -> None:
+    for shift, seed in ((0.0, 0), (0.0, 1), (0.3, 2), (0.4, 3), (0.5, 4)):
+        u, r = sides(16, 8, seed)
+        found = robust_score(u + shift, r, deals=10)
+        assert found.interval is not None
+        assert found.apart is not None
+        assert (found.interval[1] < 1) == found.apart.told_apart
 
 
 @pytest.mark.slow

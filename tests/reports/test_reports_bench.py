@@ -19,6 +19,7 @@ from efface.benchmark.results import (
     TaskResults,
     read_bench_results,
 )
+from efface.benchmark.told_apart import apart_measures
 from efface.errors import InputError
 from efface.reports.bench_page import write_bench_page
 from efface.reports.bench_tables import (
@@ -235,6 +236,9 @@ def test_a_value_in_few_signs() -> None:
     assert cell(row, measures["official"]) == ("0.0876", "0.0438 to 0.1752")
     assert cell(row, measures["time_share"]) == ("25 %", None)
     assert cell(row, measures["robust"]) == ("none", None)
+    for p, said in ((0.05, ("yes", "p = 0.050")), (0.2, ("no", "p = 0.20"))):
+        tested = {"p": Estimate(value=p, low=None, high=None, each=[p])}
+        assert cell(row.model_copy(update={"measures": tested}), apart_measures("")[0]) == said
     # a share of time means nothing for models that nobody unlearned
     assert cell(row.model_copy(update={"kind": "original"}), measures["time_share"]) == ("none", None)
 

@@ -160,7 +160,7 @@ def test_detectability_is_weighed_by_its_goal(tmp_path: Path) -> None:
         return str(page.named("svg")[1]["aria-label"])
 
     assert "up: detectability: difference to retrained" in drawn("low")
-    assert "less: 1.03 (1.00 to 1.07), 0 (0 to 0) (on the front); more" in drawn("low")
+    assert "less: 1.03 (< 1 to 1.07), 0 (0 to 0) (on the front); more" in drawn("low")
     assert "up: detectability: |difference| to retrained" in drawn("zero")
     assert ", 0.0800 (0.050 to 0.110) (on the front); more" in drawn("zero")
 

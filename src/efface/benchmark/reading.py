@@ -85,8 +85,12 @@ class TaskReader(ABC, Generic[Kept]):
         """Whether all unlearned models of an experiment answer alike, up to rounding."""
         return False
 
-    def scores(self, experiment: Experiment) -> dict[Mode, Estimate]:
+    def scores(self, experiment: Experiment) -> dict[str, Estimate]:
         """Scores of a whole experiment with intervals of their own, where `figures` has none."""
+        return {}
+
+    def scores_of_retraining(self, experiment: Experiment) -> dict[str, Estimate]:
+        """The same of one half of the retrained models against the other, where `retraining` has none."""
         return {}
 
     def relative(self, experiment: Experiment) -> dict[str, Estimate]:

@@ -42,6 +42,10 @@ class Measure(Described):
     )
     least: float | None = Field(None, description="below which no value can be: intervals end there")
     of_methods: bool = Field(False, description="whether only methods have it, not the reference rows")
+    decides: float | None = Field(
+        None,
+        description="of a p value: at or below it the answer is yes; of several experiments it is Bonferroni's",
+    )
 
 
 class Estimate(Described):

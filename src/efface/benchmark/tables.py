@@ -127,6 +127,7 @@ class TaskTables:
                 measures[mode] = Estimate(value=ceiling.value, **ends, each=[])
         first = corruption == self.reader.corruptions[0]
         measures.update(self._relative(experiment.other_retrained) if first else {})
+        measures.update(self.reader.scores_of_retraining(experiment) if first else {})
         curves = self.reader.curves(experiment.other_retrained) if first else []
         return BenchRow(
             label="retrained",
@@ -203,7 +204,7 @@ class TaskTables:
         measures = self._estimates(self.reader.figures(experiments, corruption))
         update: dict[str, Any] = {"measures": measures, "experiments": len(experiments)}
         if first:
-            measures.update({str(mode): score for mode, score in self.reader.scores(experiments[0]).items()})
+            measures.update(self.reader.scores(experiments[0]))
             measures.update(self._relative(experiments[0].unlearned))
             update["curves"] = self.reader.curves(experiments[0].unlearned)
         return row.model_copy(update=update)
@@ -223,10 +224,16 @@ class TaskTables:
         return self.reader.relative(experiment) if there else {}
 
     def _estimates(self, each: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
-        return {
-            measure.name: estimate([one[measure.name] for one in each], self.config.confidence, measure.least)
+        values = {
+            measure: [one[measure.name] for one in each]
             for measure in self.reader.measures
             if all(measure.name in one for one in each)
+        }
+        return {
+            measure.name: estimate(found, self.config.confidence, measure.least)
+            if measure.decides is None
+            else Estimate(value=min(1.0, len(found) * min(found)), low=None, high=None, each=found)
+            for measure, found in values.items()
         }
 
     def _failure_file(self, runs: Sequence[PoolRun]) -> str | None:

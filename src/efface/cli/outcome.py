@@ -18,6 +18,7 @@ from efface.metrics.catalogue import METRICS
 from efface.probes.findings import Finding, Findings
 from efface.progress import PlainConsole
 from efface.runs.requirements import Verdict, summary
+from efface.wording import interval
 
 WIDTH_OF_FILES = 120
 """Columns where the output goes into a file or another program, which have no width of their own."""
@@ -107,7 +108,7 @@ def _difference(found: Finding | None) -> tuple[str, str]:
         return "-", ""
     if found.difference_low is None or found.difference_high is None:
         return f"{found.difference:+.3g}", ""
-    return f"{found.difference:+.3g}", f"{found.difference_low:+.3g} to {found.difference_high:+.3g}"
+    return f"{found.difference:+.3g}", interval(found.difference_low, found.difference_high) or ""
 
 
 def _figure(row: Row | Finding | None) -> str:

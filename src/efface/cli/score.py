@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import efface.cli.options as o
-from efface.wording import counted
+from efface.wording import counted, interval
 
 if TYPE_CHECKING:
     from efface.forgetting.facts import ScoreFacts
@@ -112,14 +112,38 @@ def _names(path: Path) -> list[str]:
 
 
 def _tell(facts: ScoreFacts) -> None:
-    low, high = facts.interval
+    apart, tail, by_chance = facts.apart, facts.tail, facts.tail_by_chance
     rows = [
         (
             f"score ({facts.mode})",
             f"{facts.score:.4f}",
-            f"{low:.4f} to {high:.4f}, {facts.models} models a side",
+            f"{interval(*facts.interval, places=4)}, {facts.models} models a side",
+        ),
+        (
+            "told apart",
+            "yes" if apart.told_apart else "no",
+            f"p = {apart.p:.2g}; {apart.deals} deals of the labels, so p is at least {apart.smallest_p:g}",
+        ),
+        (
+            "equivalent shift",
+            f"{apart.shift:.2f}",
+            f"{f'{ends}, ' if (ends := interval(apart.low, apart.high, places=2)) else ''}in standard deviations, at any "
+            f"number of models; one model is told by one example with AUC {apart.auc:.2f}",
         ),
     ]
+    if tail and by_chance:
+        rows += [
+            (
+                "epsilon, 90 % quantile",
+                f"{tail.epsilon_90:.2f}",
+                f"over examples; {by_chance.epsilon_90:.2f} with labels dealt anew",
+            ),
+            (
+                "examples shown unlike",
+                f"{tail.shown:.1%}",
+                f"epsilon above 0 at 95 %, each by itself; {by_chance.shown:.1%} with labels dealt anew",
+            ),
+        ]
     levels = {
         "the same, fewer models": facts.score_at_equal_models if facts.equal_models != facts.models else None,
         "ceiling": facts.ceiling,
@@ -132,7 +156,7 @@ def _tell(facts: ScoreFacts) -> None:
                 (
                     name,
                     f"{level.value:.4f}",
-                    f"{level.low:.4f} to {level.high:.4f}, {facts.equal_models} models a side",
+                    f"{interval(level.low, level.high, places=4)}, {facts.equal_models} models a side",
                 )
             )
     final = facts.final

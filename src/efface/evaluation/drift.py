@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field, JsonValue
 
 from efface.settings import Settings
+from efface.wording import bound
 
 When = Literal["now", "at the next request", "not yet", "not measurable"]
 UNLIKE = 0.05
@@ -195,7 +196,8 @@ def _too_dear(cost: float | None, count: int, limit: float) -> list[str]:
         return []
     behind = "one request" if count == 1 else f"{count} requests"
     return [
-        f"error on retain images is {cost:.3f}x the first original's behind {behind}, beyond the limit of {limit:g}x"
+        f"error on retain images is {bound(cost, 3, [limit])}x the first original's behind {behind}, beyond the limit of "
+        f"{limit:g}x"
     ]
 
 
@@ -213,7 +215,9 @@ def _known_anew(earlier: Sequence[Remeasured], limit: float) -> list[str]:
             if before is not None and before < limit
             else "they are known again"
         )
-        reasons.append(f"{one.name}: error is {one.level:.3f}x {beside}, below {limit:g}x: {how}")
+        reasons.append(
+            f"{one.name}: error is {bound(one.level, 3, [limit])}x {beside}, below {limit:g}x: {how}"
+        )
     return reasons
 
 

@@ -5,8 +5,9 @@
 - doing nothing: the original model against the retrained one.
 
 None of these is 1 or 0 by itself: the official rule gives retrained against retrained about 0.19, and what total
-separation costs depends on the number of models. A number of models at which floor and ceiling overlap cannot show
-anything, and the verdict then says so.
+separation costs depends on the number of models. Where floor and ceiling overlap, a score cannot show
+anything, and the verdict then says so. Whether the models are told apart from retrained ones, and how far, is said by
+a test and an effect that hold at any number of models (`apart`).
 
 Equal numbers: where twice as many retrained models are given as unlearned ones, the ceiling compares two disjoint
 halves of them, and everything is at the full number of unlearned models. Otherwise the ceiling splits the retrained
@@ -23,10 +24,11 @@ from numpy.typing import ArrayLike
 from pydantic import Field
 
 from efface.errors import Faults, InputError
+from efface.forgetting.apart import ToldApart, told_apart
 from efface.forgetting.arrays import Floats, models_by_examples
 from efface.forgetting.intervals import around, bootstrap_interval
 from efface.forgetting.official import official_score
-from efface.forgetting.robust import robust_score
+from efface.forgetting.robust import Tail, robust_score
 from efface.forgetting.sameness import oddities
 from efface.randomness import numpy_draws
 from efface.settings import Settings, unknown_name
@@ -63,7 +65,9 @@ class Comparison:
 
     `score`, `interval` (95 %), `epsilon` `[examples]`: at `models` models a side. In official mode the interval is
     the bootstrap over examples and models; in robust mode the calibrated one of `robust`, and `bootstrap` holds the
-    other. `score_at_equal_models`, `ceiling`, `floor`, `do_nothing` (None without originals): at `equal_models`.
+    other. `apart`: whether the models are told apart from retrained ones, and how far; `tail` and `tail_by_chance`: the
+    worst examples, and what dealt labels give (robust mode). `score_at_equal_models`, `ceiling`, `floor`, `do_nothing`
+    (None without originals): at `equal_models`.
     `share_of_ceiling`: (score - floor) / (ceiling - floor) there, None where floor and ceiling overlap.
     `measurable`: whether they do not. `power`: share of total separation's distance that chance leaves free,
     (ceiling.low - floor.high) / (ceiling - floor), at least 0. `unresolved`: examples the official grid says nothing of.
@@ -75,6 +79,9 @@ class Comparison:
     score: float
     interval: tuple[float, float]
     bootstrap: tuple[float, float]
+    apart: ToldApart
+    tail: Tail | None
+    tail_by_chance: Tail | None
     epsilon: Floats
     points: Floats
     epsilon_low: Floats | None
@@ -141,9 +148,6 @@ def compare(
     head = scorer.head(u[:models], r[:models], rounds)
     measurable = bool(floor.high < ceiling.low)
     span = ceiling.value - floor.value
-    # The robust interval is a calibrated test of "one law", for which the score is 1; the official rule has only
-    # the scores that retraining gets.
-    is_like_retrained = head["interval"][1] >= 1 if mode == "robust" else here.value >= ceiling.low
     return Comparison(
         mode=mode,
         models=models,
@@ -157,7 +161,7 @@ def compare(
         share_of_ceiling=(here.value - floor.value) / span if measurable else None,
         power=max(ceiling.low - floor.high, 0.0) / span if span > 0 else 0.0,
         final=_final(head["score"], *final_parts),
-        verdict=_verdict(measurable, is_like_retrained, here, do_nothing, equal),
+        verdict=_verdict(head["apart"], measurable, here, do_nothing, models),
         notes=notes,
     )
 
@@ -178,13 +182,15 @@ class _Scorer:
         both = ("score", "epsilon", "points")
         if self.mode == "robust":
             robust = robust_score(u, r, seed=self.seed, deals=rounds)
-            names = (*both, "interval", "bootstrap", "epsilon_low")
+            names = (*both, "interval", "bootstrap", "apart", "tail", "tail_by_chance", "epsilon_low")
             return {"unresolved": (), **{name: getattr(robust, name) for name in names}}
         official = official_score(u, r, where_it_stops="define")
         bootstrap = bootstrap_interval(self.points, u, r, rounds=rounds, seed=self.seed)
         unresolved = tuple(np.flatnonzero(official.unresolved).tolist())
-        own = {"interval": bootstrap, "bootstrap": bootstrap, "epsilon_low": None, "unresolved": unresolved}
-        return {**own, **{name: getattr(official, name) for name in both}}
+        apart = told_apart(u, r, seed=self.seed, rounds=rounds)
+        own = {"interval": bootstrap, "bootstrap": bootstrap, "apart": apart, "unresolved": unresolved}
+        only_robust = dict.fromkeys(("tail", "tail_by_chance", "epsilon_low"))
+        return {**own, **only_robust, **{name: getattr(official, name) for name in both}}
 
 
 @dataclass(frozen=True)
@@ -271,15 +277,15 @@ def _final(score: float, retain: float | None, test: float | None) -> FinalScore
 
 
 def _verdict(
-    measurable: bool, is_like_retrained: bool, here: ScoreRange, do_nothing: ScoreRange | None, models: int
+    apart: ToldApart, measurable: bool, here: ScoreRange, do_nothing: ScoreRange | None, models: int
 ) -> str:
+    found = f"(p = {apart.p:.2g}, {models} models a side)"
+    if apart.told_apart:
+        beaten = do_nothing is not None and here.value <= do_nothing.high
+        return f"told apart from retraining {found}{', and no better than doing nothing' * beaten}"
     if not measurable:
         return (
-            f"not measurable at this N: at {models} models a side, retraining itself could score as low as "
-            "total separation"
+            f"not measurable at this N: not told apart from retraining {found}, but retraining itself could score as low "
+            "as total separation"
         )
-    if is_like_retrained:
-        return f"within what retraining against itself scores (at {models} models a side)"
-    if do_nothing is not None and here.value <= do_nothing.high:
-        return f"no better than doing nothing (at {models} models a side)"
-    return f"below what retraining against itself scores (at {models} models a side)"
+    return f"not told apart from retraining {found}"

@@ -16,6 +16,7 @@ from efface.metrics.base import Direction
 MODULES = (
     "official",
     "robust",
+    "apart",
     "distributions",
     "relative",
     "relative_divergence",

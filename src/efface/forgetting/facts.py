@@ -8,8 +8,10 @@ import numpy as np
 from pydantic import Field
 
 from efface.errors import InputError
+from efface.forgetting.apart import ToldApart
 from efface.forgetting.comparison import Comparison, FinalScore, Mode, ScoreRange
 from efface.forgetting.official import BIN_WIDTH, CAP, points_of
+from efface.forgetting.robust import Tail
 from efface.settings import Settings
 
 MOST_EXAMPLES = 20
@@ -44,6 +46,9 @@ class ScoreFacts(Settings):
     score: float = Field(description="the score, to be read between floor and ceiling")
     interval: tuple[float, float] = Field(description="its 95 % interval")
     bootstrap: tuple[float, float] = Field(description="its 95 % interval by resampling models and examples")
+    apart: ToldApart = Field(description="whether the models are told apart from retrained ones, and how far")
+    tail: Tail | None = Field(description="the examples on which they are most unlike; robust mode")
+    tail_by_chance: Tail | None = Field(description="the same with labels dealt anew, mean over deals")
     equal_models: int = Field(description="models a side of the levels below")
     score_at_equal_models: ScoreRange = Field(description="the score again")
     ceiling: ScoreRange = Field(description="retrained models against retrained ones")

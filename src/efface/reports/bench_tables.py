@@ -20,7 +20,7 @@ from efface.documents import csv_text
 from efface.files import write_text
 from efface.runs.score import ScoreRange
 from efface.runs.words import WORDS
-from efface.wording import counted, decimals, figure, printable
+from efface.wording import DECIDES, bound, counted, decimals, figure, interval, printable
 
 Cell = tuple[str, str | None]
 """A figure and its bounds, in few signs."""
@@ -187,6 +187,8 @@ def cell(row: BenchRow, measure: Measure) -> Cell:
     found = row.measures.get(measure.name)
     if found is None or (measure.of_methods and row.kind != "method"):
         return NONE, None
+    if measure.decides is not None:
+        return "yes" if found.value <= measure.decides else "no", f"p = {figure(found.value, 2)}"
     if measure.percent:
         return f"{100 * found.value:.0f} %", None
     return figures(found)
@@ -213,8 +215,10 @@ def figures(found: Estimate | ScoreRange, digits: int = 3) -> Cell:
     # all are rounded alike, so bounds never stand on the wrong side of their value
     while places < max(least, MOST_DECIMALS) and _hides_a_difference(value, low, high, places):
         places += 1
-    texts = [f"{one:.{places}f}" if one else "0" for one in (value, low, high)]
-    value_text, *ends = (text.replace("-", "−") for text in texts)
+    value_text, *ends = (
+        bound(one, places, decides) if one else "0"
+        for one, decides in ((value, ()), (low, DECIDES), (high, DECIDES))
+    )
     return value_text, " to ".join(ends)
 
 
@@ -271,8 +275,7 @@ def tau_cells(found: Agreement) -> Cell:
     """Kendall's tau and its interval, with two decimals."""
     if found.tau is None or found.low is None or found.high is None:
         return NONE, None
-    tau, low, high = (f"{value:.2f}".replace("-", "−") for value in (found.tau, found.low, found.high))
-    return tau, f"{low} to {high}"
+    return bound(found.tau, 2, ()), interval(found.low, found.high, places=2)
 
 
 def _orders(task: TaskResults) -> list[str]:

@@ -86,8 +86,7 @@ def requirement_table(judgement: Judgement | None) -> Requirements | None:
             "sign": SIGNS[verdict.state],
             "state": verdict.state,
             "value": None if verdict.value is None else figure(verdict.value),
-            # as many digits as the value: rounded bounds may seem to reach the threshold
-            "interval": interval(verdict.low, verdict.high, 4),
+            "interval": interval(verdict.low, verdict.high, 4, decides=[verdict.threshold]),
             "words": verdict.words,
         }
         for verdict in judgement.verdicts

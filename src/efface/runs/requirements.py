@@ -28,6 +28,7 @@ from efface.metrics.intervals import FEWEST_GROUPS, bootstrap_ratio
 from efface.probes.findings import Findings
 from efface.probes.registry import PROBES, probes_by_figure
 from efface.settings import unknown_name
+from efface.wording import bound, decimals, interval
 
 if TYPE_CHECKING:
     from efface.evaluation.protocol import Evaluation
@@ -345,19 +346,21 @@ def _verdict(requirement: Requirement, measured: _Measured, advise: bool) -> Ver
             "not measurable",
             f"{_capital(measured.what)} cannot be judged: {measured.why_not or 'no number'}.",
         )
-    number = f"{value:.4g}{measured.unit} (interval {low:.4g} to {high:.4g})"
-    bound = f"{'at most' if requirement.at_most else 'at least'} {requirement.threshold:.4g}{measured.unit}"
+    decides = [requirement.threshold]
+    number = f"{bound(value, decimals(value, 4), decides)}{measured.unit}"
+    number += f" (interval {interval(low, high, 4, decides=decides)})"
+    allowed = f"{'at most' if requirement.at_most else 'at least'} {requirement.threshold:.4g}{measured.unit}"
     beginning = f"{_capital(measured.what)} is {number}"
     if requirement.kept_by(high if requirement.at_most else low):
-        return verdict("met", f"{beginning}: all of the interval is {bound}.")
-    decides = advise and (requirement.name.startswith(("retain-", "forget-", "detectability")))
+        return verdict("met", f"{beginning}: all of the interval is {allowed}.")
+    advises = advise and (requirement.name.startswith(("retain-", "forget-", "detectability")))
     if requirement.kept_by(value):
         return verdict(
             "not met",
-            f"{beginning}: the value is {bound}, but its interval reaches beyond; "
-            f"more images may narrow it{f', else {RETRAIN}' * decides}.",
+            f"{beginning}: the value is {allowed}, but its interval reaches beyond; "
+            f"more images may narrow it{f', else {RETRAIN}' * advises}.",
         )
-    return verdict("not met", f"{beginning}: the value itself is not {bound}{f'; {RETRAIN}' * decides}.")
+    return verdict("not met", f"{beginning}: the value itself is not {allowed}{f'; {RETRAIN}' * advises}.")
 
 
 def _capital(text: str) -> str:

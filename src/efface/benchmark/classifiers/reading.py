@@ -24,7 +24,9 @@ from efface.benchmark.reading import FigureValues, TaskReader, levels_of, relati
 from efface.benchmark.results import BenchRow, Measure, ScoreLevels
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.setups import Experiment
+from efface.benchmark.told_apart import apart_measures
 from efface.errors import InputError
+from efface.forgetting.apart import told_apart
 from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import MODES, Mode, compare
 from efface.forgetting.distributions import klom, kolmogorov_smirnov
@@ -67,6 +69,7 @@ def _measure(
 MEASURES = (
     _measure("official", "F official", "the forgetting score of the competition, 0 to 1", "up", brief="F official"),
     _measure("robust", "F robust", "the same with thresholds chosen on half of the models", "up", brief="F robust"),
+    *apart_measures(THE_TABLE),
     _measure("final", "final score", "official F x retain ratio x test ratio, as the competition", "up"),
     _measure("final_clipped", "final score, clipped", "the same with ratios above 1 taken as 1", "up", None),
     _measure("ks", "KS", "Kolmogorov-Smirnov statistic, mean over forget examples", "down"),
@@ -160,9 +163,9 @@ class ClassifierReader(TaskReader[ClassifierOutputs]):
         ]
 
     def retraining(self, experiment: Experiment, corruption: str | None) -> list[FigureValues]:
-        halves = [self.retrained.half(second) for second in (False, True)]
-        pairs = (halves, halves[::-1])
-        return [_mean([measures_against(a, b, self.config.seed) for a, b in pairs])]
+        one, other = (self.retrained.half(second) for second in (False, True))
+        found = _mean([measures_against(a, b, self.config.seed) for a, b in ((one, other), (other, one))])
+        return [{**found, "p": _p_value(one, other, self.config.seed)}]
 
     def levels(self, experiment: Experiment) -> dict[Mode, ScoreLevels]:
         half, whole = self.retrained.half(True).confidence["forget"], self.retrained.confidence["forget"]
@@ -181,18 +184,22 @@ class ClassifierReader(TaskReader[ClassifierOutputs]):
 
 def measures_of(unlearned: PoolAnswers, retrained: PoolAnswers, seed: int) -> FigureValues:
     """All numbers of one experiment, by the names of `MEASURES`; means over both halves of the retrained models."""
-    return _mean([measures_against(unlearned, retrained.half(second), seed) for second in (False, True)])
+    found = _mean([measures_against(unlearned, retrained.half(second), seed) for second in (False, True)])
+    return {**found, "p": _p_value(unlearned, retrained, seed)}
 
 
 def measures_against(unlearned: PoolAnswers, retrained: PoolAnswers, seed: int) -> FigureValues:
     """All numbers against one half of the retrained models."""
     u, r = unlearned.confidence["forget"], retrained.confidence["forget"]
-    test = kolmogorov_smirnov(u, r)
+    test, robust = kolmogorov_smirnov(u, r), robust_score(u, r, seed=seed, deals=0)
     ratio = {name: _ratio(unlearned.correct[name], retrained.correct[name]) for name in ("retain", "test")}
     return _with_final(
         {
             "official": official_score(u, r, where_it_stops="define").score,
-            "robust": robust_score(u, r, seed=seed, deals=0).score,
+            "robust": robust.score,
+            "shift": told_apart(u, r, seed=seed, deals=0, rounds=0).shift,
+            "epsilon_90": robust.tail.epsilon_90,
+            "shown": robust.tail.shown,
             "ks": float(test.statistic.mean()),
             "ks_significant": test.rejected,
             **_klom(unlearned, retrained),
@@ -203,6 +210,11 @@ def measures_against(unlearned: PoolAnswers, retrained: PoolAnswers, seed: int) 
             "time_share": unlearned.seconds / retrained.seconds if retrained.seconds else 0.0,
         }
     )
+
+
+def _p_value(unlearned: PoolAnswers, retrained: PoolAnswers, seed: int) -> float:
+    """Of the test whether these are of one kind, with as many models of either side as there are."""
+    return told_apart(unlearned.confidence["forget"], retrained.confidence["forget"], seed=seed, rounds=0).p
 
 
 def _klom(unlearned: PoolAnswers, retrained: PoolAnswers) -> FigureValues:

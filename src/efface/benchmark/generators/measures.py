@@ -5,6 +5,7 @@ from __future__ import annotations
 from efface.benchmark.generators.task import GeneratorTask
 from efface.benchmark.reading import relative_measures
 from efface.benchmark.results import Measure
+from efface.benchmark.told_apart import apart_measures
 from efface.evaluation.results import SETS
 from efface.metrics.base import ImageMetric, Metric
 from efface.metrics.catalogue import HOLE_ERROR, metrics_of
@@ -31,6 +32,7 @@ def _scores() -> list[Measure]:
             brief="F robust",
             about="the forgetting score with thresholds chosen on half of the models, 0 to 1",
         ),
+        *apart_measures(FORGETTING),
         Measure(
             name="official", heading="F official (grid-dependent)", goal="up, to the ceiling", table=FORGETTING,
             of_set="forget",

@@ -38,6 +38,7 @@ from efface.benchmark.runs import PoolRun
 from efface.benchmark.setups import Experiment
 from efface.benchmark.stability import agreement
 from efface.benchmark.tasks import without_folder
+from efface.benchmark.told_apart import apart_estimates
 from efface.corruptions import parse_corruption
 from efface.evaluation.answers import Features, view_batches
 from efface.evaluation.figures import pareto_front
@@ -45,6 +46,7 @@ from efface.evaluation.fills import CLEARLY, fill_errors
 from efface.evaluation.results import SetName
 from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import MODES, Comparison, Mode, compare
+from efface.forgetting.robust import robust_score
 from efface.images.items import ImageSet
 from efface.metrics.base import RestoredSet
 from efface.metrics.catalogue import HOLE_ERROR, image_metrics, set_metrics
@@ -112,15 +114,21 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
         nothing = replace(experiment, unlearned=experiment.original)
         return {mode: levels_of(self._comparison(mode, nothing)) for mode in MODES}
 
-    def scores(self, experiment: Experiment) -> dict[Mode, Estimate]:
+    def scores(self, experiment: Experiment) -> dict[str, Estimate]:
         if not self.config.scored:
             return {}
-        scores: dict[Mode, Estimate] = {}
+        scores = apart_estimates(self._comparison("robust", experiment))
         for mode in MODES:
             compared = self._comparison(mode, experiment)
             low, high = compared.interval
             scores[mode] = Estimate(value=compared.score, low=low, high=high, each=[])
         return scores
+
+    def scores_of_retraining(self, experiment: Experiment) -> dict[str, Estimate]:
+        halves = experiment.retrained[: len(experiment.unlearned)], experiment.other_retrained
+        if not self.config.scored or set(halves[0]) & set(halves[1]):
+            return {}
+        return apart_estimates(robust_score(*map(self.stacked, halves), seed=self.config.seed))
 
     def kept(self, runs: Sequence[PoolRun], references: Sequence[PoolRun]) -> dict[str, float]:
         """By hole error, on retain images beside the originals', on neutral ones beside the retrained models'."""
