@@ -4,7 +4,9 @@ The released step is written here from its description: every image is tokenized
 for the teacher, a noise image is tokenized for every image, the teacher runs on both, and losses are weighed by
 label; fp32, since the release's autocast is CUDA's (on a GPU: fp16). It runs on efface's own network, with its fused
 attention, and sees the same crops under the same masks. efface runs as its trainer does, in bf16 where the hardware
-computes in it, once with the codes of its crops at hand and once with every crop new.
+computes in it. Its views are those under the model's own masks, of whole pictures as released, with the codes of its crops
+at hand and with every crop new, and of pictures with what is masked filled (`leaky: false`), of which only the targets can
+be kept; and those under one hole, both of whose codes are at hand, beside the released step under the same hole.
 
 What is computed once in a run is no part of a step's time but given beside it, and counted in `whole_run`: the codes
 of the kept crops and the tokens of 256 noise pictures.
@@ -40,7 +42,7 @@ from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.training.data import CropBatch, Data
 from efface.training.optimisation import accelerator
 from efface.training.phases import Batch, Training
-from efface.training.settings import TrainingSettings
+from efface.training.settings import OWN_MASK, TrainingSettings
 from efface.training.step import FiniteCheck, Step
 from machine import finish, ratios, spread
 from measuring import (
@@ -59,11 +61,23 @@ from unlearning_step import saved_bytes
 
 ALPHA = 0.25
 STEPS_WITH_CODES = 3
+HOLE = "centre:0.5"
 VARIANTS = {
-    "codes-at-hand": "efface, codes of the crops at hand",
-    "new-crops": "efface, every crop new",
-    "released": "the released way",
+    "codes-at-hand": "efface, own masks, codes of the crops at hand",
+    "new-crops": "efface, own masks, every crop new",
+    "filled": "efface, own masks, leaky: false, targets at hand, pictures filled at every visit",
+    "released": "the released way, own masks",
+    "hole": f"efface, {HOLE}, codes of the crops and of the filled crops at hand",
+    "released-hole": f"the released way, {HOLE}",
 }
+COMPARED = {
+    "codes-at-hand": "released",
+    "new-crops": "released",
+    "filled": "released",
+    "hole": "released-hole",
+}
+"""Each variant of efface, and the released one under the same masks."""
+OF_MEMORY = dict.fromkeys(("codes-at-hand", "new-crops", "released"))
 RELEASED_IMAGES, RELEASED_EPOCHS = 24_000, 6
 
 
@@ -118,7 +132,7 @@ def released_inputs(generator: MageGenerator, step: Step, crops: CropBatch) -> t
     """Images, labels and masks of the same crops as efface sees them; nothing is tokenized for it."""
     views = []
     for batch in crops.values():
-        codes = torch.zeros(len(batch.draws), generator.grid**2, dtype=torch.long)
+        codes = torch.zeros(len(batch.draws), 2, generator.grid**2, dtype=torch.long)
         view = generator.view(batch.images, step.corruption, batch.draws, codes=codes)
         assert isinstance(view, MageView)
         views.append(view)
@@ -135,8 +149,18 @@ def released_steps(step: ReleasedStep, generator: MageGenerator, ours: Step, cou
         step(*released_inputs(generator, ours, crops))
 
 
-def settings_of(batch: int, crops_per_image: int | None) -> TrainingSettings:
-    return TrainingSettings(batch_size=batch, precision="auto", crops_per_image=crops_per_image)
+def settings_of(batch: int, crops_per_image: int | None, corruption: str = OWN_MASK) -> TrainingSettings:
+    return TrainingSettings(
+        batch_size=batch, precision="auto", crops_per_image=crops_per_image, corruption=corruption
+    )
+
+
+def filled_steps(step: Step, count: int) -> None:
+    """Of a model whose own masks are shown filled."""
+    assert isinstance(step.generator, MageGenerator)
+    step.generator.config.leaky = False
+    run_steps(step, count)
+    step.generator.config.leaky = True
 
 
 def unlearning_phase() -> Training:
@@ -152,7 +176,7 @@ def main() -> None:
     if options.smoke:
         options.size, options.batch, options.memory_batch, options.pairs = "tiny", 4, 4, 2
     device, phase = computing_device(), unlearning_phase()
-    memory = None if options.memory else memory_of_each(VARIANTS, options.smoke)
+    memory = None if options.memory else memory_of_each(OF_MEMORY, options.smoke)
     generator = new(MageArchitecture(**SIZES[options.size]), 0)
     kept_settings = settings_of(options.batch, 1)
     with bundled_data(generator, phase, kept_settings) as data, TemporaryDirectory() as folder:
@@ -162,17 +186,22 @@ def main() -> None:
         released = ReleasedStep(copy.deepcopy(generator.network), device)
         kept = prepared_step(generator, phase, data, kept_settings, Path(folder))
         fresh = Step(generator, phase, data, settings_of(options.batch, None), 0, kept.accelerator)
+        hole = prepared_step(generator, phase, data, settings_of(options.batch, 1, HOLE), Path(folder))
         variants: dict[str, Callable[[], None]] = {
             "codes-at-hand": lambda: run_steps(kept, STEPS_WITH_CODES),
             "new-crops": lambda: run_steps(fresh, 1),
+            "filled": lambda: filled_steps(kept, 1),
             "released": lambda: released_steps(released, generator, fresh, 1),
+            "hole": lambda: run_steps(hole, STEPS_WITH_CODES),
+            "released-hole": lambda: released_steps(released, generator, hole, 1),
         }
         # the first pass also fills in the tokens of the noise pictures that these steps ask for
-        variants["codes-at-hand"]()
-        variants["new-crops"]()
+        for name in ("codes-at-hand", "hole", "new-crops"):
+            variants[name]()
         released(*released_inputs(generator, fresh, shortened(next(iter(fresh.streams.steps(0, 1))), 1)))
         seconds = in_turn(variants, options.pairs, device, options.smoke)
-        seconds["codes-at-hand"] = per_image(seconds["codes-at-hand"], STEPS_WITH_CODES)
+        for name in ("codes-at-hand", "hole"):
+            seconds[name] = per_image(seconds[name], STEPS_WITH_CODES)
         seconds = {name: per_image(values, options.batch) for name, values in seconds.items()}
         code_seconds = seconds_of_a_code(generator, options.batch)
         kept_bytes = activation_bytes(kept, phase, data)
@@ -181,7 +210,7 @@ def main() -> None:
         {
             "variants": VARIANTS,
             "times_faster": {
-                name: ratios(seconds["released"], seconds[name]) for name in ("codes-at-hand", "new-crops")
+                name: ratios(seconds[beside], seconds[name]) for name, beside in COMPARED.items()
             },
             "seconds_per_image": {name: spread(values) for name, values in seconds.items()},
             "pairs": options.pairs,

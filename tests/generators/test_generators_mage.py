@@ -14,6 +14,7 @@ from efface.corruptions.base import mean_fill
 from efface.corruptions.patches import MaskRates
 from efface.generators.base import PixelMoments
 from efface.generators.mage.generator import MageGenerator
+from efface.jobs.generator_plan import _first_stage_price
 from efface.methods import GENERATOR_METHODS
 from efface.methods.base import OneLossMethod
 from efface.training.phases import Batch
@@ -181,6 +182,12 @@ def test_joined_views_are_encoded_as_the_views_apart() -> None:
     with torch.no_grad():
         apart = torch.cat([generator.predict(one), generator.predict(other)])
         torch.testing.assert_close(generator.predict(one.join(other)), apart)
+
+
+def test_a_plan_prices_a_tokenizer_that_every_step_runs() -> None:
+    (note,) = _first_stage_price(tiny_mage(leaky=False), pictures(4), RATES, 64)
+    assert "under mask-rates:0.5,1 passes the first stage at every step" in note
+    assert _first_stage_price(tiny_mage(), pictures(4), RATES, 64) == []
 
 
 # encoder and decoder

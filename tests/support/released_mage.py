@@ -45,7 +45,7 @@ def released_gradients(generator: MageGenerator) -> dict[str, Tensor | None]:
     stored, gradients = released_weights(), {}
     ours = {name: parameter.grad for name, parameter in generator.network.named_parameters()}
     for name, tensor in stored.items():
-        if name.startswith("vqgan.") or not tensor.is_floating_point():
+        if name.startswith("vqgan."):
             continue
         length = {"decoder_pos_embed_learned": stored["decoder_pos_embed_learned"]}
         converted = [key for key in converted_model({name: tensor, **length}) if key != "decoder.positions"]

@@ -50,6 +50,7 @@ def check_generator(
                 noise_views_differ_in_what_is_seen_alone,
                 joined_views_are_both,
                 kept_codes_give_the_same_view,
+                whole_picture_views_are_of_the_same_pictures,
             )
         ]
         checks += [
@@ -245,6 +246,20 @@ def kept_codes_give_the_same_view(make: Callable[[], Generator], corruption: Cor
     with torch.no_grad():
         pairs = zip(generator.encode(given), generator.encode(view), strict=True)
         require(all(torch.allclose(one, other, atol=1e-5) for one, other in pairs), "features differ")
+
+
+def whole_picture_views_are_of_the_same_pictures(
+    make: Callable[[], Generator], corruption: Corruption
+) -> None:
+    """A view with codes of the whole picture keeps pictures, mask and draws; a model without a first stage has none."""
+    generator = make().eval()
+    view = _view(generator, corruption)
+    whole = generator.whole_picture_view(view)
+    if whole is None:
+        return
+    require(bool(generator.first_stage_parameters()), "it has codes of whole pictures, but no first stage")
+    kept = torch.equal(whole.images, view.images) and torch.equal(whole.corrupted.known, view.corrupted.known)
+    require(kept and whole.draws == view.draws, "images, mask or draws of the view changed")
 
 
 def parameters_belong_to_one_part(make: Callable[[], Generator]) -> None:

@@ -158,6 +158,7 @@ FAMILY = Family(
     training={"learning_rate": 1e-3},
     first_stage={"learning_rate": 2e-3, "weight_decay": 0.0, "clip": 1.0},
     release=RELEASE,
+    # trains under the model's own masks, on tokens of whole pictures as released
     demo=Demo(
         first_stage={"steps": 400, "batch_size": 16, "learning_rate": 2e-3, **SMALL},
         training={"steps": 1200, "batch_size": 16, "learning_rate": 1e-3, "crops_per_image": 64, **SMALL},

@@ -5,18 +5,20 @@ the VQ-GAN model of the unlearning paper (Li et al., ICLR 2024). Its code was re
 Encoder: token embedding, blocks and last norm; decoder: all behind them; first stage: the tokenizer.
 
 What visible tokens hold. The tokenizer's convolutions see beyond a token, so a visible token near a hole changes with
-the hidden pixels: few do on a grid of 16 x 16 tokens, most on one of 4 x 4 (`risks` measures the share). Under a hole
-the network is therefore fed tokens of the picture with the hole filled, in training, unlearning and restoring alike,
-and only its targets are those of the true picture. The model's own token masks are the exception: there visible tokens
-are those of the whole picture, as released (`leaky: true`). A model that was trained so has learnt from inputs that
-restoring never shows it: it may recall a hidden picture from them and still restore it badly, and no error under a hole
-says which. The probe `whole-picture` asks that; with `leaky: false` the masked tokens are filled there too.
+the hidden pixels: most do on a grid of 4 x 4 tokens, fewer on larger ones (`seeping` measures the share; of the
+released weights, of 16 x 16, it has not been measured). Under a hole the network is therefore fed tokens of the picture
+with the hole filled, in training, unlearning and restoring alike, and only its targets are those of the true picture.
+The model's own token masks are the exception: there visible tokens are those of the whole picture, as released
+(`leaky: true`). A model that was trained so has learnt from inputs that restoring never shows it: it may recall a hidden
+picture from them and still restore it badly, and no error under a hole says which. The probe `whole-picture` asks that;
+with `leaky: false` what is masked is filled there too.
 
 Deviations. The output layer has its own copy of the token table, so that a fixed decoder is fixed; `tied` gives the
 released behaviour, where training the encoder changes the decoder's scores. A hole is filled with the mean colour of
 the picture's known pixels (released: ImageNet's mean). Known pixels are put back exactly (released: blended over a
-blurred edge). Mask rates are drawn for each image. Noise comes from a kept set of noise pictures. A noise target is
-the tokens of a noise picture (released: rounded Gaussian numbers, whose order means nothing to a codebook).
+blurred edge). Mask rates are drawn for each image (released: one for a batch). Noise comes from a kept set of noise
+pictures, but for `batch-matched`, which is drawn afresh as released. The noise target of `fresh-noise` is the tokens of
+a noise picture; that of `noisy-label`, as released, rounded Gaussian numbers, whose order means nothing to a codebook.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from torch.nn import functional
 from efface.corruptions import Corrupted, Corruption
 from efface.corruptions.base import mean_fill
 from efface.corruptions.patches import MaskRates
-from efface.generators.base import Generator, PixelMoments, Trained, View
+from efface.generators.base import Generator, PixelMoments, Trained, View, mean_squares, noise_pixels
 from efface.generators.families import NoiseKind
 from efface.generators.mage.network import MageConfig, MageModel
 from efface.generators.mage.noise import NoiseBank
@@ -159,7 +161,7 @@ class MageGenerator(Generator):
 
     def noise_view(self, view: View, kind: NoiseKind, moments: PixelMoments) -> View:
         assert isinstance(view, MageView)
-        return replace(view, inputs=self._noise.tokens(kind, moments, view.draws, view.tokens.device))
+        return replace(view, inputs=self.noise_target(view, kind, moments))
 
     def encode(self, view: View) -> tuple[Tensor, ...]:
         assert isinstance(view, MageView)
@@ -175,6 +177,9 @@ class MageGenerator(Generator):
 
     def noise_target(self, view: View, kind: NoiseKind, moments: PixelMoments) -> Tensor:
         assert isinstance(view, MageView)
+        if kind == "batch-matched":
+            # other moments at every step: nothing that could be kept
+            return self.tokens(noise_pixels(view.images, kind, moments, view.draws))
         return self._noise.tokens(kind, moments, view.draws, view.tokens.device)
 
     def prediction_loss(self, prediction: Tensor, target: Tensor, view: View) -> Tensor:
@@ -195,6 +200,30 @@ class MageGenerator(Generator):
                 prediction.float().transpose(1, 2), target, reduction="none", label_smoothing=LABEL_SMOOTHING
             )
         return (losses * view.hidden).sum(dim=1) / view.hidden.sum(dim=1)
+
+    def released_loss(self, prediction: Tensor, target: Tensor, view: View) -> Tensor:
+        """As `prediction_loss`, but every hidden token of the batch weighs the same, not every image."""
+        assert isinstance(view, MageView)
+        hidden = view.hidden.sum(dim=1)
+        return self.prediction_loss(prediction, target, view) * hidden / hidden.float().mean()
+
+    def noisy_label(self, retain: View, forget: View, moments: PixelMoments) -> tuple[View, Tensor]:
+        """The picture as it is, and Gaussian numbers with the moments of the batch's tokens, rounded to tokens."""
+        assert isinstance(retain, MageView)
+        assert isinstance(forget, MageView)
+        numbers = torch.cat([retain.tokens, forget.tokens]).float()
+        noise = forget.draws.normal("noisy label", (numbers.shape[1],), numbers.device)
+        wanted = noise * numbers.std() + numbers.mean()
+        return forget, wanted.clamp(0, self.config.codebook_size - 1).round().long()
+
+    def output(self, view: View) -> Tensor:
+        """Scores of the class position and all tokens, for the whole vocabulary, `[B, 1 + N, V]`."""
+        assert isinstance(view, MageView)
+        features = self.encode(view)[0]
+        return self._running.decode(features, view.hidden, view.kept, whole_vocabulary=True)
+
+    def output_loss(self, output: Tensor, target: Tensor, view: View) -> Tensor:
+        return mean_squares(output, target)
 
     def sampler_name(self, text: str | None) -> str:
         return str(read_token_sampler(text))
