@@ -23,6 +23,7 @@ CHANGES: Mapping[str, str] = {
     "runner": r"generators/(study|against).*",
     "network": r"generators/.*palette.*|palette_.*",
     "margins": r"bench_.*",
+    "release": r"generators/(paper|confirm|score|tune).*|bench_.*",
     "view": r"generators/.*mage(-.*|$)|mage_.*",
 }
 """Changes that `reproducibility.md` explains, and the results from before each."""

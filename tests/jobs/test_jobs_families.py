@@ -20,7 +20,7 @@ from efface.generators.base import Generator, View
 from efface.generators.mage.network import MageModel
 from efface.jobs.run import RunResult
 from efface.randomness import Draws
-from efface.runs.record import DeliveredFacts
+from efface.runs.record import DeliveredFacts, GeneratorTraining, read_record
 from efface.runs.verification import verify
 from support.family_runs import (
     CATS,
@@ -99,6 +99,15 @@ def test_the_record_says_what_each_model_is(story: FamilyStory) -> None:
         "exact",
         "empirical",
     ]
+
+
+def test_the_record_names_the_models_own_masks_under_which_it_unlearned(story: FamilyStory) -> None:
+    generator = efface.load(story.original.model)
+    assert isinstance(generator, Generator)
+    work = read_record(story.run.run).training
+    assert isinstance(work, GeneratorTraining)
+    assert work.settings.corruption == "own-mask"
+    assert work.corruption == generator.training_corruption.label != read_record(story.run.run).corruption
 
 
 def test_unlearning_changed_the_encoder_alone(story: FamilyStory) -> None:

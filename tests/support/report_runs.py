@@ -178,6 +178,7 @@ def a_training(**changes: Any) -> dict[str, Any]:
         "changed_tensors": 9,
         "tensors": 21,
         "budget": None,
+        "corruption": "random:0.75",
         "settings": {"batch_size": 16},
     }
     return facts | changes

@@ -73,7 +73,7 @@ def work_facts(record: Record, log: TrainingLog) -> list[Fact]:
     if record.training:
         facts += _training(record.training, log)
     if record.corruption:
-        facts.append(Fact("Hidden from the model", [corruption_words(record.corruption)]))
+        facts.append(Fact("Hidden when it was measured", [corruption_words(record.corruption)]))
     if record.statistics:
         facts.append(Fact("Running statistics of batch normalisation", [_statistics(record.statistics)]))
     facts.append(Fact("Seeds", _named(record.seeds.model_dump(exclude_none=True))))

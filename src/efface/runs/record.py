@@ -453,8 +453,7 @@ class Statement(Described):
         description="running statistics of a trained or unlearned classifier"
     )
     corruption: str | None = Field(
-        description="what was hidden from the models in evaluation, and in training unless its settings say otherwise; "
-        "null for classifiers"
+        description="what was hidden from the models in evaluation; null for classifiers"
     )
     seeds: Seeds = Field(description="seeds of all draws")
     images: ImagesFacts = Field(description="the image sets, and how they came about")

@@ -20,7 +20,7 @@ from efface.testing.checking import refused, require, run_checks
 COUNT = 3
 CORRUPTIONS = ("centre:0.5", "random:0.5", "box:0.2,0.4", "colour", "downsample:4")
 """What a generator is tried with unless others are named: holes that are fixed, drawn and free, and degradations."""
-NOISES = ("standard-normal", "moment-matched", "uniform", "constant")
+NOISES = ("standard-normal", "moment-matched", "batch-matched", "uniform", "constant")
 
 
 def check_generator(
@@ -48,6 +48,7 @@ def check_generator(
                 features_predictions_and_losses_have_their_shapes,
                 student_and_teacher_agree,
                 noise_views_differ_in_what_is_seen_alone,
+                released_baselines_have_what_they_feed_and_compare,
                 joined_views_are_both,
                 kept_codes_give_the_same_view,
                 whole_picture_views_are_of_the_same_pictures,
@@ -188,6 +189,28 @@ def restoring_does_not_look_at_what_is_hidden(
     hidden = ~view.corrupted.known.expand_as(view.images)
     same = torch.equal(generator.restore(other, sampler)[hidden], generator.restore(view, sampler)[hidden])
     require(same, "other hidden pixels give another restoration")
+
+
+def released_baselines_have_what_they_feed_and_compare(
+    make: Callable[[], Generator], corruption: Corruption
+) -> None:
+    """What the baselines of Li et al. feed are views, what they compare finite losses, and equal outputs have none."""
+    generator = make().eval()
+    retain, forget = _view(generator, corruption), _view(generator, corruption, visit=1)
+    with torch.no_grad():
+        fed, noise = generator.noisy_label(retain, forget, tiny.MOMENTS)
+        output, shown = generator.output(retain), generator.encode(generator.taught_view(forget))
+        losses = {
+            "released_loss": generator.released_loss(generator.predict(fed), noise, fed),
+            "output_loss": generator.output_loss(generator.output(forget), output, forget),
+        }
+        same = generator.output_loss(output, output, retain)
+    for name, loss in losses.items():
+        sound = loss.shape == (COUNT,) and loss.isfinite().all() and (loss > 0).all()
+        require(sound, f"{name} is not a number above 0 for each image: {loss}")
+    require(same.abs().max() < 1e-5, f"output_loss of outputs to themselves is {same}")
+    require(torch.equal(fed.images, forget.images), "noisy_label changes the true pixels of its view")
+    require(all(len(one) == COUNT for one in shown), "taught_view holds another number of images")
 
 
 def student_and_teacher_agree(make: Callable[[], Generator], corruption: Corruption) -> None:
