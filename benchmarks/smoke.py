@@ -110,8 +110,8 @@ def run(command: str) -> bool:
 
 
 def changes() -> str:
-    """What is not committed in docs/."""
-    command = ["git", "-C", str(ROOT), "diff", "--stat", "--", "docs"]
+    """What is not committed in docs and README."""
+    command = ["git", "-C", str(ROOT), "diff", "--stat", "--", "docs", "README.md"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
