@@ -78,7 +78,7 @@ def table(name: str) -> str:
         lines.append(
             f"| {NAMES.get(label, f'`{label}`')} | {told} | " + " | ".join([*cells, _time(row)]) + " |"
         )
-    if not any("p" in row.measures for row in rows.values()):
+    if "short" not in name and not any("p" in row.measures for row in rows.values()):
         lines += [
             "",
             "Whether each is told apart from retraining, and by how much, was not kept with these results.",
