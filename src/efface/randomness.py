@@ -7,7 +7,7 @@ eight, interrupted or not, then see the same crops, masks and noise.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,6 +82,10 @@ class Draws:
         return torch.stack(
             [torch.rand(shape, generator=rng, device=device) for rng in self._torch(purpose, device)]
         )
+
+    def sample(self, number: int) -> Draws:
+        """Those of another answer to the same view; the first, number 0, has these."""
+        return self if number == 0 else replace(self, seed=key(self.seed, "sample", number))
 
     def join(self, other: Draws) -> Draws:
         """The draws of both batches, one after the other."""

@@ -126,6 +126,30 @@ def test_values_are_those_of_each_view_and_then_of_each_image() -> None:
     np.testing.assert_array_equal(found.image_features, by_hand)
 
 
+def test_of_several_answers_the_error_of_their_mean_and_their_spread_are_told_apart() -> None:
+    model = KnownModel(ERRORS, of_sample=(0.0, 0.1, -0.04, 0.02))
+    found, _ = answers(model=model, samples=4)
+    off = np.array(list(ERRORS.values()))[:, None] + np.array([[0.0, 0.1, -0.04, 0.02]])
+    mean, spread = off.mean(axis=1), off.var(axis=1, ddof=1)
+    np.testing.assert_allclose(found.values["hole_mse"], (off**2).mean(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(found.values["hole_spread"], spread, rtol=1e-4)
+    np.testing.assert_allclose(found.values["mean_hole_mse"], mean**2 - spread / 4, rtol=1e-4)
+    # what needs no mean of pictures is the mean over the answers; vectors and statistics are of the first
+    np.testing.assert_allclose(found.values["hole_psnr"], (-20 * np.log10(off)).mean(axis=1), rtol=1e-4)
+    alone, _ = answers()
+    np.testing.assert_array_equal(found.features, alone.features)
+    np.testing.assert_array_equal(found.hole, alone.hole)
+
+
+def test_a_model_of_one_answer_has_neither_and_is_asked_once() -> None:
+    model = KnownModel(ERRORS)
+    found, _ = answers(model=model, samples=4)
+    assert set(found.values) == {"ssim", "feature_cosine", "hole_mse", "hole_psnr"}
+    assert len(model.samplers) == 1
+    drawing, _ = answers(model=KnownModel(ERRORS, of_sample=(0.0, 0.1)), samples=1)
+    assert set(drawing.values) == set(found.values)
+
+
 def test_the_hole_is_seen_without_the_truth_beside_it() -> None:
     found, _ = answers()
     hole = dict(zip(HOLE_STATISTICS, found.hole.T, strict=True))

@@ -30,6 +30,23 @@ def test_hole_mse_is_the_mean_over_images_of_each_images_error() -> None:
     assert psnr.value == pytest.approx(np.mean([20, 13.9794, 10.4576]), abs=1e-3)
 
 
+def test_rows_say_of_how_many_answers_they_are_the_mean() -> None:
+    model = KnownModel({"a": 0.1, "b": 0.3}, of_sample=(0.0, 0.1))
+    rows = measured({"original": model}, {"retain": image_set("ab")}, samples=2).rows
+    samples = {row.metric: row.samples for row in rows}
+    of_set = {"frechet_distance": 1, "kernel_distance": 1}
+    assert samples == {**dict.fromkeys(samples, 2), **of_set}
+    error, mean, spread = (
+        row_of(rows, "original", "retain", name).value
+        for name in ("hole_mse", "mean_hole_mse", "hole_spread")
+    )
+    # answers off by e and e + 0.1: their product is the squared error of the mean, 0.1^2 / 2 the spread
+    assert mean == pytest.approx((0.1 * 0.2 + 0.3 * 0.4) / 2, rel=1e-4)
+    assert spread == pytest.approx(0.005, rel=1e-4)
+    assert error == pytest.approx(mean + spread, rel=1e-6)
+    assert row_of(rows, "original", "retain", "hole_spread").direction == "match_retrained"
+
+
 def test_crops_are_averaged_within_an_image_before_images_are() -> None:
     model = KnownModel({"a": 0.1, "b": 0.2}, of_visit=(1, 2, 3))
     result = measured({"original": model}, {"retain": image_set("ab")}, crops_per_image=3)

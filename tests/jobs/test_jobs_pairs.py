@@ -34,7 +34,7 @@ from support.family_runs import ARCHITECTURES, FEW, UNLEARNING, trained
 from support.run_making import texts_of
 
 SECRET = "drawn-by-hand-9f3"
-EVALUATION = {"resamples": 200, "sampler": "ddim:2"}
+EVALUATION = {"resamples": 200, "sampler": "ddim:2", "samples": 2}
 CATS: dict[str, Any] = {"forget": "label:cats", "neutral": "label:birds", "evaluation": EVALUATION}
 
 

@@ -10,7 +10,15 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from efface.errors import InputError
-from efface.metrics.image_error import PSNR_CEILING, feature_cosine, hole_mse, hole_psnr, ssim
+from efface.metrics.image_error import (
+    PSNR_CEILING,
+    feature_cosine,
+    hole_mse,
+    hole_psnr,
+    hole_spread,
+    mean_hole_mse,
+    ssim,
+)
 
 
 def centre(batch: int, side: int) -> Tensor:
@@ -34,6 +42,33 @@ def test_hole_errors_of_a_worked_example() -> None:
     torch.testing.assert_close(hole_mse(restored, truth, region), torch.tensor([0.25 / 6, 0.01]))
     expected = torch.tensor([10 * math.log10(24), 20.0])
     torch.testing.assert_close(hole_psnr(restored, truth, region), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_mean_and_spread_of_a_worked_example() -> None:
+    truth = torch.full((1, 3, 2, 2), 0.5)
+    region = torch.tensor([[[[True, True], [False, False]]]])
+    # off by 0.1 and 0.3, 0.2 apart: the variance is 0.02, the squared error of their mean 0.04
+    samples = truth + torch.tensor([0.1, 0.3]).view(2, 1, 1, 1, 1)
+    samples[:, :, :, 1] = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)  # known, so not counted
+    torch.testing.assert_close(hole_spread(samples, region), torch.tensor([0.02]))
+    torch.testing.assert_close(mean_hole_mse(samples, truth, region), torch.tensor([0.04 - 0.02 / 2]))
+    with pytest.raises(InputError, match="two answers or more to each view, got 1"):
+        hole_spread(samples[:1], region)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_however_few_the_answers_the_error_of_their_mean_has_no_bias(count: int) -> None:
+    images, bias, deviation = 3000, 0.1, 0.1
+    truth = torch.full((images, 3, 2, 2), 0.4)
+    draws = torch.randn((count, *truth.shape), generator=torch.Generator().manual_seed(2))
+    samples, region = truth + bias + deviation * draws, torch.ones(images, 1, 2, 2, dtype=torch.bool)
+    samples = samples.clamp(0, 1)  # five deviations away: it changes nothing that counts
+    errors = torch.stack([hole_mse(sample, truth, region) for sample in samples]).mean(dim=0)
+    mean, spread = mean_hole_mse(samples, truth, region), hole_spread(samples, region)
+    torch.testing.assert_close(mean + spread, errors)
+    assert float(mean.mean()) == pytest.approx(bias**2, rel=0.02)
+    assert float(spread.mean()) == pytest.approx(deviation**2, rel=0.02)
+    assert float(mean.min()) < 0 or count > 2
 
 
 def test_hole_errors_equal_numpy_and_scikit_image(photos: Tensor) -> None:

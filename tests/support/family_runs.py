@@ -47,7 +47,7 @@ def trained(photos: Path, out: Path, family: str, **settings: Any) -> RunResult:
 
 
 def evaluation(family: str, number: int = 0) -> dict[str, Any]:
-    return {"resamples": 200, "sampler": SAMPLERS[family][number]}
+    return {"resamples": 200, "sampler": SAMPLERS[family][number], "samples": 2}
 
 
 def first_stage(facts: ModelFacts) -> str | None:

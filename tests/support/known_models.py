@@ -21,14 +21,23 @@ SIZE, GRID = 16, 4
 
 
 class KnownModel(nn.Module):
-    """Fills the hole with the true pixels, off by the error of the image times that of the visit."""
+    """Fills the hole with the true pixels, off by the error of the image times that of the visit.
+
+    of_sample: what is added to the error of each answer in turn; a model of one answer has one number.
+    """
 
     image_size, grid = SIZE, GRID
     device = torch.device("cpu")
 
-    def __init__(self, errors: dict[str, float] | float, of_visit: Sequence[float] = (1.0,)) -> None:
+    def __init__(
+        self,
+        errors: dict[str, float] | float,
+        of_visit: Sequence[float] = (1.0,),
+        of_sample: Sequence[float] = (0.0,),
+    ) -> None:
         super().__init__()
-        self.errors, self.of_visit = errors, of_visit
+        self.errors, self.of_visit, self.of_sample = errors, of_visit, of_sample
+        self.sample = 0
         self.seen: list[tuple[tuple[str, ...], Tensor, Tensor]] = []
         self.samplers: list[str | None] = []
 
@@ -44,10 +53,18 @@ class KnownModel(nn.Module):
         self.seen.append((draws.ids, pixels, corrupted.known))
         return View(pixels, corrupted, draws)
 
+    def is_stochastic(self, sampler: str | None = None) -> bool:
+        return len(self.of_sample) > 1
+
+    def redrawn(self, view: View, number: int) -> View:
+        self.sample = number
+        return view
+
     def restore(self, view: View, sampler: str | None = None) -> Tensor:
         self.samplers.append(sampler)
+        number, self.sample = self.sample, 0
         off = [
-            self._error(id_) * self.of_visit[visit % len(self.of_visit)]
+            self._error(id_) * self.of_visit[visit % len(self.of_visit)] + self.of_sample[number]
             for id_, visit in zip(view.draws.ids, view.draws.visits, strict=True)
         ]
         wrong = view.images + torch.tensor(off).view(-1, 1, 1, 1)

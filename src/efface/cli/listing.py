@@ -110,7 +110,9 @@ def _metrics() -> list[dict[str, Any]]:
             "unit": f"[{metric.unit}]",
             "better": f"[{metric.better}]"
             if "retrained" in metric.requires
-            else f"[{metric.better}; on forget images: as retrained]",
+            else f"[{metric.better}; on forget images: as retrained]"
+            if metric.better
+            else "[as retrained]",
         }
         for name, metric in METRICS.items()
     ]

@@ -44,10 +44,11 @@ READ_AHEAD = 2
 class Answers:
     """What one model made of one set.
 
-    values: by metric `[views]`, and `task_loss` if it was asked for. features: of the restored pictures
-    `[views, dimension]`; hole: plain statistics of what stands in the region `[views, HOLE_STATISTICS]`.
-    pictures: restored pictures of the first images' first views, uint8 `[kept, 3, side, side]`. probabilities: what
-    the extractor takes the restored pictures for, `[views, classes]`; None of one that does not classify.
+    values: by metric `[views]`, means over the samples of each view, and `task_loss` if it was asked for. All else is of
+    the first sample. features: of the restored pictures `[views, dimension]`; hole: plain statistics of what stands in the
+    region `[views, HOLE_STATISTICS]`. pictures: restored pictures of the first images' first views, uint8
+    `[kept, 3, side, side]`. probabilities: what the extractor takes the restored pictures for, `[views, classes]`; None
+    of one that does not classify.
     """
 
     values: Mapping[str, Values]
@@ -187,19 +188,38 @@ def answers_of(
             true_features: tuple[Tensor, Tensor] | None = None
             for model_name, model in models.items():
                 view = model.view(batch.images, corruption, batch.draws, condition=batch.conditions)
-                with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                    restored = model.restore(view, settings.sampler).float()
+                samples = list(samples_of(model, view, settings))
+                with autocast(model, settings):
                     loss = model.task_loss(view).float() if wanted.task_loss else None
                 if true_features is None:
                     true_features = extractors.features(view.images)
                     truth[0].append(true_features[0])
                     truth[1].append(view.images[kept].cpu())
-                _collect(found[model_name], view, restored, true_features, extractors, loss)
-                found[model_name].pictures.append(restored[kept].cpu())
+                _collect(found[model_name], view, samples, true_features, extractors, loss)
+                found[model_name].pictures.append(samples[0][kept].cpu())
             place += len(batch.images)
             task.advance(len(batch.images))
     answers = {model: collected.done(crops) for model, collected in found.items()}
     return answers, Truth(torch.cat(truth[0]).numpy(), _as_bytes(truth[1]))
+
+
+def sample_count(model: Generator, settings: EvaluationSettings) -> int:
+    """How many answers a model gives to each view: one, unless it draws them."""
+    return settings.samples if model.is_stochastic(settings.sampler) else 1
+
+
+def samples_of(model: Generator, view: View, settings: EvaluationSettings) -> Iterator[Tensor]:
+    """The answers of `model` to a view, `[B, 3, H, W]` each, float32. All models draw their n-th with the same draws."""
+    for number in range(sample_count(model, settings)):
+        shown = model.redrawn(view, number) if number else view
+        with autocast(model, settings):
+            restored = model.restore(shown, settings.sampler).float()
+        yield restored
+
+
+def autocast(model: Generator, settings: EvaluationSettings) -> torch.autocast:
+    """The precision in which the settings have models run."""
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bf16")
 
 
 def view_batches(
@@ -241,20 +261,30 @@ def _read_ahead(batches: Iterator[Crops]) -> Iterator[Crops]:
 def _collect(
     found: _Collected,
     view: View,
-    restored: Tensor,
+    samples: list[Tensor],
     true_features: tuple[Tensor, Tensor],
     extractors: _Extractors,
     loss: Tensor | None,
 ) -> None:
     region = view.corrupted.region
-    features, similarity, probabilities = extractors.read(restored)
-    batch = Restored(restored, view.images, region, features, true_features[0], similarity, true_features[1])
+    read = [extractors.read(restored) for restored in samples]
+    together = torch.stack(samples) if len(samples) > 1 else None
+    batches = [
+        Restored(
+            restored, view.images, region, features, true_features[0], similar, true_features[1], together
+        )
+        for restored, (features, similar, _) in zip(samples, read, strict=True)
+    ]
     hides = bool(region.any())
+    absent = {name for name, there in (("region", hides), ("samples", together is not None)) if not there}
     values = {
-        metric.name: batch.of(metric)
+        metric.name: batches[0].of(metric)
+        if "samples" in metric.requires
+        else torch.stack([batch.of(metric) for batch in batches]).mean(dim=0)
         for metric in image_metrics()
-        if hides or "region" not in metric.requires
+        if absent.isdisjoint(metric.requires)
     }
+    features, _, probabilities = read[0]
     if loss is not None:
         values["task_loss"] = loss
     for metric, value in values.items():
@@ -263,7 +293,7 @@ def _collect(
     if probabilities is not None:
         found.probabilities.append(probabilities)
     # of a corruption that hides nothing the whole picture is the model's
-    found.hole.append(hole_statistics(restored, region if hides else torch.ones_like(region)).cpu())
+    found.hole.append(hole_statistics(samples[0], region if hides else torch.ones_like(region)).cpu())
 
 
 def _as_bytes(pictures: list[Tensor]) -> npt.NDArray[np.uint8]:

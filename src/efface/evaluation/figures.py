@@ -41,6 +41,7 @@ class Figures:
         corruption: str = "none",
         sampler: str | None = None,
         extractor: str | None = None,
+        samples: int = 1,
     ) -> Row:
         """These figures of a metric as a row of results; the other arguments are those of `Row`."""
         interval, of_distance = self.interval, self.distance_interval
@@ -65,6 +66,7 @@ class Figures:
             extractor=extractor,
             seed=seed,
             note=self.note,
+            samples=samples,
         )
 
 

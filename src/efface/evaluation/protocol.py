@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from efface.corruptions import Corruption
-from efface.evaluation.answers import Answers, Truth, Wanted, answers_of, similarity_of
+from efface.evaluation.answers import Answers, Truth, Wanted, answers_of, sample_count, similarity_of
 from efface.evaluation.figures import Figures, Values, all_figures, reference_of
 from efface.evaluation.results import SETS, ModelName, Row, SetName, Worst
 from efface.evaluation.settings import EvaluationSettings
@@ -64,7 +64,8 @@ def evaluate(
     progress = progress or Progress()
     similarity = similarity or similarity_of(settings, extractor)
     found = Evaluation([], [], {})
-    sampler = next(iter(models.values())).sampler_name(settings.sampler)
+    first = next(iter(models.values()))
+    sampler, samples = first.sampler_name(settings.sampler), sample_count(first, settings)
     for name in SETS:
         images = sets.get(name, ImageSet())
         if not len(images):
@@ -74,7 +75,7 @@ def evaluate(
             pairs=pairs, wanted=wanted, similarity=similarity, progress=progress, name=f"measure {name}",
         )  # fmt: skip
         table = _SetFigures(
-            name, answers, truth, images, corruption, extractor, similarity, settings, sampler
+            name, answers, truth, images, corruption, extractor, similarity, settings, sampler, samples
         )
         found.rows.extend(table.rows())
         found.truth[name] = truth
@@ -100,9 +101,10 @@ class _SetFigures:
         similarity: FeatureExtractor,
         settings: EvaluationSettings,
         sampler: str | None,
+        samples: int,
     ) -> None:
         self.set_name, self.measured, self.settings = set_name, measured, settings
-        self.images, self.corruption, self.sampler = images, corruption, sampler
+        self.images, self.corruption, self.sampler, self.samples = images, corruption, sampler, samples
         self.extractor, self.similarity = extractor, similarity
         # entries with the same bytes are one photo, and so are all crops of it
         photos = {id_: number for number, id_ in enumerate(dict.fromkeys(images.ids))}
@@ -178,6 +180,7 @@ class _SetFigures:
             corruption=self.corruption.label,
             sampler=self.sampler,
             extractor=seen_by.name if "features" in metric.requires else None,
+            samples=self.samples if issubclass(metric, ImageMetric) else 1,
         )
 
 

@@ -32,7 +32,7 @@ class Row:
     direction: `up`, `down`, or `match_retrained` on the forget set. reference: the model that `distance`
     (value minus the reference's value, with its paired interval) is taken to. n: images, crops: views of
     each; corruption: what was hidden, `none` for classifiers; sampler: how a generator with several steps
-    drew the picture.
+    drew the picture; samples: of how many answers to each view the figure is the mean.
     """
 
     model: ModelName
@@ -55,6 +55,7 @@ class Row:
     extractor: str | None
     seed: int
     note: str | None = None
+    samples: int = 1
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,11 @@ class EvaluationSettings(MeasuringSettings):
     sampler: str | None = Field(
         None, description="how a generator of several steps draws, such as ddim:20; default: its family's own"
     )
+    samples: int = Field(
+        4,
+        ge=1,
+        description="answers to each view of a generator that draws them; one that does not gives one",
+    )
     batch_size: int = Field(32, ge=1, description="views a batch")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="precision of the models' forward passes")
 

@@ -9,7 +9,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -203,6 +203,14 @@ class Generator(nn.Module, ABC):
         if text is not None:
             raise InputError(f"sampler '{text}': a {self.family} model restores in one pass and has none")
         return None
+
+    def is_stochastic(self, sampler: str | None = None) -> bool:
+        """Whether `restore` draws with this sampler, so that one view has many answers."""
+        return self.sampler_name(sampler) is not None
+
+    def redrawn(self, view: View, number: int) -> View:
+        """The same view for another of its answers, `number` 1, 2, ...: what `restore` draws is drawn anew, no more."""
+        return replace(view, draws=view.draws.sample(number))
 
     def codes(self, images: Tensor, corruption: Corruption) -> Tensor | None:
         """What the first stage makes of float pictures `[B, 3, H, W]` in [0, 1], as `view` takes it under `corruption`.

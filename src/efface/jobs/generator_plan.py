@@ -11,6 +11,7 @@ from statistics import median
 from torch import Tensor
 
 from efface.corruptions import Corruption
+from efface.evaluation.answers import sample_count
 from efface.evaluation.protocol import evaluate
 from efface.evaluation.results import ModelName, SetName
 from efface.generators.base import Generator, Trained, pixels_in_unit_range
@@ -96,6 +97,8 @@ def _foreseen(
     ]
     phases = config.method.phases()
     notes = [masks_of_training(generator, settings)]
+    if (samples := sample_count(generator, config.evaluation)) > 1:
+        notes.append(f"each model answers each view {samples} times (evaluation.samples), which is priced in")
     data = Data(
         {str(name): images for name, images in sets.items()},
         views.cache,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ModelKind = Literal["generator", "classifier"]
 Better = Literal["up", "down"]
 Direction = Literal["up", "down", "match_retrained"]
-Need = Literal["truth", "region", "features", "probabilities", "labels", "neutral", "retrained"]
+Need = Literal["truth", "region", "samples", "features", "probabilities", "labels", "neutral", "retrained"]
 Floats = NDArray[np.float64]
 
 SETS = ("retain", "neutral", "forget")
@@ -67,11 +67,11 @@ class Metric(ABC):
     least: ClassVar[float] = -inf
     most: ClassVar[float] = inf
     """The ends of its range."""
-    better: ClassVar[Better]
-    """On images that the model should treat well; of an attack, of a model that still knows the images."""
+    better: ClassVar[Better | None]
+    """On images that the model should treat well; of an attack, of a model that still knows the images. None: neither."""
     requires: ClassVar[tuple[Need, ...]]
-    """What it reads beside the answers: the true images, the region that was hidden, vectors or class probabilities of a
-    feature extractor; of a classifier labels, neutral images, or the retrained model's answers, of which it then is a
+    """What it reads beside the answers: the true images, the region that was hidden, several answers to each view, vectors
+    or class probabilities of a feature extractor; of a classifier labels, neutral images, or the retrained model's answers, of which it then is a
     distance and has the same direction on every set."""
     of: ClassVar[ModelKind]
     """Which models have it."""
@@ -97,7 +97,7 @@ class Metric(ABC):
         if image_set not in SETS:
             raise MetricInputError(unknown_name("image set", image_set, SETS))
         matched = image_set == "forget" and "retrained" not in cls.requires
-        return "match_retrained" if matched else cls.better
+        return "match_retrained" if matched or cls.better is None else cls.better
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Restored:
 
     pictures, truth: `[B, 3, H, W]` in [0, 1]; region: what was hidden, bool `[B, 1, H, W]`. features, true_features: of
     the extractor, `[B, dimension]`; similarity, true_similarity: of the one that likeness of content is taken with, which
-    may be the same.
+    may be the same. samples: all answers `[K, B, 3, H, W]` of a model that draws several, `pictures` being the first.
     """
 
     pictures: Tensor
@@ -116,6 +116,7 @@ class Restored:
     true_features: Tensor
     similarity: Tensor
     true_similarity: Tensor
+    samples: Tensor | None = None
     _known: dict[str, Tensor] = field(default_factory=dict)
 
     def of(self, metric: type[ImageMetric]) -> Tensor:
@@ -132,7 +133,7 @@ class Restored:
 
 
 class ImageMetric(Metric):
-    """A metric of generators with one value for each restored picture."""
+    """A metric of generators with one value for each restored picture, the mean over the samples of each view."""
 
     of: ClassVar[ModelKind] = "generator"
     by_similarity: ClassVar[bool] = False

@@ -7,6 +7,9 @@ from efface.plugins import Registry
 
 HOLE_ERROR = "hole_mse"
 """What a restored picture is first judged by, and forgetting with it."""
+MEAN_ERROR = "mean_hole_mse"
+"""The same of the mean of many answers, without the spread between them: what a fill, or a model of one answer, is to be
+compared with."""
 INCEPTION = "inception-torchscript"
 # sha256 of inception-2015-12-05.pt as NVIDIA publishes it with StyleGAN2-ADA.
 PUBLISHED_INCEPTION = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
@@ -17,6 +20,8 @@ METRICS: Registry[type[Metric]] = Registry(
     Metric,
     (
         "efface.metrics.image_error:HoleMse",
+        "efface.metrics.image_error:MeanHoleMse",
+        "efface.metrics.image_error:HoleSpread",
         "efface.metrics.image_error:HolePsnr",
         "efface.metrics.image_error:Ssim",
         "efface.metrics.image_error:FeatureCosine",

@@ -37,7 +37,7 @@ class HoleMse(ImageMetric):
     unit: ClassVar[str] = "squared intensity, 0 to 1"
     least: ClassVar[float] = 0.0
     most: ClassVar[float] = 1.0
-    better: ClassVar[Better] = "down"
+    better: ClassVar[Better | None] = "down"
     requires: ClassVar[tuple[Need, ...]] = ("truth", "region")
     ratio: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
@@ -45,6 +45,48 @@ class HoleMse(ImageMetric):
 
     def compute(self, restored: Restored) -> Tensor:
         return hole_mse(restored.pictures, restored.truth, restored.region)
+
+
+class MeanHoleMse(ImageMetric):
+    """Error of the mean of many answers."""
+
+    name: ClassVar[str] = "mean_hole_mse"
+    short: ClassVar[str] = "mean-error"
+    title: ClassVar[str] = "Mean squared error of the mean of many answers in the hidden region"
+    label: ClassVar[str] = "mean answer's error"
+    phrase: ClassVar[str] = "error of the mean answer"
+    summary: ClassVar[str] = (
+        "How far the mean of all answers that a sampling model draws lies from the true pixels."
+    )
+    unit: ClassVar[str] = "squared intensity, −0.25 to 1"
+    least: ClassVar[float] = -0.25
+    most: ClassVar[float] = 1.0
+    better: ClassVar[Better | None] = "down"
+    requires: ClassVar[tuple[Need, ...]] = ("truth", "region", "samples")
+    ratio: ClassVar[bool] = True
+
+    def compute(self, restored: Restored) -> Tensor:
+        return mean_hole_mse(_samples(restored), restored.truth, restored.region)
+
+
+class HoleSpread(ImageMetric):
+    """How far the answers of a sampling model lie apart."""
+
+    name: ClassVar[str] = "hole_spread"
+    short: ClassVar[str] = "spread"
+    title: ClassVar[str] = "Spread of the answers in the hidden region"
+    label: ClassVar[str] = "spread of answers"
+    phrase: ClassVar[str] = "spread of the answers"
+    summary: ClassVar[str] = "How much the answers that a sampling model draws differ from each other."
+    unit: ClassVar[str] = "squared intensity, 0 to 0.5"
+    least: ClassVar[float] = 0.0
+    most: ClassVar[float] = 0.5
+    better: ClassVar[Better | None] = None
+    requires: ClassVar[tuple[Need, ...]] = ("region", "samples")
+    ratio: ClassVar[bool] = True
+
+    def compute(self, restored: Restored) -> Tensor:
+        return hole_spread(_samples(restored), restored.region)
 
 
 class HolePsnr(ImageMetric):
@@ -59,7 +101,7 @@ class HolePsnr(ImageMetric):
     unit: ClassVar[str] = "dB"
     least: ClassVar[float] = 0.0
     most: ClassVar[float] = PSNR_CEILING
-    better: ClassVar[Better] = "up"
+    better: ClassVar[Better | None] = "up"
     requires: ClassVar[tuple[Need, ...]] = ("truth", "region")
 
     def compute(self, restored: Restored) -> Tensor:
@@ -78,7 +120,7 @@ class Ssim(ImageMetric):
     unit: ClassVar[str] = "−1 to 1"
     least: ClassVar[float] = -1.0
     most: ClassVar[float] = 1.0
-    better: ClassVar[Better] = "up"
+    better: ClassVar[Better | None] = "up"
     requires: ClassVar[tuple[Need, ...]] = ("truth",)
     ratio: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
@@ -105,7 +147,7 @@ class FeatureCosine(ImageMetric):
     unit: ClassVar[str] = "−1 to 1"
     least: ClassVar[float] = -1.0
     most: ClassVar[float] = 1.0
-    better: ClassVar[Better] = "up"
+    better: ClassVar[Better | None] = "up"
     requires: ClassVar[tuple[Need, ...]] = ("truth", "features")
     ratio: ClassVar[bool] = True
     by_similarity: ClassVar[bool] = True
@@ -130,6 +172,29 @@ def hole_mse(restored: Tensor, truth: Tensor, region: Tensor) -> Tensor:
         )
     squared = (_wide(restored) - _wide(truth)).square() * region
     return squared.flatten(1).sum(dim=1) / (hidden * restored.shape[1])
+
+
+def hole_spread(samples: Tensor, region: Tensor) -> Tensor:
+    """Variance between the answers `samples` `[K, B, 3, H, W]`, K at least 2, over the hidden region: `[B]`, 0 to 0.5.
+
+    The mean over hidden pixels and channels of the unbiased variance, that with divisor K - 1.
+    """
+    import torch
+
+    if len(samples) < 2:
+        raise MetricInputError(f"a spread needs two answers or more to each view, got {len(samples)}")
+    mean = _wide(samples).mean(dim=0)
+    apart = torch.stack([hole_mse(answer, mean, region) for answer in samples])
+    return apart.sum(dim=0) / (len(samples) - 1)
+
+
+def mean_hole_mse(samples: Tensor, truth: Tensor, region: Tensor) -> Tensor:
+    """Squared error of the mean of endlessly many answers, estimated from K at least 2, `samples` `[K, B, 3, H, W]`: `[B]`.
+
+    The mean of K answers errs by a K-th of their spread more, which is taken off. So the estimate has no bias, and that of
+    a single picture may lie below 0, down to -0.25. With `hole_spread` it sums to the mean of `hole_mse` over the answers.
+    """
+    return hole_mse(_wide(samples).mean(dim=0), truth, region) - hole_spread(samples, region) / len(samples)
 
 
 def hole_psnr(restored: Tensor, truth: Tensor, region: Tensor) -> Tensor:
@@ -237,6 +302,14 @@ def _window(side: int, radius: int, dtype: torch.dtype, device: torch.device) ->
     # kept beyond this call, which may stand in inference mode
     with torch.inference_mode(False):
         return torch.tensor(matrix, dtype=dtype, device=device)
+
+
+def _samples(restored: Restored) -> Tensor:
+    if restored.samples is None:
+        raise MetricInputError(
+            "there is one answer to each view: nothing can be said of their mean and spread"
+        )
+    return restored.samples
 
 
 def _check_region(region: Tensor, images: Tensor) -> None:

@@ -62,7 +62,7 @@ class Extraction(Probe):
         if len(set(others.ids) | set(images.ids)) < 2:
             return self.unanswered(subject, "there is no other image to compare with")
         model = next(iter(subject.models.values()))
-        draws = self.seeds if model.sampler_name(subject.settings.sampler) is not None else 1
+        draws = self.seeds if model.is_stochastic(subject.settings.sampler) else 1
         columns: dict[ModelName, list[Values]] = {name: [] for name in subject.models}
         for number in range(draws):
             for name, values in self._ratios(subject, images, others, number).items():
@@ -112,7 +112,7 @@ class Extraction(Probe):
     ) -> dict[ModelName, Values]:
         """Distance of the output over that of the nearest other image, `[photos]`, at one seed."""
         seed = subject.settings.seed if number == 0 else key(subject.seed, "extraction", number)
-        settings = subject.settings.model_copy(update={"seed": seed, "crops_per_image": 1})
+        settings = subject.settings.model_copy(update={"seed": seed, "crops_per_image": 1, "samples": 1})
         errors: dict[ModelName, list[Values]] = {model: [] for model in subject.models}
         truths: list[Tensor] = []
         regions: list[Tensor] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from efface.corruptions import Corruption
-from efface.evaluation.answers import Answers, similarity_of, view_batches
+from efface.evaluation.answers import Answers, samples_of, similarity_of, view_batches
 from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import EvaluationSettings
 from efface.files import sha256_of_json
@@ -45,16 +45,19 @@ UNUSED = PixelMoments(torch.zeros(3), torch.ones(3))
 
 @dataclass(frozen=True)
 class Restoration:
-    """One batch and what one model made of it; truth: what it should have restored, `[B, 3, H, W]`."""
+    """One batch and what one model made of it.
+
+    truth: what it should have restored, `[B, 3, H, W]`; samples: its answers, of the same shape.
+    """
 
     model: ModelName
     view: View
     truth: Tensor
-    restored: Tensor
+    samples: list[Tensor]
 
     def errors(self) -> Values:
-        """Mean squared error in the region of each view, `[B]`."""
-        errors = hole_mse(self.restored, self.truth, self.view.corrupted.region)
+        """Mean squared error in the region of each view, `[B]`, the mean over its answers."""
+        errors = sample_errors(self.samples, self.truth, self.view.corrupted.region)
         return np.asarray(errors.double().cpu().numpy(), dtype=np.float64)
 
 
@@ -134,16 +137,15 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
         whether forward passes are cast; by default as the evaluation has it. whole_picture: visible codes are those of
         the whole picture.
         """
-        errors: list[Tensor] = []
-        cast = self.settings.precision == "bf16" if bf16 is None else bf16
+        errors, settings = list[Tensor](), self.settings
+        if bf16 is not None:
+            settings = settings.model_copy(update={"precision": "bf16" if bf16 else "fp32"})
         for view in self.views(model, images):
             seen = model.whole_picture_view(view) if whole_picture else view
             assert seen is not None
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=cast):
-                restored = model.restore(seen, self.settings.sampler).float()
             region = view.corrupted.region
             region = region if bool(region.any()) else torch.ones_like(region)
-            errors.append(hole_mse(restored, view.images, region).cpu())
+            errors.append(sample_errors(samples_of(model, seen, settings), view.images, region).cpu())
         return self.logarithms(torch.cat(errors))
 
     def codes_see_beyond(self) -> bool:
@@ -274,13 +276,18 @@ class _Watch(Progress):
             self._model.train(training)
 
 
+def sample_errors(samples: Iterable[Tensor], truth: Tensor, region: Tensor) -> Tensor:
+    """The mean over the answers of the squared error in the region, `[B]`."""
+    return torch.stack([hole_mse(restored, truth, region) for restored in samples]).mean(dim=0)
+
+
 def _restored(
     model: Generator,
     batch: Crops,
     corruption: Corruption,
     settings: EvaluationSettings,
     change: Change | None,
-) -> tuple[View, Tensor, Tensor]:
+) -> tuple[View, Tensor, list[Tensor]]:
     with torch.inference_mode():
         pictures = truth = pixels_in_unit_range(batch.images, model.device)
         condition = batch.conditions
@@ -289,6 +296,5 @@ def _restored(
             if condition is not None:
                 condition = change(pixels_in_unit_range(condition, model.device), batch.draws)[0]
         view = model.view(pictures, corruption, batch.draws, condition=condition)
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-            restored = model.restore(view, settings.sampler).float()
-    return view, truth, restored
+        samples = list(samples_of(model, view, settings))
+    return view, truth, samples

@@ -133,6 +133,8 @@ def _conditions(row: Row, kind: ModelKind) -> list[str]:
         f"{counted(row.crops, 'view')} of each",
         f"hidden: {row.corruption}",
     ]
+    if row.samples > 1:
+        conditions.insert(2, f"{row.samples} answers to each view")
     return conditions + ([f"sampler: {row.sampler}"] if row.sampler else [])
 
 
@@ -173,7 +175,7 @@ def _meaning(row: Row, bounds: str | None) -> str:
     if includes_zero(row):
         return NO_DIFFERENCE
     metric = metric_named(row.metric)
-    if metric is None or not row.distance:
+    if metric is None or metric.better is None or not row.distance:
         return f"differs from the {row.reference} model"
     worse = (row.distance > 0) == (metric.better == "down")
     does = WORDS[metric.of].well

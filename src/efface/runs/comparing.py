@@ -124,6 +124,7 @@ def _conditions(run: ComparedRun) -> dict[str, str]:
         "seed of the evaluation": setting(settings.get("seed")),
         "views of each image": setting(settings.get("crops_per_image")),
         "sampler": setting(settings.get("sampler")),
+        "answers to each view": setting(settings.get("samples")),
         "confidence of intervals": setting(settings.get("confidence")),
     }
 

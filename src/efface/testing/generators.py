@@ -157,7 +157,7 @@ def features_predictions_and_losses_have_their_shapes(
 def restoring_keeps_known_pixels(
     make: Callable[[], Generator], corruption: Corruption, sampler: str | None
 ) -> None:
-    """Restoring keeps known pixels, fills the others, stays a picture, and repeats."""
+    """Restoring keeps known pixels, fills the others, stays a picture, repeats, and draws anew only where it draws."""
     generator = make().eval()
     view = _view(generator, corruption)
     restored = generator.restore(view, sampler)
@@ -174,6 +174,13 @@ def restoring_keeps_known_pixels(
         "hidden pixels are those of the true picture",
     )
     require(torch.equal(generator.restore(view, sampler), restored), "restoring the same view twice differs")
+    other = generator.restore(generator.redrawn(view, 1), sampler)
+    require(torch.equal(other[known], view.images[known]), "another answer does not keep known pixels")
+    drawn, differs = generator.is_stochastic(sampler), not torch.equal(other, restored)
+    require(
+        differs == drawn,
+        f"is_stochastic is {drawn}, and another answer {'' if differs else 'no '}other picture",
+    )
 
 
 def restoring_does_not_look_at_what_is_hidden(

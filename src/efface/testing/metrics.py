@@ -55,7 +55,10 @@ def check_metric(metric: type[Metric]) -> None:
 
 def traits_fit(metric: type[Metric]) -> None:
     """Its traits fit together."""
-    require(metric.better in get_args(Better), f"better is {metric.better!r}: up or down")
+    require(
+        metric.better in (*get_args(Better), None),
+        f"better is {metric.better!r}: up, down, or None for neither",
+    )
     unknown = set(metric.requires) - set(get_args(Need))
     require(not unknown, f"it requires {sorted(unknown)}; there are {', '.join(get_args(Need))}")
     require(metric.least < metric.most, f"no range from {metric.least} to {metric.most}")
@@ -177,11 +180,12 @@ def _restored(noise: float, first: int = 0, count: int = COUNT) -> Restored:
     region = torch.zeros(COUNT, 1, tiny.SIZE, tiny.SIZE, dtype=torch.bool)
     region[:, :, 8:24, 8:24] = True
     made = torch.where(region, (truth + off).clamp(0, 1), truth)
+    samples = torch.stack([made, torch.where(region, (truth + off / 2).clamp(0, 1), truth)])
     some = slice(first, first + count)
-    made, truth, region = made[some], truth[some], region[some]
+    made, truth, region, samples = made[some], truth[some], region[some], samples[:, some]
     extractor = load_extractor("built-in")
     features, true_features = extractor.features(made), extractor.features(truth)
-    return Restored(made, truth, region, features, true_features, features, true_features)
+    return Restored(made, truth, region, features, true_features, features, true_features, samples)
 
 
 def _set(images: int, resampling: Resampling | None = RESAMPLING) -> RestoredSet:

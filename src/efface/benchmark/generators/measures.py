@@ -94,7 +94,7 @@ def _by_set(task: GeneratorTask) -> list[Measure]:
         Measure(
             name=f"{metric.name}_{of_set}", heading=f"{_heading(metric, task)}, {of_set}",
             about=metric.summary, table=COST if metric.name == HOLE_ERROR else QUALITY, of_set=of_set,
-            goal=LIKE_RETRAINED if of_set == "forget" else metric.better,
+            goal=LIKE_RETRAINED if of_set == "forget" or not metric.better else metric.better,
         )
         for metric in metrics_of("generator").values()
         for of_set in SETS

@@ -228,6 +228,9 @@ class MageGenerator(Generator):
     def sampler_name(self, text: str | None) -> str:
         return str(read_token_sampler(text))
 
+    def is_stochastic(self, sampler: str | None = None) -> bool:
+        return read_token_sampler(sampler).name != "greedy"
+
     def restore(self, view: View, sampler: str | None = None) -> Tensor:
         """The finished pictures; hidden tokens are filled in step by step. `sampler` as in `sampling`."""
         assert isinstance(view, MageView)

@@ -113,12 +113,20 @@ class PaletteGenerator(Generator):
         shape, hole = tuple(images.shape[1:]), ~corrupted.known
         condition = in_network_range(corrupted.condition)
         if corruption.hides:
-            condition = torch.where(hole, draws.normal("hole filling", shape, images.device), condition)
+            condition = _filled(condition, hole, draws)
         gamma, level = self._draw_level(draws)
         noise = draws.normal("diffusion noise", shape, images.device)
         clean = in_network_range(images)
         noisy = torch.where(hole, noised(clean, noise, gamma), clean)
         return PaletteView(images, corrupted, draws, condition, noisy, noise, gamma, level, hole)
+
+    def redrawn(self, view: View, number: int) -> View:
+        """As in the base, with other noise in the condition's hole too."""
+        assert isinstance(view, PaletteView)
+        other = replace(view, draws=view.draws.sample(number))
+        if not bool(view.corrupted.region.any()):
+            return other
+        return replace(other, condition=_filled(view.condition, view.hole, other.draws))
 
     def noise_view(self, view: View, kind: NoiseKind, moments: PixelMoments) -> View:
         assert isinstance(view, PaletteView)
@@ -309,6 +317,13 @@ class PaletteGenerator(Generator):
             yield
         finally:
             self.network.train(training)
+
+
+def _filled(condition: Tensor, hole: Tensor, draws: Draws) -> Tensor:
+    """`condition` `[B, 3, H, W]` with N(0, I) where there is a hole."""
+    return torch.where(
+        hole, draws.normal("hole filling", tuple(condition.shape[1:]), condition.device), condition
+    )
 
 
 def in_network_range(pixels: Tensor) -> Tensor:
