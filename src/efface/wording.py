@@ -13,6 +13,15 @@ MORE_DECIMALS = 3
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
+def span(low: float, high: float) -> str:
+    """From one number to another, or the one number.
+
+    >>> span(0.92, 1.0), span(0.5, 0.5)
+    ('0.92 to 1', '0.5')
+    """
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
 def figure(value: float, digits: int = 4) -> str:
     """`value` with so many significant digits; powers of ten only for the very small and large.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from efface.images.cache import PixelCache
-from efface.images.crops import batch, centre_crop, evaluation_crops, random_resized_crop
+from efface.images.crops import batch, central_window, centre_crop, evaluation_crops, random_resized_crop
 from efface.images.items import ImageSet
 from efface.images.sources import open_images
 from efface.randomness import numpy_draws
@@ -61,20 +61,40 @@ def test_a_single_pixel_becomes_a_flat_square() -> None:
     assert (evaluation_crops(pixels, 4, 3, numpy_draws(0)) == 7).all()
 
 
-def test_one_evaluation_crop_is_the_centre_crop() -> None:
+def test_one_evaluation_crop_is_the_centre_crop_where_training_cuts_such_squares() -> None:
     pixels = ramp(40, 60)
     assert (evaluation_crops(pixels, 16, 1, numpy_draws(0))[0] == centre_crop(pixels, 16)).all()
 
 
-def test_evaluation_crops_are_spread_over_a_large_photo() -> None:
-    crops = evaluation_crops(ramp(100, 250), 16, 10, numpy_draws("photo"))
-    assert crops.shape == (10, 3, 16, 16)
-    lefts = sorted(int(crop[1].min()) for crop in crops)
-    assert lefts[1] < 60  # two rows of five cells over 200 columns of room: two in each cell
-    assert lefts[-2] > 150
-    assert len({(int(crop[0].min()), int(crop[1].min())) for crop in crops}) == 10
-    again = evaluation_crops(ramp(100, 250), 16, 10, numpy_draws("photo"))
-    assert (crops == again).all()
+@pytest.mark.parametrize(
+    ("shape", "scale", "window"),
+    [
+        ((40, 60), (0.2, 1.0), (40, 40)),  # a square of two thirds of the area
+        ((40, 60), (0.92, 1.0), (40, 53)),  # no square covers that much: as wide as 4 to 3 allows
+        ((60, 40), (0.92, 1.0), (53, 40)),
+        ((40, 50), (0.9, 1.0), (40, 50)),  # 5 to 4 is allowed: the whole image
+        ((40, 40), (0.25, 0.25), (20, 20)),
+        ((40, 40), (1.0, 1.0), (40, 40)),
+        ((200, 2), (1.0, 1.0), (3, 2)),
+    ],
+)
+def test_the_central_view_covers_what_crops_of_the_training_cover(
+    shape: tuple[int, int], scale: tuple[float, float], window: tuple[int, int]
+) -> None:
+    assert central_window(*shape, scale) == window
+
+
+def test_further_views_are_cut_as_training_cuts_and_the_first_of_them_are_the_same() -> None:
+    pixels, scale = ramp(100, 125), (0.9, 1.0)
+    crops = evaluation_crops(pixels, 16, 6, numpy_draws("photo"), scale)
+    assert crops.shape == (6, 3, 16, 16)
+    draws = numpy_draws("photo")
+    others = [random_resized_crop(pixels, 16, draws, scale=scale, flip=False) for _ in range(5)]
+    assert (crops[1:] == np.stack(others)).all()
+    # near the whole photo every view begins near its left edge, and ends near its right one
+    assert max(int(crop[1].min()) for crop in crops) < 20
+    assert min(int(crop[1].max()) for crop in crops) > 100
+    assert (evaluation_crops(pixels, 16, 3, numpy_draws("photo"), scale) == crops[:3]).all()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import efface
 from efface.errors import InputError
 from efface.jobs.run import RunResult
 from efface.runs.verification import verify
-from support.run_making import SHORT, texts_of
+from support.run_making import SHORT, texts_of, with_note
 
 SETS: dict[str, Any] = {"forget": "label:cats", "neutral": "label:birds"}
 
@@ -60,6 +60,39 @@ def test_several_crops_are_recorded_in_every_row(tiny: Path, photos: Path, tmp_p
     result = efface.evaluate(tiny, images=photos, out=tmp_path / "run", evaluation=evaluation, **SETS)
     assert {row.crops for row in result.rows} == {3}
     assert {row.n for row in result.rows if row.set == "forget"} == {3}
+
+
+def test_views_are_those_that_the_model_learnt_and_the_page_says_so(
+    tiny: Path, photos: Path, tmp_path: Path
+) -> None:
+    model = with_note(tiny, tmp_path / "model", scale=[0.9, 1.0], flip=False)
+    evaluation = {**SHORT["evaluation"], "crops_per_image": 2}
+    learnt = efface.evaluate(model, images=photos, out=tmp_path / "learnt", evaluation=evaluation, **SETS)
+    assert {row.crop_scale for row in learnt.rows} == {"0.9 to 1"}
+    assert not [risk for risk in learnt.record.risks if "views" in risk]
+    assert learnt.record.evaluation is not None
+    views = learnt.record.evaluation.views
+    assert views is not None
+    assert views.learnt is not None
+    assert (views.learnt.scale, views.learnt.flip, views.learnt.per_image) == ((0.9, 1.0), False, None)
+    # made photos are 48 by 40: no square covers 0.9 of that, and the whole is no wider than 4 to 3
+    assert views.area == 1.0
+    page = (learnt.run / "report.html").read_text(encoding="utf-8")
+    for words in (
+        "2 views of each (0.9 to 1 of its area)",
+        "the central view, 100% of an image",
+        "and 1 random crop of 0.9 to 1 of it",
+        "trained on crops of 0.9 to 1 of an image",
+    ):
+        assert words in page, words
+    named = {**evaluation, "crop_scale": [0.2, 0.5]}
+    other = efface.evaluate(model, images=photos, out=tmp_path / "other", evaluation=named, **SETS)
+    assert {row.crop_scale for row in other.rows} == {"0.2 to 0.5"}
+    assert any(
+        "views cover 0.2 to 0.5 of an image's area, and the model" in risk for risk in other.record.risks
+    )
+    before, after = ([row.value for row in run.rows if row.metric == "hole_mse"] for run in (learnt, other))
+    assert before != after
 
 
 def test_models_that_are_not_there_are_named_together_and_leave_no_folder(

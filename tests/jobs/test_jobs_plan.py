@@ -11,7 +11,7 @@ import pytest
 import efface
 from efface.errors import InputError
 from efface.images.cache import PixelCache
-from support.run_making import SHORT, make_model, save_photo
+from support.run_making import SHORT, make_model, save_photo, with_note
 
 SMALL = {"training": SHORT["training"]}
 
@@ -105,6 +105,36 @@ def test_risks_name_what_will_not_be_known(tiny: Path, photos: Path) -> None:
     ):
         assert part in risks
     assert "no retain set" not in risks
+
+
+def test_crops_of_the_training_that_are_unknown_or_others_than_those_asked_for_are_risks(
+    tiny: Path, photos: Path, tmp_path: Path
+) -> None:
+    unknown = efface.plan(tiny, forget="label:cats", images=photos, **SMALL).risks
+    assert any(
+        "does not say with which crops it was trained, so views cover 0.2 to 1" in risk for risk in unknown
+    )
+    near = with_note(tiny, tmp_path / "near", scale=[0.9, 1.0], flip=True)
+    other = make_model(tmp_path / "other", seed=1)
+    whole = with_note(other, tmp_path / "whole", scale=[1.0, 1.0], flip=False)
+    found = efface.plan(
+        near,
+        forget="label:cats",
+        images=photos,
+        retrained=whole,
+        evaluation={"crop_scale": [0.2, 1.0]},
+        **SMALL,
+    )
+    together = "\n".join(found.risks)
+    for part in (
+        "views cover 0.2 to 1 of an image's area, and the model was trained on 0.9 to 1",
+        "trained on crops of 1 of an image's area, none mirrored, the original on crops of 0.9 to 1 of an image's area, "
+        "half of them mirrored",
+    ):
+        assert part in together, part
+    assert any("unlearning trains on 0.2 to 1 (training.crop_scale)" in note for note in found.notes)
+    same = efface.plan(near, forget="label:cats", images=photos, **SMALL)
+    assert not [risk for risk in same.risks if "views" in risk or "crops" in risk]
 
 
 def test_risks_that_are_provided_for_are_not_named(tiny: Path, photos: Path, tmp_path: Path) -> None:

@@ -65,7 +65,11 @@ def test_the_record_says_that_it_is_a_training(without_cats: RunResult) -> None:
     assert {"model/model.safetensors", "manifests/retain.jsonl", "config.yaml"} <= {
         check.what for check in checks
     }
-    assert without_cats.generator().weights_digest() == weights(without_cats)
+    generator = without_cats.generator()
+    assert generator.weights_digest() == weights(without_cats)
+    learnt = generator.learnt_crops
+    assert learnt is not None
+    assert (learnt.scale, learnt.flip, learnt.per_image) == ((0.2, 1.0), True, None)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_others(

@@ -35,7 +35,7 @@ def test_noise_is_as_far_from_the_retrained_model_on_the_other_side():
 
 
 def test_a_second_retraining_passes():
-    findings = PROBE.ask(forgetting("second", count=12, crops=CROPS))
+    findings = PROBE.ask(forgetting("second", count=24, crops=CROPS))
     for figure in ("membership-loss", "membership-views"):
         finding = findings.find(figure)
         assert finding is not None

@@ -24,7 +24,15 @@ from support.run_making import SHORT
 
 def row(model: Any, set_name: Any, value: float) -> Row:
     empty: dict[str, Any] = dict.fromkeys(Row.__dataclass_fields__)
-    given = {"direction": "down", "unit": "", "n": 8, "crops": 1, "corruption": "centre:0.5", "seed": 0}
+    given = {
+        "direction": "down",
+        "unit": "",
+        "n": 8,
+        "crops": 1,
+        "corruption": "centre:0.5",
+        "seed": 0,
+        "samples": 1,
+    }
     return Row(**{**empty, **given, "model": model, "set": set_name, "metric": "hole_mse", "value": value})
 
 

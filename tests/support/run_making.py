@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from efface.generators.families import TRAINING_NOTE
 
 TINY = {
     "image_size": 32,
@@ -57,6 +61,13 @@ def make_model(folder: Path, seed: int = 0) -> Path:
     from efface.generators.mae.generator import MaeGenerator
 
     MaeGenerator.new(seed, **TINY).save_pretrained(folder)
+    return folder
+
+
+def with_note(model: Path, folder: Path, **crops: Any) -> Path:
+    """A copy of a saved model that says with which crops it was trained."""
+    shutil.copytree(model, folder)
+    (folder / TRAINING_NOTE).write_text(json.dumps({"crops": {"per_image": None, **crops}}))
     return folder
 
 

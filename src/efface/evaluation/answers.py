@@ -236,7 +236,9 @@ def view_batches(
     @lru_cache(maxsize=4)
     def crops(picture: str, id_: str) -> npt.NDArray[np.uint8]:
         draws = numpy_draws(settings.seed, "evaluation crops", id_)
-        return evaluation_crops(fitted(cache.read(picture), cache.read(id_)), size, count, draws)
+        return evaluation_crops(
+            fitted(cache.read(picture), cache.read(id_)), size, count, draws, settings.scale
+        )
 
     def stacked(some: list[tuple[str, int]], pictures: Mapping[str, str]) -> Tensor:
         chosen = [crops(pictures.get(id_, id_), id_)[crop] for id_, crop in some]

@@ -42,6 +42,7 @@ class Figures:
         sampler: str | None = None,
         extractor: str | None = None,
         samples: int = 1,
+        crop_scale: str | None = None,
     ) -> Row:
         """These figures of a metric as a row of results; the other arguments are those of `Row`."""
         interval, of_distance = self.interval, self.distance_interval
@@ -67,6 +68,7 @@ class Figures:
             seed=seed,
             note=self.note,
             samples=samples,
+            crop_scale=crop_scale,
         )
 
 

@@ -27,6 +27,7 @@ from efface.metrics.base import ImageMetric, Measured, Metric, RestoredSet, SetM
 from efface.metrics.catalogue import HOLE_ERROR, image_metrics, metrics_of, set_metrics
 from efface.metrics.extractors import FeatureExtractor
 from efface.progress import Progress
+from efface.wording import span
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,10 @@ class _SetFigures:
             reference = reference_of(model, self.measured)
             for metric in image_metrics():
                 if metric.name in given.values:
-                    others = self.measured[reference].of_images(metric.name) if reference else None
+                    beside = self.measured[reference] if reference else None
+                    others = (
+                        beside.of_images(metric.name) if beside and metric.name in beside.values else None
+                    )
                     keys.append((model, metric.name))
                     columns.append((given.of_images(metric.name), others))
         return dict(zip(keys, all_figures(columns, self.photos, self.settings.resampling), strict=True))
@@ -180,6 +184,7 @@ class _SetFigures:
             corruption=self.corruption.label,
             sampler=self.sampler,
             extractor=seen_by.name if "features" in metric.requires else None,
+            crop_scale=span(*self.settings.scale),
             samples=self.samples if issubclass(metric, ImageMetric) else 1,
         )
 

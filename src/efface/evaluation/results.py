@@ -32,7 +32,8 @@ class Row:
     direction: `up`, `down`, or `match_retrained` on the forget set. reference: the model that `distance`
     (value minus the reference's value, with its paired interval) is taken to. n: images, crops: views of
     each; corruption: what was hidden, `none` for classifiers; sampler: how a generator with several steps
-    drew the picture; samples: of how many answers to each view the figure is the mean.
+    drew the picture; samples: of how many answers to each view the figure is the mean. crop_scale: the share of an
+    image's area that views cover, null for classifiers.
     """
 
     model: ModelName
@@ -56,6 +57,7 @@ class Row:
     seed: int
     note: str | None = None
     samples: int = 1
+    crop_scale: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, field_validator, model_serializer
 
+from efface.images.crops import SCALE
 from efface.metrics.intervals import Resampling
 from efface.settings import Settings
+
+CropShare = Annotated[float, Field(gt=0, le=1)]
 
 
 class MeasuringSettings(Settings):
@@ -46,7 +49,14 @@ class EvaluationSettings(MeasuringSettings):
         gt=1,
         description="of the verdict: times the original's error from which on retain and neutral images are ruined",
     )
-    crops_per_image: int = Field(1, ge=1, description="fixed crops of each image; 1 is the centre crop")
+    crops_per_image: int = Field(
+        1, ge=1, description="fixed views of each image: the central one, others as training crops at random"
+    )
+    crop_scale: tuple[CropShare, CropShare] | None = Field(
+        None,
+        description="share of an image's area that a view covers, smallest and largest; default: that of the crops with "
+        "which the model was trained, or 0.2 and 1 where it does not say",
+    )
     sampler: str | None = Field(
         None, description="how a generator of several steps draws, such as ddim:20; default: its family's own"
     )
@@ -57,6 +67,22 @@ class EvaluationSettings(MeasuringSettings):
     )
     batch_size: int = Field(32, ge=1, description="views a batch")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="precision of the models' forward passes")
+
+    def under(self, learnt: tuple[float, float] | None) -> Self:
+        """These settings with the scale of the crops that a model learnt, unless they name one or it does not say."""
+        return self if self.crop_scale or learnt is None else self.model_copy(update={"crop_scale": learnt})
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The share of an image's area that views cover, smallest and largest."""
+        return self.crop_scale or SCALE
+
+    @field_validator("crop_scale")
+    @classmethod
+    def _in_order(cls, scale: tuple[float, float] | None) -> tuple[float, float] | None:
+        if scale and scale[0] > scale[1]:
+            raise ValueError(f"the smallest share, {scale[0]:g}, is above the largest, {scale[1]:g}")
+        return scale
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_asked_for(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:

@@ -148,6 +148,7 @@ def verdict_of(
     without, every image is one of its own. probes: see `Numbers`.
     """
     kept_by = kept_by or metric
+    assert metric.better is not None
     forget, groups = values["forget"], photos or {}
     measured = {name: given for name, given in values.items() if given}
     counts = {

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from efface.corruptions import Corrupted, Corruption
 from efface.errors import InputError
 from efface.files import write_json
-from efface.generators.families import TRAINING_NOTE, NoiseKind
+from efface.generators.families import TRAINING_NOTE, LearntCrops, NoiseKind, TrainingNote
 from efface.group_norms import keep_contiguous
 from efface.randomness import Draws
 from efface.weights import weights_digest
@@ -82,6 +82,8 @@ class Generator(nn.Module, ABC):
         self.network = network
         # what the model was trained with, where that is another than the family's usual corruption
         self.trained_with: Corruption | None = None
+        # the crops in which it was shown its images, where that is known
+        self.learnt_crops: LearntCrops | None = None
         # in a tuple, so that the teacher is no submodule: never trained, saved, moved to train mode
         self._teacher: tuple[nn.Module, ...] = ()
         self._shadow: tuple[nn.Module, ...] = ()
@@ -304,10 +306,12 @@ class Generator(nn.Module, ABC):
         return self.trained_with or self.usual_corruption
 
     def save(self, folder: Path) -> None:
-        """`save_pretrained`, with a note of the training's corruption beside it where it is not the usual one."""
+        """`save_pretrained`, and beside it a note of the training's crops, and of its corruption if not the usual one."""
         self.save_pretrained(folder)
-        if self.trained_with is not None:
-            write_json(folder / TRAINING_NOTE, {"corruption": str(self.trained_with)})
+        corruption = str(self.trained_with) if self.trained_with else None
+        if self.learnt_crops or corruption:
+            note = TrainingNote(crops=self.learnt_crops, corruption=corruption)
+            write_json(folder / TRAINING_NOTE, note.model_dump(mode="json", exclude_none=True))
 
     @property
     def device(self) -> torch.device:

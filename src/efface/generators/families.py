@@ -15,6 +15,7 @@ from efface.documents import read_object
 from efface.errors import InputError
 from efface.model_files import Contents
 from efface.settings import Settings, unknown_name
+from efface.wording import span
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +23,32 @@ if TYPE_CHECKING:
     from efface.generators.base import Generator
 
 TRAINING_NOTE = "efface_training.json"
-"""A file beside a model that efface trained: with which corruption, where it is not the family's usual one."""
+"""A file beside a model that efface trained: under which crops, and with which corruption, if not its family's usual."""
 NoiseKind = Literal["standard-normal", "moment-matched", "batch-matched", "uniform", "constant"]
+
+
+class LearntCrops(Settings):
+    """How the images of a training were cropped: the views in which a model may know them."""
+
+    scale: tuple[float, float] = Field(description="share of an image's area, smallest and largest")
+    flip: bool = Field(description="whether half of the crops were mirrored")
+    per_image: int | None = Field(
+        None, description="different crops of each image; null: a new one at every visit"
+    )
+
+    @property
+    def words(self) -> str:
+        """The same in words."""
+        mirrored = "half of them mirrored" if self.flip else "none mirrored"
+        each = f", {self.per_image} of each image" if self.per_image else ""
+        return f"crops of {span(*self.scale)} of an image's area, {mirrored}{each}"
+
+
+class TrainingNote(Settings):
+    """What stands in `TRAINING_NOTE` beside a generator."""
+
+    crops: LearntCrops | None = None
+    corruption: str | None = None
 
 
 class Architecture(Settings):
@@ -111,7 +136,7 @@ class Family:
         check_opened(settings.path, generator.network)
         note = Path(settings.path) / TRAINING_NOTE
         if note.is_file():
-            generator.trained_with = _noted(note)
+            generator.learnt_crops, generator.trained_with = _noted(note)
         return generator
 
     def new(self, architecture: Architecture, seed: int) -> Generator:
@@ -134,10 +159,11 @@ class Family:
         return cast("list[str]", import_module(self.module).risks(generator, images))
 
 
-def _noted(note: Path) -> Corruption:
+def _noted(note: Path) -> tuple[LearntCrops | None, Corruption | None]:
     try:
-        return parse_corruption(cast("str", read_object(note)["corruption"]))
-    except (ValueError, KeyError, TypeError, InputError) as error:
+        noted = TrainingNote.model_validate(read_object(note))
+        return noted.crops, parse_corruption(noted.corruption) if noted.corruption else None
+    except (ValueError, InputError) as error:
         raise InputError(
             f"{note} cannot be read: {error}. Remove it if the model was trained as usual"
         ) from None

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 RESAMPLER = Image.Resampling.BICUBIC
 ATTEMPTS = 10
+SCALE = (0.2, 1.0)
+RATIO = (3 / 4, 4 / 3)
+"""Of a random crop: the share of the image's area, and width over height, from the smallest to the largest."""
 
 
 def random_resized_crop(
@@ -37,8 +40,8 @@ def random_resized_crop(
     size: int,
     draws: np.random.Generator,
     *,
-    scale: tuple[float, float] = (0.2, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    scale: tuple[float, float] = SCALE,
+    ratio: tuple[float, float] = RATIO,
     flip: bool = True,
 ) -> Pixels:
     """A window of random area (a fraction within `scale`) and aspect (width/height within `ratio`).
@@ -57,9 +60,7 @@ def random_resized_crop(
         if 0 < w <= width and 0 < h <= height:
             top, left = int(down * (height - h + 1)), int(right * (width - w + 1))
             return _resized(pixels[top : top + h, left : left + w], size, mirrored)
-    w = min(width, max(1, round(height * ratio[1])))
-    h = min(height, max(1, round(width / ratio[0])))
-    return _resized(_central(pixels, h, w), size, mirrored)
+    return _resized(_central(pixels, *_largest(height, width, ratio)), size, mirrored)
 
 
 def centre_crop(pixels: Pixels, size: int) -> Pixels:
@@ -80,26 +81,34 @@ def fitted(pixels: Pixels, like: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((width, height), RESAMPLER))
 
 
-def evaluation_crops(pixels: Pixels, size: int, count: int, draws: np.random.Generator) -> Pixels:
-    """`count` fixed views of one image: uint8 [count, 3, size, size].
+def evaluation_crops(
+    pixels: Pixels,
+    size: int,
+    count: int,
+    draws: np.random.Generator,
+    scale: tuple[float, float] = SCALE,
+) -> Pixels:
+    """`count` fixed views of one image, as a training with this `scale` cuts them: uint8 [count, 3, size, size].
 
-    One view is the centre crop. More are square windows of half the short side (never below `size`
-    where the image has that many pixels), spread over the image: one in each cell of a grid, at a place
-    within the cell, and in an order, that `draws` decides.
+    The first is the central window, the others are random crops, and none is mirrored. However many there are, the first
+    of them are the same.
     """
-    if count == 1:
-        return centre_crop(pixels, size)[None]
-    height, width = pixels.shape[:2]
-    side = min(height, width, max(size, min(height, width) // 2))
-    columns = max(1, min(count, round(math.sqrt(count * width / height))))
-    rows = math.ceil(count / columns)
-    cells = draws.permutation(rows * columns)[:count]
-    views = []
-    for cell, (down, right) in zip(cells, draws.random((count, 2)), strict=True):
-        top = int((cell // columns + down) / rows * (height - side + 1))
-        left = int((cell % columns + right) / columns * (width - side + 1))
-        views.append(_resized(pixels[top : top + side, left : left + side], size))
-    return np.stack(views)
+    centre = _resized(_central(pixels, *central_window(pixels.shape[0], pixels.shape[1], scale)), size)
+    others = [random_resized_crop(pixels, size, draws, scale=scale, flip=False) for _ in range(count - 1)]
+    return np.stack([centre, *others])
+
+
+def central_window(height: int, width: int, scale: tuple[float, float] = SCALE) -> tuple[int, int]:
+    """Height and width of the window in the middle of an image that is its first view.
+
+    It is the largest square that covers a share of the area within `scale`. Where a square leaves out more at the long
+    sides, it is the largest window of an aspect that random crops have.
+    """
+    low, high = (share * height * width for share in scale)
+    side = min(height, width)
+    window = (side, side) if side * side >= low else _largest(height, width, RATIO)
+    shrink = math.sqrt(min(1.0, high / (window[0] * window[1])))
+    return max(1, round(window[0] * shrink)), max(1, round(window[1] * shrink))
 
 
 def batch(
@@ -141,6 +150,11 @@ def batch(
 @lru_cache(maxsize=4)
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="crops")
+
+
+def _largest(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int]:
+    """Height and width of the largest window of a permitted aspect, width over height."""
+    return min(height, max(1, round(width / ratio[0]))), min(width, max(1, round(height * ratio[1])))
 
 
 def _central(pixels: Pixels, height: int, width: int) -> Pixels:

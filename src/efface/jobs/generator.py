@@ -14,7 +14,7 @@ from efface.evaluation.protocol import Evaluation, evaluate
 from efface.evaluation.results import ModelName
 from efface.generators import load_generator
 from efface.generators.base import Generator, PixelMoments
-from efface.generators.families import ModelSettings
+from efface.generators.families import LearntCrops, ModelSettings
 from efface.generators.registry import FAMILIES, risks_of
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
@@ -23,11 +23,14 @@ from efface.jobs.earlier import earlier_of
 from efface.jobs.facts import delivered_facts, extractor_facts, save_model
 from efface.jobs.generator_images import (
     Views,
+    crop_risks,
+    measuring,
     open_similarity,
     read_all_pairs,
     read_pairs,
     some_images,
     stored_side,
+    view_facts,
 )
 from efface.jobs.generator_plan import foresee, risks_of_sets
 from efface.jobs.operations import (
@@ -102,7 +105,10 @@ class GeneratorOperations(Operations[Generator, Views]):
         return Prepared(models, split, views, earlier, views.digest(start.run.key), close=views.cache.close)
 
     def risks(self, config: RunConfig | EvaluateConfig, prepared: Prepared[Generator, Views]) -> list[str]:
-        return risks_of(prepared.model, some_images(prepared, config.evaluation), prepared.pixels.corruption)
+        return [
+            *risks_of(prepared.model, some_images(prepared, config.evaluation), prepared.pixels.corruption),
+            *crop_risks(config, prepared),
+        ]
 
     def train(self, start: Start, prepared: Prepared[Generator, Views]) -> TrainedPart | None:
         config: RunConfig | TrainConfig = start.config
@@ -134,6 +140,11 @@ class GeneratorOperations(Operations[Generator, Views]):
         if not start.processes.first:
             return None
         first_stage = None
+        if isinstance(config, TrainConfig) or config.method.claim == "exact":
+            chosen = config.training
+            generator.learnt_crops = LearntCrops(
+                scale=chosen.crop_scale, flip=chosen.flip, per_image=chosen.crops_per_image
+            )
         if isinstance(config, TrainConfig):
             if config.training.corruption != OWN_MASK and not views.corruption.paired:
                 # a pair's place is a path, which a model does not carry
@@ -166,17 +177,16 @@ class GeneratorOperations(Operations[Generator, Views]):
         for model in models.values():
             model.to(start.processes.device)
         config, views, sets = start.config, prepared.pixels, prepared.sets
+        settings = measuring(config, prepared.model)
         evaluation = evaluate(
-            models, sets, views.cache, views.corruption, views.features, config.evaluation, pairs=views.pairs,
+            models, sets, views.cache, views.corruption, views.features, settings, pairs=views.pairs,
             wanted=Wanted(task_loss=bool(config.probes)), similarity=views.similarity, progress=start.progress,
         )  # fmt: skip
         if config.with_pictures:
             from efface.evaluation.pictures import restored
             from efface.reports.pictures import write_pictures
 
-            parts = restored(
-                models, sets, views.cache, views.corruption, config.evaluation, PICTURES, views.pairs
-            )
+            parts = restored(models, sets, views.cache, views.corruption, settings, PICTURES, views.pairs)
             write_pictures(start.run.path, parts, views.corruption.label)
         return evaluation
 
@@ -188,8 +198,12 @@ class GeneratorOperations(Operations[Generator, Views]):
         extractor, own = extractor_facts(views.features), views.similarity not in (None, views.extractor)
         similarity = extractor_facts(views.similarity) if own and views.similarity else None
         named = {"extractor": extractor.name, "similarity": similarity.name if similarity else None}
-        settings = config.evaluation.model_copy(update=named)
-        return EvaluationFacts(settings=settings, extractor=extractor, similarity=similarity)
+        return EvaluationFacts(
+            settings=measuring(config, prepared.model).model_copy(update=named),
+            extractor=extractor,
+            similarity=similarity,
+            views=view_facts(config, prepared),
+        )
 
     def subject(
         self,
@@ -198,7 +212,7 @@ class GeneratorOperations(Operations[Generator, Views]):
         models: Mapping[ModelName, Generator],
         evaluation: Evaluation,
     ) -> GeneratorSubject:
-        views, settings = prepared.pixels, start.config.evaluation
+        views, settings = prepared.pixels, measuring(start.config, prepared.model)
         return GeneratorSubject(
             models=models,
             sets=prepared.sets,

@@ -6,6 +6,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from efface.corruptions import Corruption, parse_corruption
@@ -16,17 +17,22 @@ from efface.evaluation.settings import EvaluationSettings
 from efface.files import canonical_json
 from efface.generators.base import Generator
 from efface.images.cache import PixelCache
+from efface.images.crops import central_window
 from efface.images.pairs import open_pairs
 from efface.images.selection import Split
 from efface.jobs.operations import Prepared, attempt
 from efface.metrics.extractors import FeatureExtractor, load_extractor
 from efface.runs.evaluate_config import EvaluateConfig
+from efface.runs.record import ViewFacts
 from efface.runs.unlearn_config import RunConfig
 from efface.training.settings import OWN_MASK
+from efface.wording import span
 
 # a crop of a fifth of the area is then still made from as many pixels as the released recipes have
 STORED_SIDE_RATIO = 256 / 224
 IMAGES_FOR_RISKS = 16
+MUCH_HIDDEN = 0.8
+"""Share of an image's area of which views that show less, on average, are told of."""
 
 
 @dataclass
@@ -92,6 +98,51 @@ def some_images(prepared: Prepared[Generator, Views], settings: EvaluationSettin
     some = images.subset(range(min(len(images), IMAGES_FOR_RISKS)))
     settings = settings.model_copy(update={"batch_size": IMAGES_FOR_RISKS, "crops_per_image": 1})
     return next(view_batches(some, prepared.pixels.cache, prepared.model.image_size, settings)).images
+
+
+def measuring(config: RunConfig | EvaluateConfig, model: Generator) -> EvaluationSettings:
+    """How models are measured: under the crops that the original learnt, unless the config names others."""
+    return config.evaluation.under(model.learnt_crops.scale if model.learnt_crops else None)
+
+
+def view_facts(config: RunConfig | EvaluateConfig, prepared: Prepared[Generator, Views]) -> ViewFacts:
+    """What is to be said of the views of the images that are cached."""
+    scale, cache = measuring(config, prepared.model).scale, prepared.pixels.cache
+    shares = []
+    for id_ in {id_ for images in prepared.sets.values() for id_ in images.ids}:
+        height, width = cache.read(id_).shape[:2]
+        rows, columns = central_window(height, width, scale)
+        shares.append(rows * columns / (height * width))
+    return ViewFacts(learnt=prepared.model.learnt_crops, area=round(float(np.mean(shares)), 4))
+
+
+def crop_risks(config: RunConfig | EvaluateConfig, prepared: Prepared[Generator, Views]) -> list[str]:
+    """What the views of the evaluation may not show of what the models learnt."""
+    learnt, settings = prepared.model.learnt_crops, measuring(config, prepared.model)
+    asked, risks = span(*settings.scale), []
+    if learnt is None:
+        risks.append(
+            "the model does not say with which crops it was trained, so views cover "
+            f"{asked} of an image's area: what it knows under other crops would not be seen. Name those of its training "
+            "as evaluation.crop_scale"
+        )
+    elif settings.scale[0] < learnt.scale[0] or settings.scale[1] > learnt.scale[1]:
+        risks.append(
+            f"views cover {asked} of an image's area, and the model was trained on {span(*learnt.scale)}: under views "
+            "that training never showed, memory is not seen. Leave evaluation.crop_scale out"
+        )
+    retrained = prepared.models.get("retrained")
+    other = retrained.learnt_crops if retrained else None
+    if learnt and other and other != learnt:
+        risks.append(
+            f"the retrained model was trained on {other.words}, the original on {learnt.words}: their gap is not that "
+            "of the forget images alone"
+        )
+    if (area := view_facts(config, prepared).area) < MUCH_HIDDEN:
+        risks.append(
+            f"the central view shows {area:.0%} of an image's area on average: what lies at the long sides is not asked for"
+        )
+    return risks
 
 
 def open_similarity(

@@ -19,7 +19,14 @@ from efface.generators.registry import risks_of
 from efface.images.cache import estimate_bytes
 from efface.images.items import ImageSet
 from efface.images.selection import Split
-from efface.jobs.generator_images import Views, read_all_pairs, some_images, stored_side
+from efface.jobs.generator_images import (
+    Views,
+    crop_risks,
+    measuring,
+    read_all_pairs,
+    some_images,
+    stored_side,
+)
 from efface.jobs.operations import Changes, Foreseen, Prepared, RunEstimate, peak_memory
 from efface.jobs.sets import measured_sets, trial_cache
 from efface.metrics.frechet import frechet_refusal
@@ -31,6 +38,7 @@ from efface.training.optimisation import accelerator, chosen_precision
 from efface.training.phases import Training
 from efface.training.settings import TrainingSettings, parse_budget
 from efface.training.step import training_corruption
+from efface.wording import span
 
 FEW_IMAGES = 5
 ADAMW_COPIES = 3
@@ -86,6 +94,7 @@ def _foreseen(
 ) -> Foreseen:
     """What steps and answers take on a few images of each set."""
     generator, settings, views = prepared.model, config.training, prepared.pixels
+    learnt = generator.learnt_crops
     small = Split(sets["forget"], sets["retain"], sets["neutral"])
     for images in sets.values():
         views.cache.add(images, skip_unreadable=config.images.skip_unreadable)
@@ -93,10 +102,18 @@ def _foreseen(
     sample = replace(prepared, split=small)
     risks = [
         *risks_of(generator, some_images(sample, config.evaluation), views.corruption),
+        *crop_risks(config, sample),
         *_unfamiliar(generator, views.corruption),
     ]
     phases = config.method.phases()
     notes = [masks_of_training(generator, settings)]
+    if learnt and not (
+        learnt.scale[0] <= settings.crop_scale[0] <= settings.crop_scale[1] <= learnt.scale[1]
+    ):
+        notes.append(
+            f"the model learnt crops of {span(*learnt.scale)} of an image's area; unlearning trains "
+            f"on {span(*settings.crop_scale)} (training.crop_scale)"
+        )
     if (samples := sample_count(generator, config.evaluation)) > 1:
         notes.append(f"each model answers each view {samples} times (evaluation.samples), which is priced in")
     data = Data(
@@ -184,7 +201,7 @@ def _steps(config: RunConfig, per_step: float, images: int) -> int:
 
 def _evaluation_seconds(config: RunConfig, sample: Prepared[Generator, Views]) -> float:
     """Seconds for each image, over all models."""
-    settings, views = config.evaluation.model_copy(update={"resamples": 200}), sample.pixels
+    settings, views = measuring(config, sample.model).model_copy(update={"resamples": 200}), sample.pixels
     few = {
         name: images.subset(range(min(len(images), settings.batch_size)))
         for name, images in sample.sets.items()

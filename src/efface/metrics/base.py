@@ -71,8 +71,8 @@ class Metric(ABC):
     """On images that the model should treat well; of an attack, of a model that still knows the images. None: neither."""
     requires: ClassVar[tuple[Need, ...]]
     """What it reads beside the answers: the true images, the region that was hidden, several answers to each view, vectors
-    or class probabilities of a feature extractor; of a classifier labels, neutral images, or the retrained model's answers, of which it then is a
-    distance and has the same direction on every set."""
+    or class probabilities of a feature extractor; of a classifier labels, neutral images, or the retrained model's
+    answers, of which it then is a distance and has the same direction on every set."""
     of: ClassVar[ModelKind]
     """Which models have it."""
     has_interval: ClassVar[bool] = True

@@ -13,16 +13,17 @@ forgetting well.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from pydantic import Field, field_validator
 
 from efface.errors import InputError
 from efface.evaluation.results import ModelName, SetName
-from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged, ratio_of_means
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores
 from efface.probes.findings import Findings
+from efface.probes.lowest import SETS, lowest_and_each, ratio_scores
 
 if TYPE_CHECKING:
     from efface.corruptions import Corruption
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 FIGURE = "other-corruptions"
 HOLES = ("centre:0.25", "centre:0.625", "extend-left:0.25", "extend-down:0.5", "random:0.5")
 CONDITIONS = ("downsample:4", "blur:0.02", "colour", "jpeg:10")
-SETS: tuple[SetName, ...] = ("forget", "neutral")
-CRITERION = ratio_of_means("forget", "neutral")
 
 
 class OtherCorruptions(Probe):
@@ -63,36 +62,20 @@ class OtherCorruptions(Probe):
         return texts
 
     def run(self, subject: GeneratorSubject) -> Findings:
-        scores: dict[str, dict[ModelName, Scores]] = {}
-        refused, each = Findings(), Findings()
+        scores: dict[str, Mapping[ModelName, Scores]] = {}
+        refused = Findings()
         for corruption in self._chosen(subject):
             figure = f"{FIGURE}:{corruption.label}"
             why = _refusal(corruption, subject)
             if why:
                 refused = refused.join(self.unmeasured(subject, (figure,), why))
             else:
-                scores[figure] = _scores(subject, corruption)
+                alone = replace(subject, pairs=None)
+                scores[figure] = ratio_scores(alone, str(corruption), corruption=corruption)
         if not scores:
             unmeasured = self.unmeasured(subject, (FIGURE,), "the model takes none of these corruptions")
             return unmeasured.join(refused)
-        for figure, of_models in scores.items():
-            each = each.join(judged(self.name, figure, of_models, CRITERION, subject))
-        return self._lowest(subject, scores).join(each).join(refused)
-
-    def _lowest(self, subject: GeneratorSubject, scores: dict[str, dict[ModelName, Scores]]) -> Findings:
-        """The figure of the corruption in which the unlearned model is lowest relative to its reference."""
-        model = subject.questioned
-        beside = subject.reference if subject.reference != model else None
-
-        def relative(figure: str) -> float:
-            ratio = CRITERION(scores[figure][model])
-            return ratio / CRITERION(scores[figure][beside]) if beside else ratio
-
-        lowest = min(scores, key=relative)
-        confidence = 1 - (1 - subject.settings.confidence) / len(scores)
-        widened = replace(subject, settings=subject.settings.model_copy(update={"confidence": confidence}))
-        note = f"{lowest.partition(':')[2]}, the lowest of {len(scores)}; interval widened for the choice"
-        return judged(self.name, FIGURE, scores[lowest], CRITERION, widened, note=note)
+        return lowest_and_each(FIGURE, scores, subject).join(refused)
 
     def _chosen(self, subject: GeneratorSubject) -> list[Corruption]:
         from efface.corruptions import parse_corruption
@@ -112,16 +95,3 @@ def _refusal(corruption: Corruption, subject: GeneratorSubject) -> str | None:
         except InputError as error:
             return str(error)
     return None
-
-
-def _scores(subject: GeneratorSubject, corruption: Corruption) -> dict[ModelName, Scores]:
-    errors = {
-        name: replace(subject, pairs=None).restored_errors(
-            subject.photos(name), name=f"{corruption}, {name}", corruption=corruption
-        )
-        for name in SETS
-    }
-    return {
-        model: {name: np.asarray(errors[name][model].mean(axis=1)) for name in SETS}
-        for model in subject.models
-    }

@@ -23,6 +23,7 @@ PROBES: Registry[type[Probe]] = Registry(
         "efface.probes.extraction:Extraction",
         "efface.probes.other_corruptions:OtherCorruptions",
         "efface.probes.whole_picture:WholePicture",
+        "efface.probes.other_scales:OtherScales",
         "efface.probes.perturbation:Perturbation",
         "efface.probes.relearning:Relearning",
         "efface.probes.decoder_leftover:DecoderLeftover",

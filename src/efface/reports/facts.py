@@ -24,7 +24,7 @@ from efface.runs.record import (
     StatisticsFacts,
     WorkingFiles,
 )
-from efface.runs.words import corruption_words, family_words
+from efface.runs.words import corruption_words, family_words, view_words
 from efface.wording import counted, duration, moment, name_of, setting
 
 SHORT = 16
@@ -74,6 +74,8 @@ def work_facts(record: Record, log: TrainingLog) -> list[Fact]:
         facts += _training(record.training, log)
     if record.corruption:
         facts.append(Fact("Hidden when it was measured", [corruption_words(record.corruption)]))
+    if record.evaluation and record.evaluation.views:
+        facts.append(Fact("Views that were asked for", view_words(record.evaluation)))
     if record.statistics:
         facts.append(Fact("Running statistics of batch normalisation", [_statistics(record.statistics)]))
     facts.append(Fact("Seeds", _named(record.seeds.model_dump(exclude_none=True))))

@@ -130,7 +130,8 @@ def _conditions(row: Row, kind: ModelKind) -> list[str]:
         return [counted(row.n, "image"), "the centre square of each"]
     conditions = [
         counted(row.n, "image"),
-        f"{counted(row.crops, 'view')} of each",
+        f"{counted(row.crops, 'view')} of each"
+        + (f" ({row.crop_scale} of its area)" if row.crop_scale else ""),
         f"hidden: {row.corruption}",
     ]
     if row.samples > 1:

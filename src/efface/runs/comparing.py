@@ -19,7 +19,7 @@ from efface.runs.compared import Change, ComparedRun, change, differing_settings
 from efface.runs.planes import Plane, planes_of, shared_references
 from efface.runs.results import ByImage, FinishedRun
 from efface.runs.words import lead_metric
-from efface.wording import figure, printable, setting
+from efface.wording import figure, printable, setting, span
 
 SAME = 1e-3
 """Relative difference up to which one model's figures on the same images may differ between machines."""
@@ -113,6 +113,8 @@ def _conditions(run: ComparedRun) -> dict[str, str]:
     record, evaluation = run.run.record, run.run.record.evaluation
     extractor = evaluation.extractor if evaluation else None
     settings = evaluation.settings.as_dict() if evaluation else {}
+    measured = evaluation.settings if evaluation else None
+    scale = span(*measured.scale) if isinstance(measured, EvaluationSettings) else "none"
     counts = {f"{name} images": str(record.images.count(name)) for name in SETS}
     return {
         "kind of model": record.model_kind,
@@ -123,6 +125,7 @@ def _conditions(run: ComparedRun) -> dict[str, str]:
         "feature extractor": f"{extractor.name} {extractor.digest[:16]}" if extractor else "none",
         "seed of the evaluation": setting(settings.get("seed")),
         "views of each image": setting(settings.get("crops_per_image")),
+        "share of an image that views cover": scale,
         "sampler": setting(settings.get("sampler")),
         "answers to each view": setting(settings.get("samples")),
         "confidence of intervals": setting(settings.get("confidence")),

@@ -230,7 +230,11 @@ def _settings(
         # an extractor stands in the record by its name, since the setting may name a place
         settings = evaluation.settings.model_dump(mode="json")
         named = {name: value for name, value in settings.items() if name not in ("extractor", "similarity")}
-        yield "evaluation.settings", named, _section(config, "evaluation")
+        configured = _section(config, "evaluation")
+        if evaluation.views and configured.get("crop_scale") is None:
+            learnt = evaluation.views.learnt
+            configured = {**configured, "crop_scale": [*learnt.scale] if learnt else None}
+        yield "evaluation.settings", named, configured
     for probe, asked in zip(record.probes, _all(config.get("probes")), strict=False):
         if isinstance(asked, Mapping):
             yield f"probes.{probe.name}.settings", probe.settings, asked

@@ -17,6 +17,7 @@ from efface.documents import Absent, Described, read_json
 from efface.errors import InputError
 from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
 from efface.files import sha256_of_json, write_json
+from efface.generators.families import LearntCrops
 from efface.metrics.base import ModelKind
 from efface.runs.config import StatedRequest
 from efface.runs.requirements import Verdict
@@ -345,6 +346,15 @@ class ExtractorFacts(Described):
     comparable_to: str = Field(description="what its distances may be compared with")
 
 
+class ViewFacts(Described):
+    """Under which views of the images generators were asked; `settings` say how many, and which share they cover."""
+
+    learnt: LearntCrops | None = Field(
+        description="the crops with which the original was trained; null: it does not say"
+    )
+    area: float = Field(description="mean share of an image's area that its central view shows")
+
+
 class EvaluationFacts(Described):
     """How models were measured."""
 
@@ -353,6 +363,7 @@ class EvaluationFacts(Described):
     similarity: ExtractorFacts | None = Field(
         None, description="the extractor of `feature_cosine`, where it has one of its own"
     )
+    views: ViewFacts | None = Field(None, description="of generators, under which views")
 
 
 class ProbeFacts(Described):

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 
 from efface.corruptions import CORRUPTIONS
 from efface.evaluation.results import Row
+from efface.evaluation.settings import EvaluationSettings
 from efface.forgetting.outputs import Accuracy
 from efface.generators.registry import FAMILIES
 from efface.metrics.base import ImageMetric, Metric, ModelKind, Yardstick
 from efface.metrics.catalogue import HOLE_ERROR, METRICS, distance_title, yardsticks
+from efface.runs.record import EvaluationFacts
+from efface.wording import counted, span
 
 __all__ = [
     "WORDS", "KindWords", "LeadMetric", "ModelKind", "corruption_words", "family_words", "lead_metric", "metric_named",
-    "metric_order", "metric_title", "metrics_by_image",
+    "metric_order", "metric_title", "metrics_by_image", "view_words",
 ]  # fmt: skip
 
 
@@ -134,6 +137,22 @@ def corruption_words(label: str) -> str:
     """A corruption with what it hides or shows."""
     known = CORRUPTIONS.get(label.partition(":")[0])
     return f"{label} ({known.summary})" if known else label
+
+
+def view_words(evaluation: EvaluationFacts) -> list[str]:
+    """Under which views generators were asked, and whether those are the ones that the original learnt."""
+    settings, views = evaluation.settings, evaluation.views
+    if views is None or not isinstance(settings, EvaluationSettings):
+        return []
+    more = settings.crops_per_image - 1
+    return [
+        f"the central view, {views.area:.0%} of an image's area on average"
+        + (f", and {counted(more, 'random crop')} of {span(*settings.scale)} of it" if more else ""),
+        "none mirrored",
+        f"the original was trained on {views.learnt.words}"
+        if views.learnt
+        else "with which crops the original was trained it does not say: under others it may remember more",
+    ]
 
 
 def family_words(name: str) -> str:

@@ -15,6 +15,7 @@ from efface.corruptions import Corruption, parse_corruption
 from efface.errors import InputError
 from efface.generators import load_generator
 from efface.generators.base import Generator, View
+from efface.generators.families import LearntCrops
 from efface.testing.checking import refused, require, run_checks
 
 COUNT = 3
@@ -329,16 +330,20 @@ def samplers_are_named(make: Callable[[], Generator], taken: Sequence[Corruption
 
 
 def a_saved_model_opens_as_it_was(make: Callable[[], Generator], taken: Sequence[Corruption]) -> None:
-    """A saved model opens with the same weights, and remembers what it was trained with."""
+    """A saved model opens with the same weights, and remembers under which crops and with what it was trained."""
     generator = make()
     usual, other = generator.training_corruption, str(taken[-1])
     with TemporaryDirectory() as folder:
         for name, trained_with in (("usual", None), ("other", parse_corruption(other))):
             generator.trained_with = trained_with
+            generator.learnt_crops = LearntCrops(scale=(0.5, 1.0), flip=False, per_image=None)
             generator.save(Path(folder) / name)
             opened = load_generator(str(Path(folder) / name))
             require(
                 opened.weights_digest() == generator.weights_digest(), "the opened model has other weights"
+            )
+            require(
+                opened.learnt_crops == generator.learnt_crops, "the opened model was trained on other crops"
             )
             wanted = trained_with or usual
             require(
