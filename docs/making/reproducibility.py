@@ -25,6 +25,7 @@ CHANGES: Mapping[str, str] = {
     "margins": r"bench_.*",
     "release": r"generators/(paper|confirm|score|tune).*|bench_.*",
     "view": r"generators/.*mage(-.*|$)|mage_.*",
+    "samples": r"generators/(.*-)?(palette|mage)(-.*|$)",
 }
 """Changes that `reproducibility.md` explains, and the results from before each."""
 
