@@ -14,7 +14,7 @@ from efface.benchmark.engines import InLineEngine
 from efface.benchmark.generators.data import images_of
 from efface.benchmark.generators.errors import errors_of
 from efface.benchmark.generators.kind import GENERATORS
-from efface.benchmark.generators.models import new_generator, run_phases
+from efface.benchmark.generators.models import new_generator, run_phases, unlearning_settings
 from efface.benchmark.generators.runs import GeneratorOutputs
 from efface.benchmark.generators.task import GeneratorBench, GeneratorTask
 from efface.benchmark.pool import Pool
@@ -291,6 +291,27 @@ def test_a_place_for_data_asks_for_the_folder(tmp_path: Path) -> None:
         generator_bench_config(path)
     config = generator_bench_config(path, data="/somewhere")
     assert config.tasks["packed"].images.path == "/somewhere/pictures"
+
+
+def test_a_method_of_a_benchmark_takes_the_published_settings_and_its_label_names_what_departs() -> None:
+    shape = {"image_size": 8, "channel_multipliers": [1, 2], "attention_levels": [1]}
+    diffusion = GeneratorTask.from_values({**VALUES, "generator": "palette", "architecture": shape})
+    given = {"steps": 60, "batch_size": 16}
+    methods = [
+        {"name": "max-loss", "preset": "published"},
+        {"name": "encoder-noise", "preset": "published", "alpha": 0.5, "training": given},
+    ]
+    whole, changed = entries(GeneratorBench.read({"tasks": {"one": diffusion}, "methods": methods}))
+    assert whole.label == "max-loss (as published)"
+    settings = unlearning_settings(whole.section, diffusion)
+    assert (settings.epochs, settings.optimizer, settings.corruption) == (3, "adam", "box-brush")
+    assert changed.label == (
+        "encoder-noise (as published but for method.alpha: 0.5 (published: 0.1); training.steps: 60 (published: 3 epochs); "
+        "training.batch_size: 16 (published: 96))"
+    )
+    assert unlearning_settings(changed.section, diffusion).steps_on(10**6) == 60
+    with pytest.raises(InputError, match="no released code that unlearns models of the family mae"):
+        entries(config_of({"name": "max-loss", "preset": "published"}))
 
 
 def config_of(*methods: Any, **settings: Any) -> GeneratorBench:

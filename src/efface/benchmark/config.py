@@ -103,6 +103,10 @@ class BenchConfig(Settings):
     def method_of(cls, section: Section) -> tuple[Method, dict[str, JsonValue], list[str]]:
         """The method of a section, what stands beside its settings, and how a label tells that; raises `InputError`."""
 
+    def written_out(self, section: Section) -> Section:
+        """A method's section as it is carried out, with what a preset stands for; raises `InputError`."""
+        return section
+
     @property
     def scored(self) -> bool:
         """Whether there are enough models for a forgetting score."""
@@ -182,7 +186,7 @@ def read_bench(
 
 
 def entries(config: BenchConfig) -> list[MethodEntry]:
-    """The methods of a benchmark with their published settings, or those of their section; one error for all faults."""
+    """The methods of a benchmark with their default settings, or those of their section; one error for all faults."""
     table: Mapping[str, type[Method]] = GENERATOR_METHODS
     others: Mapping[str, type[Method]] = CLASSIFIER_METHODS
     if config.kind == "classifiers":
@@ -211,7 +215,8 @@ def entries(config: BenchConfig) -> list[MethodEntry]:
 
 
 def entry(config: BenchConfig, section: Section) -> MethodEntry:
-    """A method from its section. Settings that differ from the published ones show in its label."""
+    """A method from its section. Settings that differ from its defaults show in its label."""
+    section = config.written_out(section)
     values = {name: value for name, value in section.items() if name != "label"}
     method, beside, told = config.method_of(values)
     settings = method.as_dict()

@@ -62,6 +62,22 @@ def release_sections(family: str, method: str) -> Sections:
     }
 
 
+def published_section(family: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """A benchmark's section of a method with the release's settings under its own, and a label that names what departs.
+
+    The sampler is the task's. Raises `InputError` where there is no release of it.
+    """
+    given = {name: value for name, value in section.items() if name not in ("preset", "label")}
+    name, training = str(given.get("name")), given.get("training") or {}
+    published = release_sections(family, name)
+    if "steps" in training:
+        training = {"epochs": None, **training}
+    made = {**published["method"], **given, "training": {**published["training"], **training}}
+    compared = {"method": published["method"], "training": published["training"]}
+    departed = departures(compared, {"method": made, "training": made["training"]}, None)
+    return {**made, "label": section.get("label") or f"{name} ({as_published(departed)})"}
+
+
 def check_published(method: ClassifierMethod) -> None:
     """Raise `InputError` for a method for classifiers whose defaults are no published settings."""
     if not method.as_published:

@@ -26,6 +26,7 @@ from efface.generators.registry import FAMILIES
 from efface.methods.base import GeneratorMethod
 from efface.methods.generator.retrain import Retrain
 from efface.methods.registry import read_method
+from efface.runs.presets import published_section
 from efface.settings import Settings, unknown_name
 from efface.training.settings import TrainingSettings
 
@@ -182,6 +183,17 @@ class GeneratorBench(BenchConfig):
                 f"statistic: task-loss needs `task_loss: true` in the task ({', '.join(without)})"
             )
         return self
+
+    def written_out(self, section: Section) -> Section:
+        if "preset" not in section:
+            return section
+        families = sorted({task.generator for task in self.tasks.values()})
+        if section["preset"] != "published" or len(families) > 1:
+            raise InputError(
+                f"method {section.get('name')}: preset: only published, and only where all models are of one family; here "
+                f"they are {' and '.join(families)}"
+            )
+        return published_section(families[0], section)
 
     @classmethod
     def task_from(cls, name: str, folder: str | None) -> GeneratorTask:
