@@ -183,7 +183,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sets", type=int, default=1000, help="simulated data sets of the relative MMD test")
-    parser.add_argument("--fewer", type=int, default=400, help="the same of the relative divergence test")
+    parser.add_argument("--fewer", type=int, default=300, help="the same of the relative divergence test")
     parser.add_argument("--permutations", type=int, default=199)
     add_options(parser)
     options = parser.parse_args()

@@ -82,15 +82,16 @@ NAMES_AND_RIGHTS = (
 )  # fmt: skip
 
 
-def of_system(error: OSError) -> EffaceError:
-    """An error of files in words: of a name or of rights it is wrong input, else (a full disk) the work has stopped."""
+def of_system(error: OSError, afterwards: str) -> EffaceError:
+    """An error of files in words: of a name or of rights it is wrong input, else (a full disk) the work has stopped.
+
+    afterwards: what the same command does then.
+    """
     where = f"{error.filename}: " if error.filename else ""
     reason = f"{where}{error.strerror or error}"
     if error.errno in NAMES_AND_RIGHTS:
         return InputError(f"{reason}. Name another place, or mend this one")
-    return Stopped(
-        f"stopped: {reason}. What was finished is kept; the same command continues once the cause is removed"
-    )
+    return Stopped(f"stopped: {reason}. Remove the cause. {afterwards}")
 
 
 class Faults:

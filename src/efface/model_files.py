@@ -6,6 +6,8 @@ look into a single file.
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +15,15 @@ from typing import Any
 
 from efface.documents import read_object
 from efface.errors import InputError
+from efface.files import replacing, write_json
 
 CONFIGS = ("model_index.json", "config.json")
 FORGOTTEN_NOTE = "efface_forgotten.json"
 """Lies in the folder of a model that was made by forgetting images or leaving them out, and goes along with copies."""
+FORGOTTEN_KEY = "efface_forgotten"
+"""The same in the header of a safetensors file, for weights that are copied without their folder."""
+LONGEST_HEADER = 100_000_000
+"""In bytes, as safetensors has it."""
 
 
 class NothingThere(InputError):
@@ -72,6 +79,8 @@ def contents_of(path: str, revision: str | None = None) -> Contents:
 
 def check_hub_id(path: str) -> None:
     """Raise `NothingThere` unless `path`, at which nothing lies, could be the name of a hub repository."""
+    if Path(path).exists():
+        raise NothingThere(f"no model at {path}: it is neither a folder nor a file, but a pipe or a device")
     if Path(path).is_absolute() or path.count("/") != 1 or path.startswith("."):
         raise NothingThere(f"no model at {path}: neither a folder, a file nor a hub id (owner/name)")
 
@@ -99,3 +108,38 @@ def commit_of(file: Path | None) -> str | None:
 def hub_facts(path: str, commit: str | None) -> dict[str, str | None]:
     """Where a model of the hub is from, for the record; nothing for one that lies here, whose path is private."""
     return {} if Path(path).is_dir() else {"hub": path, "revision": commit}
+
+
+def mark_forgetting(folder: Path, note: str) -> None:
+    """Mark a model that is being written as made by forgetting images: beside its weights and in them."""
+    write_json(folder / FORGOTTEN_NOTE, {"note": note})
+    for path in sorted(folder.rglob("*.safetensors")):
+        if header := _header(path):
+            texts = {**header.get("__metadata__", {}), FORGOTTEN_KEY: note}
+            text = json.dumps({**header, "__metadata__": texts}, separators=(",", ":")).encode()
+            text += b" " * (-len(text) % 8)
+            with open(path, "rb") as file, replacing(path) as temporary, open(temporary, "wb") as copy:
+                file.seek(8 + int.from_bytes(file.read(8), "little"))
+                copy.write(len(text).to_bytes(8, "little") + text)
+                shutil.copyfileobj(file, copy, 1 << 20)
+
+
+def made_by_forgetting(place: Path) -> bool:
+    """Whether a model, a folder or a file of weights, is marked as made by forgetting images."""
+    folder, files = (place.parent, [place]) if place.is_file() else (place, place.rglob("*.safetensors"))
+    return beside(str(folder), None, FORGOTTEN_NOTE) is not None or any(
+        FORGOTTEN_KEY in _header(file).get("__metadata__", {})
+        for file in files
+        if file.suffix == ".safetensors"
+    )
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """What stands before the tensors of a safetensors file; empty where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= LONGEST_HEADER else {}
+    except (OSError, ValueError):
+        return {}
+    return header if isinstance(header, dict) else {}

@@ -66,14 +66,14 @@ def test_relative_tests_place_models_between_originals_and_retrained_ones() -> N
         reader: Any = SimpleNamespace(stacked=stacked, config=SimpleNamespace(confidence=0.95, seed=0))
         return TaskReader.relative(reader, experiment)
 
-    full, shared = (experiments(setup, {"name": "ct"}, 8, 1)[0] for setup in ("full", "reuse-n-1"))
+    full, shared = (experiments(setup, {"name": "ct"}, 12, 1)[0] for setup in ("full", "reuse-n-1"))
     found = relative(full)
     assert found["closer"].low > 0
     assert found["closer_p"].value < 0.05
-    assert found["beyond_p"].value < 0.05
     nothing = relative(replace(full, unlearned=full.original))
     assert nothing["closer"].high < 0
-    again = relative(replace(full, unlearned=full.retrained[8:]))
+    assert nothing["beyond_p"].value < found["beyond_p"].value <= 1
+    again = relative(replace(full, unlearned=full.retrained[12:]))
     assert set(again) == {"closer", "closer_p"}
     assert again["closer"].value > found["closer"].value
     assert relative(shared) == {}

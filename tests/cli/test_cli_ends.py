@@ -149,3 +149,28 @@ def test_warnings_and_library_logs_are_printable(
     said = capsys.readouterr().err
     assert "odd \\x1b" in said
     assert "\x1b" not in said
+
+
+def test_what_keeps_nothing_does_not_say_that_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def verb() -> None:
+        raise KeyboardInterrupt
+
+    command = typer.Typer()
+    command.command()(expected(verb, keeps=False))
+    with pytest.raises(SystemExit):
+        end(command)
+    assert capsys.readouterr().err == "efface: stopped. Nothing was kept; the same command begins anew.\n"
+
+
+def test_a_stop_while_the_command_line_is_imported_is_no_traceback() -> None:
+    code = (
+        "import sys, importlib.abc\n"
+        "class Stop(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'efface.cli': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "from efface.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (4, "efface: stopped.\n")

@@ -108,7 +108,7 @@ def test_copies_and_unreadable_images_are_dealt_with_as_the_options_say(
     assert "torn.png: " in cli(*command).err
     outcome = cli(*command, "--skip-unreadable")
     assert outcome.code == 2
-    assert "1 copies and 0 near-copies" in outcome.err
+    assert "1 copy and 0 near-copies" in outcome.err
     outcome = cli(*command, "--skip-unreadable", "--duplicates", "forget")
     assert outcome.code == 0, outcome.err
     record = read_record(tmp_path / "run")

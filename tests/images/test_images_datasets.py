@@ -76,7 +76,7 @@ def test_all_that_is_wrong_with_folders_is_said_at_once(tmp_path: Path):
     (tmp_path / "train" / "empty").mkdir()
     with pytest.raises(InputError) as error:
         open_dataset(task("folder", tmp_path))
-    for problem in ("1 images lie directly in", "test: no training images of c", "no images in empty"):
+    for problem in ("1 image lies directly in", "test: no training images of c", "no images in empty"):
         assert problem in str(error.value)
 
 
@@ -192,7 +192,7 @@ def test_all_faulty_rows_of_a_table_are_named(tmp_path: Path):
         file.write("\n0.png,3\nno.png,3\n1.png,old\n../x.png,2")
     with pytest.raises(InputError) as error:
         open_dataset(task("faces-age", tmp_path))
-    for problem in ("row 5: no such file", "row 6: age is 'old'", "row 7: leads outside", "repeat an image"):
+    for problem in ("row 5: no such file", "row 6: age is 'old'", "row 7: leads outside", "repeats an image"):
         assert problem in str(error.value)
 
 

@@ -63,6 +63,8 @@ DIALECTS: dict[str, str | bytes] = {
     "labelled.txt": "cats/0.png 3\ndogs/1.png 4\n",
     "one-line.txt": "cats/0.png, dogs/1.png\n",
     "comments.txt": "# request 17\n#cats/1.png\ncats/0.png\n#\ndogs/1.png",
+    "old-mac.txt": "cats/0.png\rdogs/1.png\r",
+    "old-mac.csv": "path,label\rcats/0.png,a\rdogs/1.png,b\r",
     "no-suffix": "cats/0.png\ndogs/1.png\n",
     "array.json": '["cats/0.png", "dogs/1.png"]',
     "objects.json": '[{"image": "cats/0.png"},\n {"image": "dogs/1.png"}]',
@@ -87,6 +89,12 @@ def test_a_list_may_be_relative_to_where_efface_runs(animals: Path, monkeypatch:
     for name in ("here.txt", "here.csv"):
         list_ = written(animals.parent / "lists" / name, "path\ndata/cats/0.png\ndata/dogs/1.png\n")
         assert chosen(animals, list_) == list(TWO)
+
+
+def test_addresses_of_files_are_names(animals: Path) -> None:
+    named = (animals / "cats" / "a picture.png").as_uri()
+    (animals / "cats" / "0.png").rename(animals / "cats" / "a picture.png")
+    assert chosen(animals, written(animals.parent / "addresses.txt", f"{named}\n")) == ["cats/a picture.png"]
 
 
 @pytest.mark.parametrize("options", [[], ["--binary"], ["--tag"]])
@@ -202,7 +210,7 @@ def test_rows_that_repeat_an_image_count_once_and_are_told(animals: Path) -> Non
     for name in ("list.txt", "list.csv"):
         result = split(animals, written(animals / name, "path\ncats/0.png\ndogs/1.png\ncats/../cats/0.png\n"))
         assert len(result.forget) == 2
-        assert "1 rows of a list repeat an image of another row and count once" in result.notes
+        assert "1 row of a list repeats an image of another row and counts once" in result.notes
     rows = "path,label\ncats/0.png,a\ncats/0.png,b\n"
     assert "repeats the image of list.csv row 1 with another label" in problems(
         written(animals / "list.csv", rows)

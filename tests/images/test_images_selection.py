@@ -43,7 +43,7 @@ def test_a_folder_is_forgotten_and_everything_else_is_kept(animals: Path) -> Non
     result = split(images=str(animals), forget=(str(animals / "cats"),))
     assert (names(result.forget), names(result.retain)) == (CATS, DOGS)
     assert result.forget.labels == ("cats",) * 3
-    assert any("1 files that are not images (passed over: 1 .txt)" in note for note in result.notes)
+    assert any("1 file that is not an image (passed over: 1 .txt)" in note for note in result.notes)
 
 
 def test_a_name_may_be_relative_to_the_images(animals: Path) -> None:
@@ -169,7 +169,7 @@ def test_neutral_images_are_taken_out_of_retain_with_a_note(animals: Path) -> No
     result = split(images=str(animals), forget=("cats",), neutral=("dogs/0.png",))
     assert names(result.retain) == DOGS[1:]
     assert names(result.neutral) == DOGS[:1]
-    assert "1 neutral images were taken out of retain" in result.notes
+    assert "1 neutral image was taken out of retain" in result.notes
 
 
 def test_an_image_cannot_be_both_forgotten_and_neutral(animals: Path) -> None:
@@ -186,7 +186,7 @@ def test_validation_images_are_in_no_other_set(animals: Path, tmp_path: Path) ->
     assert names(result.validation)[1:] == DOGS[1:3]
     assert len(result.validation) == 3
     assert (names(result.neutral), names(result.retain)) == (DOGS[:1], DOGS[3:])
-    assert "1 validation images were taken out of neutral" in result.notes
+    assert "1 validation image was taken out of neutral" in result.notes
     with pytest.raises(InputError, match=r"cats/0\.png is chosen both to be forgotten and as validation"):
         split_images(settings, needs_retain=False, validation=("cats/0.png",))
 
@@ -253,7 +253,7 @@ def test_copies_of_forget_images_in_sets_that_are_not_trained_on_are_found(
     given = {"neutral": (str(tmp_path / role),)} if role == "neutral" else {}
     validation = (str(tmp_path / role),) if role == "validation" else ()
     settings = ImagesSettings(images=str(animals), forget=("cats",), **given)
-    with pytest.raises(InputError, match=rf"the {role} set holds .* 1 near-copies") as caught:
+    with pytest.raises(InputError, match=rf"the {role} set holds .* 1 near-copy") as caught:
         split_images(settings, needs_retain=True, validation=validation)
     assert f"turned.png ({role}) nearly equals" in caught.value.problems[0]
     moving = settings.model_copy(update={"duplicates": "forget"})
@@ -277,7 +277,7 @@ def test_near_copies_of_what_is_never_trained_on_leave_the_sets_before_it(
     apart = split_images(settings, needs_retain=True, validation=validation)
     assert names(apart.retain) == DOGS
     assert [len(apart.neutral), len(apart.validation), apart.duplicates.apart] == [2, 2, 3]
-    assert "1 near-copies of neutral images were taken out of retain" in apart.notes
+    assert "1 near-copy of neutral images was taken out of retain" in apart.notes
     ignoring = settings.model_copy(update={"duplicates": "ignore"})
     kept = split_images(ignoring, needs_retain=True, validation=validation)
     assert [len(kept.retain), len(kept.neutral), kept.duplicates.apart] == [5, 3, 0]
@@ -375,7 +375,7 @@ def test_a_copy_of_a_main_image_in_an_outside_neutral_folder_is_taken_out_of_ret
     result = split(images=str(animals), forget=("cats",), neutral=(str(tmp_path / "unseen"),))
     assert names(result.neutral) == ["unseen/copy.png", "unseen/new.png"]
     assert names(result.retain) == DOGS[1:]
-    assert "1 neutral images were taken out of retain" in result.notes
+    assert "1 neutral image was taken out of retain" in result.notes
 
 
 def test_a_neutral_folder_that_is_partly_outside_the_main_images_is_a_fault(

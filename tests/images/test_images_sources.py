@@ -356,6 +356,19 @@ def test_the_shards_of_a_data_set_are_read_where_they_lie(tmp_path: Path) -> Non
         split_images(ImagesSettings(forget=(str(tmp_path / "shard-1.tar"),)), needs_retain=False)
 
 
+def test_a_link_in_an_archive_is_named(tmp_path: Path) -> None:
+    path = tar(tmp_path / "a.tar", {"0.png": encoded_png(0)}, {"gone.png": "nowhere.png"})
+    with tarfile.open(path, "a") as archive:
+        member = tarfile.TarInfo("soft.png")
+        member.type, member.linkname = tarfile.SYMTYPE, "0.png"
+        archive.addfile(member)
+    said = problems(path)
+    assert [
+        place in line for place, line in zip(("a.tar#gone.png", "a.tar#soft.png"), said, strict=True)
+    ] == [True] * 2
+    assert all("is a link, which is not followed" in line for line in said)
+
+
 def test_a_packed_or_cut_archive_is_refused_in_words(tmp_path: Path) -> None:
     whole = tar(tmp_path / "a.tar", {"0.png": encoded_png(0)}).read_bytes()
     (tmp_path / "a.tar").write_bytes(gzip.compress(whole))

@@ -176,6 +176,11 @@ def with_only_the_model(run: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def with_only_the_weights(run: Path) -> None:
+    with_only_the_model(run)
+    (run / "model" / "efface_forgotten.json").unlink()
+
+
 DAMAGE = {
     "no key": (without("run.key"), "run.key is gone"),
     "another key": (with_other_key, "is not the key with which this run was made"),
@@ -185,6 +190,7 @@ DAMAGE = {
     "a torn record": (with_torn_record, "record.json cannot be read"),
     "no record": (without("record.json"), "holds no record.json"),
     "the model alone": (with_only_the_model, "is a copy of a model that was made by forgetting images"),
+    "the weights alone": (with_only_the_weights, "is a copy of a model that was made by forgetting images"),
 }
 
 

@@ -152,6 +152,21 @@ def test_a_purged_config_names_nobody_and_is_verified_knowingly(copied: Path, cl
     assert cli("purge", copied, "--config").code == 0, "a second time there is nothing to do"
 
 
+def test_a_purged_place_is_said_to_be_purged_not_moved(
+    copied: Path, tmp_path: Path, cli: CommandLine
+) -> None:
+    alone = shutil.copytree(copied, tmp_path / "alone" / "run")
+    assert cli("purge", alone, "--config").code == 0
+    evaluated = cli("evaluate", alone, "--out", tmp_path / "evaluated")
+    assert evaluated.code == 2
+    assert "was purged of names and places" in evaluated.err
+    assert all(option in evaluated.err for option in ("--original", "--images", "--forget"))
+    assert "was purged of names and places" in cli("verify", alone, "--rerun").err
+    lineage = cli("lineage", alone).out
+    assert "was purged from its config" in lineage
+    assert "moved" not in lineage
+
+
 def test_a_later_request_follows_a_purged_config_by_the_weights_beside_it(
     copied: Path, people: Path, cli: CommandLine
 ) -> None:
@@ -161,6 +176,46 @@ def test_a_later_request_follows_a_purged_config_by_the_weights_beside_it(
     assert cli("purge", second.run, "--config").code == 0
     outlook = efface.plan(second.model, images=people, forget="glob:Ada*/0.png", **SHORTEST)
     assert (outlook.faults, outlook.sets["retain"]) == ([], 4)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("options", [(), ("--config",)], ids=["files", "config"])
+def test_a_purge_that_was_killed_is_finished_by_the_same_command(
+    copied: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """Killed before each of its renames in turn: nothing is half done, and verify says what to do."""
+    if not options:
+        (copied / "work").mkdir()
+        (copied / "work" / "left").write_text("pixels")
+    real, stopped = os.replace, []
+    for kills in range(len(options), 30, 2):
+        run = shutil.copytree(copied, copied.with_name(f"run-{kills}"))
+        renames = iter(range(100))
+
+        def replace(source: Any, place: Any, renames: Any = renames, kills: int = kills) -> None:
+            if next(renames) == kills:
+                raise Killed
+            real(source, place)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", replace)
+            try:
+                cli("purge", run, *options)
+                break
+            except Killed:
+                pass
+        told = {check.what: check.detail for check in verify(run, source_model=False) if not check.passed}
+        assert not told or any("`efface purge`" in detail for detail in told.values()), told
+        stopped += [kills] if "pending/" in told else []
+        assert cli("purge", run, *options).code == 0
+        assert [check for check in verify(run, source_model=False) if not check.passed] == []
+        assert bool(read_record(run).config.purged) == bool(options)
+        assert not list(run.glob(".*.tmp"))
+        assert not (run / "work").exists()
+    assert len(stopped) >= 2
 
 
 def test_only_a_finished_and_untouched_run_is_purged_of_names(copied: Path) -> None:

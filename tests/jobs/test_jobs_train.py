@@ -146,7 +146,7 @@ def test_wrong_input_leaves_no_folder(
 def test_ignored_copies_of_what_is_left_out_take_the_exact_claim_away(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos")
     (photos / "dogs" / "copy.png").write_bytes((photos / "cats" / "cats-0.png").read_bytes())
-    with pytest.raises(InputError, match="1 copies"):
+    with pytest.raises(InputError, match="1 copy"):
         efface.train(photos, out=tmp_path / "run", without="label:cats", **SETTINGS)
     record = efface.train(
         photos, out=tmp_path / "run", without="label:cats", duplicates="ignore", **SETTINGS

@@ -244,7 +244,7 @@ def test_copies_of_forgotten_images_stop_the_run(tiny: Path, with_copies: Path, 
     with pytest.raises(InputError) as caught:
         efface.unlearn(tiny, forget="label:cats", images=with_copies, out=tmp_path / "run", **SHORT)
     text = str(caught.value)
-    assert "1 copies and 1 near-copies" in text
+    assert "1 copy and 1 near-copy" in text
     assert "dogs/copy.png (retain) has the same bytes as forget image" in text
     assert "dogs/near.png (retain) nearly equals" in text
     assert not (tmp_path / "run").exists()

@@ -288,7 +288,7 @@ def test_a_purge_does_not_seal_an_edited_record(copied: Path, cli: CommandLine) 
     (copied / "work" / "x").write_text("x")
     outcome = cli("purge", copied)
     assert outcome.code == 5
-    assert "1 working files removed" in outcome.err
+    assert "1 working file removed" in outcome.err
     assert not (copied / "work").exists()
     assert set(failed(copied)) == {"record.json itself", "record.json", "the claim in record.json"}
 

@@ -36,7 +36,7 @@ def is_benchmark(folder: Path) -> bool:
 def purge_benchmark(out: Path) -> PurgedBench:
     """Remove weights, half-written files and restored pictures from a benchmark's folder. It must be held."""
     entries = list(entries_below(out))
-    gone = [entry for entry in entries if entry.name.endswith(".safetensors") or is_half_written(entry)]
+    gone = [entry for entry in entries if entry.name.endswith(".safetensors") or is_half_written(entry.name)]
     erase(out, gone)
     runs = (entry for entry in entries if entry.name.startswith(f"{POOLS}/") and entry.name.endswith(".npz"))
     return PurgedBench(len(gone), sum(_take_out_pictures(out, run) for run in runs))

@@ -111,10 +111,7 @@ class TaskReader(ABC, Generic[Kept]):
             "closer_p": Estimate(value=closer.p_value, low=None, high=None, each=[]),
         }
         if len(set(yardstick)) == count and yardstick != unlearned:
-            # of few models it finds much more than the hockey-stick divergence does
-            test = relative_divergence(
-                u, r, self.stacked(yardstick), divergence="chi-square", seed=self.config.seed
-            )
+            test = relative_divergence(u, r, self.stacked(yardstick), seed=self.config.seed)
             found["beyond_p"] = Estimate(value=test.p_value, low=None, high=None, each=[])
         return found
 
@@ -164,7 +161,7 @@ def relative_measures(table: str) -> tuple[Measure, ...]:
         ),
         measure(
             "beyond_p", "farther than a retraining, p", "not small",
-            "relative chi-square test: small says that they are farther from retrained models than others of these",
+            "relative divergence test: small says that they are farther from retrained models than others of these",
         ),
     )  # fmt: skip
 

@@ -38,6 +38,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+KEEPING_NOTHING = ("split", "plan", "score", "report", "lineage", "verify", "list")
+"""Verbs that begin anew when they were stopped."""
 for name, verb in (
     ("demo", demo),
     ("split", split),
@@ -52,7 +54,7 @@ for name, verb in (
     ("purge", purge),
     ("list", list_),
 ):
-    app.command(name)(expected(verb))
+    app.command(name)(expected(verb, keeps=name not in KEEPING_NOTHING))
 
 benches = typer.Typer(help=bench.HELP, no_args_is_help=True, rich_markup_mode=None)
 benches.command("classifiers")(expected(bench.classifiers))

@@ -9,6 +9,7 @@ import typer
 from pydantic import JsonValue
 
 import efface.cli.options as o
+from efface.wording import counted
 
 if TYPE_CHECKING:
     from efface.benchmark.config import BenchConfig
@@ -195,7 +196,7 @@ def memorisation(
             each=lambda outcome: told.advance(1),
         )
     high = int((scored.low > 0).sum())
-    o.say(f"{len(scored.scores)} images, {high} of them remembered beyond chance (95 %)")
+    o.say(f"{counted(len(scored.scores), 'image')}, {high} of them remembered beyond chance (95 %)")
     o.say(out / SCORES)
 
 

@@ -22,23 +22,28 @@ from efface.launcher import drop_leftovers
 from efface.wording import printable_lines
 
 CONTINUES = "What was finished is kept; the same command continues."
+BEGINS_ANEW = "Nothing was kept; the same command begins anew."
 
 
-def expected(verb: Callable[..., None]) -> Callable[..., None]:
-    """A verb whose interruption, and whose errors of files and memory, are expected ends."""
+def expected(verb: Callable[..., None], keeps: bool = True) -> Callable[..., None]:
+    """A verb whose interruption, and whose errors of files and memory, are expected ends.
+
+    keeps: whether what it had finished is kept, for the same command to go on from.
+    """
+    afterwards = CONTINUES if keeps else BEGINS_ANEW
 
     @functools.wraps(verb)
     def run(*arguments: Any, **options: Any) -> None:
         try:
             verb(*arguments, **options)
         except KeyboardInterrupt:
-            raise Stopped(f"stopped. {CONTINUES}") from None
+            raise Stopped(f"stopped. {afterwards}") from None
         except MemoryError:
-            raise Stopped(f"stopped: there is not enough memory. {CONTINUES}") from None
+            raise Stopped(f"stopped: there is not enough memory. {afterwards}") from None
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise of_system(error) from error
+            raise of_system(error, afterwards) from error
 
     return run
 
@@ -60,7 +65,7 @@ def end(app: typer.Typer) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Stopped.exit_code)
     except KeyboardInterrupt:
-        _tell(f"stopped. {CONTINUES}")
+        _tell("stopped.")
         sys.exit(Stopped.exit_code)
     except EffaceError as error:
         _tell(str(error))

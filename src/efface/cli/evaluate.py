@@ -64,6 +64,7 @@ def _of_run(run: Path, values: dict[str, JsonValue]) -> dict[str, JsonValue]:
     from efface.jobs.kinds import KINDS
     from efface.runs.config import NOT_DECIDING
     from efface.runs.folder import open_run
+    from efface.runs.people import purged_places
 
     before = open_run(run)
     if "method" not in before or not (run / "model").is_dir():
@@ -87,4 +88,9 @@ def _of_run(run: Path, values: dict[str, JsonValue]) -> dict[str, JsonValue]:
             taken[name] = {**section, **value}
         else:
             taken[name] = value
+    if purged := list(dict.fromkeys(place.removesuffix(".path") for place in purged_places(taken))):
+        raise InputError(
+            f"{run}/config.yaml was purged of names and places (efface purge --config); give anew: "
+            + ", ".join(f"--{place.rpartition('.')[2].replace('_', '-')}" for place in purged)
+        )
     return taken

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import efface.cli.options as o
+from efface.wording import counted
 
 if TYPE_CHECKING:
     from efface.evaluation.drift import Advice
@@ -60,7 +61,7 @@ def _tell(chain: Lineage, advice: Advice) -> None:
     for number, link in enumerate(chain.links, 1):
         cost = "not measured" if link.measured.cost is None else f"{link.measured.cost:.3f}x"
         request = f"request {link.request}, " if link.request else ""
-        images = "1 image" if link.forgotten == 1 else f"{link.forgotten} images"
+        images = counted(link.forgotten, "image")
         left_out = f", {link.left_out} forgotten earlier left out" if link.left_out else ""
         o.say(f"{number:>3}  {link.run}: {request}{link.method}, {images}{left_out}, error on retain {cost}")
     if advice.cost is not None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import efface.cli.options as o
+from efface.wording import counted
 
 
 def purge(
@@ -32,7 +33,7 @@ def purge(
     from efface.errors import InputError
     from efface.jobs.concluding import purge_config, record_purge
     from efface.runs.erasing import working_files
-    from efface.runs.folder import RunFolder, hold, is_run, open_run
+    from efface.runs.folder import RunFolder, hold, is_run
 
     if is_benchmark(run) and not is_run(run):
         if config:
@@ -41,18 +42,19 @@ def purge(
             hold(run, lock)
             purged = purge_benchmark(run)
         o.say(
-            f"{purged.removed} files removed from {run}, restored pictures taken out of {purged.without_pictures}"
+            f"{counted(purged.removed, 'file')} removed from {run}, restored pictures taken out of "
+            f"{purged.without_pictures}"
         )
         return
-    with RunFolder(run, open_run(run)) as held:
+    with RunFolder(run) as held:
         there = bool(working_files(held.path))
         working = record_purge(held)
         if config:
             purge_config(held)
     if there:
-        o.say(f"{working.removed} working files removed from {run}")
+        o.say(f"{counted(working.removed, 'working file')} removed from {run}")
     else:
-        o.say(f"no working files are left in {run}; {working.removed} were removed before")
+        o.say(f"no working files are left in {run}; {counted(working.removed, 'was', 'were')} removed before")
     if working.living_on:
         o.say(f"{working.living_on} of them have another name elsewhere, where their content lives on")
     if working.kept:

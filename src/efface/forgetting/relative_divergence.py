@@ -69,8 +69,8 @@ def relative_divergence(
 
     p value: unlearned and yardstick rows are dealt anew to their two sides (exchanged within their pair, if paired), and
     the smallest p value of all bandwidths and regularisations is compared with those of the deals. So it is exact where
-    unlearned models are one more retraining; where both are as far from the retrained ones but not alike it is measured
-    (docs/forgetting/statistics.md).
+    unlearned models are one more retraining. Where both are as far from the retrained ones but not alike, hockey-stick
+    rejects a little too often and chi-square far too often (docs/forgetting/statistics.md).
 
     Ratio, variational forms, kernels (equal steps from half the 5 % to twice the 95 % quantile of distances) and
     regularisations are those of the released code of Ribero, Schrab and Gretton (AISTATS 2026), arXiv:2601.19755. That

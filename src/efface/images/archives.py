@@ -50,7 +50,12 @@ def list_tars(paths: Sequence[str]) -> Listing:
     """The pictures in tar archives, in their order."""
     listing = Listing()
     for path in paths:
-        files = files_in_tar(path)
+        links: list[str] = []
+        files = files_in_tar(path, links)
+        listing.problems += [
+            f"{printable(f'{path}#{name}')} is a link, which is not followed in an archive: put the picture there"
+            for name in links
+        ]
         for name, file in files.items():
             label = files.get(os.path.splitext(name)[0] + ".cls")
             known = label is not None and label.size <= MAX_LABEL_BYTES
@@ -60,15 +65,15 @@ def list_tars(paths: Sequence[str]) -> Listing:
     return listing
 
 
-def files_in_tar(path: str | Path) -> dict[str, ArchivedFile]:
-    """The regular files of a tar archive by name, in the archive's order.
+def files_in_tar(path: str | Path, links: list[str] | None = None) -> dict[str, ArchivedFile]:
+    """The regular files of a tar archive by name, in the archive's order. links: takes the names of images that are links.
 
     Raises InputError for a file that is no uncompressed tar, or that ends too early.
     """
     archive = os.path.realpath(path)
     try:
         with open(archive, "rb") as file:
-            return _files(file, archive, "", 0, os.path.getsize(archive))
+            return _files(file, archive, "", 0, os.path.getsize(archive), links)
     except OSError as error:
         raise InputError(f"{printable(os.fspath(path))} cannot be read: {error.strerror}") from None
     except tarfile.TarError as error:
@@ -86,7 +91,9 @@ def files_in_inner_tar(inner: ArchivedFile) -> dict[str, ArchivedFile]:
         raise _damaged(inner.where, error) from None
 
 
-def _files(file: object, archive: str, prefix: str, offset: int, size: int) -> dict[str, ArchivedFile]:
+def _files(
+    file: object, archive: str, prefix: str, offset: int, size: int, links: list[str] | None = None
+) -> dict[str, ArchivedFile]:
     file.seek(offset)  # type: ignore[attr-defined]
     found: dict[str, ArchivedFile] = {}
     # "r:" refuses compression; tarfile takes the file's present position as the start of the archive
@@ -99,6 +106,8 @@ def _files(file: object, archive: str, prefix: str, offset: int, size: int) -> d
                 found[name] = ArchivedFile(archive, prefix + name, member.offset_data, member.size)
             elif member.islnk() and (target := found.get(member.linkname.removeprefix("./"))):
                 found[member.name.removeprefix("./")] = target
+            elif links is not None and (member.issym() or member.islnk()):
+                links += [member.name] if is_image_name(os.path.basename(member.name)) else []
     return found
 
 

@@ -30,6 +30,7 @@ from efface.images.fingerprints import FINGERPRINT, PrintRows, fingerprint
 from efface.images.items import Fault, ImageItem, ImageSet, ReadingError
 from efface.images.reading import DECODER_VERSION, decode_image, header
 from efface.images.threads import Progress, in_threads
+from efface.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,7 +137,7 @@ class PixelCache:
         free = shutil.disk_usage(self._store.folder).free
         if needed > free:
             raise InputError(
-                f"caching {len(missing)} images at short side {self.short_side} needs "
+                f"caching {counted(len(missing), 'image')} at short side {self.short_side} needs "
                 f"{needed / 2**20:,.0f} MiB, but {self._store.folder.parent} has {free / 2**20:,.0f} MiB "
                 "free; choose another folder or a smaller short side"
             )

@@ -15,7 +15,7 @@ from efface.images.folders import parts_not_classes
 from efface.images.items import ImageItem, ImageSet
 from efface.images.labelled import LabelledImages
 from efface.images.listings import did_you_mean
-from efface.wording import printable, several
+from efface.wording import counted, printable, several
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,7 +84,8 @@ def each_once(images: ImageSet, name: str) -> tuple[ImageSet, list[str]]:
     notes = []
     if twice:
         notes.append(
-            f"{name}: {twice} more files with the bytes of another one were left out; each picture counts once"
+            f"{name}: {counted(twice, 'more file')} with the bytes of another one "
+            f"{'was' if twice == 1 else 'were'} left out; each picture counts once"
         )
     if contradicting:
         notes.append(

@@ -15,6 +15,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from pydantic import JsonValue
 
@@ -34,7 +35,7 @@ from efface.images.rows import (
     table_rows,
     text_of,
 )
-from efface.wording import printable, shortened
+from efface.wording import counted, printable, shortened
 
 PATH_COLUMNS = (
     "path", "file_name", "filename", "file", "filepath", "file_path", "image_path", "img_path", "image_file", "image",
@@ -94,7 +95,13 @@ def list_entries(path: str | Path, also: str | None = None) -> Listing:
                 f"{candidate}: repeats the image of {before.row} with another label or sha256"
             )
     if repeated:
-        listing.notes.append(f"{repeated} rows of a list repeat an image of another row and count once")
+        listing.notes.append(
+            counted(
+                repeated,
+                "row of a list repeats an image of another row and counts once",
+                "rows of a list repeat an image of another row and count once",
+            )
+        )
     if not entries:
         listing.problems.append(f"{printable(str(path))} has no entries")
     return listing
@@ -220,6 +227,8 @@ def _readings(line: str, names: Names) -> Iterator[Reading]:
         yield Reading("", sha256=plain)
         return
     yield Reading(line)
+    if plain.startswith("file://"):
+        yield Reading(unquote(urlsplit(plain).path))
     if len(plain) > 2 and plain[0] == plain[-1] and plain[0] in "\"'":
         yield Reading(plain[1:-1])
     if (parts := SUM.fullmatch(plain)) and parts[3]:

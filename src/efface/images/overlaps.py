@@ -19,7 +19,7 @@ from efface.images.fingerprints import PrintRows, fingerprint, stacked
 from efface.images.items import ReadingError
 from efface.images.reading import decode_image
 from efface.images.scanning import Scan, scan
-from efface.wording import printable
+from efface.wording import counted, printable
 
 if TYPE_CHECKING:
     from efface.images.items import ImageSet
@@ -69,7 +69,10 @@ class DuplicateReport:
         return sum(pair.kind == kind for pair in self.pairs)
 
     def __str__(self) -> str:
-        return f"{self.count('exact')} copies and {self.count('near')} near-copies of forget images"
+        return (
+            f"{counted(self.count('exact'), 'copy', 'copies')} and "
+            f"{counted(self.count('near'), 'near-copy', 'near-copies')} of forget images"
+        )
 
 
 class Overlaps:

@@ -64,7 +64,9 @@ def text_of(path: str | Path) -> str:
         text = data.decode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
     except UnicodeDecodeError:
         raise InputError(f"{name} is damaged: it is not valid {encoding.upper()}; save it as UTF-8") from None
-    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    # lines of old Macs; where there are others too, a carriage return is part of a name
+    return text if "\n" in text else text.replace("\r", "\n")
 
 
 def lines_of(path: str | Path) -> list[tuple[int, str]]:

@@ -25,7 +25,7 @@ from efface.images.selectors import GRAMMAR, Chosen, Main, choose_alone, choose_
 from efface.images.sources import identify, list_source, nothing_in, passed_over_text
 from efface.images.threads import Progress
 from efface.settings import Settings
-from efface.wording import printable
+from efface.wording import counted, printable
 
 if TYPE_CHECKING:
     from efface.images.cache import PixelCache
@@ -204,7 +204,13 @@ class Draft:
         places = {item.source.where for item in self.forget}
         kept = [index for index, item in enumerate(self.retain) if item.source.where not in places]
         if explicit and (both := len(self.retain) - len(kept)):
-            self.notes.append(f"{both} images chosen for both forget and retain were taken out of retain")
+            self.notes.append(
+                counted(
+                    both,
+                    "image chosen for both forget and retain was taken out of retain",
+                    "images chosen for both forget and retain were taken out of retain",
+                )
+            )
         self.retain = self.retain.subset(kept)
         self.retain = self._without(self.retain, "retain", self.neutral, "neutral")
         self.retain = self._without(self.retain, "retain", self.validation, "validation")
@@ -255,18 +261,21 @@ class Draft:
         if faults and not self.settings.skip_unreadable:
             sentences = [str(fault) for fault in faults]
             raise InputError(
-                *sentences, what=f"{len(faults)} images cannot be used (--skip-unreadable leaves them out)"
+                *sentences,
+                what=f"{counted(len(faults), 'image')} cannot be used (--skip-unreadable leaves them out)",
             )
         if faults:
             of_forget = len({fault.where for fault in self.unreadable_forget})
             self.notes.append(
-                f"{len(faults)} images could not be read and were left out, "
+                counted(len(faults), "image could not be read and was", "images could not be read and were")
+                + " left out, "
                 f"{of_forget} of them chosen to be forgotten"
             )
         if several := [item for item in everything if item.frames > 1 and item.id not in bad]:
             of_forget = sum(item.id in forgotten for item in several)
             self.notes.append(
-                f"{len(several)} images ({of_forget} of them chosen to be forgotten) hold several pictures, as animations "
+                f"{counted(len(several), 'image')} ({of_forget} of them chosen to be forgotten) "
+                f"{'holds' if len(several) == 1 else 'hold'} several pictures, as animations "
                 "and pages do; the first of each is taken, as the usual loaders do"
             )
         self.forget, self.retain = self.forget.without(bad), self.retain.without(bad)
@@ -307,7 +316,14 @@ class Draft:
                 copies = {pair.other for pair in overlaps.pairs(getattr(self, role), images)}
                 if copies:
                     setattr(self, name, images.subset(i for i in range(len(images)) if i not in copies))
-                    self.notes.append(f"{len(copies)} near-copies of {role} images were taken out of {name}")
+                    self.notes.append(
+                        counted(
+                            len(copies),
+                            f"near-copy of {role} images was",
+                            f"near-copies of {role} images were",
+                        )
+                        + f" taken out of {name}"
+                    )
                 taken += len(copies)
         return taken
 
@@ -366,12 +382,17 @@ class Draft:
     def _without(self, images: ImageSet, name: str, taken: ImageSet, role: str) -> ImageSet:
         rest = images.without(set(taken.ids))
         if count := len(images) - len(rest):
-            self.notes.append(f"{count} {role} images were taken out of {name}")
+            self.notes.append(
+                f"{counted(count, f'{role} image was', f'{role} images were')} taken out of {name}"
+            )
         return rest
 
     def _take_note(self, images: ImageSet) -> None:
         if count := sum(images.passed_over.values()):
-            self.notes.append(f"{count} files that are not images{passed_over_text(images.passed_over)}")
+            self.notes.append(
+                counted(count, "file that is not an image", "files that are not images")
+                + passed_over_text(images.passed_over)
+            )
 
     def _check_validation(self) -> None:
         if self.validation_selectors and not len(self.validation):

@@ -52,7 +52,7 @@ from efface.runs.environment import environment
 from efface.runs.erasing import sweep
 from efface.runs.folder import hold, refuse_taken
 from efface.settings import Settings
-from efface.wording import duration
+from efface.wording import counted, duration
 
 LIMIT_FILE = "limit.json"
 
@@ -144,7 +144,10 @@ def _carry_out(
         _kept_limit(pool, config)
     if retry_failed:
         dropped = [path for pool in pools.values() for path in pool.drop_failures()]
-        spoken.say(f"{len(dropped)} lasting failures are removed, to be tried again")
+        spoken.say(
+            counted(len(dropped), "lasting failure is", "lasting failures are")
+            + " removed, to be tried again"
+        )
         spoken.log(
             "failures removed", files=[path.relative_to(out.absolute()).as_posix() for path in dropped]
         )
@@ -354,7 +357,7 @@ def _kept_limit(pool: Pool[Any], config: BenchConfig) -> tuple[float | None, flo
 
 def _budget(config: BenchConfig) -> str | None:
     tuning = config.tuning
-    return f"{tuning.trials} trials of {tuning.models} models" if tuning else None
+    return f"{counted(tuning.trials, 'trial')} of {counted(tuning.models, 'model')}" if tuning else None
 
 
 def _spent_before(out: Path) -> float:

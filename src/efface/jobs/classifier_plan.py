@@ -23,6 +23,7 @@ from efface.jobs.timing import SAMPLE, retraining_seconds, times_of
 from efface.methods.classifier.base import check_sets
 from efface.runs.unlearn_config import ClassifierRunConfig, parse_time_limit
 from efface.training.passes import Facts, Pass, cost_of, training_pass
+from efface.wording import counted
 
 CHECKPOINT_COPIES = 3
 """A checkpoint holds the weights and up to two moments of each."""
@@ -49,9 +50,9 @@ class PlannedPasses(Changes):
         more = ", ..." * (len(self.passes) > SHOWN_PASSES)
         return (
             f"passes: {', '.join(self.passes[:SHOWN_PASSES])}{more}\n"
-            f"cost: {self.steps} steps, {self.images} images forward and backward; retraining: "
-            f"{self.retraining_steps} steps, {self.retraining_images} images, about {self.retraining_seconds:.0f} s: "
-            f"{self.share:.1%} of it"
+            f"cost: {counted(self.steps, 'step')}, {counted(self.images, 'image')} forward and backward; retraining: "
+            f"{counted(self.retraining_steps, 'step')}, {counted(self.retraining_images, 'image')}, about "
+            f"{self.retraining_seconds:.0f} s: {self.share:.1%} of it"
         )
 
 
@@ -62,7 +63,7 @@ def risks_of_sets(config: ClassifierRunConfig, split: Split) -> list[str]:
         risks.append("no neutral set: neither the accuracy on unseen images nor any attack can be measured")
     elif len(split.neutral) < FEWEST_ATTACKED:
         risks.append(
-            f"neutral has {len(split.neutral)} images: an attack is trained from {FEWEST_ATTACKED} on"
+            f"neutral has {counted(len(split.neutral), 'image')}: an attack is trained from {FEWEST_ATTACKED} on"
         )
     return risks
 

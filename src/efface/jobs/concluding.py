@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from efface.documents import yaml_text
 from efface.errors import InputError, Mismatch
 from efface.evaluation.results import read_results
-from efface.files import write_text
+from efface.files import json_text
 from efface.progress import Progress
-from efface.reports.page import write_report
+from efface.reports.page import NAME as PAGE
+from efface.reports.page import report_text, write_report
 from efface.runs.config import JobConfig
 from efface.runs.digests import RESULT_FILES, file_digests
 from efface.runs.environment import environment
-from efface.runs.erasing import living_on, purge, sweep, working_entries, working_files
-from efface.runs.folder import RunFolder, open_run
+from efface.runs.erasing import living_on, purge, working_entries, working_files
+from efface.runs.folder import RunFolder, open_run, read_state
 from efface.runs.limits import limits_of
 from efface.runs.people import config_without_names
 from efface.runs.record import (
@@ -29,10 +31,22 @@ from efface.runs.record import (
     Statement,
     WorkingFiles,
     read_record,
+    record_text,
+    with_digest,
     write_record,
 )
-from efface.runs.seal import is_as_sealed, is_sealed, read_seal, renew, write_seal
+from efface.runs.results import FinishedRun
+from efface.runs.seal import (
+    finish_renewal,
+    is_as_sealed,
+    is_sealed,
+    read_seal,
+    renew,
+    stage_renewal,
+    write_seal,
+)
 from efface.runs.state import RemovalPart, StartedPart
+from efface.wording import counted
 
 CLOCK = f"by this machine's clock the run was started at {{}} and finished at {{}}: {CLOCK_SET_BACK}"
 
@@ -45,7 +59,7 @@ def conclude(config: JobConfig, run: RunFolder, progress: Progress, stated: Stat
     if config.keep_working_files:
         run.finish(removal := run.finished(RemovalPart) or RemovalPart())
     else:
-        removal = _list_removal(run)
+        run.finish(removal := _removal(run))
         purge(run.path)
     progress.log("purge", removed=len(removal.files))
     measured = (run.path / "results.json").exists()
@@ -82,28 +96,27 @@ def record_purge(run: RunFolder) -> WorkingFiles:
     path = run.path
     if is_sealed(path) and not is_as_sealed(path, "record.json"):
         raise Mismatch(
-            f"{len(purge(path))} working files removed from {path}. Its record.json is not the one that was sealed, so "
-            "it was left as it is"
+            f"{counted(len(purge(path)), 'working file')} removed from {path}. Its record.json is not the one that was "
+            "sealed, so it was left as it is"
         )
     if is_sealed(path) and not working_files(path):
         written = read_record(path).working_files
         if not written.kept:
             return written
-    removal = _list_removal(run)
+    removal, record = _removal(run), read_record(path) if is_sealed(path) else None
+    if record is None:
+        run.finish(removal)
+    else:
+        # what is to be removed is written down before anything is, and stands in its place afterwards
+        state = json_text({**read_state(path), removal.part: removal.as_dict()})
+        _stage_purge(path, record, removal, [], {"state.json": state})
     purge(path)
-    working = WorkingFiles(
-        kept=working_files(path),
-        removed=len(removal.files),
-        living_on=len(removal.living_on),
-        purged=now(),
-    )
-    if is_sealed(path):
-        record = read_record(path)
-        working = working.model_copy(update={"purged": max(record.finished, now())})
-        write_record(path, record.model_copy(update={"working_files": working}))
-        pages = [write_report(path).name] if (path / "report.html").exists() else []
-        renew(path, "efface purge", now(), "record.json", "state.json", *pages)
-    return working
+    finish_renewal(path)
+    left = working_files(path)
+    if record and left:
+        _stage_purge(path, record, removal, left, {})
+        finish_renewal(path)
+    return _purged(removal, left, record.finished if record else "")
 
 
 def purge_config(run: RunFolder) -> None:
@@ -122,40 +135,56 @@ def purge_config(run: RunFolder) -> None:
         return
     before = open_run(path)
     config = config_without_names(before, run.key)
-    sealed = {name: is_as_sealed(path, name) for name in ("record.json", "config.yaml")}
-    # an interrupted purge has written the config and nothing else
-    if not sealed["record.json"] or not (sealed["config.yaml"] or config == before):
+    if not all(is_as_sealed(path, name) for name in ("record.json", "config.yaml")):
         raise Mismatch(
             f"record.json or config.yaml of {path} is not what was sealed: both were left as they are"
         )
-    if config != before:
-        os.link(path / "config.yaml", path / ".config.yaml.before.tmp")
-        write_text(path / "config.yaml", yaml_text(config))
-        sweep(path)
     facts = record.config.model_copy(update={"names": CONFIG_PURGED, "purged": now()})
-    write_record(path, record.model_copy(update={"config": facts}))
-    pages = [write_report(path).name] if (path / "report.html").exists() else []
-    renew(path, "efface purge --config", now(), "config.yaml", "record.json", *pages)
+    texts = _record_and_page(path, record.model_copy(update={"config": facts}))
+    renew(path, "efface purge --config", now(), {"config.yaml": yaml_text(config), **texts})
 
 
-def _list_removal(run: RunFolder) -> RemovalPart:
-    """Note what is about to be removed, beside what an interrupted removal listed before."""
+def _purged(removal: RemovalPart, left: list[str], finished: str) -> WorkingFiles:
+    return WorkingFiles(
+        kept=left,
+        removed=len(removal.files),
+        living_on=len(removal.living_on),
+        purged=max(finished, now()),
+    )
+
+
+def _stage_purge(
+    path: Path, record: Record, removal: RemovalPart, left: list[str], more: Mapping[str, str]
+) -> None:
+    """Get record and page ready that tell of a removal."""
+    facts = _purged(removal, left, record.finished)
+    texts = _record_and_page(path, record.model_copy(update={"working_files": facts}))
+    stage_renewal(path, "efface purge", now(), {**texts, **more})
+
+
+def _removal(run: RunFolder) -> RemovalPart:
+    """What is about to be removed, beside what an interrupted removal listed before."""
     before, entries = run.finished(RemovalPart) or RemovalPart(), working_entries(run.path)
-    removal = RemovalPart(
+    return RemovalPart(
         files=sorted({*before.files, *(entry.name for entry in entries)}),
         living_on=sorted({*before.living_on, *living_on(entries)}),
     )
-    run.finish(removal)
-    return removal
+
+
+def _record_and_page(path: Path, record: Record) -> dict[str, str]:
+    """The text of a record with its digest, and of the page that shows it, where the run has one; by name."""
+    record = with_digest(record)
+    texts = {"record.json": record_text(record)}
+    if (path / PAGE).exists():
+        texts[PAGE] = report_text(replace(FinishedRun.read(path), record=record))
+    return texts
 
 
 def renew_report(path: Path) -> Path:
     """Write the page of a finished run anew, and note it in the seal; returns the page."""
-    read_record(path)
     read_seal(path)
-    page = write_report(path)
-    renew(path, "efface report", now(), page.name)
-    return page
+    renew(path, "efface report", now(), {PAGE: report_text(FinishedRun.read(path))})
+    return path / PAGE
 
 
 def begin(run: RunFolder) -> None:

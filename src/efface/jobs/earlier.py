@@ -14,6 +14,7 @@ from efface.runs.ancestry import run_of
 from efface.runs.config import JobConfig, Verb
 from efface.runs.earlier import EarlierRequests, earlier_requests, listed
 from efface.runs.record import read_record
+from efface.wording import counted
 
 MADE_FROM: dict[Verb, tuple[tuple[str, str], ...]] = {
     "unlearn": (("model", "original"),),
@@ -109,8 +110,8 @@ def reference_seen(config: Any, split: Split) -> list[str]:
             "(efface train --without), or leave --retrained out"
         )
     notes = [
-        f"The retrained model was trained on {count} images that were forgotten earlier, by {taken.name}: on these it is "
-        "no reference."
+        f"The retrained model was trained on {counted(count, 'image that was', 'images that were')} forgotten earlier, by "
+        f"{taken.name}: on these it is no reference."
         for taken in split.earlier
         if (count := len(trained_on.among(taken.images)))
     ]

@@ -12,7 +12,7 @@ from efface.documents import csv_text
 from efface.errors import RunRefused
 from efface.evaluation.protocol import Evaluation
 from efface.evaluation.results import SetName, write_results
-from efface.files import sha256_of_file, system_errors, write_json, write_text
+from efface.files import sha256_of_file, system_errors, write_text
 from efface.generators.base import Generator
 from efface.images.items import ImageSet
 from efface.images.selection import Split
@@ -20,7 +20,7 @@ from efface.images.splits import split_facts_of
 from efface.methods.base import Method
 from efface.metrics.base import ModelKind
 from efface.metrics.extractors import FeatureExtractor
-from efface.model_files import FORGOTTEN_NOTE
+from efface.model_files import mark_forgetting
 from efface.runs.digests import file_digests, manifest_facts, write_manifest
 from efface.runs.earlier import EarlierRequests
 from efface.runs.erasing import put_in_place, remove_folder
@@ -41,6 +41,7 @@ from efface.runs.record import (
 from efface.runs.results import write_worst
 from efface.runs.state import PreparedPart
 from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
+from efface.wording import counted
 
 Model = Generator | Classifier
 
@@ -86,7 +87,7 @@ def manifests(run: Path, sets: Mapping[Any, ImageSet], key: bytes) -> dict[str, 
 def refuse_other_images(sets: Mapping[Any, ImageSet], key: bytes, recorded: ImagesFacts) -> None:
     """Raise `RunRefused` if a run that is given again has other images than its manifests name."""
     changed = [
-        f"{name}: {recorded.count(name)} images when the run began, {count} now"
+        f"{name}: {counted(recorded.count(name), 'image')} when the run began, {count} now"
         for name in dict.fromkeys((*sets, *recorded.sets))
         if manifest_facts(images := sets.get(name, ImageSet()), key) != recorded.sets.get(name)
         and (count := len(images)) + recorded.count(name)
@@ -222,5 +223,5 @@ def save_model(write: Callable[[Path], None], folder: Path, forgets: bool) -> No
     with system_errors(folder.parent):
         write(temporary)
         if forgets:
-            write_json(temporary / FORGOTTEN_NOTE, {"note": FORGOTTEN})
+            mark_forgetting(temporary, FORGOTTEN)
     put_in_place(temporary, folder)

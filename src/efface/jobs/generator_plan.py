@@ -38,7 +38,7 @@ from efface.training.optimisation import accelerator, chosen_precision
 from efface.training.phases import Training
 from efface.training.settings import TrainingSettings, parse_budget
 from efface.training.step import training_corruption
-from efface.wording import span
+from efface.wording import counted, span
 
 FEW_IMAGES = 5
 ADAMW_COPIES = 3
@@ -74,7 +74,9 @@ def risks_of_sets(split: Split, dimension: int | None) -> list[str]:
     for name, images in measured_sets(split).items():
         refusal = frechet_refusal(len(images), dimension) if dimension else None
         if 0 < len(images) < FEW_IMAGES:
-            risks.append(f"{name} has {len(images)} images: no interval can be given below {FEW_IMAGES}")
+            risks.append(
+                f"{name} has {counted(len(images), 'image')}: no interval can be given below {FEW_IMAGES}"
+            )
         elif len(images) and refusal:
             risks.append(f"{name}: {refusal}")
     return risks

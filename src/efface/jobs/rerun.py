@@ -6,7 +6,6 @@ weights say nothing, and what is unlike is named. A run that was made `exact` de
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,7 @@ from efface.runs.erasing import purge
 from efface.runs.folder import RunFolder, open_run
 from efface.runs.record import ClassifierTraining, Record, RunKind, read_record
 from efface.runs.state import PreparedPart
+from efface.runs.temporary import erase_abandoned, temporary_folder
 from efface.runs.verification import Check
 
 VERBS: Mapping[RunKind, Verb] = {"unlearning": "unlearn", "training": "train"}
@@ -48,9 +48,14 @@ def rerun(
     the run. model: where the model lies now with which the run began. key: where `run.key` lies, if not in the run.
     Raises `InputError` where there is nothing to train by, or model or images are not those that the run began with.
     """
+    erase_abandoned()
     record, values = read_record(run), open_run(run)
     if record.kind not in VERBS or record.training is None:
         raise InputError(f"{run} trained no model: there is nothing to do again")
+    if record.config.purged:
+        raise InputError(
+            f"{run}/config.yaml was purged of names and places (efface purge --config), so it cannot be done again"
+        )
     if deciding_digest(values) != record.config.sha256:
         raise InputError(
             f"{run}/config.yaml does not hold the settings of the run, so it cannot be done again"
@@ -65,12 +70,12 @@ def rerun(
     config = kind.config(VERBS[record.kind], values)
     exact = bool(values.get("exact"))
     with (
-        tempfile.TemporaryDirectory(prefix="efface-rerun-") as folder,
+        temporary_folder() as folder,
         _threads(record.environment.threads),
         exactly(exact),
     ):
         processes = kind.operations.processes(config)
-        with RunFolder(Path(folder) / "run", config.as_dict()) as held:
+        with RunFolder(folder / "run", config.as_dict()) as held:
             start = Start(config, held, progress or Progress(), processes)
             try:
                 prepared = kind.operations.prepare(start)

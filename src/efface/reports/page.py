@@ -24,15 +24,22 @@ from efface.runs.results import FinishedRun
 from efface.runs.words import WORDS, metrics_by_image
 from efface.wording import moment, printable, sentence
 
+NAME = "report.html"
+
 
 def write_report(run: Path) -> Path:
     """Write `RUN/report.html` from the files of the run folder, atomically; returns its path.
 
     Raises `InputError` where the folder holds no record or no results, or one that cannot be read.
     """
-    path = Path(run) / "report.html"
-    write_text(path, render("report.html", **report_content(FinishedRun.read(run))))
+    path = Path(run) / NAME
+    write_text(path, report_text(FinishedRun.read(run)))
     return path
+
+
+def report_text(run: FinishedRun) -> str:
+    """The page of a finished run."""
+    return render(NAME, **report_content(run))
 
 
 def report_content(run: FinishedRun) -> dict[str, Any]:

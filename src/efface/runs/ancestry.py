@@ -13,6 +13,7 @@ from pathlib import Path
 
 from efface.errors import InputError
 from efface.runs.folder import is_run, open_run
+from efface.runs.people import KEYED
 from efface.runs.record import Record, read_record
 
 
@@ -71,8 +72,14 @@ def behind(run: Path, record: Record, visited: set[Path]) -> Behind:
         return Behind(f"{run}: the config does not say which model the run began with")
     if "hub" in (record.model.before.description.origin if record.model.before else {}):
         return Behind(f"{place}, a model of the hub: what was done to it before is in no record", True)
-    if not any(Path(at).exists() for at in places):
-        return Behind(f"{place}, with which {run} began, is no folder here: moved, or gone")
+    gone = f"{place}, with which {run} began, is no folder here: moved, or gone"
+    if purged := KEYED.fullmatch(str(place)):
+        gone = (
+            f"{run}: where the model lay with which it began was purged from its config (efface purge --config). Put the "
+            "run that made that model beside this one: it is known by its weights"
+        )
+    if purged or not any(Path(at).exists() for at in places):
+        return Behind(gone)
     return Behind(f"{place}, a model that no run made: what was done to it before is in no record", True)
 
 

@@ -31,6 +31,7 @@ from efface.runs.record import (
     Record,
 )
 from efface.runs.stated import SETS, Stated, Unanswered
+from efface.wording import counted
 
 OPERATORS_TEXTS = ("request", "substitute")
 MEASURED_FIRST = {"unlearning": "forget", "evaluation": "forget", "training": "retain"}
@@ -128,11 +129,11 @@ def _images(stated: Stated) -> Iterator[str]:
     yield from (f"images: there is no set named {name}" for name in images.sets if name not in SETS)
     copies = images.duplicates.exact + images.duplicates.near
     if copies and images.duplicates.action == "stop":
-        yield f"images: {copies} copies, where a single one stops the run"
+        yield f"images: {counted(copies, 'copy', 'copies')}, where a single one stops the run"
     ids = {name: stated.ids(name) for name in images.sets if name in SETS}
     for name, found in ids.items():
         if len(found) != images.sets[name].count:
-            yield f"images: the {name} set has {images.sets[name].count} images, its manifest {len(found)}"
+            yield f"images: the {name} set has {counted(images.sets[name].count, 'image')}, its manifest {len(found)}"
     both = set(ids.get("forget", ())) & set(ids.get("retain", ()))
     if both and images.duplicates.action != "ignore":
         yield f"images: {len(both)} of the forget set are in the retain set too"

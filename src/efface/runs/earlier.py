@@ -16,7 +16,7 @@ from pathlib import Path
 from efface.errors import InputError
 from efface.files import sha256_of_bytes
 from efface.images.forgotten import Forgotten, TakenOut
-from efface.model_files import FORGOTTEN_NOTE, beside
+from efface.model_files import made_by_forgetting
 from efface.runs.ancestry import Behind, behind, run_of, runs_beside, weights_after
 from efface.runs.folder import read_key
 from efface.runs.record import EarlierFacts, EarlierRequest, Record, is_intact, read_record
@@ -130,7 +130,7 @@ def _at(place: Path, weights: str) -> Behind:
     made = next(runs_beside(folder, weights), None)
     if made is not None:
         return Behind("", True, *made)
-    if beside(str(folder), None, FORGOTTEN_NOTE):
+    if made_by_forgetting(place):
         return Behind(
             breaks=(
                 f"{place} is a copy of a model that was made by forgetting images, and which ones stands in the folder of "

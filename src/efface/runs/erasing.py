@@ -47,7 +47,9 @@ class Entry:
 def working_entries(run: Path) -> list[Entry]:
     """What is to be removed of a run, by name: all in `work`, and what a kill left half-written anywhere in it."""
     entries = [
-        entry for entry in entries_below(run) if entry.name.split("/")[0] == WORK or is_half_written(entry)
+        entry
+        for entry in entries_below(run)
+        if entry.name.split("/")[0] == WORK or is_half_written(entry.name)
     ]
     return sorted(entries, key=lambda entry: entry.name)
 
@@ -74,7 +76,7 @@ def purge(run: Path) -> list[str]:
 
 def sweep(run: Path) -> None:
     """Remove what a kill left half-written in a run that goes on, and nothing of what it goes on from."""
-    erase(run, [entry for entry in working_entries(run) if is_half_written(entry)])
+    erase(run, [entry for entry in working_entries(run) if is_half_written(entry.name)])
     _drop_empty_folders(run, *_half_written_folders(run))
 
 
@@ -116,9 +118,9 @@ def mounts_below(folder: Path) -> list[str]:
     return sorted(place.removeprefix(top) for place in places if place.startswith(top))
 
 
-def is_half_written(entry: Entry) -> bool:
+def is_half_written(name: str) -> bool:
     """Whether it, or a folder it lies in, has a name under which things are written before they are renamed."""
-    return any(part.startswith(".") and part.endswith(".tmp") for part in entry.name.split("/"))
+    return any(part.startswith(".") and part.endswith(".tmp") for part in name.split("/"))
 
 
 def entries_below(top: Path, name: str = ".") -> Iterator[Entry]:

@@ -30,6 +30,7 @@ from efface.files import lock_held, private_files, replacing, write_json, write_
 from efface.runs.config import differences
 from efface.runs.erasing import mounts_below, purge, remove_folder, sweep
 from efface.runs.people import KEYED
+from efface.runs.seal import finish_renewal
 from efface.runs.state import PartType, RunPart, StartedPart
 from efface.wording import printable
 
@@ -49,12 +50,15 @@ class RunFolder:
     """A run folder held by this process. Use it in a `with` block; the lock is released at its end.
 
     With `shared`, another process of the same run holds the lock: nothing is created or checked here. Folder and files
-    are their owner's alone, whatever the umask. locked: False where the file system keeps no locks.
+    are their owner's alone, whatever the umask. config: None takes a run that is there as it lies. locked: False where
+    the file system keeps no locks.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, JsonValue], shared: bool = False) -> None:
+    def __init__(
+        self, path: Path, config: Mapping[str, JsonValue] | None = None, shared: bool = False
+    ) -> None:
         self.path = Path(path)
-        self.config = config
+        self._config = config
         self.shared = shared
         self.locked = True
         self._held = ExitStack()
@@ -128,6 +132,8 @@ class RunFolder:
             self.path.chmod(self._mode)
 
     def _take(self) -> None:
+        if self._config is None:
+            open_run(self.path)
         refuse_links(self.path)
         refuse_foreign(self.path)
         self._made = not self.path.exists()
@@ -136,9 +142,11 @@ class RunFolder:
 
     def _claim(self) -> None:
         config_file = self.path / "config.yaml"
+        finish_renewal(self.path)
         sweep(self.path)
         if config_file.exists():
-            changed = differences(open_run(self.path), dict(self.config))
+            given = open_run(self.path)
+            changed = differences(given, dict(self._config or given))
             if any(KEYED.search(line) for line in changed):
                 raise RunRefused(
                     f"{self.path} was purged of names (efface purge --config), so it can no longer be continued or "
@@ -157,7 +165,7 @@ class RunFolder:
         with replacing(self.path / "run.key") as temporary:
             temporary.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")
         # the config comes last: a folder is a run from here on
-        write_text(config_file, yaml_text(self.config))
+        write_text(config_file, yaml_text(self._config or {}))
 
 
 def hold(path: Path, held: ExitStack) -> bool:

@@ -8,6 +8,7 @@ from efface.evaluation.results import Row
 from efface.methods import CLASSIFIER_METHODS, GENERATOR_METHODS
 from efface.metrics.base import ModelKind
 from efface.runs.record import ImagesFacts, Statement
+from efface.wording import counted
 
 FEW_IMAGES = 30
 WEIGHTS_ONLY = (
@@ -105,14 +106,17 @@ def _of_sets(images: ImagesFacts) -> list[str]:
     copies = images.duplicates.exact + images.duplicates.near
     if copies and images.duplicates.action == "ignore":
         limits.append(
-            f"The other sets hold {copies} copies or near-copies of forgotten images, and they were kept on "
-            "request: the model may still know the images through them."
+            f"The other sets hold {counted(copies, 'copy or near-copy', 'copies or near-copies')} of forgotten images, "
+            "kept on request: the model may still know the images through them."
         )
     if images.skipped.count:
-        limits.append(f"{images.skipped.count} images could not be read and were left out on request.")
+        limits.append(
+            counted(
+                images.skipped.count, "image could not be read and was", "images could not be read and were"
+            )
+            + " left out on request."
+        )
     for name, facts in images.sets.items():
         if 0 < facts.count < FEW_IMAGES:
-            limits.append(
-                f"The {name} set has {facts.count} image{'s' * (facts.count > 1)}: its figures are uncertain."
-            )
+            limits.append(f"The {name} set has {counted(facts.count, 'image')}: its figures are uncertain.")
     return limits

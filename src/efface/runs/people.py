@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
 from pydantic import JsonValue
@@ -74,6 +74,18 @@ def in_the_words_of(recorded: str, text: str, key: bytes) -> str:
 def config_without_names(values: dict[str, JsonValue], key: bytes) -> dict[str, JsonValue]:
     """A config's plain values with keyed words in the place of all places, selectors, and texts of the operator."""
     return {name: _without(value, key, name in (*PLACES, *TEXTS)) for name, value in values.items()}
+
+
+def purged_places(values: JsonValue, at: str = "") -> Iterator[str]:
+    """Where in a config a keyed word stands in the place of what was there, such as `images.forget`."""
+    if isinstance(values, dict):
+        for name, value in values.items():
+            yield from purged_places(value, f"{at}.{name}" if at else name)
+    elif isinstance(values, list):
+        for value in values:
+            yield from purged_places(value, at)
+    elif isinstance(values, str) and KEYED.fullmatch(values):
+        yield at
 
 
 def _without(values: JsonValue, key: bytes, inside: bool) -> JsonValue:

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, JsonValue, TypeAdapter
 from efface.documents import Absent, Described, read_json
 from efface.errors import InputError
 from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
-from efface.files import sha256_of_json, write_json
+from efface.files import json_text, sha256_of_json, write_text
 from efface.generators.families import LearntCrops
 from efface.metrics.base import ModelKind
 from efface.runs.config import StatedRequest
@@ -513,10 +513,19 @@ class Record(Statement):
 
 def write_record(run: Path, record: Record) -> Record:
     """Write `RUN/record.json` with its own digest; returns what was written."""
-    values = record.as_dict()
-    sealed = record.model_copy(update={"digest": digest_of(values)})
-    write_json(run / "record.json", {"schema": SCHEMA, **sealed.as_dict()})
+    sealed = with_digest(record)
+    write_text(run / NAME, record_text(sealed))
     return sealed
+
+
+def with_digest(record: Record) -> Record:
+    """The record with its own digest."""
+    return record.model_copy(update={"digest": digest_of(record.as_dict())})
+
+
+def record_text(record: Record) -> str:
+    """The text of `record.json`."""
+    return json_text({"schema": SCHEMA, **record.as_dict()})
 
 
 def read_record(run: Path) -> Record:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from importlib.metadata import version
@@ -18,13 +19,17 @@ from typing import Final, Literal
 from pydantic import Field, JsonValue
 
 from efface.documents import Described
-from efface.files import sha256_of_bytes, sha256_of_file, write_json
+from efface.errors import InputError
+from efface.files import flush_folder, sha256_of_bytes, sha256_of_file, write_json, write_text
+from efface.runs.erasing import put_in_place, remove_folder, sweep
 from efface.runs.record import digest_of, read_of_schema
 from efface.settings import validated
 
 SCHEMA: Final = "efface-seal/1"
 NAME = "seal.json"
 KEY, LOCK, WORK = "run.key", ".lock", "work/"
+PENDING = "pending"
+"""Where files that a later command writes anew lie, from when they are whole until they are in their places."""
 NOT_SEALED = (NAME, KEY, LOCK)
 """Files of a run that its seal does not list: itself, the key to which it commits, and the empty file of the lock."""
 
@@ -112,12 +117,54 @@ def write_seal(run: Path, key: bytes, at: str) -> Seal:
     return _write(run, Seal(at=at, version=version("efface"), key=commitment(key), files=files, renewals=[]))
 
 
-def renew(run: Path, by: Command, at: str, *names: str) -> None:
-    """Note in the seal that a command of efface wrote files of the run anew; all others stay bound as they were."""
-    seal = read_seal(run)
-    renewal = Renewal(at=at, by=by, version=version("efface"), files=sorted(names))
-    files = {**seal.files, **{name: sha256_of_file(run / name) for name in names}}
-    _write(run, seal.model_copy(update={"files": files, "renewals": [*seal.renewals, renewal]}))
+def renew(run: Path, by: Command, at: str, texts: Mapping[str, str]) -> None:
+    """Put files of the run anew, and a seal that says so; all others stay bound as they were. texts: by name."""
+    stage_renewal(run, by, at, texts)
+    finish_renewal(run)
+
+
+def stage_renewal(run: Path, by: Command, at: str, texts: Mapping[str, str]) -> None:
+    """Get files ready that are to be put anew, with their seal, in the folder `pending`.
+
+    It gets its name when it is whole: a kill before changes nothing, and after it `finish_renewal` does the rest.
+    """
+    finish_renewal(run)
+    seal, temporary = read_seal(run), run / f".{PENDING}.tmp"
+    remove_folder(temporary)
+    temporary.mkdir()
+    for name, text in texts.items():
+        write_text(temporary / name, text)
+    renewal = Renewal(at=at, by=by, version=version("efface"), files=sorted(texts))
+    files = {**seal.files, **{name: sha256_of_file(temporary / name) for name in texts}}
+    _write(temporary, seal.model_copy(update={"files": files, "renewals": [*seal.renewals, renewal]}))
+    put_in_place(temporary, run / PENDING)
+
+
+def finish_renewal(run: Path) -> None:
+    """Put what lies in `pending` in its place, the seal last, and overwrite what was there; nothing where there is none.
+
+    Raises `InputError` where it is not what its seal says, and changes nothing then.
+    """
+    pending = run / PENDING
+    if not pending.is_dir():
+        return
+    names = sorted(path.name for path in pending.iterdir())
+    if names:
+        named = read_seal(pending).files if NAME in names else {}
+        others = [one for one in names if one != NAME and named.get(one) != sha256_of_file(pending / one)]
+        if others:
+            raise InputError(
+                f"{pending} holds what its {NAME} does not name: {', '.join(others)}. Nothing was changed"
+            )
+    for name in sorted(names, key=lambda one: (one == NAME, one)):
+        # under a name that is swept, so that its content is overwritten
+        before = run / f".{name}.before.tmp"
+        if (run / name).exists() and not before.exists():
+            os.link(run / name, before)
+        os.replace(pending / name, run / name)
+    flush_folder(run)
+    pending.rmdir()
+    sweep(run)
 
 
 def is_sealed(run: Path) -> bool:

@@ -66,7 +66,9 @@ class TrainConfig(FromScratchConfig):
     )
     seed: int = Field(0, description="seed of initialisation, order, crops and masks")
     stored_side: int | None = Field(None, ge=8, description="short side at which decoded images are kept")
-    budget: BudgetText | None = Field(None, description="bound on training, for example 10m or 500steps")
+    budget: BudgetText | None = Field(
+        None, description="bound on training, for example 10m or 500steps; of generators only"
+    )
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:

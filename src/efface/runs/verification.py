@@ -22,12 +22,13 @@ from efface.generators import load_generator, read_model
 from efface.metrics.base import ModelKind
 from efface.runs.config import deciding_digest
 from efface.runs.contradictions import contradictions
-from efface.runs.erasing import working_files
+from efface.runs.erasing import is_half_written, working_files
 from efface.runs.folder import open_run
 from efface.runs.record import Record, digest_of, parse_record, raw_record
 from efface.runs.seal import (
     KEY,
     LOCK,
+    PENDING,
     WORK,
     Contents,
     Seal,
@@ -50,6 +51,7 @@ KEPT_APART = (CONFIG, PICTURES)
 """Files that an operator may keep elsewhere, because they name places or show images; `run.key` is one more."""
 
 MOST_KEY = 1 << 10
+STOPPED = "a command was stopped while it wrote files of this run: `efface purge` of the run clears that up"
 NOT_LISTED = "it is not in the seal: it was laid here afterwards"
 MEANING = (
     "What matches is as it was when the run was sealed. That does not show who sealed it, nor that the operator ran "
@@ -108,6 +110,8 @@ class _Verification:
         self.about: list[Check] = []
         self.known_key: bytes | None = None
         self._known: dict[str, list[Check]] = {}
+        if not any((run / name).is_file() for name in (RECORD, SEAL)):
+            raise InputError(f"{run} is no finished run: it holds no {RECORD} and no {SEAL}")
         self.record, self.seal = self._record(), self._seal()
         if self.record is None and self.seal is None:
             raise InputError(*(f"{check.what}: {check.detail}" for check in self.about))
@@ -196,8 +200,14 @@ class _Verification:
         return compared
 
     def _files(self) -> Iterator[Check]:
+        if any(name.startswith(f"{PENDING}/") for name in self.there.files):
+            yield Check(f"{PENDING}/", "differs", STOPPED)
         for name in sorted({*self.listed, *self.there.files, *self.there.odd}):
-            spoken_of = name == KEY or name.startswith(WORK) or (name == SEAL and name not in self.there.odd)
+            spoken_of = (
+                name == KEY
+                or name.startswith((WORK, f"{PENDING}/"))
+                or (name == SEAL and name not in self.there.odd)
+            )
             if not spoken_of:
                 yield from self._checked(name)
 
@@ -226,6 +236,8 @@ class _Verification:
             yield self._by_digest(name, path, digests)
 
     def _unlisted(self, name: str) -> Check:
+        if is_half_written(name):
+            return Check(name, "differs", STOPPED)
         what = comes_later(name)
         if self.seal is None:
             what = f"no {SEAL} lists what belongs here"

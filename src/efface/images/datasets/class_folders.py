@@ -11,7 +11,7 @@ from efface.images.class_parts import first_folder, folders_of
 from efface.images.datasets.source import Part, Source, from_files, needed_path
 from efface.images.folders import list_folder
 from efface.images.items import Locator
-from efface.wording import printable
+from efface.wording import counted, printable
 
 PART_FOLDERS: dict[Part, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -53,7 +53,8 @@ def _source(root: str, folders: dict[Part, str], side: int, channels: int, in_pa
             loose = sum(one.label is None for one in listing.candidates)
             if loose:
                 faults.add(
-                    f"{loose} images lie directly in {printable(folder)}; put them in the folders of their classes"
+                    f"{counted(loose, 'image lies', 'images lie')} directly in {printable(folder)}; "
+                    "put them in the folders of their classes"
                 )
             foreign = {str(one.label) for one in listing.candidates if one.label is not None} - set(classes)
             if foreign:

@@ -18,7 +18,7 @@ from efface.images.listings import FileLocator
 from efface.images.lists import PATH_COLUMNS, column_of
 from efface.images.names import Names
 from efface.images.rows import TABLE_SUFFIXES, rows_of
-from efface.wording import printable, shortened
+from efface.wording import counted, printable, shortened
 
 ARCHIVE = "faces-age64"
 PERSON_COLUMNS = ("person_id", "person")
@@ -109,13 +109,21 @@ def _from_table(table: Path, side: int, channels: int, edges: Sequence[float] | 
         for problem in problems[:MOST_FAULTS]:
             faults.add(problem)
         if len(problems) > MOST_FAULTS:
-            faults.add(f"and {len(problems) - MOST_FAULTS} more rows")
+            faults.add(f"and {counted(len(problems) - MOST_FAULTS, 'more row')}")
         if not ids and not problems:
             faults.add("it has no rows")
         if len(set(ids)) < len(ids):
-            faults.add(f"{len(ids) - len(set(ids))} rows repeat an image of another row; remove them")
+            faults.add(
+                counted(
+                    len(ids) - len(set(ids)),
+                    "row repeats an image of another row; remove it",
+                    "rows repeat an image of another row; remove them",
+                )
+            )
         if any(persons) and not all(persons):
-            faults.add(f"{persons.count('')} rows have no person_id; give it in all rows or in none")
+            faults.add(
+                f"{counted(persons.count(''), 'row has', 'rows have')} no person_id; give it in all rows or in none"
+            )
     labels, classes = age_classes(ages, edges)
     known = tuple(persons) if any(persons) else None
     notes = (_about(edges),) if known else (NO_PERSONS, _about(edges))

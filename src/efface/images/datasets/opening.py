@@ -12,6 +12,7 @@ from efface.images.datasets.settings import DatasetSettings, Purpose
 from efface.images.datasets.source import Places, Source
 from efface.images.datasets.splitting import of_some_classes, split_places, thinned
 from efface.images.labelled import LabelledImages
+from efface.wording import counted
 
 
 @dataclass(frozen=True)
@@ -110,5 +111,8 @@ def _copies(sets: dict[str, LabelledImages]) -> list[str]:
     for name in ("retain", "validation", "test"):
         copies = sum(image.tobytes() in forgotten for image in sets[name].pixels)
         if copies:
-            notes.append(f"{copies} {name} images have the very pixels of a forget image")
+            notes.append(
+                counted(copies, f"{name} image has", f"{name} images have")
+                + " the very pixels of a forget image"
+            )
     return notes
