@@ -208,7 +208,7 @@ def test_neighbours_are_told_by_the_original_features_and_their_damage_from_the_
 
 
 def test_a_model_that_forgot_the_unchanged_pictures_only_is_found_out() -> None:
-    findings = Perturbation(draws=3, shifts=False).ask(against_retraining("brittle"))
+    findings = Perturbation(draws=3, shifts=False, mirror=False).ask(against_retraining("brittle"))
     # log odds of -ln 3 against all classes alike, then about those of the original
     assert figure(findings, "re-recognition").value < 0.01
     assert figure(findings, "residual-knowledge").difference_low > 10
@@ -233,7 +233,7 @@ def test_noise_is_the_same_for_all_models_and_in_grey_levels() -> None:
 
     world = labelled_world(forget=6, retain=1, neutral=1)
     both = {name: classifier(Seeing(answer)) for name in ("original", "unlearned")}
-    Perturbation(draws=1, shifts=False).ask(world.subject(both))
+    Perturbation(draws=1, shifts=False, mirror=False).ask(world.subject(both))
     first, second = given[-2:]
     assert torch.equal(first, second)
     clean = torch.from_numpy(world.sets["forget"].pixels).float() / 255 - 0.5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from efface.probes.perturbation import Perturbation, _noise, _shift
+from efface.probes.perturbation import Perturbation, _mirrored, _noise, _shift
 from efface.randomness import Draws
 from support.subjects import ForgetsWhere, Pictures, forgetting, nearest, numbered, subject, views_of
 
@@ -64,6 +64,13 @@ def test_a_second_retraining_passes():
         assert finding.difference == pytest.approx(0, abs=0.05)
 
 
+def test_a_mirrored_picture_is_wanted_mirrored():
+    pictures = torch.rand(2, 3, 4, 4)
+    given, truth = _mirrored(pictures, Draws(0, ("a", "b"), (0, 0)))
+    assert torch.equal(given, truth)
+    assert torch.equal(given[..., 0], pictures[..., 3])
+
+
 def test_noise_is_shown_and_the_clean_picture_is_wanted():
     pictures = torch.full((2, 3, 40, 40), 0.5)
     given, truth = _noise(0, 4 / 255)(pictures, Draws(0, ("a", "b"), (0, 0)))
@@ -86,7 +93,7 @@ def test_a_moved_picture_repeats_its_border_and_is_wanted_as_it_is_shown():
 
 def test_nothing_asked_or_no_reference_is_said():
     one = forgetting("noise", count=3)
-    findings = Perturbation(draws=0, shifts=False).ask(one)
+    findings = Perturbation(draws=0, shifts=False, mirror=False).ask(one)
     assert {finding.note for finding in findings.figures} == {"not measurable: it has no perturbation to try"}
     alone = subject({"unlearned": one.models["unlearned"]}, {"forget": one.sets["forget"]})
     finding = PROBE.ask(alone).find("residual-knowledge")

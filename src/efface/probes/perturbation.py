@@ -1,7 +1,7 @@
 """Is a forgotten image recognised again after a tiny change of the input?
 
-Each forget image is given with a few grey levels of noise and moved by one pixel. `re-recognition` is the least error
-among these answers over the unperturbed one's: does a change that nobody sees undo the forgetting?
+Each forget image is given with a few grey levels of noise, moved by one pixel, and mirrored. `re-recognition` is the
+least error among these answers over the unperturbed one's: does a change that nobody sees undo the forgetting?
 `residual-knowledge` is the reference's least error over the model's: does it come closer to the image than a model that
 never saw it? The second is the question of Hsu et al. (NeurIPS 2025), whose unlearned classifiers recognise slightly
 perturbed forget images more often than a retrained one does, r = Pr[m(x') = y] / Pr[a(x') = y] > 1. A model that answers
@@ -45,6 +45,7 @@ class Perturbation(Probe):
         4.0, gt=0, le=32, description="standard deviation of the noise in grey levels of 255"
     )
     shifts: bool = Field(True, description="move the picture by one pixel, each way once, as well")
+    mirror: bool = Field(True, description="mirror the picture as well")
 
     name: ClassVar[str] = "perturbation"
     question: ClassVar[str] = "Is a forgotten image recognised again after a tiny change of the input?"
@@ -116,7 +117,7 @@ class Perturbation(Probe):
 
     def _changes(self) -> list[Change]:
         noisy = [_noise(number, self.levels / 255) for number in range(self.draws)]
-        return noisy + [_shift(*step) for step in SHIFTS if self.shifts]
+        return noisy + [_shift(*step) for step in SHIFTS if self.shifts] + [_mirrored] * self.mirror
 
 
 def geometric(scores: Scores) -> float:
@@ -136,6 +137,12 @@ def _noise(number: int, spread: float) -> Change:
         return (pictures + spread * noise).clamp(0, 1), pictures
 
     return change
+
+
+def _mirrored(pictures: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    """The picture as in a mirror, which training with mirrored crops has shown as often."""
+    turned = pictures.flip(3)
+    return turned, turned
 
 
 def _shift(down: int, right: int) -> Change:

@@ -18,6 +18,7 @@ PROBES: Registry[type[Probe]] = Registry(
     (
         "efface.probes.detectability:Detectability",
         "efface.probes.collateral:Collateral",
+        "efface.probes.unmoved:Unmoved",
         "efface.probes.membership:Membership",
         "efface.probes.closer_to_retrained:CloserToRetrained",
         "efface.probes.extraction:Extraction",
