@@ -37,6 +37,7 @@ BENCHMARKS = (
     "benchmarks/forgetting_score.py --smoke",
     "benchmarks/probe_calibration.py --smoke",
     "benchmarks/relative_tests.py --smoke",
+    "benchmarks/verdict_rates.py --smoke",
     "benchmarks/sequence.py WORK/sequence.yaml --out WORK/sequence --results WORK",
     "benchmarks/score_behaviour.py --smoke",
     "docs/make.py --demo DEMO --out WORK/demo.png",

@@ -1,6 +1,7 @@
 """How often each verdict is said of models whose truth is known: errors are drawn from a law, no network is trained.
 
-    python benchmarks/verdict_rates.py [--seeds 100] [--json FILE] [--smoke]
+    python benchmarks/verdict_rates.py
+    python benchmarks/verdict_rates.py --smoke
 
 A photo's error under a model is its difficulty (log-normal) times what the model makes of its set, times the chance of
 that model on that photo. Two models trained alike differ in all but the difficulty, and by a common factor, as seeds do.
@@ -9,11 +10,9 @@ that model on that photo. Two models trained alike differ in all but the difficu
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from efface.evaluation.settings import EvaluationSettings
 from efface.evaluation.verdict import WORDS, Verdict, verdict_of
 from efface.metrics.image_error import HoleMse
 from efface.randomness import numpy_draws
+from machine import add_options, finish
 
 Values = np.ndarray
 SETS = ("forget", "retain", "neutral")
@@ -158,6 +158,17 @@ def spoilt_and_copied(world: World) -> Models:
     return {**copied(world), "retrained": world.model("forget", "retain")}
 
 
+def weak_reference(world: World) -> Models:
+    """The reference saw the images and is worse at everything, where forget photos are made to lie."""
+    original = world.model("forget", "retain")
+    weak = {name: 1.2 * values for name, values in world.model("forget", "retain").items()}
+    return {
+        "original": original,
+        "unlearned": _with(original, forget=1.2 * world.model("forget")["forget"]),
+        "retrained": weak,
+    }
+
+
 def copied_reference(world: World) -> Models:
     """A copy of the original stands for the retrained model."""
     models = part(0.0)(world)
@@ -174,65 +185,66 @@ def far(world: World) -> Models:
     return part(-1.0)(world)
 
 
-CASES: dict[str, tuple[Callable[[World], Models], str]] = {
-    "retrained once more": (retrained, "yes"),
-    "forget photos as retrained, the rest untouched": (good, "yes"),
-    "nothing done": (copied, "no"),
-    "trained on everything once more": (seen, "no"),
-    "nine tenths left": (part(0.9), ""),
-    "half left": (part(0.5), ""),
-    "a third left": (part(1 / 3), ""),
-    "overshoot": (far, ""),
-    "all errors multiplied": (multiplied, ""),
-    "all errors raised by one amount": (added, ""),
-    "noise": (noise, "ruined"),
-    "reference saw the images; half left": (spoilt_reference, ""),
-    "reference saw the images; nothing done": (spoilt_and_copied, ""),
-    "reference is the original": (copied_reference, ""),
-    "nothing was remembered": (forgetful, ""),
+CASES: dict[str, Callable[[World], Models]] = {
+    "retrained once more": retrained,
+    "forget photos as retrained, the rest untouched": good,
+    "nothing done": copied,
+    "trained on everything once more": seen,
+    "nine tenths left": part(0.9),
+    "half left": part(0.5),
+    "a third left": part(1 / 3),
+    "overshoot": far,
+    "all errors multiplied": multiplied,
+    "all errors raised by one amount": added,
+    "noise": noise,
+    "reference saw the images; half left": spoilt_reference,
+    "reference saw the images; nothing done": spoilt_and_copied,
+    "reference saw the images and is worse at all": weak_reference,
+    "reference is the original": copied_reference,
+    "nothing was remembered": forgetful,
 }
+EVEN, SKEWED = (0.5, 0.1, 0.01), (1.0, 0.4, 0.03)
 LAWS = {
-    f"{count} photos, error of remembered ones {known:g}, {tail}": Law(
+    f"{count} forget photos, error of remembered ones {known:g} of unseen ones, {tail}": Law(
         (count, 4 * count, 2 * count), known, *spread
     )
-    for count in (8, 30, 120)
-    for known in (0.5, 0.85)
-    for tail, spread in (("even", (0.5, 0.1, 0.01)), ("skewed", (1.0, 0.4, 0.03)))
+    for count, known, tail, spread in (
+        (8, 0.5, "even", EVEN),
+        (30, 0.5, "even", EVEN),
+        (120, 0.5, "even", EVEN),
+        (120, 0.85, "even", EVEN),
+        (120, 0.5, "skewed", SKEWED),
+        (500, 0.5, "skewed", SKEWED),
+    )
 }
 
 
-def judged(case: str, law: Law, seed: int, resamples: int) -> Verdict:
+def judged(case: str, law: Law, seed: int) -> Verdict:
     """The verdict on one draw of a case."""
-    models = CASES[case][0](World(law, seed))
+    models = CASES[case](World(law, seed))
     values = {name: {model: given[name] for model, given in models.items()} for name in SETS}
-    return verdict_of(values, HoleMse, EvaluationSettings(resamples=resamples, seed=seed))
+    return verdict_of(values, HoleMse, EvaluationSettings(resamples=1000, seed=seed))
 
 
 def main() -> None:
-    """Print a table for each law: how many of the seeds gave each word."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--resamples", type=int, default=1000)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--smoke", action="store_true", help="two seeds of two laws")
+    parser.add_argument("--seeds", type=int, default=100, help="draws of each case and law")
+    add_options(parser)
     options = parser.parse_args()
     seeds, laws = (2, dict(list(LAWS.items())[:2])) if options.smoke else (options.seeds, LAWS)
-    found: dict[str, dict[str, dict[str, int]]] = {}
+    rates: dict[str, dict[str, dict[str, int]]] = {}
     for title, law in laws.items():
-        print(f"\n{title}\n{'':50}" + "".join(f"{word:>16}" for word in (*WORDS, "specific")))
         for case in CASES:
-            verdicts = [judged(case, law, seed, options.resamples) for seed in range(seeds)]
-            counts = Counter(str(one.word) for one in verdicts)
-            counts["specific"] = sum(one.specific.word == "yes" for one in verdicts)
-            found.setdefault(title, {})[case] = dict(counts)
-            print(
-                f"{case:50}" + "".join(f"{counts[word] or '':>16}" for word in (*WORDS, "specific")),
-                flush=True,
-            )
-    if options.json:
-        options.json.write_text(json.dumps({"seeds": seeds, "laws": found}, indent=1) + "\n")
+            verdicts = [judged(case, law, seed) for seed in range(seeds)]
+            words = Counter(one.word for one in verdicts)
+            specific = sum(one.specific.word == "yes" for one in verdicts)
+            rates.setdefault(title, {})[case] = {
+                **{word: words[word] for word in WORDS},
+                "specific": specific,
+            }
+    finish("verdict_rates", {"seeds": seeds, "rates": rates}, options)
 
 
 if __name__ == "__main__":

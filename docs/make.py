@@ -30,6 +30,7 @@ from making import (
     statistics,
     studies,
     theory,
+    verdict,
 )
 from making.pictures import save
 
@@ -51,6 +52,7 @@ PAGES: Mapping[str, Callable[[str], str]] = {
     "studies.md": studies.table,
     "forgetting/score.md": score.table,
     "theory.md": theory.table,
+    "verdict.md": verdict.table,
 }
 PICTURES = {
     "corruptions.md": corruptions.pictures,

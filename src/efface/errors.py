@@ -21,7 +21,7 @@ EXIT_CODES = {
     3: "the output folder is refused: not a run, another config, or in use",
     4: "stopped before the end; what was done is kept and the same command continues",
     5: "`efface verify` found something that does not match its record",
-    6: "a requirement is not met, or cannot be measured; the run itself is complete",
+    6: "a requirement is not met or cannot be measured, or the model is ruined; the run itself is complete",
 }
 
 
@@ -67,7 +67,7 @@ class Mismatch(EffaceError):
 
 
 class RequirementsNotMet(EffaceError):
-    """The run is complete, and a requirement that was set before it is not met or cannot be measured."""
+    """The run is complete; a requirement is not met or cannot be measured, or the model is ruined."""
 
     exit_code = 6
 

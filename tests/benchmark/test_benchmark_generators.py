@@ -494,9 +494,29 @@ def test_other_setups_need_a_score() -> None:
     assert config_of("encoder-noise", models=8, setups=["reuse-n-1"]).all_setups == ("reuse-n-n", "reuse-n-1")
 
 
-@pytest.mark.parametrize(("error", "void"), [(0.08, False), (0.081, True), (0.5, True)])
-def test_originals_must_beat_every_fill_by_a_fifth(tables: TaskTables, error: float, void: bool) -> None:
+@pytest.mark.parametrize(("error", "stronger"), [(0.08, True), (0.081, False), (0.5, False)])
+def test_originals_are_stronger_than_fills_that_they_beat_by_a_fifth(
+    tables: TaskTables, error: float, stronger: bool
+) -> None:
     measured = {"hole_mse_neutral": Estimate(value=error, low=None, high=None, each=[])}
     original = BenchRow(label="original", kind="original", settings="reference", measures=measured)
-    assert tables.reader.is_void(original, {"mean": 0.3, "nearest": 0.1}) is void
-    assert tables.reader.is_void(original, {}) is None
+    assert tables.reader.stronger(original, {"mean": 0.3, "nearest": 0.1}) is stronger
+    assert tables.reader.stronger(original, {}) is None
+
+
+@pytest.mark.parametrize(("high", "memory"), [(-0.01, True), (0.0, False), (0.2, False), (None, None)])
+def test_memory_is_shown_where_the_interval_of_the_gap_excludes_0(
+    tables: TaskTables, high: float | None, memory: bool | None
+) -> None:
+    gap = Estimate(value=-0.1, low=None if high is None else -0.3, high=high, each=[])
+    original = BenchRow(label="original", kind="original", settings="reference", measures={"forget_gap": gap})
+    assert tables.reader.memory(original) is memory
+
+
+def test_every_row_of_models_has_a_verdict_from_the_means_over_seeds(tables: TaskTables) -> None:
+    original, _, *methods = tables.results(None, Progress()).tables[0].rows
+    assert original.verdict is not None
+    assert original.verdict.to_original is not None
+    assert original.verdict.to_original.value == 0
+    assert original.verdict.word in ("no", "cannot be told")
+    assert all(row.verdict is not None for row in methods)

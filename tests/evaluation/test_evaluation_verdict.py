@@ -52,7 +52,18 @@ def test_half_way_is_partly_and_far_beyond_is_beyond() -> None:
     assert "on the original's side" in half.reason
     assert half.left
     assert half.left.low < 0.5 < half.left.high
-    assert judged(errors(forget=1.5, retain=0.5)).word == "beyond"
+    beyond = judged(errors(forget=1.5, retain=0.5))
+    assert beyond.word == "beyond"
+    assert "not certain" not in beyond.reason
+
+
+def test_a_side_whose_interval_holds_the_retrained_model_is_said_to_be_uncertain() -> None:
+    verdict = judged(errors(retain=0.5))
+    for value, word in ((-0.1, "beyond"), (0.1, "partly")):
+        left = verdict.left.model_copy(update={"value": value, "low": value - 0.2, "high": value + 0.2})
+        straddling = decided(verdict.model_copy(update={"left": left}))
+        assert straddling[0] == word
+        assert "the side is not certain" in straddling[1]
 
 
 def test_noise_is_ruined_whatever_else_holds() -> None:
@@ -96,6 +107,14 @@ def test_without_reference_or_memory_it_cannot_be_told(change, reason) -> None:
     verdict = judged(errors(retain=0.5), **change)
     assert verdict.word == "cannot be told"
     assert verdict.reason.startswith(reason)
+
+
+def test_a_reference_that_is_worse_at_everything_shows_no_memory() -> None:
+    weak = {name: 1.3 * values for name, values in errors(forget=0.5, retain=0.5).items()}
+    verdict = judged(errors(forget=0.65, retain=0.5), retrained=weak)
+    assert verdict.word == "cannot be told"
+    assert "may have seen the images" in verdict.reason
+    assert (verdict.reference.word, verdict.specific.word) == ("no", "yes")
 
 
 def test_where_no_memory_was_shown_there_was_nothing_particular_to_forget() -> None:

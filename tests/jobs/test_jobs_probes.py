@@ -28,7 +28,7 @@ from efface.probes.registry import PROBES
 from efface.runs.evaluate_config import EvaluateConfig
 from efface.runs.folder import read_key
 from efface.runs.people import keyed_word
-from efface.runs.requirements import Verdict
+from efface.runs.requirements import Outcome
 from efface.runs.results import FinishedRun
 from efface.runs.unlearn_config import RunConfig
 from efface.runs.verification import verify
@@ -162,8 +162,8 @@ def test_findings_and_verdicts_are_written_and_given(run: RunResult) -> None:
     assert run.probes.notes == ("a note", "seed 0")
     assert run.probes.curves[0].y[0] == 0.5
     assert math.isnan(run.probes.curves[0].y[1])
-    assert [verdict.as_dict() for verdict in run.requirements] == read(run.run / "requirements.json")
-    assert [verdict.state for verdict in run.requirements] == ["met", "not met", "not measurable"]
+    assert [outcome.as_dict() for outcome in run.requirements] == read(run.run / "requirements.json")
+    assert [outcome.state for outcome in run.requirements] == ["met", "not met", "not measurable"]
     assert run.requirements[1].value == found.difference
     assert "fewer than 5 photos" in run.requirements[2].words
     assert "task_loss" in (run.run / "per_image.csv").read_text().splitlines()[0]
@@ -181,7 +181,7 @@ def test_the_record_tells_and_binds_them(run: RunResult, tmp_path: Path) -> None
     assert [probe.name for probe in record.probes] == ["darkness", "retraining"]
     assert record.probes[0].settings == {"scale": 1.0}
     requirements = record.requirements
-    assert [verdict.as_dict() for verdict in requirements.verdicts] == read(run.run / "requirements.json")
+    assert [outcome.as_dict() for outcome in requirements.outcomes] == read(run.run / "requirements.json")
     assert requirements.summary.startswith(
         "Of the requirements set before the run, 1 of 3 is not met and 1 of 3"
     )
@@ -323,8 +323,8 @@ def test_the_record_names_no_place_that_a_setting_names(tiny: Path, photos: Path
 
 def test_a_model_that_was_retrained_is_not_advised_to_be(tiny: Path, photos: Path, tmp_path: Path) -> None:
     result = unlearn(tiny, photos, tmp_path / "run", method="retrain", require=["retain-error<=0.01x"])
-    (verdict,) = result.requirements
-    assert (verdict.state, "retrain" in verdict.words) == ("not met", False)
+    (outcome,) = result.requirements
+    assert (outcome.state, "retrain" in outcome.words) == ("not met", False)
 
 
 def test_probes_are_named_singly_in_groups_or_by_what_is_required() -> None:
@@ -367,8 +367,8 @@ def test_requirements_and_a_substitute_that_make_no_sense_are_refused() -> None:
 
 def test_a_page_that_shows_foreign_verdicts_says_so(finished: RunResult, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(finished.run, tmp_path / "run"))
-    verdict = Verdict("retain-error<=1.02x", "met", 1.0, 1.0, 1.0, 1.02, "All is well.")
-    (copied / "requirements.json").write_text(json.dumps([verdict.as_dict()]))
+    outcome = Outcome("retain-error<=1.02x", "met", 1.0, 1.0, 1.0, 1.02, "All is well.")
+    (copied / "requirements.json").write_text(json.dumps([outcome.as_dict()]))
     assert FinishedRun.read(copied).mismatches == ["requirements.json"]
     assert FinishedRun.read(finished.run).mismatches == []
 

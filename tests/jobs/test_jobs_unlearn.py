@@ -33,6 +33,7 @@ PROMISED = {
     "results.csv",
     "per_image.csv",
     "worst.json",
+    "verdict.json",
     "record.json",
     "seal.json",
     "report.html",

@@ -121,14 +121,18 @@ def test_every_row_tells_each_experiment(pages: dict[str, str]) -> None:
     assert each[:5] in words(pages["digits"])
 
 
-def test_generators_say_whether_they_are_void(pages: dict[str, str]) -> None:
+def test_memory_decides_whether_a_table_counts_and_strength_is_a_label(pages: dict[str, str]) -> None:
     table = the_task(SEEDS).tables[0]
-    assert table.void is False
-    assert strength(table)[0].endswith("They are at least 20 % better than every fill, as a study needs.")
-    void = table.model_copy(update={"void": True})
-    assert strength(void)[0].startswith("This study is void. Hole error of the originals on neutral images")
+    assert (table.memory, table.stronger) == (True, True)
+    memory, stronger = strength(table)
+    assert memory.startswith("Memory is shown: forget gap of the originals")
+    assert stronger.startswith("Stronger than filling: yes (by 20 % or more). Hole error of the originals")
+    weak = table.model_copy(update={"memory": False, "stronger": False})
+    memory, stronger = strength(weak)
+    assert memory.endswith("tell nothing of forgetting.")
+    assert stronger.startswith("Stronger than filling: no")
     unknown = table.model_copy(update={"fills": {}})
-    assert "is not known" in strength(unknown)[0]
+    assert "not known" in strength(unknown)[1]
     assert strength(the_task(DIGITS).tables[0]) == []
 
 
@@ -267,11 +271,11 @@ def test_results_of_another_layout_are_refused_with_what_is_wrong(tmp_path: Path
     with pytest.raises(InputError, match="cannot be read"):
         read_bench_results(tmp_path)
     (tmp_path / "results.json").write_text('{"schema": 1}', encoding="utf-8")
-    with pytest.raises(InputError, match="efface-bench/2") as caught:
+    with pytest.raises(InputError, match="efface-bench/3") as caught:
         read_bench_results(tmp_path)
     assert any("kind" in problem for problem in caught.value.problems)
     (tmp_path / "results.json").write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match=r"efface-bench/2|JSON"):
+    with pytest.raises(InputError, match=r"efface-bench/3|JSON"):
         read_bench_results(tmp_path)
 
 

@@ -135,7 +135,7 @@ def test_the_page_has_a_row_for_each_run_and_names_those_that_are_not_beaten(
     page = page_of(three, tmp_path / "all.html")
     assert "Not beaten on both axes by another run: 2 (blank), 3 (unseen)." in page.text
     assert "Not in this plot, for want of a figure: 3." in page.text
-    assert "1 noise encoder-noise alpha 0.25; noise standard-normal empirical 2.000" in page.text
+    assert "1 noise encoder-noise alpha 0.25; noise standard-normal no verdict empirical 2.000" in page.text
     assert "✗ not met: detectability<=0.05 ✓ met: retain-error<=1.2x 1 min 40 s" in page.text
     assert "none was set" in page.text
     assert "original 0.714" in page.text

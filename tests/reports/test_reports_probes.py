@@ -48,7 +48,7 @@ def between(text: str, first: str, last: str) -> str:
 
 def test_requirements_stand_between_the_claim_and_the_verdict_in_words(tmp_path: Path) -> None:
     text = page_of(write_run(tmp_path, UNLEARNED, requirements=[NOT_MET, *OTHERS])).text
-    table = between(text, "Claim level: empirical", "Overshoot")
+    table = between(text, "Claim level: empirical", "Is it gone?")
     assert "Requirements set before the run" in table
     assert "1 of 3 is not met and 1 of 3 is not measurable" in table
     assert "Advice: retrain instead" in table
@@ -61,7 +61,7 @@ def test_met_requirements_advise_nothing_and_the_record_says_that_they_were_set_
     tmp_path: Path,
 ) -> None:
     words = "The thresholds are part of the config."
-    record = {"requirements": {"words": words, "summary": "The requirement is met.", "verdicts": OTHERS[:1]}}
+    record = {"requirements": {"words": words, "summary": "The requirement is met.", "outcomes": OTHERS[:1]}}
     text = page_of(write_run(tmp_path, UNLEARNED, requirements=OTHERS[:1], record=record)).text
     assert "The requirement is met." in text
     assert "The thresholds are part of the config." in text

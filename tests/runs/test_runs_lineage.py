@@ -181,7 +181,7 @@ def test_a_requirement_that_was_not_met_is_part_of_the_history(tmp_path: Path) -
         a_requirement("detectability<=0.05", "not measurable"),
         a_requirement("retain-error<=1.05x", "met"),
     ]
-    judgement = {"words": "", "summary": "", "verdicts": verdicts}
+    judgement = {"words": "", "summary": "", "outcomes": verdicts}
     run = make_run(tmp_path / "a", "somewhere", "w0", "w1", requirements=judgement)
     (link,) = follow(run).links
     assert link.measured.unmet == ("forget-error>=0.95x",)

@@ -18,8 +18,8 @@ from efface.probes.findings import Finding, Findings
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.registry import PROBES
 from efface.runs.requirements import (
+    Outcome,
     Requirement,
-    Verdict,
     contradictions,
     foreseen,
     judge,
@@ -81,9 +81,9 @@ def grey(ids: list[str]) -> Pixels:
     return Pixels({id_: np.full((16, 16, 3), 80 + place, np.uint8) for place, id_ in enumerate(ids)})
 
 
-def verdict_of(text: str, evaluation: Evaluation, findings: Findings | None = None, **how: bool) -> Verdict:
-    (verdict,) = judge([text], "generator", evaluation, SETS, findings or Findings(), SETTINGS, **how)
-    return verdict
+def outcome_of(text: str, evaluation: Evaluation, findings: Findings | None = None, **how: bool) -> Outcome:
+    (outcome,) = judge([text], "generator", evaluation, SETS, findings or Findings(), SETTINGS, **how)
+    return outcome
 
 
 def found(**values: object) -> Findings:
@@ -150,9 +150,9 @@ def test_a_probes_figure_names_the_probe_that_gives_it() -> None:
 def test_retain_figures_are_ratios_to_the_original_and_forget_figures_to_the_retrained(
     evaluation: Evaluation,
 ) -> None:
-    retain = verdict_of("retain-error<=1.25x", evaluation)
+    retain = outcome_of("retain-error<=1.25x", evaluation)
     assert retain.value == pytest.approx(1.21, rel=1e-3)
-    forget = verdict_of("forget-error>=0.8x", evaluation)
+    forget = outcome_of("forget-error>=0.8x", evaluation)
     assert forget.value == pytest.approx(0.81, rel=1e-3)
     assert (retain.state, forget.state) == ("met", "met")
     assert "over that of the original model" in retain.words
@@ -163,19 +163,19 @@ def test_without_the_x_a_row_is_judged_as_it_stands(evaluation: Evaluation) -> N
     row = next(
         r for r in evaluation.rows if (r.model, r.set, r.metric) == ("unlearned", "retain", "hole_mse")
     )
-    verdict = verdict_of("retain-error<=0.99", evaluation)
-    assert (verdict.value, verdict.low, verdict.high) == (row.value, row.low, row.high)
-    assert verdict.state == "met"
-    assert verdict_of(f"retain-error<={row.value}", evaluation).state == "not met"
-    assert verdict_of(f"retain-error>={row.low}", evaluation).state == "met"
+    outcome = outcome_of("retain-error<=0.99", evaluation)
+    assert (outcome.value, outcome.low, outcome.high) == (row.value, row.low, row.high)
+    assert outcome.state == "met"
+    assert outcome_of(f"retain-error<={row.value}", evaluation).state == "not met"
+    assert outcome_of(f"retain-error>={row.low}", evaluation).state == "met"
 
 
 def test_a_value_beyond_the_bound_and_an_interval_beyond_it_are_told_apart(evaluation: Evaluation) -> None:
-    violated = verdict_of("retain-error<=0.0001", evaluation)
-    row = verdict_of("retain-error<=0.99", evaluation)
+    violated = outcome_of("retain-error<=0.0001", evaluation)
+    row = outcome_of("retain-error<=0.99", evaluation)
     assert row.value is not None
     assert row.high is not None
-    reaches = verdict_of(f"retain-error<={(row.value + row.high) / 2:.8f}", evaluation)
+    reaches = outcome_of(f"retain-error<={(row.value + row.high) / 2:.8f}", evaluation)
     assert (violated.state, reaches.state) == ("not met", "not met")
     assert "the value itself is not at most" in violated.words
     assert "its interval reaches beyond" in reaches.words
@@ -200,34 +200,34 @@ def test_a_value_beyond_the_bound_and_an_interval_beyond_it_are_told_apart(evalu
 def test_of_a_probe_the_difference_to_the_retrained_model_is_judged(
     evaluation: Evaluation, values: dict[str, object], text: str, state: str
 ) -> None:
-    assert verdict_of(text, evaluation, found(**values)).state == state
+    assert outcome_of(text, evaluation, found(**values)).state == state
 
 
 def test_a_note_of_the_probe_is_the_reason(evaluation: Evaluation) -> None:
-    verdict = verdict_of("likeness<=1", evaluation, found(value=None, note="not measurable: too dark"))
-    assert verdict.words.endswith("cannot be judged: too dark.")
-    plain = verdict_of("likeness<=1", evaluation, found(difference_high=None, note="one view"))
+    outcome = outcome_of("likeness<=1", evaluation, found(value=None, note="not measurable: too dark"))
+    assert outcome.words.endswith("cannot be judged: too dark.")
+    plain = outcome_of("likeness<=1", evaluation, found(difference_high=None, note="one view"))
     assert plain.words.endswith("cannot be judged: no interval (one view).")
-    assert "no such figure" in verdict_of("likeness<=1", evaluation).words
+    assert "no such figure" in outcome_of("likeness<=1", evaluation).words
 
 
 def test_what_needs_no_forget_images_may_stand_beside_the_original(evaluation: Evaluation) -> None:
     (likeness,) = found(reference="original").figures
     damage = Findings((replace(likeness, probe="damage", figure="worst-damage"),))
-    verdict = verdict_of("worst-damage<=0.05", evaluation, damage)
-    assert verdict.state == "met"
-    assert "less that of the original model" in verdict.words
+    outcome = outcome_of("worst-damage<=0.05", evaluation, damage)
+    assert outcome.state == "met"
+    assert "less that of the original model" in outcome.words
 
 
 def test_without_a_retrained_model_a_forget_ratio_cannot_be_judged(evaluation: Evaluation) -> None:
     alone = Evaluation(
         evaluation.rows, [], {key: v for key, v in evaluation.per_image.items() if key[0] != "retrained"}
     )
-    verdict = verdict_of("forget-error>=0.8x", alone)
-    assert (verdict.state, verdict.value) == ("not measurable", None)
-    assert "there is no retrained model" in verdict.words
-    assert verdict_of("retain-error<=1.25x", alone).state == "met"
-    neutral = verdict_of("neutral-error<=1.02x", alone)
+    outcome = outcome_of("forget-error>=0.8x", alone)
+    assert (outcome.state, outcome.value) == ("not measurable", None)
+    assert "there is no retrained model" in outcome.words
+    assert outcome_of("retain-error<=1.25x", alone).state == "met"
+    neutral = outcome_of("neutral-error<=1.02x", alone)
     assert (neutral.state, "there are no neutral images" in neutral.words) == ("not measurable", True)
 
 
@@ -236,27 +236,27 @@ def test_few_images_and_no_region_are_not_measurable() -> None:
     models = {"original": KnownModel(0.1), "unlearned": KnownModel(0.1)}
     small = measured(models, few)
     for text in ("retain-error<=1.02x", "retain-error<=0.99"):
-        (verdict,) = judge([text], "generator", small, few, Findings(), SETTINGS)  # type: ignore[arg-type]
-        assert (verdict.state, "fewer than 5 photos" in verdict.words) == ("not measurable", True)
+        (outcome,) = judge([text], "generator", small, few, Findings(), SETTINGS)  # type: ignore[arg-type]
+        assert (outcome.state, "fewer than 5 photos" in outcome.words) == ("not measurable", True)
     shown = measured(models, SETS, NothingHidden(), grey(FORGET + RETAIN))  # type: ignore[arg-type]
     for text in ("retain-error<=1.02x", "retain-error<=0.99"):
-        assert "leaves no region" in verdict_of(text, shown).words
-    assert verdict_of("retain-similarity>=0.5x", shown).state == "met"
+        assert "leaves no region" in outcome_of(text, shown).words
+    assert outcome_of("retain-similarity>=0.5x", shown).state == "met"
 
 
 def test_advice_to_retrain_is_given_where_quality_or_forgetting_fails(evaluation: Evaluation) -> None:
-    failed = verdict_of("retain-error<=1.02x", evaluation)
+    failed = outcome_of("retain-error<=1.02x", evaluation)
     assert failed.words.endswith("; retrain instead.")
-    met = verdict_of("retain-error<=1.25x", evaluation)
+    met = outcome_of("retain-error<=1.25x", evaluation)
     assert summary([met]) == "The requirement is met."
     assert summary([met, met]) == "All 2 requirements are met."
     assert summary([met, failed]) == (
         "Of the requirements set before the run, 1 of 2 is not met. Advice: retrain instead."
     )
-    assert "retrain" not in verdict_of("retain-error<=1.02x", evaluation, advise=False).words
-    other = verdict_of("likeness<=0.01", evaluation, found())
+    assert "retrain" not in outcome_of("retain-error<=1.02x", evaluation, advise=False).words
+    other = outcome_of("likeness<=0.01", evaluation, found())
     assert (other.state, "retrain instead" in other.words) == ("not met", False)
-    missing = verdict_of("likeness<=0.01", evaluation)
+    missing = outcome_of("likeness<=0.01", evaluation)
     assert summary([missing, other]).endswith("1 of 2 is not met and 1 of 2 is not measurable.")
 
 

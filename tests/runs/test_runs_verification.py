@@ -73,6 +73,7 @@ def test_a_fresh_run_passes_every_check(finished: RunResult) -> None:
         "results.csv",
         "per_image.csv",
         "worst.json",
+        "verdict.json",
         "weights of the original model",
         "working files",
         *QUESTIONS,
@@ -89,7 +90,9 @@ def test_a_flipped_bit_in_the_weights_is_named(copied: Path) -> None:
     assert outcomes(copied)["weights in model/"] == ("not checked", "its files are not those of the run")
 
 
-@pytest.mark.parametrize("name", ["results.json", "results.csv", "per_image.csv", "worst.json"])
+@pytest.mark.parametrize(
+    "name", ["results.json", "results.csv", "per_image.csv", "worst.json", "verdict.json"]
+)
 def test_an_edited_result_file_is_named(copied: Path, name: str) -> None:
     rewrite(copied / name, lambda text: text + " ")
     assert failed(copied) == {name: "differs"}

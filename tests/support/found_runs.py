@@ -13,7 +13,7 @@ import numpy as np
 
 from efface.evaluation.results import Row
 from efface.probes.findings import Curve, Finding, Findings, Hit
-from efface.runs.requirements import Verdict, summary
+from efface.runs.requirements import Outcome, summary
 from support.report_runs import a_record, described, images_facts, rows_of, write_sealed
 
 COUNTS = {"forget": 40, "retain": 80, "neutral": 40}
@@ -45,11 +45,11 @@ def write_run(
         record or {}
     )
     if requirements is not None and "requirements" not in facts:
-        verdicts = [Verdict(**verdict) for verdict in requirements]
+        outcomes = [Outcome(**outcome) for outcome in requirements]
         judged = {
             "words": "Set before the run.",
-            "summary": summary(verdicts),
-            "verdicts": list(requirements),
+            "summary": summary(outcomes),
+            "outcomes": list(requirements),
         }
         facts["requirements"] = judged
     models = {"original": original, "unlearned": unlearned} | ({"retrained": RETRAINED} if retrained else {})

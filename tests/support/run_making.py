@@ -87,6 +87,14 @@ def in_a_process(
 
 def texts_of(run: Path) -> dict[str, str]:
     """Every file of a run that others may be shown, as text."""
-    names = ["record.json", "results.json", "results.csv", "per_image.csv", "worst.json", "report.html"]
+    names = [
+        "record.json",
+        "results.json",
+        "results.csv",
+        "per_image.csv",
+        "worst.json",
+        "verdict.json",
+        "report.html",
+    ]
     files = [run / name for name in names] + sorted((run / "manifests").glob("*.jsonl"))
     return {str(file.relative_to(run)): file.read_text(encoding="utf-8") for file in files}

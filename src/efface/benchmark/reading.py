@@ -25,6 +25,7 @@ from efface.benchmark.results import (
 )
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.setups import Experiment
+from efface.evaluation.verdict import Verdict
 from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import Comparison, Mode
 from efface.forgetting.relative import FEWEST, relative_mmd
@@ -123,8 +124,17 @@ class TaskReader(ABC, Generic[Kept]):
         """The error of filling a hole without a model, by kind of fill; empty where there is nothing to fill."""
         return {}
 
-    def is_void(self, original: BenchRow, fills: dict[str, float]) -> bool | None:
-        """Whether the originals are hardly better than the fills; None where that is not known."""
+    @abstractmethod
+    def verdict(self, experiments: Sequence[Experiment], corruption: str | None) -> Verdict | None:
+        """Whether it is gone, from the means over runs of each image."""
+
+    def memory(self, original: BenchRow) -> bool | None:
+        """Whether the originals were shown to remember the forget images; None where there is no interval."""
+        verdict = original.verdict
+        return None if verdict is None or verdict.gap is None else verdict.left is not None
+
+    def stronger(self, original: BenchRow, fills: dict[str, float]) -> bool | None:
+        """Whether the originals restore unseen images clearly better than the fills; None where that is not known."""
         return None
 
     def pareto(self, rows: Sequence[BenchRow]) -> Pareto | None:

@@ -12,12 +12,14 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, JsonValue, Strict
 
 from efface.documents import Described, read_object
+from efface.evaluation.verdict import Verdict
 from efface.files import write_json
 from efface.forgetting.comparison import Mode, ScoreRange
+from efface.metrics.catalogue import HOLE_ERROR, MEAN_ERROR
 from efface.runs.record import Environment
 from efface.settings import validated
 
-SCHEMA: Final = "efface-bench/2"
+SCHEMA: Final = "efface-bench/3"
 FILE = "results.json"
 
 KindName = Literal["classifiers", "generators"]
@@ -92,6 +94,10 @@ class BenchRow(Described):
     place: int | None = Field(None, description="its place in the order of methods; null where it has none")
     section: dict[str, JsonValue] = Field({}, description="the method with all settings")
     measures: dict[str, Estimate] = Field({}, description="figures by name; empty where runs are missing")
+    verdict: Verdict | None = Field(
+        None,
+        description="whether it is gone, from the means over runs of each image; null where runs are missing",
+    )
     share_of_ceiling: dict[Mode, float] = Field(
         {}, description="(F - floor) / (ceiling - floor) by score, where those do not overlap"
     )
@@ -108,6 +114,17 @@ class BenchRow(Described):
     deterministic: bool = Field(False, description="whether it does not depend on its seed, by what it is")
     alike: bool = Field(False, description="whether its runs from one original were measured to be alike")
     like_for_like: bool = Field(True, description="whether its models are of the retrained models' kind")
+
+    @property
+    def forget_gap(self) -> Estimate | None:
+        """Of generators, the log of its forget error over the retrained models'; None where it has none."""
+        return self.measures.get("forget_gap")
+
+    @property
+    def unseen_error(self) -> Estimate | None:
+        """Of generators, the hole error on neutral images: of the mean answer, where several were drawn."""
+        names = (f"{metric}_neutral" for metric in (MEAN_ERROR, HOLE_ERROR))
+        return next((self.measures[name] for name in names if name in self.measures), None)
 
 
 class ParetoPoint(Described):
@@ -162,9 +179,15 @@ class BenchTable(Described):
     corruption: str | None = Field(description="what was hidden in measuring; null of classifiers")
     rows: list[BenchRow] = Field(description="original, retrained, and the methods in their order")
     fills: dict[str, float] = Field({}, description="hole error of filling without a model, by kind of fill")
-    void: bool | None = Field(
+    memory: bool | None = Field(
         None,
-        description="whether the originals are hardly better than the fills; null where that is not known",
+        description="whether memory is shown: the interval of original against retrained excludes 0. Where it is not, the "
+        "table tells nothing of forgetting; null where there is no interval",
+    )
+    stronger: bool | None = Field(
+        None,
+        description="whether the originals restore images that they never saw at least 20 % better than every fill: a "
+        "label; null where that is not known",
     )
     pareto: Pareto | None = Field(None, description="methods by two costs")
     maps: list[EmbeddingMap] = Field([], description="maps of embeddings, where pictures were asked for")
@@ -269,7 +292,7 @@ class BenchCost(Described):
 class BenchResults(Described):
     """Everything that a benchmark found."""
 
-    schema_: Literal["efface-bench/2"] = Field(
+    schema_: Literal["efface-bench/3"] = Field(
         SCHEMA, alias="schema", description="the version of this layout"
     )
     kind: KindName = Field(description="what is made to forget")

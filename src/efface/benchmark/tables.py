@@ -103,7 +103,8 @@ class TaskTables:
             corruption=corruption,
             rows=rows,
             fills=fills,
-            void=self.reader.is_void(rows[0], fills),
+            memory=self.reader.memory(rows[0]),
+            stronger=self.reader.stronger(rows[0], fills),
             pareto=self.reader.pareto(rows),
         )
 
@@ -202,7 +203,12 @@ class TaskTables:
         """`row` with the figures of its experiments; scores and curves stand in the first table."""
         first = corruption == self.reader.corruptions[0] if is_first is None else is_first
         measures = self._estimates(self.reader.figures(experiments, corruption))
-        update: dict[str, Any] = {"measures": measures, "experiments": len(experiments)}
+        verdict = self.reader.verdict(experiments, corruption)
+        update: dict[str, Any] = {
+            "measures": measures,
+            "experiments": len(experiments),
+            "verdict": verdict,
+        }
         if first:
             measures.update(self.reader.scores(experiments[0]))
             measures.update(self._relative(experiments[0].unlearned))

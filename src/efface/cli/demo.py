@@ -28,11 +28,12 @@ def demo(
     Shows the whole job with nothing to download: about three minutes on two cores with mae,
     more with the others. The runs are
     OUT/original, OUT/retrained and OUT/unlearned; the page is OUT/unlearned/report.html."""
-    from efface.cli.outcome import tell_run
+    from efface.cli.outcome import refuse_unmet, tell_run
     from efface.jobs.demo import demo as run
     from efface.methods import GENERATOR_METHODS
     from efface.progress import Progress
 
     name = GENERATOR_METHODS.named(method).name if method else None
     result = run(out, name, seed or 0, generator=generator, short=short, progress=Progress.on_terminal())
-    tell_run(result.run, result.rows, json_)
+    tell_run(result, json_)
+    refuse_unmet(result)

@@ -21,6 +21,8 @@ import efface.cli.options as o
     retain="images.retain",
     neutral="images.neutral",
     corruption="corruption",
+    margin="evaluation.margin",
+    ruin="evaluation.ruin",
     extractor="evaluation.extractor",
     probe="probes",
     require="require",
@@ -54,8 +56,8 @@ def evaluate(
     from efface.jobs.run import carry_out
 
     result = carry_out(config, out, Progress.on_terminal())
-    tell_run(result.run, result.rows, json_, result.requirements, result.probes)
-    refuse_unmet(result.requirements)
+    tell_run(result, json_)
+    refuse_unmet(result)
 
 
 def _of_run(run: Path, values: dict[str, JsonValue]) -> dict[str, JsonValue]:

@@ -135,7 +135,8 @@ def _parameter(name: str, setting: Setting, configs: Iterable[type[Settings]]) -
             list[str] | None,
             typer.Option(f"--{name.replace('_', '-')}", help=f"{text} May be repeated."),
         )
-    return _optional(name, int | None if int in kinds else str | None, typer.Option(help=text))
+    kind = next((kind for kind in (int, float) if kind in kinds), str)
+    return _optional(name, kind | None, typer.Option(help=text))
 
 
 def _optional(name: str, kind: Any, option: Any) -> Parameter:

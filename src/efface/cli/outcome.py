@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 from rich.table import Table
@@ -17,30 +17,30 @@ from efface.evaluation.results import MODELS, SETS, Row, find
 from efface.metrics.catalogue import METRICS
 from efface.probes.findings import Finding, Findings
 from efface.progress import PlainConsole
-from efface.runs.requirements import Verdict, summary
+from efface.runs.requirements import summary
 from efface.wording import interval
+
+if TYPE_CHECKING:
+    from efface.jobs.run import RunResult
 
 WIDTH_OF_FILES = 120
 """Columns where the output goes into a file or another program, which have no width of their own."""
 
 
-def tell_run(
-    run: Path,
-    rows: Sequence[Row],
-    json_: bool,
-    verdicts: Sequence[Verdict] = (),
-    probes: Findings | None = None,
-) -> None:
-    """Where the run lies, its figures and verdicts. Under torchrun only the first process speaks."""
+def tell_run(result: RunResult, json_: bool) -> None:
+    """Where the run lies, its figures, outcomes and verdict. Under torchrun only the first process speaks."""
     if not _first():
         return
+    run, rows, probes, outcomes = result.run, result.rows, result.probes, result.requirements
     if json_:
         found: dict[str, JsonValue] = {"run": str(run), "results": [asdict(row) for row in rows]}
         if probes is not None:
             # as the file has it: null for what JSON has no number for
-            found["probes"] = read_json(run / "probes.json")
-        if verdicts:
-            found["requirements"] = [verdict.as_dict() for verdict in verdicts]
+            found |= {"probes": read_json(run / "probes.json")}
+        if outcomes:
+            found |= {"requirements": [outcome.as_dict() for outcome in outcomes]}
+        if result.verdict:
+            found |= {"verdict": result.verdict.as_dict()}
         show(found)
         return
     console = PlainConsole()
@@ -52,16 +52,21 @@ def tell_run(
     for name in ("model", "report.html", "record.json", "pictures.html"):
         if (run / name).exists():
             console.print(f"{run / name}", soft_wrap=True)
-    for verdict in verdicts:
-        console.print(f"{verdict.state.upper()}  {verdict.requirement}  {verdict.words}", soft_wrap=True)
-    if verdicts:
-        console.print(summary(verdicts), soft_wrap=True)
+    for outcome in outcomes:
+        console.print(f"{outcome.state.upper()}  {outcome.requirement}  {outcome.words}", soft_wrap=True)
+    if outcomes:
+        console.print(summary(outcomes), soft_wrap=True)
+    if result.verdict:
+        console.print(f"Is it gone? {result.verdict.said}", soft_wrap=True)
 
 
-def refuse_unmet(verdicts: Sequence[Verdict]) -> None:
-    """Raise `RequirementsNotMet` unless all are met; in the first process only."""
-    if _first() and any(verdict.state != "met" for verdict in verdicts):
-        raise RequirementsNotMet(f"{summary(verdicts)} The run itself is complete.")
+def refuse_unmet(result: RunResult) -> None:
+    """Raise `RequirementsNotMet` unless all requirements are met and the model is not ruined; in the first process only."""
+    unmet = any(outcome.state != "met" for outcome in result.requirements)
+    ruined = result.verdict is not None and result.verdict.word == "ruined"
+    if _first() and (unmet or ruined):
+        said = [summary(result.requirements)] * unmet + ["The unlearned model is ruined."] * ruined
+        raise RequirementsNotMet(f"{' '.join(said)} The run itself is complete.")
 
 
 def _first() -> bool:

@@ -22,6 +22,8 @@ SETTINGS: dict[str, str | o.Setting] = {
     "seed": "seed",
     "duplicates": "images.duplicates",
     "skip_unreadable": "images.skip_unreadable",
+    "margin": "evaluation.margin",
+    "ruin": "evaluation.ruin",
     "extractor": "evaluation.extractor",
     "probe": "probes",
     "require": "require",
@@ -40,8 +42,8 @@ SETTINGS: dict[str, str | o.Setting] = {
 def unlearn(values: dict[str, JsonValue], out: o.Out = None, json_: o.Json = False) -> None:
     """Make a model forget chosen images.
 
-    Leaves RUN/model, results.json, record.json, report.html and log.jsonl; probes.json and requirements.json
-    if asked for. Exit code 6 if a requirement is not met or cannot be measured.
+    Leaves RUN/model, results.json, verdict.json, record.json, report.html and log.jsonl; probes.json and
+    requirements.json if asked for. Exit code 6 if a requirement is not met or cannot be measured, or the model is ruined.
 
     Two ways to say which images: --forget and --retain as folders of their own, or --images with all
     that the model was trained on and --forget choosing within it. Of a classifier, folders or a manifest
@@ -58,5 +60,5 @@ def unlearn(values: dict[str, JsonValue], out: o.Out = None, json_: o.Json = Fal
     from efface.jobs.run import carry_out
 
     result = carry_out(config, out, Progress.on_terminal())
-    tell_run(result.run, result.rows, json_, result.requirements, result.probes)
-    refuse_unmet(result.requirements)
+    tell_run(result, json_)
+    refuse_unmet(result)

@@ -1,7 +1,7 @@
-"""What a hole can be filled with that needs no model: the mark that a model has to clear to be worth a study.
+"""What a hole can be filled with that needs no model: a yardstick for how well a model restores images that it never saw.
 
-A model that restores no better than the mean of what is visible, or than the nearest visible pixels, has learnt
-nothing that could be forgotten, and figures about its forgetting would be figures about noise.
+How well it restores says nothing of what it remembers: a model that knows its training images by heart and nothing else
+is no better than a fill on others. Whether there is something to forget is told by original and retrained model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from efface.images.items import ImageSet
 from efface.metrics.image_error import hole_mse
 
 CLEARLY = 0.2
-"""By which share of a fill's error a model has to be better than it."""
+"""By which share of a fill's error a model is called stronger than it."""
 
 
 def nearest_fill(images: Tensor, known: Tensor) -> Tensor:

@@ -29,6 +29,15 @@ class MeasuringSettings(Settings):
     worst: int = Field(10, ge=1, description="how many of the worst-hit images and classes are listed")
 
     @property
+    def verdict_rule(self) -> str:
+        """Margin and ruin in a sentence, for plans."""
+        ruined = f"{'below' if self.ruin < 1 else 'above'} {self.ruin:g} times the original's figure"
+        return (
+            f"verdict: like the retrained model means within {self.margin:.0%} of the gap between original and retrained; "
+            f"ruined means {ruined} on retain and neutral images"
+        )
+
+    @property
     def resampling(self) -> Resampling:
         """What functions of `metrics.intervals` are to be given."""
         return {"confidence": self.confidence, "resamples": self.resamples, "seed": self.seed}

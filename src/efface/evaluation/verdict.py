@@ -21,7 +21,8 @@ from pydantic import Field
 from efface.documents import Described
 from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import MeasuringSettings
-from efface.metrics.base import Better, Metric
+from efface.metrics.base import Better, Metric, ModelKind
+from efface.metrics.catalogue import metrics_of
 from efface.metrics.intervals import (
     FEWEST_GROUPS,
     Interval,
@@ -31,7 +32,7 @@ from efface.metrics.intervals import (
     percentile_ends,
     photos_of,
 )
-from efface.wording import figure, interval
+from efface.wording import bound, figure, interval, sentence
 
 Word = Literal["ruined", "cannot be told", "yes", "no", "partly", "beyond"]
 WORDS: tuple[Word, ...] = get_args(Word)
@@ -71,19 +72,24 @@ class Kept(Described):
 
 
 class Specific(Described):
-    """Whether forget images moved more than those that are to be kept; needs no retrained model."""
+    """Whether a model differs from the original more on forget images than on those that are to be kept."""
 
     word: Specificity = Field(
         description="`yes`: by all that is below; `nothing to forget`: no memory was shown"
     )
     more: dict[SetName, Estimate] = Field(
         description="by kept set: how much further the figure moved for the worse on forget images, from the original to "
-        "the unlearned model, than on that set"
+        "the model, than on that set"
     )
     times: dict[SetName, Estimate] = Field(
         description="the same as a ratio: what the figure was multiplied by on forget images, over what it was on that "
         "set; empty for figures that have no ratios"
     )
+
+    @property
+    def said(self) -> str:
+        """The same in a sentence."""
+        return SPECIFIC[self.word]
 
 
 class Numbers(Described):
@@ -100,6 +106,10 @@ class Numbers(Described):
     photos: dict[SetName, int] = Field(description="photos by set")
     models: list[ModelName] = Field(description="the models that have values on forget images")
     gap: Estimate | None = Field(description="original less retrained")
+    reference: Specific = Field(
+        description="the same as `specific` of the retrained model: one that is as much worse on images that both were "
+        "trained on shows no memory"
+    )
     to_retrained: Estimate | None = Field(description="unlearned less retrained")
     to_original: Estimate | None = Field(description="unlearned less original")
     left: Estimate | None = Field(
@@ -109,7 +119,9 @@ class Numbers(Described):
     kept: dict[SetName, Kept] = Field(
         description="how the sets to be kept are treated; none without an interval"
     )
-    specific: Specific = Field(description="whether forget images moved more than others")
+    specific: Specific = Field(
+        description="of the unlearned model, without the retrained one; `nothing to forget`: the gap's interval includes 0"
+    )
     probes: dict[str, bool] = Field(
         description="by figure of a probe: whether it contradicts, its whole interval on the side on which something is "
         "still remembered; without those that could not be compared with a retrained model"
@@ -122,6 +134,16 @@ class Verdict(Numbers):
     word: Word = Field(description="by the first rule that holds ([verdict.md](verdict.md))")
     reason: str = Field(description="why, in a sentence")
 
+    @property
+    def title(self) -> str:
+        """The word as it is said: a yes is never more than what was tested."""
+        return "yes, as far as was tested" if self.word == "yes" else self.word
+
+    @property
+    def said(self) -> str:
+        """Word, reason, and whether it was specific, in a few sentences."""
+        return f"{sentence(self.title)} {self.reason} {self.specific.said}"
+
     @classmethod
     def on(cls, numbers: Numbers) -> Verdict:
         """The verdict that these numbers amount to."""
@@ -129,6 +151,51 @@ class Verdict(Numbers):
         return cls(
             **{name: getattr(numbers, name) for name in Numbers.model_fields}, word=word, reason=reason
         )
+
+
+def verdict_on(
+    per_image: Mapping[tuple[ModelName, SetName], Mapping[str, Values]],
+    ids: Mapping[SetName, Sequence[str]],
+    kind: ModelKind,
+    settings: MeasuringSettings,
+    probes: Mapping[str, bool],
+) -> Verdict | None:
+    """The verdict from what each image got, `[images]` by model, set and metric; None without an unlearned model.
+
+    ids: of each set's images, in order; entries with one id are one photo. The figure is the first metric of the catalogue
+    that verdicts are given by and that was measured on forget images; where answers are drawn, the error of their mean.
+    Ruin is judged by the first that a page speaks by.
+    """
+    if ("unlearned", "forget") not in per_image:
+        return None
+
+    def measured(metric: type[Metric]) -> bool:
+        columns = (given.get(metric.name) for (_, name), given in per_image.items() if name == "forget")
+        return any(column is not None and bool(np.isfinite(column).any()) for column in columns)
+
+    def by_set(metric: type[Metric]) -> dict[SetName, dict[ModelName, Values]]:
+        """Of a model that answered with no finite numbers there is no column."""
+        found: dict[SetName, dict[ModelName, Values]] = {}
+        for (model, name), given in per_image.items():
+            absent = np.full(len(ids[name]), np.nan)
+            found.setdefault(name, {})[model] = given.get(metric.name, absent)
+        return found
+
+    metrics = list(metrics_of(kind).values())
+    # one sample's error holds the spread of all: where several were drawn, the error of their mean decides
+    deciding = sorted(
+        (metric for metric in metrics if metric.decides), key=lambda metric: "samples" not in metric.requires
+    )
+    leading = [metric for metric in metrics if metric.yardstick]
+    metric = next(filter(measured, deciding), deciding[0])
+    kept_by = next(filter(measured, leading), leading[0])
+    numbers = {
+        name: {id_: place for place, id_ in enumerate(dict.fromkeys(given))} for name, given in ids.items()
+    }
+    photos = {name: [numbers[name][id_] for id_ in given] for name, given in ids.items()}
+    return verdict_of(
+        by_set(metric), metric, settings, kept=by_set(kept_by), kept_by=kept_by, photos=photos, probes=probes
+    )
 
 
 def verdict_of(
@@ -164,20 +231,25 @@ def verdict_of(
 
     gap = difference("original", "retrained")
     away = difference("unlearned", "retrained")
-    memory = gap is not None and min(sign * gap.low, sign * gap.high) > 0
+    reference = _specific(measured, metric, groups, settings, "retrained")
+    apart = gap is not None and min(sign * gap.low, sign * gap.high) > 0
+    specific = _specific(measured, metric, groups, settings, "unlearned")
+    if gap is not None and not apart:
+        specific = specific.model_copy(update={"word": "nothing to forget"})
     numbers = Numbers(
         figure=metric.name,
-        better=metric.better,
+        better=metric.better or "down",
         margin=settings.margin,
         ruin=_bound(kept_by, settings.ruin),
         photos=counts,
         models=[name for name in ("original", "unlearned", "retrained") if name in forget],
         gap=gap,
+        reference=reference,
         to_retrained=away,
         to_original=difference("unlearned", "original"),
-        left=_over(away, gap.value) if memory and gap and away else None,
+        left=_over(away, gap.value) if apart and reference.word != "no" and gap and away else None,
         kept=_kept(kept or values, kept_by, groups, settings),
-        specific=_specific(measured, metric, groups, settings, nothing=gap is not None and not memory),
+        specific=specific,
         probes=dict(probes or {}),
     )
     return Verdict.on(numbers)
@@ -193,18 +265,22 @@ def decided(numbers: Numbers) -> tuple[Word, str]:
     left, original = n.left, n.to_original
     assert left is not None
     assert original is not None
-    lies = f"{_share(left.value)} of the gap is left ({_share(left.low)} to {_share(left.high)})"
+    lies = f"{_percent(left.value)} of the gap is left ({_ends(n, left.low, left.high)})"
     if -margin <= left.low and left.high <= margin:
-        return _alike(n, f"{lies}, within {_share(margin)} of the retrained model")
+        return _alike(n, f"{lies}, within {_percent(margin)} of the retrained model")
     if original.low <= 0 <= original.high:
         return "no", f"No difference from the original was found: {original}; {lies}."
+    unsure = UNSURE if left.low <= 0 <= left.high else ""
     if left.value > 0:
-        return "partly", f"The unlearned model lies on the original's side of the retrained one: {lies}."
-    return "beyond", (
-        f"The unlearned model lies beyond the retrained one, by {_share(-left.value)} of the gap "
-        f"({_share(-left.high)} to {_share(-left.low)}): images to be forgotten are treated worse than by a model that "
-        "never saw them, which can itself betray them."
+        return (
+            "partly",
+            f"The unlearned model lies on the original's side of the retrained one: {lies}.{unsure}",
+        )
+    by = f"{_percent(-left.value)} of the gap ({_ends(n, -left.high, -left.low)})"
+    meaning = unsure or (
+        " Images to be forgotten are treated worse than by a model that never saw them, which can itself betray them."
     )
+    return "beyond", f"The unlearned model lies beyond the retrained one, by {by}.{meaning}"
 
 
 def _alike(n: Numbers, lies: str) -> tuple[Word, str]:
@@ -221,31 +297,36 @@ def _alike(n: Numbers, lies: str) -> tuple[Word, str]:
 
 def _untold(n: Numbers) -> str | None:
     """Why it cannot be told; None where it can."""
-    photos = n.photos.get("forget", 0)
-    for model in ("retrained", "original"):
-        if model not in n.models:
-            return f"No {model} model was measured beside the unlearned one."
+    missing = [model for model in ("retrained", "original") if model not in n.models]
+    photos, left = n.photos.get("forget", 0), n.left
+    if missing:
+        return f"No {missing[0]} model was measured beside the unlearned one."
     if photos < FEWEST_GROUPS:
         return f"There are {photos} photos to be forgotten, and an interval takes {FEWEST_GROUPS}."
     if n.gap is None or n.to_retrained is None or n.to_original is None:
         return "A model answers with values that are no finite numbers."
-    if n.left is None:
-        return (
-            f"No memory was shown: on the images to be forgotten the original's figure less the retrained model's is "
-            f"{n.gap}."
-        )
-    if n.left.high - n.left.low > 2 * n.margin:
-        return (
-            f"The interval is too wide: of the gap, {n.gap}, the share that is left is {_share(n.left.low)} to "
-            f"{_share(n.left.high)}, and the margin is {_share(n.margin)} either way. More photos narrow it."
-        )
-    return None
+    if left is None:
+        shown = f"on the images to be forgotten the original's figure less the retrained model's is {n.gap}"
+        doubt = "" if n.specific.word == "nothing to forget" else f", but {WEAK_REFERENCE}"
+        return f"No memory was shown: {shown}{doubt}."
+    if left.high - left.low <= 2 * n.margin:
+        return None
+    outside = left.low > n.margin or left.high < -n.margin
+    return (
+        f"The interval is too wide: of the gap, {n.gap}, the share that is left is {_ends(n, left.low, left.high)}, and "
+        f"the margin is {_percent(n.margin)} either way. {OUTSIDE * outside}More photos narrow it."
+    )
 
 
 def _ruined(n: Numbers) -> str:
     worse = "below" if n.ruin < 1 else "above"
     said = [
-        f"{name} images: {f'{one.ratio} times the original' if one.ratio else 'no finite numbers'}"
+        f"{name} images: "
+        + (
+            f"{figure(one.ratio.value, 3)} ({interval(one.ratio.low, one.ratio.high, decides=[n.ruin])}) times the original"
+            if one.ratio
+            else "no finite numbers"
+        )
         for name, one in n.kept.items()
     ]
     metric = next(iter(n.kept.values())).metric
@@ -278,16 +359,16 @@ def _specific(
     metric: type[Metric],
     groups: Mapping[SetName, npt.ArrayLike],
     settings: MeasuringSettings,
-    nothing: bool,
+    model: ModelName,
 ) -> Specific:
     worse = 1 if metric.better == "down" else -1
     drawn = {
         name: paired_means(
-            [given["unlearned"], given["original"]], groups.get(name),
+            [given[model], given["original"]], groups.get(name),
             resamples=settings.resamples, seed=settings.seed, purpose=f"moved {name}",
         )
         for name, given in values.items()
-        if "original" in given and "unlearned" in given and _finite(given["original"], given["unlearned"])
+        if "original" in given and model in given and _finite(given["original"], given[model])
         if photos_of(given["original"], groups.get(name)) >= FEWEST_GROUPS
     }  # fmt: skip
     more: dict[SetName, Estimate] = {}
@@ -299,15 +380,13 @@ def _specific(
         sides = [
             np.concatenate([means[:, None], draws], axis=1) for means, draws in (drawn["forget"], drawn[name])
         ]
-        forget, other = (worse * (unlearned - original) for unlearned, original in sides)
+        forget, other = (worse * (after - before) for after, before in sides)
         more[name] = _estimate(forget - other, settings.confidence, units)
         if metric.ratio and all((side > 0).all() for side in sides):
             forget, other = (side[0] / side[1] for side in sides)
             times[name] = _estimate(forget / other, settings.confidence, units)
-    if nothing:
-        word: Specificity = "nothing to forget"
-    elif not more:
-        word = "not measured"
+    if not more:
+        word: Specificity = "not measured"
     else:
         apart = all(one.low > 0 for one in more.values())
         apart &= all(one.low > 1 if worse > 0 else one.high < 1 for one in times.values())
@@ -335,5 +414,28 @@ def _finite(*values: Sequence[float] | Values) -> bool:
     return all(bool(np.isfinite(one).all()) for one in values)
 
 
-def _share(value: float) -> str:
-    return f"{value:.0%}".replace("-", "−")
+WEAK_REFERENCE = (
+    "the retrained model differs as much on images that both models saw or neither did: it may have seen the images, or be "
+    "worse altogether"
+)
+UNSURE = (
+    " The interval holds the retrained model itself, so the side is not certain; it reaches beyond the margin, so it is no "
+    "yes. More photos narrow it."
+)
+OUTSIDE = "All of it lies outside the margin, so a yes is ruled out. "
+SPECIFIC: Mapping[Specificity, str] = {
+    "yes": "It was specific: images to be forgotten moved more than retain and neutral ones.",
+    "no": "It was not shown to be specific: that images to be forgotten moved more than retain and neutral ones.",
+    "nothing to forget": "There was nothing particular to forget.",
+    "not measured": "Whether it was specific was not measured: it takes five photos to be forgotten, and five others.",
+}
+
+
+def _percent(share: float) -> str:
+    return f"{bound(100 * share, 0, ())} %"
+
+
+def _ends(n: Numbers, low: float, high: float) -> str:
+    """The ends of a share of the gap; none is printed on the wrong side of the margin or of the retrained model."""
+    decides = [-100 * n.margin, 0, 100 * n.margin]
+    return f"{bound(100 * low, 0, decides)} to {bound(100 * high, 0, decides)} %"

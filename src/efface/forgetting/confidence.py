@@ -29,6 +29,7 @@ class Confidence(ClassifierMetric):
     better: ClassVar[Better] = "up"
     requires: ClassVar[tuple[Need, ...]] = ("labels",)
     by_image: ClassVar[bool] = True
+    decides: ClassVar[bool] = True
     comparison: ClassVar[tuple[str, str] | None] = ("is more sure", "is less sure")
 
     def compute(self, answers: Classified) -> Floats:

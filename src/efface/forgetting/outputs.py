@@ -32,11 +32,7 @@ class Accuracy(ClassifierMetric):
     better: ClassVar[Better] = "up"
     requires: ClassVar[tuple[Need, ...]] = ("labels",)
     ratio: ClassVar[bool] = True
-    yardstick: ClassVar[Yardstick | None] = Yardstick(
-        "A lower accuracy",
-        caution="Accuracy only counts which class comes first. How sure the models are, and whether an attack tells "
-        "forgotten images from unseen ones, stands in the tables below.",
-    )
+    yardstick: ClassVar[Yardstick | None] = Yardstick()
 
     def compute(self, answers: Classified) -> Floats:
         right: Floats = (answers.logits.argmax(1) == answers.labels).astype(np.float64)

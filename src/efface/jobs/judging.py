@@ -1,4 +1,4 @@
-"""Probes and requirements as a part of `unlearn` and `evaluate`: asked after the evaluation, kept one by one, judged."""
+"""Probes, requirements and the verdict as a part of `unlearn` and `evaluate`, after the evaluation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import Any
 from efface.documents import read_object
 from efface.errors import InputError
 from efface.evaluation.results import SetName
+from efface.evaluation.verdict import verdict_on
 from efface.files import sha256_of_json, write_json
 from efface.images.items import ImageSet
 from efface.jobs.facts import keyed_by_id, without_places
 from efface.jobs.operations import Start
 from efface.probes.base import Probe
 from efface.probes.findings import Findings
+from efface.probes.registry import contradicting
 from efface.probes.subject import AnySubject
 from efface.runs.config import JobConfig, MeasuredConfig
 from efface.runs.people import keyed_word
@@ -29,20 +31,20 @@ from efface.runs.results import (
     read_requirements,
     write_findings,
     write_requirements,
+    write_verdict,
 )
 
 ALONE = "it trains, and this run has several processes: ask it afterwards with efface evaluate, in one"
 
 
 def judge_models(start: Start, subject: AnySubject, sets: Mapping[SetName, ImageSet]) -> float | None:
-    """Run the probes and judge the requirements that the config asks for; write `probes.json`, `requirements.json`.
+    """Run the probes and judge the requirements that the config asks for, and give the verdict; write `probes.json`,
+    `requirements.json`, `verdict.json`.
 
     Each finished probe is kept in the run's working folder, so that a killed run does not ask it a second time. Returns
     the seconds that it took; None where nothing was asked for.
     """
     config, run = start.config, start.run
-    if not config.probes and not config.require:
-        return None
     began = time.monotonic()
     findings = _findings(start, subject)
     if config.probes:
@@ -50,7 +52,7 @@ def judge_models(start: Start, subject: AnySubject, sets: Mapping[SetName, Image
     if config.require:
         # the advice to retrain is out of place for a model that was retrained
         exact = config.verb == "unlearn" and config.method.claim == "exact"
-        verdicts = judge(
+        outcomes = judge(
             config.require,
             subject.kind,
             subject.evaluation,
@@ -59,9 +61,19 @@ def judge_models(start: Start, subject: AnySubject, sets: Mapping[SetName, Image
             subject.settings,
             advise=not exact,
         )
-        write_requirements(run.path, verdicts)
-        start.progress.log("requirements", **{verdict.requirement: verdict.state for verdict in verdicts})
-    return round(time.monotonic() - began, 3)
+        write_requirements(run.path, outcomes)
+        start.progress.log("requirements", **{outcome.requirement: outcome.state for outcome in outcomes})
+    verdict = verdict_on(
+        subject.evaluation.per_image,
+        {name: images.ids for name, images in subject.sets.items()},
+        subject.kind,
+        subject.settings,
+        contradicting(findings),
+    )
+    if verdict is not None:
+        write_verdict(run.path, verdict)
+        start.progress.log("verdict", word=verdict.word, specific=verdict.specific.word)
+    return round(time.monotonic() - began, 3) if config.probes or config.require else None
 
 
 def probe_facts(probes: Iterable[Probe]) -> list[ProbeFacts]:
@@ -79,8 +91,8 @@ def probe_facts(probes: Iterable[Probe]) -> list[ProbeFacts]:
 
 def judgement(run: Path) -> Judgement | None:
     """What the record tells of the requirements; None where none was set."""
-    verdicts = read_requirements(run)
-    return Judgement(words=SET_BEFORE, summary=summary(verdicts), verdicts=verdicts) if verdicts else None
+    outcomes = read_requirements(run)
+    return Judgement(words=SET_BEFORE, summary=summary(outcomes), outcomes=outcomes) if outcomes else None
 
 
 def reference_notes(config: JobConfig, retrained: bool) -> list[str]:

@@ -71,6 +71,7 @@ def plan(config: RunConfig | ClassifierRunConfig, progress: Progress | None = No
         f"probe {probe.name}: {COST[probe.cost]}, not in the estimate" for probe in config.probes
     ]
     outlook.notes += [f"{config.method.name}: {as_published(config.departures)}"] if config.preset else []
+    outlook.notes.append(config.evaluation.verdict_rule)
     outlook.notes += reference_notes(config, config.retrained is not None)
     if split and not faults:
         prepared = Prepared(models, split, pixels)

@@ -23,6 +23,7 @@ from efface.classifiers import load_classifier
 from efface.classifiers.classifier import Classifier
 from efface.errors import InputError, RunRefused, Stopped
 from efface.evaluation.results import ModelName, Row, read_results
+from efface.evaluation.verdict import Verdict
 from efface.files import NO_LOCKS_NOTE
 from efface.generators import load_generator
 from efface.generators.base import Generator
@@ -61,8 +62,8 @@ from efface.runs.record import (
     Statement,
     read_record,
 )
-from efface.runs.requirements import Verdict
-from efface.runs.results import read_findings, read_requirements
+from efface.runs.requirements import Outcome
+from efface.runs.results import read_findings, read_requirements, read_verdict
 from efface.runs.seal import is_sealed
 from efface.runs.state import EvaluatedPart, FurtherPart, PreparedPart, TrainedPart
 
@@ -73,14 +74,16 @@ KIND_OF_RUN: dict[Verb, RunKind] = {"unlearn": "unlearning", "train": "training"
 class RunResult:
     """A finished run: where it lies, its record, and its rows of figures, which a training has none of.
 
-    probes: what they found, None where none was asked. requirements: what became of each, in their order.
+    verdict: whether it is gone, None without an unlearned model. probes: what they found, None where none was asked.
+    requirements: what became of each, in their order.
     """
 
     run: Path
     record: Record
     rows: list[Row]
+    verdict: Verdict | None
     probes: Findings | None
-    requirements: list[Verdict]
+    requirements: list[Outcome]
 
     @classmethod
     def read(cls, run: Path) -> RunResult:
@@ -90,6 +93,7 @@ class RunResult:
             run,
             record,
             read_results(run) if record.results else [],
+            read_verdict(run),
             read_findings(run) if record.probes else None,
             read_requirements(run),
         )
@@ -369,6 +373,7 @@ class _Run:
             ],
             evaluation=evaluation.facts if evaluation else None,
             probes=probe_facts(config.probes) if self.measures else [],
+            verdict=read_verdict(run.path),
             requirements=judgement(run.path),
             substitute=preparation.substitute,
         )

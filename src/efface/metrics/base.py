@@ -40,11 +40,10 @@ KNOWS = ("knows the images more surely", "knows the images less surely")
 class Yardstick:
     """How a page speaks of a run by this metric, where it is the first that was measured on forget images.
 
-    decline: what a change for the worse is called. as_ratio: whether two models stand to each other as a ratio, else as a
+    as_ratio: whether two models stand to each other as a ratio, else as a
     difference. caution: what is to be said of a verdict by this metric.
     """
 
-    decline: str
     as_ratio: bool = False
     caution: str | None = None
 
@@ -83,6 +82,8 @@ class Metric(ABC):
     """Whether single images are compared by it."""
     yardstick: ClassVar[Yardstick | None] = None
     """How a page speaks by it; None where none does."""
+    decides: ClassVar[bool] = False
+    """Whether the verdict may be given by it: it is by the first such metric that was measured."""
     comparison: ClassVar[tuple[str, str] | None] = None
     """What a model does that has a better value, and a worse one; None for what the kind of model says."""
     published: ClassVar[str | None] = None

@@ -41,7 +41,8 @@ class HoleMse(ImageMetric):
     requires: ClassVar[tuple[Need, ...]] = ("truth", "region")
     ratio: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
-    yardstick: ClassVar[Yardstick | None] = Yardstick("A higher error", as_ratio=True)
+    yardstick: ClassVar[Yardstick | None] = Yardstick(as_ratio=True)
+    decides: ClassVar[bool] = True
 
     def compute(self, restored: Restored) -> Tensor:
         return hole_mse(restored.pictures, restored.truth, restored.region)
@@ -64,6 +65,7 @@ class MeanHoleMse(ImageMetric):
     better: ClassVar[Better | None] = "down"
     requires: ClassVar[tuple[Need, ...]] = ("truth", "region", "samples")
     ratio: ClassVar[bool] = True
+    decides: ClassVar[bool] = True
 
     def compute(self, restored: Restored) -> Tensor:
         return mean_hole_mse(_samples(restored), restored.truth, restored.region)
@@ -125,9 +127,9 @@ class Ssim(ImageMetric):
     ratio: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
     yardstick: ClassVar[Yardstick | None] = Yardstick(
-        "A lower similarity",
         caution="No error in a hidden region was measured; the verdict rests on structural similarity.",
     )
+    decides: ClassVar[bool] = True
 
     def compute(self, restored: Restored) -> Tensor:
         return ssim(restored.pictures, restored.truth)

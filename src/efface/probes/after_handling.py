@@ -18,7 +18,7 @@ nothing comes back. The note therefore says how the error after it compares with
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +26,7 @@ import numpy as np
 from pydantic import Field
 
 from efface.evaluation.results import ModelName
-from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, Side, judged
 from efface.probes.findings import Finding, Findings
 from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, ErrorKind, Errors, Images, Network
 
@@ -58,6 +58,9 @@ class AfterHandling(Probe):
             for measure in (LOG_ERROR, WRONG)
         ),
     }
+    memory: ClassVar[Mapping[str, Side]] = dict.fromkeys(
+        (*figures["generator"], *figures["classifier"]), "above"
+    )
     cost: ClassVar[Cost] = "training"
 
     steps: int = Field(50, ge=1, description="steps of fine-tuning on neutral images")

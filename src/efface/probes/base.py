@@ -28,6 +28,7 @@ Criterion = Callable[[Scores], float]
 """A figure made of scores; nan where it cannot be had of these."""
 FiguresByKind = Mapping[ModelKind, tuple[str, ...]]
 Cost = Literal["nothing", "passes", "training"]
+Side = Literal["above", "below"]
 
 TOO_FEW = f"interval not available: fewer than {FEWEST_GROUPS} images"
 
@@ -41,6 +42,8 @@ class Probe(Settings, ABC):
     source: ClassVar[str]
     figures: ClassVar[FiguresByKind]
     """Names of the figures that it gives, by the kinds of models that it can question: what `--require` can name."""
+    memory: ClassVar[Mapping[str, Side]] = {}
+    """Of those that tell of memory: on which side of the retrained model's figure more is remembered."""
     needs: ClassVar[tuple[SetName, ...]] = ("forget",)
     """Sets without which it cannot be asked."""
     needs_retrained: ClassVar[bool] = False

@@ -12,10 +12,11 @@ kinds, and another seed of either may put the unlearned model on another side.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from efface.forgetting.relative import FEWEST, closer_to_retrained
-from efface.probes.base import FiguresByKind, Probe
+from efface.probes.base import FiguresByKind, Probe, Side
 from efface.probes.findings import Finding, Findings
 from efface.probes.subject import LOG_ERROR, AnySubject
 
@@ -31,6 +32,7 @@ class CloserToRetrained(Probe):
     source: ClassVar[str] = "Bounliphone et al., ICLR 2016, arXiv:1511.04581"
     needs_retrained: ClassVar[bool] = True
     figures: ClassVar[FiguresByKind] = {"generator": (FIGURE,), "classifier": (FIGURE,)}
+    memory: ClassVar[Mapping[str, Side]] = {FIGURE: "below"}
 
     def run(self, subject: AnySubject) -> Findings:
         if "original" not in subject.models:

@@ -26,7 +26,7 @@ from pydantic import Field
 
 from efface.errors import InputError
 from efface.evaluation.results import ModelName
-from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, Side, judged
 from efface.probes.findings import Finding, Findings
 from efface.probes.subject import Values
 
@@ -49,6 +49,7 @@ class DecoderLeftover(Probe):
     source: ClassVar[str] = "reviews of Li et al., ICLR 2024; linear probes: arXiv:1610.01644"
     needs_retrained: ClassVar[bool] = True
     figures: ClassVar[FiguresByKind] = {"generator": (PROBE, ENCODER)}
+    memory: ClassVar[Mapping[str, Side]] = {PROBE: "above", ENCODER: "above"}
     cost: ClassVar[Cost] = "training"
 
     train_on: Literal["retain", "neutral"] = Field(

@@ -14,13 +14,14 @@ reading, because forget and neutral images may differ in kind, and every model t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from efface.evaluation.results import ModelName, SetName
-from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, Side, judged
 from efface.probes.findings import Findings
 from efface.probes.subject import Values, once
 from efface.probes.two_sample import (
@@ -66,6 +67,7 @@ class Detectability(Probe):
     needs: ClassVar[tuple[SetName, ...]] = ("forget", "neutral")
     cost: ClassVar[Cost] = "nothing"
     figures: ClassVar[FiguresByKind] = {"generator": ("detectability", "detectability-mmd")}
+    memory: ClassVar[Mapping[str, Side]] = {"detectability": "above", "detectability-mmd": "above"}
 
     def run(self, subject: GeneratorSubject) -> Findings:
         match = matched(subject.photos("forget").labels, subject.photos("neutral").labels)

@@ -16,6 +16,7 @@ memory: read the share beside the retrained model's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from pydantic import Field
 from efface.evaluation.results import SETS, ModelName
 from efface.evaluation.settings import EvaluationSettings
 from efface.images.items import ImageSet
-from efface.probes.base import FLOOR, Cost, FiguresByKind, Probe, Scores, judged, mean
+from efface.probes.base import FLOOR, Cost, FiguresByKind, Probe, Scores, Side, judged, mean
 from efface.probes.findings import Findings, Hit
 from efface.probes.subject import Share, Values, once
 from efface.randomness import key, numpy_draws
@@ -55,6 +56,7 @@ class Extraction(Probe):
     source: ClassVar[str] = "Carlini et al. 2023, arXiv:2301.13188"
     cost: ClassVar[Cost] = "passes"
     figures: ClassVar[FiguresByKind] = {"generator": ("near-copies", "copy-distance")}
+    memory: ClassVar[Mapping[str, Side]] = {"near-copies": "above", "copy-distance": "below"}
 
     def run(self, subject: GeneratorSubject) -> Findings:
         images = subject.photos("forget")

@@ -23,13 +23,14 @@ reason alone: read the figure beside the retrained model's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 from pydantic import Field
 
 from efface.evaluation.results import ModelName, SetName
-from efface.probes.base import Cost, Criterion, FiguresByKind, Probe, Scores, area, auc, judged, logs
+from efface.probes.base import Cost, Criterion, FiguresByKind, Probe, Scores, Side, area, auc, judged, logs
 from efface.probes.findings import Findings
 from efface.probes.subject import AnySubject, Share, Values
 
@@ -62,6 +63,9 @@ class Membership(Probe):
         "generator": (BY_LOSS, f"{BY_LOSS}-tpr", BY_VIEWS, f"{BY_VIEWS}-tpr"),
         "classifier": (BY_LOSS, f"{BY_LOSS}-tpr", f"{BY_LOSS}-tpr1", BY_CLASS),
     }
+    memory: ClassVar[Mapping[str, Side]] = dict.fromkeys(
+        (*figures["generator"], *figures["classifier"]), "above"
+    )
 
     def run(self, subject: AnySubject) -> Findings:
         scores: dict[ModelName, Scores] = {

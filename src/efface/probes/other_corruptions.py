@@ -21,7 +21,7 @@ from pydantic import Field, field_validator
 
 from efface.errors import InputError
 from efface.evaluation.results import ModelName, SetName
-from efface.probes.base import Cost, FiguresByKind, Probe, Scores
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, Side
 from efface.probes.findings import Findings
 from efface.probes.lowest import SETS, lowest_and_each, ratio_scores
 
@@ -48,6 +48,7 @@ class OtherCorruptions(Probe):
     needs: ClassVar[tuple[SetName, ...]] = SETS
     cost: ClassVar[Cost] = "passes"
     figures: ClassVar[FiguresByKind] = {"generator": (FIGURE,)}
+    memory: ClassVar[Mapping[str, Side]] = {FIGURE: "below"}
 
     @field_validator("corruptions")
     @classmethod

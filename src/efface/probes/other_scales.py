@@ -12,13 +12,14 @@ the retrained model's is overshooting, not forgetting well.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from efface.evaluation.results import SetName
 from efface.evaluation.settings import CropShare
-from efface.probes.base import Cost, FiguresByKind, Probe
+from efface.probes.base import Cost, FiguresByKind, Probe, Side
 from efface.probes.findings import Findings
 from efface.probes.lowest import SETS, lowest_and_each, ratio_scores
 
@@ -44,6 +45,7 @@ class OtherScales(Probe):
     needs: ClassVar[tuple[SetName, ...]] = SETS
     cost: ClassVar[Cost] = "passes"
     figures: ClassVar[FiguresByKind] = {"generator": (FIGURE,)}
+    memory: ClassVar[Mapping[str, Side]] = {FIGURE: "below"}
 
     def run(self, subject: GeneratorSubject) -> Findings:
         scores = {}

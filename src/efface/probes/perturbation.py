@@ -18,13 +18,14 @@ It cannot show that a perturbation found by a search would not bring the image b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from efface.evaluation.results import ModelName
-from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged, mean
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, Side, judged, mean
 from efface.probes.findings import Findings, Hit
 from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, Change, Share, Values
 
@@ -56,6 +57,7 @@ class Perturbation(Probe):
         "generator": (FIGURE, KNOWLEDGE),
         "classifier": (FIGURE, KNOWLEDGE, ACCURACY),
     }
+    memory: ClassVar[Mapping[str, Side]] = {FIGURE: "below", KNOWLEDGE: "above", ACCURACY: "above"}
 
     def run(self, subject: AnySubject) -> Findings:
         changes = self._changes()

@@ -21,6 +21,7 @@ planted shortcut is learnt, and lost, more easily than a picture. Importing this
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,7 +31,7 @@ from pydantic import Field
 from efface.errors import Faults, InputError
 from efface.evaluation.results import SETS, ModelName, SetName
 from efface.files import replacing, write_json
-from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, Side, judged
 from efface.probes.findings import Findings
 from efface.probes.subject import AnySubject
 from efface.probes.trigger import Trigger, read_trigger
@@ -92,6 +93,7 @@ class Poisoning(Probe):
     summary: ClassVar[str] = "the planted pattern, or class, of images that carry the trigger"
     source: ClassVar[str] = "Varshney and Torra 2025, arXiv:2502.04260"
     figures: ClassVar[FiguresByKind] = {"generator": (FIGURE,), "classifier": (FIGURE,)}
+    memory: ClassVar[Mapping[str, Side]] = {FIGURE: "above"}
     needs: ClassVar[tuple[SetName, ...]] = ()
     cost: ClassVar[Cost] = "passes"
 

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from efface.metrics.base import ModelKind
 from efface.plugins import Registry, read_named
 from efface.probes.base import Probe
+from efface.probes.findings import Findings
 
 PROBES: Registry[type[Probe]] = Registry(
     "probe",
@@ -56,6 +57,23 @@ def probes_of_group(group: Group, kind: ModelKind) -> list[str]:
 def probes_by_figure(kind: ModelKind) -> dict[str, str]:
     """The name of the probe that gives a figure of this kind of models, by the figure's name."""
     return {figure: name for name, probe in probes_of(kind).items() for figure in probe.figures[kind]}
+
+
+def contradicting(findings: Findings) -> dict[str, bool]:
+    """By figure of the unlearned model that tells of memory and has an interval: whether it says that more is remembered
+    than by the retrained model, by its whole interval. What the verdict asks of probes.
+
+    Of figures that stand beside a model that is the difference; one that is a comparison itself stands beside none.
+    """
+    found = {}
+    for one in findings.figures:
+        side = PROBES[one.probe].memory.get(one.figure) if one.probe in PROBES else None
+        if side is None or one.model != "unlearned" or one.reference == "original":
+            continue
+        low, high = (one.difference_low, one.difference_high) if one.reference else (one.low, one.high)
+        if low is not None and high is not None:
+            found[one.figure] = low > 0 if side == "above" else high < 0
+    return found
 
 
 def read_probe(section: str | Mapping[str, JsonValue]) -> Probe:

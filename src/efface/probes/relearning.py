@@ -19,13 +19,14 @@ over a few checkpoints, it is a little above zero for two models that are equall
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from efface.evaluation.results import ModelName
-from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, Side, judged
 from efface.probes.findings import Curve, Findings
 from efface.probes.subject import WRONG, AnySubject, ErrorKind, Errors, Images, Values, without
 
@@ -44,6 +45,7 @@ class Relearning(Probe):
         "generator": (ON_RETAIN, ON_FEW),
         "classifier": (ON_RETAIN, WRONG.named(ON_RETAIN), ON_FEW, WRONG.named(ON_FEW)),
     }
+    memory: ClassVar[Mapping[str, Side]] = dict.fromkeys(figures["classifier"], "above")
     cost: ClassVar[Cost] = "training"
 
     steps: int = Field(

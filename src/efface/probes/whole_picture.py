@@ -12,12 +12,13 @@ A ratio below 1 beside a retrained one that is as low is no memory, but images t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from efface.evaluation.results import ModelName, SetName
-from efface.probes.base import Cost, FiguresByKind, Probe, Scores, judged, ratio_of_means
+from efface.probes.base import Cost, FiguresByKind, Probe, Scores, Side, judged, ratio_of_means
 from efface.probes.findings import Findings
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class WholePicture(Probe):
     needs: ClassVar[tuple[SetName, ...]] = SETS
     cost: ClassVar[Cost] = "passes"
     figures: ClassVar[FiguresByKind] = {"generator": (FIGURE,)}
+    memory: ClassVar[Mapping[str, Side]] = {FIGURE: "below"}
 
     def run(self, subject: GeneratorSubject) -> Findings:
         if not subject.codes_see_beyond():

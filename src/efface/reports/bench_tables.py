@@ -19,7 +19,6 @@ from efface.benchmark.results import (
 from efface.documents import csv_text
 from efface.files import write_text
 from efface.runs.score import ScoreRange
-from efface.runs.words import WORDS
 from efface.wording import DECIDES, bound, counted, decimals, figure, interval, printable
 
 Cell = tuple[str, str | None]
@@ -127,14 +126,34 @@ def reading(results: BenchResults) -> str:
 
 
 def strength(table: BenchTable) -> list[str]:
-    """Whether the models restore well enough for a study of what they forget; classifiers restore nothing."""
+    """Whether the originals remember, which decides whether a table counts; and, as a label, how well they restore."""
+    return [*_memory(table), *_stronger(table)]
+
+
+def _memory(table: BenchTable) -> list[str]:
+    gap, verdict = table.rows[0].forget_gap, table.rows[0].verdict
+    if table.memory is not None and gap:
+        value, ends = figures(gap)
+        shown = f"forget gap of the originals {value} ({ends})"
+    elif table.memory is not None and verdict:
+        shown = (
+            f"on forget images the originals' {verdict.figure} less the retrained models' is {verdict.gap}"
+        )
+    else:
+        return []
+    if table.memory:
+        return [f"Memory is shown: {shown}. This table counts."]
+    return [f"No memory is shown: {shown}. The figures below tell nothing of forgetting."]
+
+
+def _stronger(table: BenchTable) -> list[str]:
     if table.corruption is None:
         return []
-    error = table.rows[0].measures.get(f"{WORDS['generator'].metric}_neutral")
+    error = table.rows[0].unseen_error
     if not table.fills or error is None:
         return [
-            "Whether these models restore anything is not known: there are no neutral images, or the corruption hides "
-            "nothing that could be filled."
+            "Stronger than filling: not known, for there are no neutral images, or the corruption hides nothing that could "
+            "be filled."
         ]
     value, ends = figures(error)
     filled = ", ".join(
@@ -144,12 +163,7 @@ def strength(table: BenchTable) -> list[str]:
     said = (
         f"Hole error of the originals on neutral images {value} ({ends}); filled without a model, {filled}."
     )
-    if table.void:
-        return [
-            f"This study is void. {said} A model that is not 20 % better than every fill has learnt nothing that could be "
-            "forgotten, and the figures below are about noise."
-        ]
-    return [f"{said} They are at least 20 % better than every fill, as a study needs."]
+    return [f"Stronger than filling: {'yes' if table.stronger else 'no'} (by 20 % or more). {said}"]
 
 
 def levels_in_words(task: TaskResults) -> list[str]:

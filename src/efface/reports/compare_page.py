@@ -212,6 +212,8 @@ def _csv_line(
         "run": run.name,
         "method": record.method.name if record.method else None,
         "settings": "; ".join(f"{name}={value}" for name, value in differing.items()),
+        "verdict": record.verdict.word if record.verdict else None,
+        "specific": record.verdict.specific.word if record.verdict else None,
         "claim": record.claim.level,
         "training_seconds": record.durations.training,
     }
@@ -221,7 +223,7 @@ def _csv_line(
     for plane in planes:
         if run.place in plane.points:
             line[plane.name.replace("-", "_")] = run.place in plane.front
-    line |= {f"require {verdict.requirement}": verdict.state for verdict in run.run.requirements}
+    line |= {f"require {outcome.requirement}": outcome.state for outcome in run.run.requirements}
     for finding in run.run.findings.figures:
         if finding.model == "unlearned":
             line |= {f"{finding.figure} {end}": getattr(finding, end) for end in ENDS}

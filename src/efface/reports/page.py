@@ -18,7 +18,7 @@ from efface.reports.facts import digests, environment_facts, leftovers, request_
 from efface.reports.probe_tables import image_table, probe_sections, requirement_table
 from efface.reports.run_charts import error_charts, loss_charts
 from efface.reports.tables import set_tables, worst_tables
-from efface.reports.verdict import verdict_of
+from efface.reports.verdict import headline_of
 from efface.runs.record import Record
 from efface.runs.results import FinishedRun
 from efface.runs.words import WORDS, metrics_by_image
@@ -52,8 +52,8 @@ def report_content(run: FinishedRun) -> dict[str, Any]:
         "request_id": record.request.id if record.request else None,
         "finished": record.finished,
         "claim": record.claim,
-        "verdict": verdict_of(
-            run.rows, record.claim.level, record.retrained.stages if record.retrained else "all"
+        "verdict": headline_of(
+            run.verdict, run.rows, record.claim.level, record.retrained.stages if record.retrained else "all"
         ),
         "requirements": requirement_table(record.requirements),
         "probes": probe_sections(run.findings, {probe.name: probe.question for probe in record.probes}),

@@ -1,4 +1,4 @@
-"""The section on probes, the verdict table of requirements, and the table of single images."""
+"""The section on probes, the table of requirements, and the table of single images."""
 
 from __future__ import annotations
 
@@ -76,20 +76,20 @@ class ImageTable:
 
 
 def requirement_table(judgement: Judgement | None) -> Requirements | None:
-    """The verdicts in the order in which they were set; None where none was."""
+    """The outcomes in the order in which they were set; None where none was."""
     if judgement is None:
         return None
     overall, _, advice = judgement.summary.partition(" Advice: ")
     lines = [
         {
-            "requirement": verdict.requirement,
-            "sign": SIGNS[verdict.state],
-            "state": verdict.state,
-            "value": None if verdict.value is None else figure(verdict.value),
-            "interval": interval(verdict.low, verdict.high, 4, decides=[verdict.threshold]),
-            "words": verdict.words,
+            "requirement": outcome.requirement,
+            "sign": SIGNS[outcome.state],
+            "state": outcome.state,
+            "value": None if outcome.value is None else figure(outcome.value),
+            "interval": interval(outcome.low, outcome.high, 4, decides=[outcome.threshold]),
+            "words": outcome.words,
         }
-        for verdict in judgement.verdicts
+        for outcome in judgement.outcomes
     ]
     return Requirements(overall, advice or None, lines)
 

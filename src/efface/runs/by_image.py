@@ -6,11 +6,13 @@ import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from efface.errors import InputError
-from efface.evaluation.figures import photo_mean
+from efface.evaluation.figures import Values, photo_mean
+from efface.evaluation.results import ModelName, SetName
 
 Side = tuple[str, str]
 """A model and a set."""
@@ -35,6 +37,18 @@ class PerImage:
 
     images: Mapping[Side, list[str]] = field(default_factory=dict)
     values: Mapping[Side, Mapping[str, list[float | None]]] = field(default_factory=dict)
+
+    @property
+    def arrays(self) -> dict[tuple[ModelName, SetName], dict[str, Values]]:
+        """The values of each model and set by metric, `[images]`, in the table's order; without metrics that have none."""
+        return {
+            (cast(ModelName, model), cast(SetName, name)): {
+                metric: np.array([np.nan if value is None else value for value in column])
+                for metric, column in columns.items()
+                if any(value is not None for value in column)
+            }
+            for (model, name), columns in self.values.items()
+        }
 
     def column(self, model: str, set_name: str, metric: str) -> dict[str, list[float]]:
         """The values of a metric by keyed id: several where an image stands in the set more than once."""

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from efface.evaluation.results import Row, find, table_of
-from efface.runs.requirements import Requirement, Verdict, summary
-from efface.runs.results import read_findings, read_requirements, read_worst
-from efface.runs.stated import SETS, Stated
+from efface.evaluation.verdict import verdict_on
+from efface.probes.registry import PROBES, contradicting
+from efface.runs.requirements import Outcome, Requirement, summary
+from efface.runs.results import read_findings, read_requirements, read_verdict, read_worst
+from efface.runs.stated import SETS, Stated, Unanswered
 
 CLOSE = 1e-9
 """Share by which a figure may differ from the mean of its images, for the order of sums."""
@@ -76,25 +78,25 @@ def of_images(stated: Stated) -> Iterator[str]:
 
 def of_requirements(stated: Stated) -> Iterator[str]:
     record = stated.record
-    verdicts = record.requirements.verdicts if record.requirements else []
+    outcomes = record.requirements.outcomes if record.requirements else []
     stated.need("requirements.json")
-    if read_requirements(stated.run) != verdicts:
-        yield "requirements.json does not hold the verdicts of the record"
-    if record.requirements and record.requirements.summary != summary(verdicts):
-        yield f"requirements: the verdicts amount to '{summary(verdicts)}', and the record says otherwise"
-    for verdict in verdicts:
-        yield from _verdict(stated, verdict)
+    if read_requirements(stated.run) != outcomes:
+        yield "requirements.json does not hold the outcomes of the record"
+    if record.requirements and record.requirements.summary != summary(outcomes):
+        yield f"requirements: the outcomes amount to '{summary(outcomes)}', and the record says otherwise"
+    for outcome in outcomes:
+        yield from _outcome(stated, outcome)
 
 
-def _verdict(stated: Stated, verdict: Verdict) -> Iterator[str]:
-    requirement = Requirement.parse(verdict.requirement, stated.record.model_kind)
-    if verdict.threshold != requirement.threshold:
-        yield f"{verdict.requirement}: its bound is not {verdict.threshold:g}"
-    end = verdict.high if requirement.at_most else verdict.low
-    if verdict.state != "not measurable" and (verdict.value is None or end is None):
-        yield f"{verdict.requirement}: {verdict.state} without an interval"
-    elif end is not None and (verdict.state == "met") != requirement.kept_by(end):
-        yield f"{verdict.requirement}: {verdict.state}, and its interval ends at {end:.4g}"
+def _outcome(stated: Stated, outcome: Outcome) -> Iterator[str]:
+    requirement = Requirement.parse(outcome.requirement, stated.record.model_kind)
+    if outcome.threshold != requirement.threshold:
+        yield f"{outcome.requirement}: its bound is not {outcome.threshold:g}"
+    end = outcome.high if requirement.at_most else outcome.low
+    if outcome.state != "not measurable" and (outcome.value is None or end is None):
+        yield f"{outcome.requirement}: {outcome.state} without an interval"
+    elif end is not None and (outcome.state == "met") != requirement.kept_by(end):
+        yield f"{outcome.requirement}: {outcome.state}, and its interval ends at {end:.4g}"
     if requirement.row is None:
         finding = read_findings(stated.run).find(requirement.name)
         figure = finding.difference if finding else None
@@ -103,8 +105,27 @@ def _verdict(stated: Stated, verdict: Verdict) -> Iterator[str]:
     else:
         row = find(stated.rows, "unlearned", requirement.row[0], requirement.row[1].name)
         figure = row.value if row else None
-    if verdict.value is not None and (figure is None or not _close(figure, verdict.value)):
-        yield f"{verdict.requirement}: no such figure is {verdict.value:.6g}"
+    if outcome.value is not None and (figure is None or not _close(figure, outcome.value)):
+        yield f"{outcome.requirement}: no such figure is {outcome.value:.6g}"
+
+
+def of_verdict(stated: Stated) -> Iterator[str]:
+    """The verdict is made anew from the images' own figures, the probes' and the settings."""
+    record = stated.record
+    stated.need("verdict.json", "per_image.csv", *(["probes.json"] if record.probes else []))
+    if read_verdict(stated.run) != record.verdict:
+        yield "verdict.json is not the verdict of the record"
+    missing = [probe.name for probe in record.probes if probe.name not in PROBES]
+    if missing:
+        raise Unanswered(f"not installed here: {', '.join(missing)}")
+    assert record.evaluation is not None
+    table, kind, settings = stated.per_image, record.model_kind, record.evaluation.settings
+    ids = {name: table.images[model, name] for model, name in table.arrays}
+    probes = contradicting(read_findings(stated.run)) if record.probes else {}
+    anew = verdict_on(table.arrays, ids, kind, settings, probes)
+    if anew != record.verdict:
+        said = [f"'{one.said}'" if one else "none" for one in (anew, record.verdict)]
+        yield f"the figures amount to the verdict {said[0]}, and the record says {said[1]}"
 
 
 def of_probes(stated: Stated) -> Iterator[str]:

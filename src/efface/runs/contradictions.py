@@ -17,7 +17,7 @@ from efface.methods import CLASSIFIER_METHODS, GENERATOR_METHODS
 from efface.methods.base import Method
 from efface.probes.registry import PROBES
 from efface.runs.claims import claim_of
-from efface.runs.contradicting_figures import of_figures, of_images, of_probes, of_requirements
+from efface.runs.contradicting_figures import of_figures, of_images, of_probes, of_requirements, of_verdict
 from efface.runs.environment import source_state
 from efface.runs.limits import limits_of
 from efface.runs.people import KEYED, in_the_words_of
@@ -334,6 +334,7 @@ QUESTIONS: Mapping[str, Callable[[Stated], Iterator[str]]] = {
 OF_FIGURES: Mapping[str, Callable[[Stated], Iterator[str]]] = {
     "the figures": of_figures,
     "the figures of single images": of_images,
+    "the verdict": of_verdict,
     "the page": _page,
 }
 """By what is in question, as a check names it: of every run, and of those that measured."""
@@ -362,7 +363,7 @@ def _kind(config: Mapping[str, JsonValue]) -> str:
 
 
 def _texts(record: Record) -> list[JsonValue]:
-    return [verdict.requirement for verdict in record.requirements.verdicts] if record.requirements else []
+    return [outcome.requirement for outcome in record.requirements.outcomes] if record.requirements else []
 
 
 def _all(values: JsonValue) -> Sequence[JsonValue]:

@@ -16,6 +16,7 @@ RESULT_FILES = (
     "per_image.csv",
     "worst.json",
     "probes.json",
+    "verdict.json",
     "requirements.json",
     "path",
 )

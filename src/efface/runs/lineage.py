@@ -156,9 +156,9 @@ def _link(run: Path, record: Record, part: str | None) -> Link:
 
 def _measured(run: Path, record: Record, part: str | None) -> Request:
     """The run's figures; none of a further model, which its run did not measure, nor of altered result files."""
-    verdicts = record.requirements.verdicts if record.requirements else []
+    outcomes = record.requirements.outcomes if record.requirements else []
     unmet, unmeasured = (
-        tuple(verdict.requirement for verdict in verdicts if verdict.state == state)
+        tuple(outcome.requirement for outcome in outcomes if outcome.state == state)
         for state in ("not met", "not measurable")
     )
     rows = [] if part or not _intact(run, record) else read_results(run)

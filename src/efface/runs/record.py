@@ -16,11 +16,12 @@ from pydantic import BeforeValidator, Field, JsonValue, TypeAdapter
 from efface.documents import Absent, Described, read_json
 from efface.errors import InputError
 from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
+from efface.evaluation.verdict import Verdict
 from efface.files import json_text, sha256_of_json, write_text
 from efface.generators.families import LearntCrops
 from efface.metrics.base import ModelKind
 from efface.runs.config import StatedRequest
-from efface.runs.requirements import Verdict
+from efface.runs.requirements import Outcome
 from efface.settings import validated
 from efface.training.settings import OWN_MASK, Recipe, TrainingSettings
 from efface.wording import shortened
@@ -379,8 +380,8 @@ class Judgement(Described):
     """What became of the thresholds that were set before the run."""
 
     words: str = Field(description="that they were set before the run, and how that is bound")
-    summary: str = Field(description="all verdicts in a sentence or two")
-    verdicts: list[Annotated[Verdict, BeforeValidator(TypeAdapter(Verdict).validate_python)]] = Field(
+    summary: str = Field(description="all outcomes in a sentence or two")
+    outcomes: list[Annotated[Outcome, BeforeValidator(TypeAdapter(Outcome).validate_python)]] = Field(
         description="one for each requirement, as in `requirements.json`"
     )
 
@@ -478,6 +479,10 @@ class Statement(Described):
     evaluation: EvaluationFacts | None = Field(description="how models were measured; null for trainings")
     probes: list[ProbeFacts] = Field(
         default_factory=list, description="the probes that were asked; empty where none was"
+    )
+    verdict: Verdict | None = Field(
+        None,
+        description="whether it is gone, as in `verdict.json` ([verdict.md](verdict.md)); null without an unlearned model",
     )
     requirements: Judgement | None = Field(
         None, description="thresholds that were set before the run ([requirements.md](requirements.md))"

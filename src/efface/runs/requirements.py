@@ -123,7 +123,7 @@ class Requirement:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Outcome:
     """What became of a requirement. `value` with its interval is what was judged; words: one sentence for people."""
 
     requirement: str
@@ -197,8 +197,8 @@ def judge(
     settings: MeasuringSettings,
     *,
     advise: bool = True,
-) -> list[Verdict]:
-    """A verdict for each requirement, in their order.
+) -> list[Outcome]:
+    """An outcome for each requirement, in their order.
 
     The bound must hold at the end of the interval that is farther from it. advise: whether words may end in the advice
     to retrain, which is out of place for a model that was retrained.
@@ -211,14 +211,14 @@ def judge(
             measured = _ratio(requirement, evaluation, sets, settings)
         else:
             measured = _absolute(requirement, evaluation)
-        found.append(_verdict(requirement, measured, advise))
+        found.append(_outcome(requirement, measured, advise))
     return found
 
 
-def summary(verdicts: Sequence[Verdict]) -> str:
-    """All verdicts in a sentence or two, with the advice that they amount to."""
-    count = {state: sum(one.state == state for one in verdicts) for state in ("not met", "not measurable")}
-    total = len(verdicts)
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """All outcomes in a sentence or two, with the advice that they amount to."""
+    count = {state: sum(one.state == state for one in outcomes) for state in ("not met", "not measurable")}
+    total = len(outcomes)
     if not any(count.values()):
         return "The requirement is met." if total == 1 else f"All {total} requirements are met."
     parts = [
@@ -227,9 +227,9 @@ def summary(verdicts: Sequence[Verdict]) -> str:
         if number
     ]
     text = f"Of the requirements set before the run, {' and '.join(parts)}."
-    if any(one.words.endswith(f"; {RETRAIN}.") for one in verdicts):
+    if any(one.words.endswith(f"; {RETRAIN}.") for one in outcomes):
         return f"{text} Advice: {RETRAIN}."
-    if any(one.words.endswith(f", else {RETRAIN}.") for one in verdicts):
+    if any(one.words.endswith(f", else {RETRAIN}.") for one in outcomes):
         return f"{text} Advice: measure more images, else {RETRAIN}."
     return text
 
@@ -335,14 +335,14 @@ def _of_finding(requirement: Requirement, findings: Findings) -> _Measured:
     return _Measured(what, found.difference, *ends, why_not=why_not)
 
 
-def _verdict(requirement: Requirement, measured: _Measured, advise: bool) -> Verdict:
-    def verdict(state: State, words: str) -> Verdict:
+def _outcome(requirement: Requirement, measured: _Measured, advise: bool) -> Outcome:
+    def outcome(state: State, words: str) -> Outcome:
         ends = measured.value, measured.low, measured.high
-        return Verdict(requirement.text, state, *ends, requirement.threshold, words)
+        return Outcome(requirement.text, state, *ends, requirement.threshold, words)
 
     value, low, high = measured.value, measured.low, measured.high
     if measured.why_not or value is None or low is None or high is None or np.isnan([value, low, high]).any():
-        return verdict(
+        return outcome(
             "not measurable",
             f"{_capital(measured.what)} cannot be judged: {measured.why_not or 'no number'}.",
         )
@@ -352,15 +352,15 @@ def _verdict(requirement: Requirement, measured: _Measured, advise: bool) -> Ver
     allowed = f"{'at most' if requirement.at_most else 'at least'} {requirement.threshold:.4g}{measured.unit}"
     beginning = f"{_capital(measured.what)} is {number}"
     if requirement.kept_by(high if requirement.at_most else low):
-        return verdict("met", f"{beginning}: all of the interval is {allowed}.")
+        return outcome("met", f"{beginning}: all of the interval is {allowed}.")
     advises = advise and (requirement.name.startswith(("retain-", "forget-", "detectability")))
     if requirement.kept_by(value):
-        return verdict(
+        return outcome(
             "not met",
             f"{beginning}: the value is {allowed}, but its interval reaches beyond; "
             f"more images may narrow it{f', else {RETRAIN}' * advises}.",
         )
-    return verdict("not met", f"{beginning}: the value itself is not {allowed}{f'; {RETRAIN}' * advises}.")
+    return outcome("not met", f"{beginning}: the value itself is not {allowed}{f'; {RETRAIN}' * advises}.")
 
 
 def _capital(text: str) -> str:

@@ -28,40 +28,66 @@ from efface.evaluation.results import (
     find,
     read_results,
 )
+from efface.evaluation.verdict import Verdict
 from efface.files import sha256_of_file, write_json
 from efface.probes.findings import Curve, Finding, Findings, Hit
 from efface.runs.by_image import ByImage, read_by_image
 from efface.runs.digests import unlisted_results
 from efface.runs.log import TrainingLog, read_log
 from efface.runs.record import Record, is_intact, read_record
-from efface.runs.requirements import State, Verdict
-from efface.settings import problems_of
+from efface.runs.requirements import Outcome, State
+from efface.settings import problems_of, validated
 
 __all__ = [
-    "MODELS", "SETS", "ByImage", "Curve", "Finding", "Findings", "FinishedRun", "Hit", "ModelName", "Row", "SetName",
-    "State", "Verdict", "Worst", "find", "findings_of", "plain_findings", "read_by_image", "read_findings",
-    "read_requirements", "read_worst", "write_findings", "write_requirements", "write_worst",
+    "MODELS",
+    "SETS",
+    "ByImage",
+    "Curve",
+    "Finding",
+    "Findings",
+    "FinishedRun",
+    "Hit",
+    "ModelName",
+    "Outcome",
+    "Row",
+    "SetName",
+    "State",
+    "Verdict",
+    "Worst",
+    "find",
+    "findings_of",
+    "plain_findings",
+    "read_by_image",
+    "read_findings",
+    "read_requirements",
+    "read_verdict",
+    "read_worst",
+    "write_findings",
+    "write_requirements",
+    "write_verdict",
+    "write_worst",
 ]  # fmt: skip
 """What a finished run consists of, with the types of its parts: pages read them from here."""
 
 Entry = TypeVar("Entry", Row, Finding)
-VERDICTS, WORST = TypeAdapter(list[Verdict]), TypeAdapter(list[Worst])
+OUTCOMES, WORST = TypeAdapter(list[Outcome]), TypeAdapter(list[Worst])
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run: its folder, record, rows, worst-hit entries, verdicts, and what its probes found.
+    """A finished run: its folder, record, rows, worst-hit entries, outcomes, what its probes found, and the verdict, None
+    without an unlearned model.
 
-    mismatches: files that are not those of which the record speaks, by name. The last four are empty where the run has
-    none.
+    mismatches: files that are not those of which the record speaks, by name. The lists are empty where the run has none.
     """
 
     path: Path
     record: Record
     rows: list[Row]
     worst: list[Worst]
-    requirements: list[Verdict]
+    requirements: list[Outcome]
     findings: Findings
+    verdict: Verdict | None
     mismatches: list[str]
 
     @classmethod
@@ -76,6 +102,7 @@ class FinishedRun:
             read_worst(run),
             read_requirements(run),
             read_findings(run),
+            read_verdict(run),
             _mismatches(run, record),
         )
 
@@ -99,14 +126,26 @@ def write_worst(run: Path, worst: Iterable[Worst]) -> None:
     write_json(run / "worst.json", [asdict(entry) for entry in worst])
 
 
-def read_requirements(run: Path) -> list[Verdict]:
+def read_requirements(run: Path) -> list[Outcome]:
     """`requirements.json`, in its order; empty where there is none. Raises `InputError` where it is damaged."""
-    return _listed(run / "requirements.json", VERDICTS)
+    return _listed(run / "requirements.json", OUTCOMES)
 
 
-def write_requirements(run: Path, verdicts: Iterable[Verdict]) -> None:
+def write_requirements(run: Path, outcomes: Iterable[Outcome]) -> None:
     """Write `requirements.json`."""
-    write_json(run / "requirements.json", [verdict.as_dict() for verdict in verdicts])
+    write_json(run / "requirements.json", [outcome.as_dict() for outcome in outcomes])
+
+
+def read_verdict(run: Path) -> Verdict | None:
+    """`verdict.json`; None where there is none. Raises `InputError` where it is damaged."""
+    path = run / "verdict.json"
+    values = _json(path)
+    return None if values is None else validated(Verdict, values, f"{path} is damaged")
+
+
+def write_verdict(run: Path, verdict: Verdict) -> None:
+    """Write `verdict.json`."""
+    write_json(run / "verdict.json", verdict.as_dict())
 
 
 def read_findings(run: Path) -> Findings:

@@ -66,6 +66,8 @@ def it_says_what_it_gives(kind: type[Probe]) -> None:
     for of, figures in kind.figures.items():
         require(of in get_args(ModelKind), f"'{of}' is no kind of models: {', '.join(get_args(ModelKind))}")
         require(figures, f"it gives no figure of {of}s")
+    strange = set(kind.memory) - {figure for figures in kind.figures.values() for figure in figures}
+    require(not strange, f"it says which side of {sorted(strange)} is memory, and gives no such figure")
 
 
 def models_stay_and_figures_are_given(probe: Probe, of: ModelKind) -> None:

@@ -26,12 +26,17 @@ from efface.benchmark.runs import PoolRun
 from efface.benchmark.setups import Experiment
 from efface.benchmark.told_apart import apart_measures
 from efface.errors import InputError
+from efface.evaluation.results import ModelName, SetName
+from efface.evaluation.settings import ClassifierEvaluationSettings
+from efface.evaluation.verdict import Verdict, verdict_on
 from efface.forgetting.apart import told_apart
 from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import MODES, Mode, compare
+from efface.forgetting.confidence import Confidence
 from efface.forgetting.distributions import klom, kolmogorov_smirnov
 from efface.forgetting.likelihood_attacks import attack_quality, u_lira
 from efface.forgetting.official import official_score
+from efface.forgetting.outputs import Accuracy
 from efface.forgetting.robust import robust_score
 from efface.images.datasets import open_dataset
 from efface.randomness import numpy_draws
@@ -40,6 +45,8 @@ ALIKE = 1e-3
 """Logit-scaled confidences that differ by no more are taken as equal: single precision on another device gives less."""
 FEW_SHADOWS = 64
 """Below so many shadow models one spread serves all examples (Carlini et al. 2022, arXiv:2112.03570)."""
+VERDICT_SETS: Mapping[SetName, str] = {"forget": "forget", "retain": "retain", "neutral": "test"}
+"""The sets of a verdict, and which of a task's they are."""
 THE_TABLE = "Forgetting, and what it cost"
 
 
@@ -170,6 +177,26 @@ class ClassifierReader(TaskReader[ClassifierOutputs]):
     def levels(self, experiment: Experiment) -> dict[Mode, ScoreLevels]:
         half, whole = self.retrained.half(True).confidence["forget"], self.retrained.confidence["forget"]
         return {mode: levels_of(compare(half, whole, mode=mode, seed=self.config.seed)) for mode in MODES}
+
+    def verdict(self, experiments: Sequence[Experiment], corruption: str | None) -> Verdict | None:
+        runs: dict[ModelName, list[PoolRun]] = {
+            "original": [run for one in experiments for run in one.original],
+            "unlearned": [run for one in experiments for run in one.unlearned],
+            "retrained": [run for one in experiments for run in one.retrained],
+        }
+        per_image: dict[tuple[ModelName, SetName], dict[str, Floats]] = {}
+        for model, several in runs.items():
+            answers = self.answers(list(dict.fromkeys(several)))
+            for name, of_set in VERDICT_SETS.items():
+                per_image[model, name] = {
+                    Confidence.name: answers.confidence[of_set].mean(axis=0),
+                    Accuracy.name: answers.correct[of_set].mean(axis=0),
+                }
+        ids = {
+            name: [str(place) for place in range(self.images[of_set])]
+            for name, of_set in VERDICT_SETS.items()
+        }
+        return verdict_on(per_image, ids, "classifier", ClassifierEvaluationSettings(), {})
 
     def alike(self, experiment: Experiment) -> bool:
         return self.answers(experiment.unlearned).alike

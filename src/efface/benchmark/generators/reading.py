@@ -43,13 +43,14 @@ from efface.corruptions import parse_corruption
 from efface.evaluation.answers import Features, view_batches
 from efface.evaluation.figures import pareto_front
 from efface.evaluation.fills import CLEARLY, fill_errors
-from efface.evaluation.results import SetName
+from efface.evaluation.results import ModelName, SetName
+from efface.evaluation.verdict import Verdict, verdict_on
 from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import MODES, Comparison, Mode, compare
 from efface.forgetting.robust import robust_score
 from efface.images.items import ImageSet
 from efface.metrics.base import RestoredSet
-from efface.metrics.catalogue import HOLE_ERROR, image_metrics, set_metrics
+from efface.metrics.catalogue import image_metrics, set_metrics
 from efface.metrics.extractors import load_extractor
 from efface.probes.two_sample import FORGET, OTHERS, area_within_folds, detect, matched
 
@@ -75,6 +76,7 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
         self.corruptions = self.task.corruptions
         self.measures = measures_of(self.task, config.scored)
         self.images = {name: len(images) for name, images in measured.items()}
+        self.ids = {name: images.ids for name, images in measured.items()}
         self.data_sha256, self.notes = self.data.sha256, self.data.notes
         self.truth = {name: self._true_features(images) for name, images in measured.items() if len(images)}
         self.match = matched(measured["forget"].labels, measured["neutral"].labels)
@@ -169,11 +171,37 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
             return {}
         return fill_errors(images, self.data.pictures, new_generator(self.task), wanted, self.task.evaluation)
 
-    def is_void(self, original: BenchRow, fills: dict[str, float]) -> bool | None:
-        error = original.measures.get(f"{HOLE_ERROR}_neutral")
+    def verdict(self, experiments: Sequence[Experiment], corruption: str | None) -> Verdict | None:
+        unlearned = [run for one in experiments for run in one.unlearned]
+        runs: dict[ModelName, list[PoolRun]] = {
+            "original": [
+                run if run.kind == "original" else PoolRun("original", run.start) for run in unlearned
+            ],
+            "unlearned": unlearned,
+            "retrained": [run for one in experiments for run in one.retrained],
+        }
+        wanted = [metric.name for metric in image_metrics() if metric.decides or metric.yardstick]
+        per_image: dict[tuple[ModelName, SetName], dict[str, Floats]] = {}
+        for model, several in runs.items():
+            outputs = [self.pool.outputs(run) for run in dict.fromkeys(several)]
+            for name in self.truth:
+                answers = [one.answers[str(corruption), name] for one in outputs]
+                per_image[model, name] = {
+                    metric: np.mean([one.of_images(metric) for one in answers], axis=0)
+                    for metric in wanted
+                    if metric in answers[0].values
+                }
+        return verdict_on(per_image, self.ids, "generator", self.task.evaluation, {})
+
+    def memory(self, original: BenchRow) -> bool | None:
+        gap = original.forget_gap
+        return None if gap is None or gap.high is None else gap.high < 0
+
+    def stronger(self, original: BenchRow, fills: dict[str, float]) -> bool | None:
+        error = original.unseen_error
         if error is None or not fills:
             return None
-        return error.value > (1 - CLEARLY) * min(fills.values())
+        return error.value <= (1 - CLEARLY) * min(fills.values())
 
     def pareto(self, rows: Sequence[BenchRow]) -> Pareto | None:
         points = [
