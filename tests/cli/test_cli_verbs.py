@@ -155,7 +155,7 @@ def test_every_listed_setting_says_what_it_is(cli: CommandLine) -> None:
         (["plan", "m", "--extractor", "clp:x"], "nothing is said to be forgotten"),
         (["demo", "--method", "max-los"], "did you mean 'max-loss'?"),
         (["purge", "r"], "r is not an efface run: it has no config.yaml"),
-        (["report", "r"], "holds no record.json"),
+        (["report", "r"], "holds no seal.json"),
         (["unlearn", "m", "--out", "r", "--config", "absent.yaml"], "absent.yaml cannot be read"),
     ],
 )

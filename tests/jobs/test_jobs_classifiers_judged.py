@@ -168,6 +168,7 @@ def test_probes_of_generators_are_refused_with_the_reason(story: Story) -> None:
         "collateral",
         "perturbation",
         "closer-to-retrained",
+        "unmoved",
     }
 
 

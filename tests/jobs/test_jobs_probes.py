@@ -20,7 +20,6 @@ from efface.jobs.facts import method_facts
 from efface.jobs.operations import Processes
 from efface.jobs.run import RunResult, carry_out
 from efface.methods.generator.fine_tune import FineTune
-from efface.methods.generator.unseen import Unseen
 from efface.probes.base import Cost, FiguresByKind, Probe, judged
 from efface.probes.findings import Curve, Findings, Hit
 from efface.probes.generator_subject import GeneratorSubject
@@ -390,7 +389,8 @@ def test_a_probe_without_an_answer_names_no_place(tiny: Path, photos: Path, tmp_
 
 
 def test_a_record_names_no_place_that_a_method_was_given() -> None:
-    facts = method_facts(Unseen(stand_in="early", path="far/away/early-model"))
+    method = {"name": "unseen", "stand_in": "early", "path": "far/away/early-model"}
+    facts = method_facts(config_of(method=method))
     assert facts.settings["path"] == "(a place)"
     assert facts.settings["stand_in"] == "early"
 

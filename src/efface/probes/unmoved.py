@@ -14,13 +14,14 @@ are so by chance.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from efface.evaluation.results import ModelName
-from efface.probes.base import Cost, Criterion, FiguresByKind, Probe, Scores, judged
+from efface.probes.base import Cost, Criterion, FiguresByKind, Probe, Scores, Side, judged
 from efface.probes.findings import Findings
 from efface.probes.subject import LOG_ERROR, AnySubject, Share
 
@@ -44,6 +45,7 @@ class Unmoved(Probe):
     needs_retrained: ClassVar[bool] = True
     cost: ClassVar[Cost] = "nothing"
     figures: ClassVar[FiguresByKind] = {"generator": (FIGURE,), "classifier": (FIGURE,)}
+    memory: ClassVar[Mapping[str, Side]] = {FIGURE: "above"}
 
     def ask(self, subject: AnySubject) -> Findings:
         if "original" not in subject.models:
