@@ -210,7 +210,7 @@ def released_baselines_have_what_they_feed_and_compare(
         output, shown = generator.output(retain), generator.encode(generator.taught_view(forget))
         losses = {
             "released_loss": generator.released_loss(generator.predict(fed), noise, fed),
-            "output_loss": generator.output_loss(generator.output(forget), output, forget),
+            "output_loss": generator.output_loss(generator.output(forget).roll(1, 0), output, forget),
         }
         same = generator.output_loss(output, output, retain)
     for name, loss in losses.items():
