@@ -143,6 +143,18 @@ def test_rmia_worked_by_hand() -> None:
         rmia([0.9], [[0.4]], [0.5, 0.5], [[0.5, 0.0]], a=1)
 
 
+def test_rmia_of_coarse_probabilities_ties_as_the_published_sum_does() -> None:
+    random = np.random.default_rng(3)
+    x, x_out, z, z_out = (np.round(random.beta(3, 1, shape), 1) for shape in (50, (50, 9), 70, (70, 9)))
+    for a in (0.0, 0.4, 0.7):
+        ratio_x, ratio_z = (
+            side / ((1 + a) / 2 * np.mean(-np.sort(-out, axis=1), axis=1) + (1 - a) / 2)
+            for side, out in ((x, x_out), (z, z_out))
+        )
+        expected = np.average(ratio_x[:, np.newaxis] / ratio_z > 1.0, axis=1)
+        assert rmia(x, x_out.T, z, z_out.T, a=a).tolist() == expected.tolist()
+
+
 def test_rmia_of_examples_like_the_population_is_one_half_on_average() -> None:
     random = np.random.default_rng(2)
     x, z = (random.beta(4, 2, (3, 400)) for _ in range(2))

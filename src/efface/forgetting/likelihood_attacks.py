@@ -173,7 +173,9 @@ def rmia(
                 faults.add(f"{name}: probabilities must lie from 0 to 1")
         if not 0 <= a <= 1 or gamma <= 0:
             faults.add(f"a must lie from 0 to 1 and gamma above 0, got {a} and {gamma}")
-    p_x, p_z = ((1 + a) / 2 * side.mean(axis=0) + (1 - a) / 2 for side in (x_out, z_out))
+    # summed from the largest down, as published: where examples tie, rounding decides
+    means = ((-np.sort(-side.T, axis=1)).mean(axis=1) for side in (x_out, z_out))
+    p_x, p_z = ((1 + a) / 2 * mean + (1 - a) / 2 for mean in means)
     with Faults("RMIA is not defined") as faults:
         for name, p in (("outside", p_x), ("population", p_z)):
             if not p.all():
