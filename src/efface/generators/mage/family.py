@@ -144,7 +144,7 @@ RELEASE = Release(
         "retain-label": {"alpha": 0.2, "training": _BASELINE},
         "random-encoder": {"alpha": 0.2, "norm": "mse", "training": _BASELINE},
     },
-    evaluation={"sampler": "maskgit:20,6"},
+    evaluation={"sampler": "maskgit:20,6", "samples": 1},
 )  # fmt: skip
 
 FAMILY = Family(

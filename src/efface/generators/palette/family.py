@@ -164,7 +164,7 @@ RELEASE = Release(
         "retain-label": {"alpha": 0.1},
         "random-encoder": {"alpha": 0.1, "norm": "mse"},
     },
-    evaluation={"sampler": "ancestral"},
+    evaluation={"sampler": "ancestral", "samples": 1},
 )  # fmt: skip
 
 FAMILY = Family(
