@@ -24,7 +24,7 @@ CHANGES: Mapping[str, str] = {
     "network": r"generators/.*palette.*|palette_.*",
     "margins": r"bench_.*",
     "release": r"generators/(paper|confirm|score|tune).*|bench_.*",
-    "view": r"generators/.*mage(-.*|$)|mage_.*",
+    "view": r"generators/.*mage(-.*|$)|mage_step_cpu_base_.*",
     "samples": r"generators/(.*-)?(palette|mage)(-.*|$)",
 }
 """Changes that `reproducibility.md` explains, and the results from before each."""
