@@ -150,6 +150,13 @@ def test_no_sentence_says_more_than_was_measured(page: Path) -> None:
     assert not found, "\n".join(found)
 
 
+def test_no_page_says_that_nothing_could_be_forgotten() -> None:
+    texts = [*(ROOT / "src").rglob("*.py"), *(ROOT / "src").rglob("*.j2")]
+    joined = {path: " ".join(path.read_text(encoding="utf-8").split()) for path in texts}
+    phrase = re.compile(r"nothing that could be (\w+ )?forgotten|study is void")
+    assert not [path.relative_to(ROOT).as_posix() for path, text in joined.items() if phrase.search(text)]
+
+
 @pytest.mark.parametrize(("high", "told"), [(0.9999999, "yes"), (0.97, "yes"), (1.0, "no"), (1.04, "no")])
 def test_a_score_says_whether_it_is_told_apart(high: float, told: str) -> None:
     row = BenchRow(
