@@ -31,7 +31,6 @@ import torch
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
-from efface.corruptions.base import mean_fill
 from efface.errors import InputError
 from efface.evaluation.answers import view_batches
 from efface.evaluation.settings import EvaluationSettings
@@ -144,7 +143,7 @@ def compared(
     assert fast is not None
     assert slow is not None
     found = {name: _Restored() for name in (fast, slow)}
-    truth, fill_errors = _Restored(), []
+    truth = _Restored()
     extractor, device = load_extractor("built-in"), generator.device
     corruption = parse_corruption(CORRUPTION)
     settings = EvaluationSettings(crops_per_image=options.crops, seed=options.seed, batch_size=options.batch)
@@ -159,9 +158,6 @@ def compared(
                 pictures = generator.restore(view, name)
             found[name].add(pictures, view, extractor)
         truth.add(view.images, view, extractor)
-        fill_errors.append(
-            hole_mse(mean_fill(view.images, view.corrupted.known), view.images, view.corrupted.region)
-        )
     groups = np.repeat(np.arange(len(photos)), options.crops)
     return {
         "samplers": {"default": fast, "reference": slow},
@@ -171,7 +167,6 @@ def compared(
         "crops": len(groups),
         "corruption": CORRUPTION,
         **quality(found[fast], found[slow], truth, groups, options),
-        "hole_error_of_mean_fill": round(float(torch.cat(fill_errors).mean()), 6),
         "extractor": extractor.name,
         "parameters": sum(p.numel() for p in generator.network.parameters()),
     }
