@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test slow campaigns lint hooks bench smoke clean
+.PHONY: demo test slow planted campaigns lint hooks bench smoke clean
 
 # GENERATOR=mage and GENERATOR=palette show the other families
 GENERATOR ?= mae
@@ -19,6 +19,10 @@ test: $(INSTALLED)
 # what takes minutes
 slow: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow
+
+# planted failures over a hundred seeds (docs/planted.md); some twenty minutes on one core
+planted: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m slow tests/planted
 
 # unlucky and hostile days by the thousand (docs/reliability.md): SHORT=1 takes some minutes, the long form hours
 SEED ?= 0

@@ -40,6 +40,7 @@ BENCHMARKS = (
     "benchmarks/verdict_rates.py --smoke",
     "benchmarks/sequence.py WORK/sequence.yaml --out WORK/sequence --results WORK",
     "benchmarks/score_behaviour.py --smoke",
+    "benchmarks/planted.py --smoke",
     "docs/make.py --demo DEMO --out WORK/demo.png",
 )
 """`WORK` is a temporary folder, `DEMO` a finished demo."""

@@ -21,6 +21,7 @@ from making import (
     demo,
     generator_tables,
     methods,
+    planted,
     probes,
     record,
     reproducibility,
@@ -53,6 +54,7 @@ PAGES: Mapping[str, Callable[[str], str]] = {
     "forgetting/score.md": score.table,
     "theory.md": theory.table,
     "verdict.md": verdict.table,
+    "planted.md": planted.table,
 }
 PICTURES = {
     "corruptions.md": corruptions.pictures,

@@ -32,7 +32,7 @@ class Unmoved(Probe):
     """The share of forget images that are answered as by the original, beyond what two retrainings would show."""
 
     nearness: float = Field(
-        0.25,
+        0.1,
         gt=0,
         lt=1,
         description="share of the distance between original and retrained model below which an image is unmoved",
