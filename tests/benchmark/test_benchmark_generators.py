@@ -318,7 +318,7 @@ def config_of(*methods: Any, **settings: Any) -> GeneratorBench:
     return GeneratorBench.read({"tasks": {"one": task()}, "methods": methods, **settings})
 
 
-def test_labels_say_what_differs_from_published_settings() -> None:
+def test_labels_say_what_differs_from_default_settings() -> None:
     found = entries(
         config_of(
             "encoder-noise",
@@ -458,8 +458,8 @@ def test_draws_of_dropout_hang_on_the_runs_seed_alone() -> None:
 
 def test_trials_start_from_originals_that_no_row_scores() -> None:
     config = config_of("encoder-noise", models=2, tuning={"trials": 3, "models": 2, "references": 4})
-    published, drawn, _ = trials(entries(config)[0], config)
-    assert published.section == SECTION
+    default, drawn, _ = trials(entries(config)[0], config)
+    assert default.section == SECTION
     assert isinstance(drawn.section["alpha"], float)
     assert 0.02 <= drawn.section["alpha"] <= 1
     assert [(run.start, run.seed, run.purpose) for run in drawn.runs(config)] == [

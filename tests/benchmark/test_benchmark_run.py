@@ -105,8 +105,8 @@ def rows(result: BenchOutcome) -> list[BenchRow]:
     return result.results.tasks["digits"].tables[0].rows
 
 
-def row(result: BenchOutcome, label: str, settings: str = "published") -> BenchRow:
-    # where the published settings were the best, one row stands for both
+def row(result: BenchOutcome, label: str, settings: str = "default") -> BenchRow:
+    # where the default settings were the best, one row stands for both
     (found,) = [one for one in rows(result) if one.label == label and settings in one.settings.split(" = ")]
     return found
 
@@ -147,13 +147,13 @@ def test_a_method_of_another_package_stands_in_the_same_table(finished: BenchOut
 
 
 def test_a_method_that_fails_has_a_row_with_its_reason(finished: BenchOutcome) -> None:
-    published, tuned = row(finished, "refusing"), row(finished, "refusing", "tuned")
-    assert (published.failed, published.runs, published.measures) == (16, 16, {})
-    assert "a network with wings" in str(published.reason)
+    default, tuned = row(finished, "refusing"), row(finished, "refusing", "tuned")
+    assert (default.failed, default.runs, default.measures) == (16, 16, {})
+    assert "a network with wings" in str(default.reason)
     assert str(tuned.reason).startswith("all 2 trials failed: 2 of 2 runs failed: ")
     page = (finished.out / "report.html").read_text(encoding="utf-8")
     assert "a network with wings" in page
-    for one in (published, tuned):
+    for one in (default, tuned):
         assert (finished.out / str(one.failure_file)).is_file()
         assert str(one.failure_file) in page
 
@@ -252,11 +252,11 @@ def test_the_cost_before_is_what_was_run_after(finished: BenchOutcome) -> None:
     before, after = cost.before, cost.after
     assert after is not None
     failed = len(list((finished.out / "pools").rglob("*.failed.json")))
-    counted = {name: before.parts[name].unlearned for name in ("published", "tuning")}
+    counted = {name: before.parts[name].unlearned for name in ("default", "tuning")}
     ran = {name: after.parts[name].unlearned for name in counted}
     # 16 + 6 of two experiments from two originals and one from eight, for two methods; the deterministic one is
     # run once for each of the eight originals; trials of two methods
-    assert counted == {"published": 2 * 22 + 8, "tuning": 2 * 2 * 2}
+    assert counted == {"default": 2 * 22 + 8, "tuning": 2 * 2 * 2}
     assert sum(ran.values()) + failed == sum(counted.values())
     assert after.parts["tuned"].unlearned <= before.parts["tuned_at_most"].unlearned
     assert (after.total.originals, after.total.retrained) == (before.total.originals, before.total.retrained)
@@ -274,9 +274,9 @@ def test_every_trial_is_written_down(finished: BenchOutcome) -> None:
     expected = chosen.trials[chosen.chosen].section
     assert row(finished, "fine-tune (epochs=1.0)", "tuned").section == expected
     assert tuned["refusing"].chosen is None
-    # one row where the published settings won, or else what is one and the same would stand there twice
+    # one row where the default settings won, or else what is one and the same would stand there twice
     settings = {one.settings for one in rows(finished) if one.label.startswith("fine-tune")}
-    assert settings == ({"published = tuned"} if chosen.chosen == 0 else {"published", "tuned"})
+    assert settings == ({"default = tuned"} if chosen.chosen == 0 else {"default", "tuned"})
 
 
 def test_trials_start_from_originals_that_the_headline_does_not_score(finished: BenchOutcome) -> None:
@@ -329,7 +329,7 @@ def test_a_limit_cuts_and_says_so(copied: Path) -> None:
     found = bench(
         config(methods=methods, tuning=None, time_limit=0.01, originals=1, setups=["reuse-n-1"]), copied
     )
-    (cut,) = [one for one in rows(found) if one.settings == "published"]
+    (cut,) = [one for one in rows(found) if one.settings == "default"]
     assert (cut.cut, cut.runs) == (8, 8)
     assert cut.measures["official"].low is None
     assert "cut at the limit in 8 of 8 runs" in (copied / "report.html").read_text(encoding="utf-8")
@@ -338,7 +338,7 @@ def test_a_limit_cuts_and_says_so(copied: Path) -> None:
 def test_an_estimate_trains_nothing(tmp_path: Path) -> None:
     found = estimate(config(), tmp_path)
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
-    assert found.parts["published"].unlearned == 2 * 22 + 8
+    assert found.parts["default"].unlearned == 2 * 22 + 8
     assert found.total.seconds > 0
 
 

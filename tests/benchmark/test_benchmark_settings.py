@@ -40,7 +40,7 @@ def test_all_methods_are_compared_but_the_reference() -> None:
     assert found == [name for name in CLASSIFIER_METHODS if name != REFERENCE_METHOD]
 
 
-def test_the_label_shows_settings_that_are_not_the_published_ones() -> None:
+def test_the_label_shows_settings_that_are_not_the_defaults() -> None:
     chosen: list[object] = ["fine-tune", {"name": "fine-tune", "learning_rate": 0.1}]
     found = entries(bench_config("digits", {"methods": chosen}))
     assert [one.label for one in found] == ["fine-tune", "fine-tune (learning_rate=0.1)"]

@@ -56,7 +56,7 @@ def counted() -> Iterator[MethodEntry]:
         yield entry({"name": "counted"})
 
 
-def test_the_first_trial_is_as_published() -> None:
+def test_the_first_trial_has_the_default_settings() -> None:
     one = entry({"name": "fine-tune"})
     assert trials(one, BUDGET)[0].section == one.section == {"name": "fine-tune", **one.method.as_dict()}
 

@@ -162,7 +162,7 @@ def test_a_score_says_whether_it_is_told_apart(high: float, told: str) -> None:
     row = BenchRow(
         label="x",
         kind="method",
-        settings="published",
+        settings="default",
         measures={"robust": Estimate(value=0.9, low=0.8, high=high, each=[])},
     )
     score, apart = generator_tables._score(row)

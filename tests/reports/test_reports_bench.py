@@ -109,7 +109,7 @@ def test_orders_costs_machine_and_config_are_told(pages: dict[str, str]) -> None
     assert "reuse-n-1, official F reuse-n-1, robust F 24 0.85 0.72 to 0.95" in text
     assert "about 0.15 in place of 0.19" in text
     assert "what chance did to the retrained models" in text
-    assert "before as published, all setups 32 64 2846 12 min 49 s" in text
+    assert "before default settings, all setups 32 64 2846 12 min 49 s" in text
     assert DIGITS.machine.processor in text
     assert "Unlearning had no limit of time. Tuned rows: 6 trials of 4 models" in text
     assert "Who wrote which digit is not known" in text
@@ -189,7 +189,7 @@ def test_the_csv_has_every_figure(tmp_path: Path) -> None:
     assert (float(line["mean"]), float(line["low"]), float(line["each_1"])) == (
         found.value, found.low, found.each[1],
     )  # fmt: skip
-    assert (line["corruption"], line["set"], line["settings"]) == ("centre:0.5", "forget", "published")
+    assert (line["corruption"], line["set"], line["settings"]) == ("centre:0.5", "forget", "default")
 
 
 def test_the_markdown_table_has_as_many_cells_in_each_line(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_the_page_tells_of_cut_and_failed_runs(tmp_path: Path) -> None:
 
 
 def a_row(**facts: object) -> BenchRow:
-    return BenchRow.model_validate({"label": "fine-tune", "kind": "method", "settings": "published", **facts})
+    return BenchRow.model_validate({"label": "fine-tune", "kind": "method", "settings": "default", **facts})
 
 
 def test_remarks_tell_what_is_odd_about_a_row() -> None:
@@ -226,8 +226,8 @@ def test_remarks_tell_what_is_odd_about_a_row() -> None:
     both = a_row(alike=True, deterministic=True)
     assert remarks(both) == "deterministic: its runs from one original are all alike"
     assert remarks(a_row(like_for_like=False)).endswith("single networks: no like for like")
-    same = a_row(settings="published = tuned")
-    assert remarks(same) == "the published settings were the best of all trials"
+    same = a_row(settings="default = tuned")
+    assert remarks(same) == "the default settings were the best of all trials"
 
 
 def test_a_value_in_few_signs() -> None:

@@ -33,9 +33,7 @@ REFERENCE_METHOD = "retrain"
 class TuningSettings(Settings):
     """The budget for settings, the same for every method that has any to tune."""
 
-    trials: int = Field(
-        6, ge=2, description="settings tried of each method; the first are the published ones"
-    )
+    trials: int = Field(6, ge=2, description="settings tried of each method; the first are the defaults")
     models: int = Field(4, ge=2, description="unlearned models of each trial, each from another original")
     references: int = Field(16, ge=4, description="models retrained without the forget set for tuning")
     seed: int = Field(0, ge=0, description="seed of the trials")
@@ -60,9 +58,7 @@ class BenchConfig(Settings):
         1, ge=1, description="experiments of reuse-n-n and full, each with N unlearned models more"
     )
     setups: tuple[Setup, ...] = Field((), description="which setups are compared beside the headline")
-    tuning: TuningSettings | None = Field(
-        None, description="budget of tuning; null: settings as published only"
-    )
+    tuning: TuningSettings | None = Field(None, description="budget of tuning; null: default settings only")
     time_limit: float | None = Field(
         None, gt=0, description="share of a retraining after which unlearning is stopped where it is"
     )
@@ -221,11 +217,11 @@ def entry(config: BenchConfig, section: Section) -> MethodEntry:
     method, beside, told = config.method_of(values)
     settings = method.as_dict()
     # the fields' own defaults: a method of another package may have settings that must be given
-    published = type(method).model_construct().model_dump(mode="json", warnings=False)
+    default = type(method).model_construct().model_dump(mode="json", warnings=False)
     changed = [
         name if isinstance(value, Mapping) else f"{name}={value}"
         for name, value in settings.items()
-        if name not in published or value != published[name]
+        if name not in default or value != default[name]
     ]
     label = method.name + (f" ({', '.join([*changed, *told])})" if changed or told else "")
     return MethodEntry(
@@ -253,8 +249,8 @@ def unlearned_runs(config: BenchConfig, setups: Iterable[Setup], section: Sectio
     return list(dict.fromkeys(runs))
 
 
-def published_runs(config: BenchConfig, methods: Sequence[MethodEntry]) -> list[PoolRun]:
-    """Originals, retrained models, and all methods with published settings, in all setups."""
+def default_runs(config: BenchConfig, methods: Sequence[MethodEntry]) -> list[PoolRun]:
+    """Originals, retrained models, and all methods with their default settings, in all setups."""
     setups = config.all_setups
     return [
         *shared_runs(config, setups),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from efface.benchmark.config import BenchConfig, MethodEntry, published_runs, shared_runs, unlearned_runs
+from efface.benchmark.config import BenchConfig, MethodEntry, default_runs, shared_runs, unlearned_runs
 from efface.benchmark.engines import Engine
 from efface.benchmark.kind import BenchKind
 from efface.benchmark.kinds import kind_of
@@ -59,7 +59,7 @@ def _timing(file: Path) -> Timing:
 def timings_of(
     config: BenchConfig, methods: Sequence[MethodEntry], out: Path, engine: Engine
 ) -> dict[str, Timing]:
-    """The timing of each task: steps of all runs, published and of trials, and their seconds with this engine."""
+    """The timing of each task: steps of all runs, default and of trials, and their seconds with this engine."""
     sections = [canonical_json(method.section) for method in methods]
     sections += [canonical_json(trial.section) for method in methods for trial in trials(method, config)[1:]]
     return {
@@ -78,7 +78,7 @@ def cost_before(
         def seconds(run: PoolRun, timing: Timing = timing) -> float:
             return timing.seconds(run, config.time_limit)
 
-        runs: dict[str, Sequence[PoolRun]] = {"published": published_runs(config, methods)}
+        runs: dict[str, Sequence[PoolRun]] = {"default": default_runs(config, methods)}
         if config.tuning:
             runs["tuning"] = tuning_runs(config, methods)
             runs["tuned_at_most"] = _dearest_runs(config, methods, seconds)

@@ -24,7 +24,7 @@ FILE = "results.json"
 
 KindName = Literal["classifiers", "generators"]
 RowKind = Literal["original", "retrained", "method"]
-RowSettings = Literal["reference", "published", "tuned", "published = tuned"]
+RowSettings = Literal["reference", "default", "tuned", "default = tuned"]
 
 
 class Measure(Described):
@@ -195,7 +195,7 @@ class BenchTable(Described):
 
 
 class SetupScores(Described):
-    """The forgetting scores of all methods, as published, in one setup."""
+    """The forgetting scores of all methods, with their default settings, in one setup."""
 
     experiments: int = Field(description="how many experiments it has")
     scores: dict[Mode, dict[str, list[float]]] = Field(
@@ -219,7 +219,7 @@ class Agreement(Described):
 class TrialOutcome(Described):
     """What became of settings that were tried."""
 
-    number: int = Field(description="0: the published settings")
+    number: int = Field(description="0: the default settings")
     section: dict[str, JsonValue] = Field(description="the method with all settings")
     objective: float | None = Field(description="the number that decides; null where a run failed")
     forgetting: float | None = Field(None, description="1 - mean energy coefficient of the forget images")
@@ -266,7 +266,7 @@ class CostBefore(Described):
     """What was expected before the first run, from timed steps."""
 
     parts: dict[str, RunCount] = Field(
-        description="`published`, `tuning` and `tuned_at_most`; runs that parts share count in the first"
+        description="`default`, `tuning` and `tuned_at_most`; runs that parts share count in the first"
     )
     total: RunCount = Field(description="all parts together")
     setups_alone: dict[str, RunCount] = Field(description="what each setup would cost by itself")
@@ -277,7 +277,7 @@ class CostBefore(Described):
 class CostAfter(Described):
     """What was done, in runs and their measured seconds: of training and unlearning alone."""
 
-    parts: dict[str, RunCount] = Field(description="`published`, `tuning` and `tuned`")
+    parts: dict[str, RunCount] = Field(description="`default`, `tuning` and `tuned`")
     total: RunCount = Field(description="all parts together")
 
 

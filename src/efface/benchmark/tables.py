@@ -145,8 +145,8 @@ class TaskTables:
             outcomes = self.outcomes.get(method.label, ())
             won = best(outcomes)
             is_same = won is not None and won.section == method.section
-            published: RowSettings = "published = tuned" if is_same else "published"
-            rows.append(self._method_row(method, published, method.section, corruption, is_first))
+            default: RowSettings = "default = tuned" if is_same else "default"
+            rows.append(self._method_row(method, default, method.section, corruption, is_first))
             if outcomes and not is_same:
                 section = won.section if won else None
                 rows.append(self._method_row(method, "tuned", section, corruption, is_first))
@@ -249,7 +249,7 @@ class TaskTables:
         return f"{pool.folder.parent.name}/{pool.folder.name}/{kept[0]}" if kept else None
 
     def _setups(self) -> dict[str, SetupScores]:
-        """Both scores by setup, method as published, and experiment."""
+        """Both scores by setup, method with its default settings, and experiment."""
         config, scored = self.config, dict[str, SetupScores]()
         for setup in config.all_setups if config.scored else ():
             scores: dict[Mode, dict[str, list[float]]] = {mode: {} for mode in MODES}

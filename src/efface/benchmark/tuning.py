@@ -1,6 +1,6 @@
 """Settings for a task that is not the one for which a method was published: a stated budget, the same for each method.
 
-Trial 0 has the published settings; the others are drawn from the method's own `search_space`, uniformly on a logarithmic
+Trial 0 has the default settings; the others are drawn from the method's own `search_space`, uniformly on a logarithmic
 scale. Every trial unlearns another forget set than the scored one, with as many models, from originals that the headline
 setup does not score, and gets one number:
 

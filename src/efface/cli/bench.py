@@ -60,7 +60,7 @@ def classifiers(
         int | None, typer.Option(help="Experiments, each from another original: intervals are over them.")
     ] = None,
     setups: Setups = None,
-    no_tuning: Annotated[bool, typer.Option("--no-tuning", help="Settings as published only.")] = False,
+    no_tuning: Annotated[bool, typer.Option("--no-tuning", help="Default settings only.")] = False,
     trials: Annotated[int | None, typer.Option(help="Settings tried of each method when tuning.")] = None,
     time_limit: Annotated[
         float | None, typer.Option(help="Share of a retraining at which unlearning is stopped, such as 0.2.")
@@ -74,8 +74,8 @@ def classifiers(
 ) -> None:
     """Compare methods that make classifiers forget.
 
-    Trains, retrains and unlearns many models of one task, and writes the table with its page, with settings as
-    published and tuned. The same command continues what was interrupted.
+    Trains, retrains and unlearns many models of one task, and writes the table with its page,
+    with default settings and with tuned ones. The same command continues what was interrupted.
     """
     from efface.benchmark.classifiers.task import ClassifierBench
     from efface.benchmark.config import read_bench

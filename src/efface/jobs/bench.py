@@ -19,8 +19,8 @@ from efface.benchmark.config import (
     REFERENCE_METHOD,
     BenchConfig,
     MethodEntry,
+    default_runs,
     entries,
-    published_runs,
     shared_runs,
     unlearned_runs,
 )
@@ -258,7 +258,7 @@ class _OneTask:
                 f"compared: {self.errors.get(missing[0], 'no reason is known')}"
             )
         self.limit = self._limit()
-        self._fill(published_runs(config, self.methods), "unlearning")
+        self._fill(default_runs(config, self.methods), "unlearning")
         reader = kind_of(config).reader(config, self.pool)
         self.measures = reader.measures
         if tuned:
@@ -276,7 +276,7 @@ class _OneTask:
 
     def counts(self) -> dict[str, RunCount]:
         """What was done, in runs and their measured seconds."""
-        parts = {"published": published_runs(self.config, self.methods)}
+        parts = {"default": default_runs(self.config, self.methods)}
         if self.config.tuning:
             parts |= {"tuning": tuning_runs(self.config, self.methods), "tuned": self._tuned_runs()}
         there = {name: [run for run in runs if self.pool.has(run)] for name, runs in parts.items()}

@@ -55,7 +55,7 @@ RELEARNING = {
     "few": "fine-tuned on a few forget images, the others measured",
 }
 PARTS = {
-    "published": "as published, all setups",
+    "default": "default settings, all setups",
     "tuning": "tuning",
     "tuned": "as tuned",
     "tuned_at_most": "as tuned, at most",

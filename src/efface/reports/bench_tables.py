@@ -252,8 +252,8 @@ def remarks(row: BenchRow) -> str:
         parts.append(reason)
     if row.failure_file:
         parts.append(f"kept in {row.failure_file}, tried a second time with --retry-failed")
-    if row.settings == "published = tuned":
-        parts.append("the published settings were the best of all trials")
+    if row.settings == "default = tuned":
+        parts.append("the default settings were the best of all trials")
     if not row.like_for_like:
         parts.append("its models are committees, the retrained ones single networks: no like for like")
     if row.kind == "method" and (row.deterministic or row.alike):
@@ -299,7 +299,7 @@ def _orders(task: TaskResults) -> list[str]:
         setups = list(task.setups)
         lines += [
             "",
-            "F official / F robust in every setup, settings as published, means over experiments:",
+            "F official / F robust in every setup, default settings, means over experiments:",
             "",
         ]
         lines += [f"| method | {' | '.join(setups)} |", "|---|" + "---:|" * len(setups)]

@@ -152,7 +152,7 @@ DEFAULTS: Mapping[str, Mapping[str, JsonValue]] = {
 }
 """Settings by the name of a task: the competition's limit, and no tuning on its own task, for which methods were made.
 
-Digits have no limit: retraining takes fifteen epochs there, and published settings take up to nine."""
+Digits have no limit: retraining takes fifteen epochs there, and default settings take up to nine."""
 
 
 class ClassifierBench(BenchConfig):
@@ -170,7 +170,7 @@ class ClassifierBench(BenchConfig):
         description="which setups are compared; reuse-n-1 is always among them",
     )
     tuning: TuningSettings | None = Field(
-        TuningSettings(), description="budget of tuning; null: settings as published only"
+        TuningSettings(), description="budget of tuning; null: default settings only"
     )
 
     @classmethod
