@@ -131,7 +131,11 @@ def test_all_files_are_there_and_hold_the_same_numbers(finished: BenchOutcome) -
 def test_a_row_is_the_mean_of_its_experiments(finished: BenchOutcome) -> None:
     found = row(finished, "fine-tune (epochs=1.0)")
     assert (found.experiments, found.runs, found.failed, found.cut) == (2, 16, 0, 0)
-    for name, measure in found.measures.items():
+    p = found.measures["p"]  # Bonferroni's
+    assert p.value == pytest.approx(min(1, 2 * min(p.each)))
+    means = {name: measure for name, measure in found.measures.items() if measure.each and name != "p"}
+    assert {"official", "robust", "shift"} <= set(means)
+    for name, measure in means.items():
         assert measure.value == pytest.approx(sum(measure.each) / 2), name
         assert measure.low is not None
         assert measure.high is not None
