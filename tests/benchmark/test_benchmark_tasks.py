@@ -132,7 +132,7 @@ def test_images_of_the_same_pixels_as_a_forget_image_are_noted():
     one = np.arange(64, dtype=np.uint8).reshape(1, 1, 8, 8)
     sets = {name: LabelledImages(one, np.zeros(1, np.int64), (name,)) for name in ("forget", "retain")}
     sets |= {name: LabelledImages(one + 1, np.zeros(1, np.int64), (name,)) for name in ("validation", "test")}
-    assert _copies(sets) == ["1 retain images have the very pixels of a forget image"]
+    assert _copies(sets) == ["1 retain image has the very pixels of a forget image"]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_a_picture_that_is_there_twice_is_taken_once_and_noted() -> None:
     assert once.ids == ("x", "y", "z")
     assert once.labels == ("a", "b", "a")
     assert notes == [
-        "retain: 1 more files with the bytes of another one were left out; each picture counts once",
+        "retain: 1 more file with the bytes of another one was left out; each picture counts once",
         "retain: 1 of these had another label than the first one, whose label was taken",
     ]
     same = images("a", "b")

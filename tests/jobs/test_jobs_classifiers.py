@@ -274,7 +274,7 @@ def test_copies_of_forget_images_that_are_kept_are_trained_on_and_named(
     run = forget_digits(tmp_path / "run", **sets, duplicates="ignore", method="retrain")
     assert run.record.images.sets["retain"].count == 113
     assert run.record.claim.level == "empirical"
-    assert any("copies or near-copies of forgotten images" in limit for limit in run.record.limits)
+    assert any("1 copy or near-copy of forgotten images" in limit for limit in run.record.limits)
 
 
 def test_validation_images_are_shown_to_the_method_alone(

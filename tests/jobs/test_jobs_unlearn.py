@@ -96,7 +96,7 @@ def test_nothing_that_is_handed_out_names_an_image_or_a_place(
     finished: RunResult, photos: Path, tiny: Path
 ) -> None:
     texts = texts_of(finished.run)
-    assert len(texts) == 9
+    assert len(texts) == 10
     files = sorted(photos.rglob("*.png"))
     secrets = [hashlib.sha256(file.read_bytes()).hexdigest()[:12] for file in files]
     secrets += [file.name for file in files] + [str(photos), str(tiny), str(finished.run), tiny.name]

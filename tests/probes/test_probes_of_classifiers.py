@@ -70,10 +70,11 @@ def test_probes_of_generators_alone_refuse_classifiers_and_stand_in_no_group_of_
     with pytest.raises(InputError, match="detectability questions generators, not classifiers"):
         Detectability().ask(subject)
     questions = [
-        "collateral", "membership", "closer-to-retrained", "perturbation", "relearning", "poisoning", "after-handling"
+        "collateral", "unmoved", "membership", "closer-to-retrained", "perturbation", "relearning", "poisoning",
+        "after-handling",
     ]  # fmt: skip
     assert list(probes_of("classifier")) == questions
-    assert probes_of_group("cheap", "classifier") == questions[:4]
+    assert probes_of_group("cheap", "classifier") == questions[:5]
     assert probes_of_group("all", "classifier") == [name for name in questions if name != "poisoning"]
     assert "membership-class" in probes_by_figure("classifier")
     assert "membership-class" not in probes_by_figure("generator")

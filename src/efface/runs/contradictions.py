@@ -31,6 +31,7 @@ from efface.runs.record import (
     Record,
 )
 from efface.runs.stated import SETS, Stated, Unanswered
+from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
 from efface.wording import counted
 
 OPERATORS_TEXTS = ("request", "substitute")
@@ -173,6 +174,8 @@ def _config(stated: Stated) -> Iterator[str]:
     recorded: dict[str, tuple[object, object]] = {
         "kind": (record.kind, _kind(config)),
         "method": (record.method.name if record.method else None, _section(config, "method").get("name")),
+        "method.preset": (record.method.preset if record.method else None, config.get("preset")),
+        "method.departures": (record.method.departures if record.method else [], _departures(config)),
         "seeds.unlearning": (record.seeds.unlearning, config.get("seed") if unlearns else None),
         "seeds.training": (record.seeds.training, config.get("seed") if trains else None),
         "seeds.evaluation": (record.seeds.evaluation, None if trains else evaluation.get("seed")),
@@ -202,6 +205,17 @@ def _config(stated: Stated) -> Iterator[str]:
         for key, value in settings.items():
             if value != section.get(key) and not _hidden(value):
                 yield f"{name}.{key}: the record says {value!r}, config.yaml {section.get(key)!r}"
+
+
+def _departures(config: Mapping[str, JsonValue]) -> list[str]:
+    """What the settings say in the place of their preset."""
+    if config.get("preset") is None:
+        return []
+    kind = ClassifierRunConfig if _kind(config) == "unlearning" and "recipe" in config else RunConfig
+    try:
+        return kind.from_values(config).departures
+    except InputError as error:
+        raise Unanswered(f"the settings cannot be compared with their preset: {error}") from None
 
 
 def _in_the_words_of(said: object, asked: object, key: bytes | None) -> object:
