@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from efface.corruptions import parse_corruption
-from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
+from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator, MaeView
 from efface.generators.mae.risks import HALVES, compare_readings
 from efface.generators.registry import risks_of
 from support.tiny_models import SIZE, draws, tiny
@@ -71,6 +71,27 @@ def test_the_right_reading_is_not_flagged(
     assert risks_of(plain, images) == []
     assert risks_of(normalised, images) == []
     assert compare_readings(plain, images)[0].explained > 0.5
+
+
+def test_a_model_is_asked_under_the_masks_of_its_own_training(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, centre = tiny(), parse_corruption("centre:0.5")
+    learnt = torch.from_numpy(
+        centre.apply(images, generator.grid, draws(len(images))).touched.reshape(len(images), -1)
+    )
+
+    def predict(self: MaeGenerator, view: MaeView) -> Tensor:
+        """All there is to know of the centre, in ImageNet's statistics, and nothing of scattered patches."""
+        target = generator.network.patchify((view.images - generator.mean) / generator.std)
+        return target if torch.equal(view.hidden, learnt) else -target
+
+    monkeypatch.setattr(MaeGenerator, "predict", predict)
+    generator.trained_with = centre
+    assert risks_of(generator, images) == []
+    assert compare_readings(generator, images)[0].explained == 1
+    generator.trained_with = None
+    assert "may be untrained" in risks_of(generator, images)[0]
 
 
 @pytest.mark.parametrize(("mean", "std", "name"), [(ZEROS, ONES, "plain"), (HALVES, HALVES, "mean 0.5")])

@@ -14,6 +14,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from efface.corruptions import parse_corruption
+from efface.corruptions.degradations import Colour
 from efface.errors import InputError
 from efface.generators.base import PixelMoments
 from efface.generators.families import NoiseKind
@@ -476,9 +477,13 @@ def test_an_untrained_model_is_suspected() -> None:
     assert "may be untrained" in sentences[0]
 
 
+@pytest.mark.parametrize("trained_with", [None, "centre:0.5", "colour"])
 @pytest.mark.parametrize(("scale", "shift", "suspected"), [(2.0, -1.0, False), (1.0, 0.0, True)])
-def test_a_model_of_another_value_range_is_suspected(scale: float, shift: float, suspected: bool) -> None:
+def test_a_model_of_another_value_range_is_suspected(
+    scale: float, shift: float, suspected: bool, trained_with: str | None
+) -> None:
     generator = palette()
+    generator.trained_with = parse_corruption(trained_with) if trained_with else None
     images = pictures(4, size=SIDE)
 
     def up(network: Any, maps: tuple[Tensor, ...], level: Tensor) -> Tensor:
@@ -487,6 +492,10 @@ def test_a_model_of_another_value_range_is_suspected(scale: float, shift: float,
         return (maps[0] - gamma.sqrt() * (images * scale + shift)) / (1 - gamma).sqrt()
 
     def down(network: Any, inputs: Tensor, level: Tensor) -> tuple[Tensor, ...]:
+        if trained_with == "colour":
+            told = Colour().degraded(images)
+            known = torch.allclose(inputs[:, :3], told * scale + shift, atol=1e-5)
+            return (inputs[:, 3:] if known else -inputs[:, 3:],)
         return (inputs[:, 3:],)
 
     generator.down, generator.up = down, up

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from efface.corruptions import Corruption
 from efface.corruptions.patches import RandomPatches
 from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator, MaeView, rounded
 from efface.generators.mae.patches import normalised
@@ -25,7 +26,7 @@ READINGS = {
 }
 CLEARLY_BETTER = 0.1
 TOO_WEAK = 0.02
-SHOWN_VISIBLE = 0.75
+FEW_HIDDEN = 0.25
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,12 @@ def compare_readings(generator: MaeGenerator, images: Tensor) -> list[Reading]:
     ]
 
 
+def _masks(generator: MaeGenerator) -> Corruption:
+    """The masks of the model's own training; of random patches so few that every sound model explains much."""
+    own = generator.training_corruption
+    return RandomPatches(FEW_HIDDEN) if isinstance(own, RandomPatches) else own
+
+
 @torch.inference_mode()
 def _explained(
     generator: MaeGenerator,
@@ -99,8 +106,7 @@ def _explained(
     generator.eval()
     reading = MaeGenerator(generator.network, mean, std).to(generator.device)  # type: ignore[arg-type]
     draws = Draws(0, tuple(str(number) for number in range(len(images))), (0,) * len(images))
-    # with most patches visible every sound model explains much, so that readings stand apart
-    view = reading.view(images, RandomPatches(1 - SHOWN_VISIBLE), draws)
+    view = reading.view(images, _masks(generator), draws)
     assert isinstance(view, MaeView)
     patches = reading.network.patchify(view.inputs)
     prediction = reading.predict(view).float()

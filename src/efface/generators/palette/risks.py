@@ -11,7 +11,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from efface.corruptions.rectangles import Centre
 from efface.generators.palette.generator import PaletteGenerator, PaletteView
 from efface.randomness import Draws
 
@@ -52,18 +51,22 @@ def explained(generator: PaletteGenerator, images: Tensor, scale: float, shift: 
     as sqrt(1 - g) (y - sqrt(g) m) / (g v + 1 - g), which errs by g v / (g v + 1 - g).
     """
     draws = Draws(0, tuple(str(number) for number in range(len(images))), (0,) * len(images))
-    view = generator.view(images, Centre(), draws)
+    view = generator.view(images, generator.training_corruption, draws)
     assert isinstance(view, PaletteView)
     clean = view.images * scale + shift
     gamma, level = generator.level_near(MODERATE, len(images))
     signal, noise = gamma.view(-1, 1, 1, 1), view.noise
     noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
+    # noise in a hole is the same in every range; a degraded picture is a picture
+    hides = generator.training_corruption.hides
     condition = torch.where(view.hole, view.condition, clean)
+    if not hides:
+        condition = view.corrupted.condition * scale + shift
     view = replace(
         view, condition=condition, noisy=torch.where(view.hole, noisy, clean), gamma=gamma, level=level
     )
     error = generator.prediction_loss(generator.predict(view), noise, view).mean()
-    context = ~view.hole.expand_as(clean)
+    context = (~view.hole if hides else view.hole).expand_as(clean)
     variance = torch.stack([clean[:, channel][context[:, channel]].var() for channel in range(3)]).mean()
     simplest = signal.mean() * variance / (signal.mean() * variance + 1 - signal.mean())
     return float(1 - error / simplest.clamp(min=1e-12))
