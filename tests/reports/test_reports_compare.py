@@ -11,10 +11,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from efface.cli.report import report as report_verb
 from efface.errors import InputError
+from efface.evaluation.results import ModelName
+from efface.evaluation.settings import EvaluationSettings
+from efface.evaluation.verdict import verdict_of
+from efface.metrics.image_error import HoleMse
 from efface.reports.charts import Point, plane_chart
 from efface.reports.compare_page import compare_runs
 from efface.runs.compared import Change, change, differing_settings, gap
@@ -201,6 +206,31 @@ def test_only_settings_that_differ_are_named(tmp_path: Path) -> None:
         for n, one in enumerate(settings)
     ]
     assert differing_settings(read_runs(runs)) == [{"alpha": "0.2"}, {"alpha": "0.3"}]
+
+
+def test_what_was_hidden_in_training_is_written_out_and_specific_said_as_the_verdict_says_it(
+    tmp_path: Path,
+) -> None:
+    chance = np.exp(0.02 * np.random.default_rng(0).standard_normal((3, 40)))
+    levels: dict[ModelName, float] = {"original": 0.04, "unlearned": 0.1, "retrained": 0.056}
+    errors = {model: level * own for (model, level), own in zip(levels.items(), chance, strict=True)}
+    word = verdict_of({"forget": errors}, HoleMse, EvaluationSettings(resamples=200))
+    runs = [
+        write_run(
+            tmp_path / hidden,
+            NOISE,
+            record={
+                "training": a_training(corruption=hidden, settings={"corruption": "own-mask"}),
+                "verdict": word.model_dump(mode="json"),
+            },
+        )
+        for hidden in ("centre:0.5", "random:0.75")
+    ]
+    page = page_of(runs, tmp_path / "page.html")
+    assert "corruption centre:0.5" in page.text
+    assert "corruption random:0.75" in page.text
+    assert "own-mask" not in page.text
+    assert page.text.count(word.specific.said) == 2
 
 
 @pytest.mark.parametrize(

@@ -48,13 +48,13 @@ class ComparedRun:
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """Settings of method and training, flat, in words."""
+        """Settings of method and training, flat, in words; what was hidden in training is written out, as on its page."""
         method, training = self.run.record.method, self.run.record.training
         of_method = dict(_flat(method.settings)) if method else {}
         if training is None:
             return of_method
         if isinstance(training, GeneratorTraining):
-            used = training.settings.as_dict()
+            used = {**training.settings.as_dict(), "corruption": training.corruption}
         else:
             used = {"recipe": training.recipe.as_dict()}
         done = {"steps": training.steps, "precision": training.precision, "budget": training.budget}
