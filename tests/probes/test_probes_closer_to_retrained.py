@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from efface.errors import InputError
 from efface.evaluation.settings import EvaluationSettings
+from efface.metrics.base import ModelKind
 from efface.probes.closer_to_retrained import CloserToRetrained
 from efface.probes.findings import Findings
 from efface.probes.subject import AnySubject
-from efface.runs.requirements import judge
+from efface.runs.requirements import Requirement, judge
 from support.labelled_subjects import labelled_world
 from support.subjects import forgetting
 from support.trained_subjects import figure
@@ -70,3 +72,13 @@ def test_it_needs_both_ends() -> None:
         finding = PROBE.ask(replace(subject, models=models)).figures[0]
         assert finding.note == f"not measurable: there is no {missing} model"
     assert np.isfinite(figure(PROBE.ask(subject), FIGURE).value)
+
+
+@pytest.mark.parametrize("kind", ["generator", "classifier"])
+@pytest.mark.parametrize(
+    "bare", ["closer-to-retrained<=0.05", "closer-to-retrained", "closer-to-retrained above 0"]
+)
+def test_a_requirement_on_it_is_a_bound_from_below(kind: ModelKind, bare: str) -> None:
+    with pytest.raises(InputError, match=r"write it as closer-to-retrained>=0$"):
+        Requirement.parse(bare, kind)
+    assert not Requirement.parse("closer-to-retrained>=0", kind).at_most

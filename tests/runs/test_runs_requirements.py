@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from efface.evaluation.results import SetName
 from efface.evaluation.settings import EvaluationSettings
 from efface.images.items import ImageSet
 from efface.probes.base import FiguresByKind, Probe
-from efface.probes.findings import Finding, Findings
+from efface.probes.findings import Finding, Findings, Goal
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.registry import PROBES
 from efface.runs.requirements import (
@@ -57,9 +58,17 @@ class Damage(Likeness):
     needs: ClassVar[tuple[SetName, ...]] = ()
 
 
+class Closer(Likeness):
+    """A stand-in whose figures are wanted on one side."""
+
+    name: ClassVar[str] = "closer"
+    figures: ClassVar[FiguresByKind] = {"generator": ("closer", "copies")}
+    goals: ClassVar[Mapping[str, Goal]] = {"closer": "above", "copies": "low"}
+
+
 @pytest.fixture(autouse=True)
 def _stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, PROBES, Likeness, Damage)
+    only(monkeypatch, PROBES, Likeness, Damage, Closer)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +132,10 @@ def test_requirements_are_read(text: str, plain: str, threshold: float, ratio: b
         ("retain-error<=1.02", "a ratio has an x behind its value, for example retain-error<=1.02x"),
         ("neutral-error>=0", "between 0 and 1, so this bound says nothing"),
         ("retain-psnr>=120", "between 0 and 100, so this bound cannot be kept"),
+        ("closer<=0.05", "a bound from the wrong side; write it as closer>=0"),
+        ("copies>=0.05", "a bound from the wrong side; write it as copies<=0.05"),
+        ("closer", "requirement 'closer': write it as closer>=0"),
+        ("likeness", "write it as NAME<=VALUE or NAME>=VALUE"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_a_way_out(text: str, said: str) -> None:

@@ -27,7 +27,7 @@ from pydantic import Field
 
 from efface.evaluation.results import ModelName
 from efface.probes.base import Cost, FiguresByKind, Probe, Scores, Side, judged
-from efface.probes.findings import Finding, Findings
+from efface.probes.findings import Finding, Findings, Goal
 from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, ErrorKind, Errors, Images, Network
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ class AfterHandling(Probe):
     }
     memory: ClassVar[Mapping[str, Side]] = dict.fromkeys(
         (*figures["generator"], *figures["classifier"]), "above"
+    )
+    goals: ClassVar[Mapping[str, Goal]] = dict.fromkeys(
+        (*figures["generator"], *figures["classifier"]), "low"
     )
     cost: ClassVar[Cost] = "training"
 
@@ -118,7 +121,7 @@ class AfterHandling(Probe):
             }
             figures = judged(
                 self.name, measure.named(figure), scores, fall, subject,
-                unit=measure.unit, goal="low", share=measure.share(),
+                unit=measure.unit, goal=self.goals[measure.named(figure)], share=measure.share(),
             )  # fmt: skip
             findings = findings.join(figures.noted(partial(_level, measure=measure, after=after)))
         return findings

@@ -17,7 +17,7 @@ from efface.errors import InputError
 from efface.evaluation.results import ModelName, SetName
 from efface.metrics.base import ModelKind
 from efface.metrics.intervals import FEWEST_GROUPS, percentile_ends
-from efface.probes.findings import Finding, Findings
+from efface.probes.findings import Finding, Findings, Goal
 from efface.probes.subject import AnySubject, Share, Values
 from efface.randomness import numpy_draws
 from efface.settings import Settings
@@ -44,6 +44,8 @@ class Probe(Settings, ABC):
     """Names of the figures that it gives, by the kinds of models that it can question: what `--require` can name."""
     memory: ClassVar[Mapping[str, Side]] = {}
     """Of those that tell of memory: on which side of the retrained model's figure more is remembered."""
+    goals: ClassVar[Mapping[str, Goal]] = {}
+    """Of those that are wanted on one side: which (`Finding.goal`); a requirement cannot be a bound from the other."""
     needs: ClassVar[tuple[SetName, ...]] = ("forget",)
     """Sets without which it cannot be asked."""
     needs_retrained: ClassVar[bool] = False
@@ -93,7 +95,7 @@ def judged(
     subject: AnySubject,
     *,
     unit: str = "1",
-    goal: str = "zero",
+    goal: Goal = "zero",
     note: str | None = None,
     share: Share | None = None,
 ) -> Findings:

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from efface.forgetting.relative import FEWEST, closer_to_retrained
 from efface.probes.base import FiguresByKind, Probe, Side
-from efface.probes.findings import Finding, Findings
+from efface.probes.findings import Finding, Findings, Goal
 from efface.probes.subject import LOG_ERROR, AnySubject
 
 FIGURE = "closer-to-retrained"
@@ -33,6 +33,7 @@ class CloserToRetrained(Probe):
     needs_retrained: ClassVar[bool] = True
     figures: ClassVar[FiguresByKind] = {"generator": (FIGURE,), "classifier": (FIGURE,)}
     memory: ClassVar[Mapping[str, Side]] = {FIGURE: "below"}
+    goals: ClassVar[Mapping[str, Goal]] = {FIGURE: "above"}
 
     def run(self, subject: AnySubject) -> Findings:
         if "original" not in subject.models:
@@ -49,7 +50,8 @@ class CloserToRetrained(Probe):
             findings.append(
                 Finding(
                     self.name, FIGURE, model, test.difference, test.low, test.high,
-                    goal="above", n=photos, note=f"p = {test.p_value:.3g} against: no closer to the retrained model",
+                    goal=self.goals[FIGURE], n=photos,
+                    note=f"p = {test.p_value:.3g} against: no closer to the retrained model",
                 )
             )  # fmt: skip
         return Findings(tuple(findings))

@@ -28,7 +28,7 @@ from pydantic import Field
 from efface.evaluation.results import ModelName, SetName
 from efface.metrics.intervals import FEWEST_GROUPS
 from efface.probes.base import Cost, Criterion, FiguresByKind, Probe, Scores, judged
-from efface.probes.findings import Finding, Findings, Hit
+from efface.probes.findings import Finding, Findings, Goal, Hit
 from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, ErrorKind, Images, Values
 from efface.randomness import numpy_draws
 
@@ -68,6 +68,9 @@ class Collateral(Probe):
             *(IMAGE, NEIGHBOURS, WRONG.named(NEIGHBOURS)),
         ),
     }
+    goals: ClassVar[Mapping[str, Goal]] = dict.fromkeys(
+        (*figures["generator"], *figures["classifier"]), "low"
+    )
 
     def ask(self, subject: AnySubject) -> Findings:
         if "original" not in subject.models:
@@ -107,7 +110,7 @@ class Collateral(Probe):
             hits = _hits(self, subject, measure, figure, name, "class", classes, means, sizes)
             findings = findings.join(Findings(hits=hits)).join(judged(
                 self.name, measure.named(figure), scores, worst_class(measure), subject,
-                unit=_unit(measure), goal="low", note=note, share=measure.share(int(sizes.min()), "original"),
+                unit=_unit(measure), goal=self.goals[figure], note=note, share=measure.share(int(sizes.min()), "original"),
             ))  # fmt: skip
         return findings
 
@@ -126,7 +129,7 @@ class Collateral(Probe):
             halves = _halves(np.zeros(views, np.int64), self.halvings, subject.seed, figure)
             criterion, note = worst_image(halves), f"cross-fitted worst of {len(ids)} images"
         scores: dict[ModelName, Scores] = {model: {"kept": values} for model, values in rises.items()}
-        findings = judged(self.name, figure, scores, criterion, subject, goal="low", note=note)
+        findings = judged(self.name, figure, scores, criterion, subject, goal=self.goals[figure], note=note)
         if views == 1:
             findings = Findings(tuple(_without_interval(finding) for finding in findings.figures))
         return findings.join(Findings(hits=hits))
@@ -158,7 +161,7 @@ class Collateral(Probe):
             }
             findings = findings.join(judged(
                 self.name, measure.named(NEIGHBOURS), scores, near_by_far(measure), subject,
-                unit=_unit(measure), goal="low", note=note, share=measure.share(known="original"),
+                unit=_unit(measure), goal=self.goals[NEIGHBOURS], note=note, share=measure.share(known="original"),
             ))  # fmt: skip
         return findings
 

@@ -27,7 +27,7 @@ from pydantic import Field
 from efface.errors import InputError
 from efface.evaluation.results import ModelName
 from efface.probes.base import Cost, FiguresByKind, Probe, Scores, Side, judged
-from efface.probes.findings import Finding, Findings
+from efface.probes.findings import Finding, Findings, Goal
 from efface.probes.subject import Values
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class DecoderLeftover(Probe):
     source: ClassVar[str] = "reviews of Li et al., ICLR 2024; linear probes: arXiv:1610.01644"
     needs_retrained: ClassVar[bool] = True
     figures: ClassVar[FiguresByKind] = {"generator": (PROBE, ENCODER)}
+    goals: ClassVar[Mapping[str, Goal]] = {PROBE: "low", ENCODER: "low"}
     memory: ClassVar[Mapping[str, Side]] = {PROBE: "above", ENCODER: "above"}
     cost: ClassVar[Cost] = "training"
 
@@ -142,7 +143,9 @@ class DecoderLeftover(Probe):
             lies = float((errors["retrained"]["neutral"] - errors[finding.model]["neutral"]).mean())
             return f"on neutral images: {lies:.3f}"
 
-        return judged(self.name, figure, scores, lead, subject, unit="nats", goal="low").noted(control)
+        return judged(self.name, figure, scores, lead, subject, unit="nats", goal=self.goals[figure]).noted(
+            control
+        )
 
 
 def lead(scores: Scores) -> float:

@@ -26,7 +26,7 @@ from efface.evaluation.results import SETS, ModelName
 from efface.evaluation.settings import EvaluationSettings
 from efface.images.items import ImageSet
 from efface.probes.base import FLOOR, Cost, FiguresByKind, Probe, Scores, Side, judged, mean
-from efface.probes.findings import Findings, Hit
+from efface.probes.findings import Findings, Goal, Hit
 from efface.probes.subject import Share, Values, once
 from efface.randomness import key, numpy_draws
 
@@ -56,6 +56,7 @@ class Extraction(Probe):
     source: ClassVar[str] = "Carlini et al. 2023, arXiv:2301.13188"
     cost: ClassVar[Cost] = "passes"
     figures: ClassVar[FiguresByKind] = {"generator": ("near-copies", "copy-distance")}
+    goals: ClassVar[Mapping[str, Goal]] = {"near-copies": "low"}
     memory: ClassVar[Mapping[str, Side]] = {"near-copies": "above", "copy-distance": "below"}
 
     def run(self, subject: GeneratorSubject) -> Findings:
@@ -85,7 +86,14 @@ class Extraction(Probe):
         }
         note = f"{draws} draws of each photo" if draws > 1 else "one draw of each photo"
         shares = judged(
-            self.name, "near-copies", copies, mean("forget"), subject, goal="low", note=note, share=Share()
+            self.name,
+            "near-copies",
+            copies,
+            mean("forget"),
+            subject,
+            goal=self.goals["near-copies"],
+            note=note,
+            share=Share(),
         )
         distances = judged(self.name, "copy-distance", nearest, geometric_mean, subject, note=note)
         hits: list[Hit] = []

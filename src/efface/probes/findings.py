@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from efface.evaluation.results import ModelName, SetName
+
+Goal = Literal["zero", "low", "above"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Finding:
     difference_low: float | None = None
     difference_high: float | None = None
     unit: str = "1"
-    goal: str = "zero"
+    goal: Goal = "zero"
     n: int = 0
     note: str | None = None
 

@@ -26,7 +26,7 @@ from pydantic import Field
 
 from efface.evaluation.results import ModelName
 from efface.probes.base import Cost, FiguresByKind, Probe, Scores, Side, judged, mean
-from efface.probes.findings import Findings, Hit
+from efface.probes.findings import Findings, Goal, Hit
 from efface.probes.subject import LOG_ERROR, WRONG, AnySubject, Change, Share, Values
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Perturbation(Probe):
         "generator": (FIGURE, KNOWLEDGE),
         "classifier": (FIGURE, KNOWLEDGE, ACCURACY),
     }
+    goals: ClassVar[Mapping[str, Goal]] = {KNOWLEDGE: "low", ACCURACY: "low"}
     memory: ClassVar[Mapping[str, Side]] = {FIGURE: "below", KNOWLEDGE: "above", ACCURACY: "above"}
 
     def run(self, subject: AnySubject) -> Findings:
@@ -83,7 +84,15 @@ class Perturbation(Probe):
         known = {model: least[subject.reference] - values for model, values in least.items()}
         note = f"beside the {subject.reference} model's best of {len(changes)} perturbations"
         findings = findings.join(
-            judged(self.name, KNOWLEDGE, _scores(known), geometric, subject, goal="low", note=note)
+            judged(
+                self.name,
+                KNOWLEDGE,
+                _scores(known),
+                geometric,
+                subject,
+                goal=self.goals[KNOWLEDGE],
+                note=note,
+            )
         )
         return findings.join(Findings(hits=self._hits(subject, images.ids, drops)))
 
@@ -94,7 +103,9 @@ class Perturbation(Probe):
         }
         if not scores:
             return Findings()
-        return judged(self.name, ACCURACY, scores, mean("forget"), subject, goal="low", share=Share())
+        return judged(
+            self.name, ACCURACY, scores, mean("forget"), subject, goal=self.goals[ACCURACY], share=Share()
+        )
 
     def _hits(
         self, subject: AnySubject, ids: tuple[str, ...], drops: dict[ModelName, Values]

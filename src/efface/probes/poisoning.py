@@ -32,7 +32,7 @@ from efface.errors import Faults, InputError
 from efface.evaluation.results import SETS, ModelName, SetName
 from efface.files import replacing, write_json
 from efface.probes.base import Cost, FiguresByKind, Probe, Scores, Side, judged
-from efface.probes.findings import Findings
+from efface.probes.findings import Findings, Goal
 from efface.probes.subject import AnySubject
 from efface.probes.trigger import Trigger, read_trigger
 
@@ -93,6 +93,7 @@ class Poisoning(Probe):
     summary: ClassVar[str] = "the planted pattern, or class, of images that carry the trigger"
     source: ClassVar[str] = "Varshney and Torra 2025, arXiv:2502.04260"
     figures: ClassVar[FiguresByKind] = {"generator": (FIGURE,), "classifier": (FIGURE,)}
+    goals: ClassVar[Mapping[str, Goal]] = {FIGURE: "low"}
     memory: ClassVar[Mapping[str, Side]] = {FIGURE: "above"}
     needs: ClassVar[tuple[SetName, ...]] = ()
     cost: ClassVar[Cost] = "passes"
@@ -118,7 +119,7 @@ class Poisoning(Probe):
                 return self.unanswered(subject, NOT_SEEN)
             scores[name] = {"images": fired}
         share = subject.trigger_share
-        findings = judged(self.name, FIGURE, scores, strength, subject, goal="low", share=share)
+        findings = judged(self.name, FIGURE, scores, strength, subject, goal=self.goals[FIGURE], share=share)
         return findings.noted(lambda finding: _parts(scores[finding.model]), first=True)
 
     def _images(self, subject: AnySubject, target: str | None) -> Any | None:

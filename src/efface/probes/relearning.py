@@ -27,7 +27,7 @@ from pydantic import Field
 
 from efface.evaluation.results import ModelName
 from efface.probes.base import Cost, FiguresByKind, Probe, Scores, Side, judged
-from efface.probes.findings import Curve, Findings
+from efface.probes.findings import Curve, Findings, Goal
 from efface.probes.subject import WRONG, AnySubject, ErrorKind, Errors, Images, Values, without
 
 ON_RETAIN, ON_FEW = "relearning-retain", "relearning-few"
@@ -45,6 +45,9 @@ class Relearning(Probe):
         "generator": (ON_RETAIN, ON_FEW),
         "classifier": (ON_RETAIN, WRONG.named(ON_RETAIN), ON_FEW, WRONG.named(ON_FEW)),
     }
+    goals: ClassVar[Mapping[str, Goal]] = dict.fromkeys(
+        (*figures["generator"], *figures["classifier"]), "low"
+    )
     memory: ClassVar[Mapping[str, Side]] = dict.fromkeys(figures["classifier"], "above")
     cost: ClassVar[Cost] = "training"
 
@@ -115,7 +118,7 @@ class Relearning(Probe):
         }
         return Findings(curves=curves).join(judged(
             self.name, figure, scores, greatest_lead, subject,
-            unit=measure.unit, goal="low", share=measure.share(known="retrained"),
+            unit=measure.unit, goal=self.goals[figure], share=measure.share(known="retrained"),
         ))  # fmt: skip
 
     def _errors(

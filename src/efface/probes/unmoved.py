@@ -22,7 +22,7 @@ from pydantic import Field
 
 from efface.evaluation.results import ModelName
 from efface.probes.base import Cost, Criterion, FiguresByKind, Probe, Scores, Side, judged
-from efface.probes.findings import Findings
+from efface.probes.findings import Findings, Goal
 from efface.probes.subject import LOG_ERROR, AnySubject, Share
 
 FIGURE = "unmoved"
@@ -45,6 +45,7 @@ class Unmoved(Probe):
     needs_retrained: ClassVar[bool] = True
     cost: ClassVar[Cost] = "nothing"
     figures: ClassVar[FiguresByKind] = {"generator": (FIGURE,), "classifier": (FIGURE,)}
+    goals: ClassVar[Mapping[str, Goal]] = {FIGURE: "low"}
     memory: ClassVar[Mapping[str, Side]] = {FIGURE: "above"}
 
     def ask(self, subject: AnySubject) -> Findings:
@@ -60,7 +61,7 @@ class Unmoved(Probe):
         }
         return judged(
             self.name, FIGURE, scores, surplus(self.nearness), subject,
-            unit="share of images", goal="low", share=Share(-1, known="retrained"),
+            unit="share of images", goal=self.goals[FIGURE], share=Share(-1, known="retrained"),
         )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from efface.evaluation.settings import MeasuringSettings
 from efface.metrics.base import Metric, ModelKind
 from efface.metrics.catalogue import metrics_of
 from efface.metrics.intervals import FEWEST_GROUPS, bootstrap_ratio
-from efface.probes.findings import Findings
+from efface.probes.findings import Findings, Goal
 from efface.probes.registry import PROBES, probes_by_figure
 from efface.settings import unknown_name
 from efface.wording import bound, decimals, interval
@@ -39,6 +39,8 @@ EXAMPLES: Mapping[ModelKind, str] = {
     "generator": "detectability<=0.05 or, as a ratio, retain-error<=1.02x",
     "classifier": "forget-membership<=0.55 or, as a ratio, retain-accuracy>=0.98x",
 }
+SIDES: Mapping[Goal, str] = {"low": "<=0.05", "above": ">=0"}
+"""An example of a bound on a figure of a probe that is wanted on one side."""
 NO_RETRAINED = "there is no retrained model to compare with"
 RETRAIN = "retrain instead"
 FORM = re.compile(r"\s*([a-z0-9][\w-]*)\s*(<=|>=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(x?)\s*", re.I)
@@ -71,8 +73,11 @@ class Requirement:
         """
         match = FORM.fullmatch(text)
         if not match:
+            name = re.split(r"[^\w-]", text.strip().lower())[0]
+            goal = _goal(name, kind)
+            form = "NAME<=VALUE or NAME>=VALUE, for example " + EXAMPLES[kind]
             raise InputError(
-                f"requirement '{text}': write it as NAME<=VALUE or NAME>=VALUE, for example {EXAMPLES[kind]}"
+                f"requirement '{text}': write it as {form if goal == 'zero' else name + SIDES[goal]}"
             )
         name, sign, number, times = match[1].lower(), match[2], match[3], match[4].lower()
         if name not in requirable(kind):
@@ -91,7 +96,9 @@ class Requirement:
         if self.ratio:
             return None if self.threshold > 0 else "a ratio is above 0"
         if metric is None:
-            return None
+            goal = _goal(self.name, self.kind)
+            wrong = (goal == "low" and not self.at_most) or (goal == "above" and self.at_most)
+            return f"a bound from the wrong side; write it as {self.name}{SIDES[goal]}" if wrong else None
         least, most = metric.least, metric.most
         empty = self.threshold >= most if self.at_most else self.threshold <= least
         if not empty and least <= self.threshold <= most:
@@ -159,6 +166,12 @@ def of_rows(kind: ModelKind) -> dict[str, tuple[SetName, type[Metric]]]:
         for metric in metrics_of(kind).values()
         if metric.has_interval and (name == "forget" or "neutral" not in metric.requires)
     }
+
+
+def _goal(name: str, kind: ModelKind) -> Goal:
+    """The side on which a figure is wanted by its probe."""
+    probe = probes_by_figure(kind).get(name)
+    return PROBES[probe].goals.get(name, "zero") if probe else "zero"
 
 
 def requirable(kind: ModelKind) -> list[str]:
