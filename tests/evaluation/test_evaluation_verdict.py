@@ -132,6 +132,24 @@ def test_few_photos_cannot_tell(count, reason) -> None:
     assert verdict.specific.word == "not measured"
 
 
+def test_a_copy_of_the_original_is_a_no_however_few_the_photos() -> None:
+    chance = np.exp(0.6 * np.random.default_rng(3).standard_normal(6))
+    original = 0.01 * chance
+    few = {"original": original, "unlearned": original * 1.001, "retrained": 0.05 * (1 + chance[::-1])}
+    copied = verdict_of({"forget": few | {"unlearned": original}}, HoleMse, SETTINGS)
+    assert copied.left is not None
+    assert copied.left.high - copied.left.low > 2 * SETTINGS.margin
+    assert copied.word == "no"
+    # a change is a change, though it be small; whether it is enough cannot be told from so few
+    assert verdict_of({"forget": few}, HoleMse, SETTINGS).word == "cannot be told"
+
+
+def test_a_set_that_is_ruined_alone_is_named_beside_the_word() -> None:
+    verdict = judged(errors(retain=2.0, neutral=1.0))
+    assert verdict.word != "ruined"
+    assert verdict.reason.endswith("On retain images the model is ruined.")
+
+
 def test_a_probe_that_contradicts_turns_a_yes_into_partly_and_is_named() -> None:
     unlearned = errors(retain=0.5)
     assert judged(unlearned, probes={"extraction": False}).word == "yes"

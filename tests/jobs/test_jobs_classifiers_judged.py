@@ -24,11 +24,14 @@ from support.run_fixtures import CommandLine
 
 Forget = Callable[..., RunResult]
 SHORT = [
-    "membership", "collateral", "perturbation",
+    "membership", "collateral", "perturbation", "closer-to-retrained",
     {"name": "relearning", "steps": 2},
     {"name": "after-handling"},
 ]  # fmt: skip
-REQUIRE = ["retain-accuracy>=0.95x", "retain-accuracy>=0.1", "membership-loss<=-0.9", "forget-accuracy<=1.5x"]
+REQUIRE = [
+    "retain-accuracy>=0.95x", "retain-accuracy>=0.1", "membership-loss<=-0.9", "forget-accuracy<=1.5x",
+    "closer-to-retrained>=0",
+]  # fmt: skip
 
 
 class Killed(Exception):
@@ -70,12 +73,16 @@ def test_requirements_are_judged_by_the_figures_of_classifiers(judged: RunResult
     accuracy = {
         row.model: row.value for row in judged.rows if (row.set, row.metric) == ("retain", "accuracy")
     }
-    ratio, share, membership, forgotten = judged.requirements
+    ratio, share, membership, forgotten, closer = judged.requirements
     assert [verdict.requirement for verdict in judged.requirements] == REQUIRE
     assert ratio.value == pytest.approx(accuracy["unlearned"] / accuracy["original"])
     assert (share.value, share.state) == (pytest.approx(accuracy["unlearned"]), "met")
     assert membership.state == "not met"
     assert forgotten.state in ("met", "not met", "not measurable")
+    assert judged.probes is not None
+    found = judged.probes.find("closer-to-retrained")
+    assert found is not None
+    assert closer.value == found.value
 
 
 def test_record_page_and_verification_know_of_them(judged: RunResult) -> None:

@@ -257,18 +257,31 @@ def verdict_of(
 
 def decided(numbers: Numbers) -> tuple[Word, str]:
     """The word by the first rule that holds, and why: a function of the numbers alone, so that anyone can check it."""
-    n, margin = numbers, numbers.margin
-    if n.kept and all(one.ruined for one in n.kept.values()):
-        return "ruined", _ruined(n)
+    if numbers.kept and all(one.ruined for one in numbers.kept.values()):
+        return "ruined", _ruined(numbers)
+    word, reason = _on_forget_images(numbers)
+    harmed = [name for name, one in numbers.kept.items() if one.ruined]
+    return word, reason + f" On {' and '.join(harmed)} images the model is ruined." * bool(harmed)
+
+
+def _on_forget_images(n: Numbers) -> tuple[Word, str]:
+    """The word of a model that is of some use."""
+    margin = n.margin
     if why := _untold(n):
         return "cannot be told", why
-    left, original = n.left, n.to_original
+    left, original, gap = n.left, n.to_original, n.gap
     assert left is not None
     assert original is not None
+    assert gap is not None
     lies = f"{_percent(left.value)} of the gap is left ({_ends(n, left.low, left.high)})"
     if -margin <= left.low and left.high <= margin:
         return _alike(n, f"{lies}, within {_percent(margin)} of the retrained model")
-    if original.low <= 0 <= original.high:
+    as_original = original.low <= 0 <= original.high
+    # a copy of the original is known for one however few the photos, since the two are compared in pairs
+    surely = as_original and max(-original.low, original.high) <= margin * abs(gap.value)
+    if left.high - left.low > 2 * margin and not surely:
+        return "cannot be told", _too_wide(n, left)
+    if as_original:
         return "no", f"No difference from the original was found: {original}; {lies}."
     unsure = UNSURE if left.low <= 0 <= left.high else ""
     if left.value > 0:
@@ -298,23 +311,26 @@ def _alike(n: Numbers, lies: str) -> tuple[Word, str]:
 def _untold(n: Numbers) -> str | None:
     """Why it cannot be told; None where it can."""
     missing = [model for model in ("retrained", "original") if model not in n.models]
-    photos, left = n.photos.get("forget", 0), n.left
+    photos = n.photos.get("forget", 0)
     if missing:
         return f"No {missing[0]} model was measured beside the unlearned one."
     if photos < FEWEST_GROUPS:
         return f"There are {photos} photos to be forgotten, and an interval takes {FEWEST_GROUPS}."
     if n.gap is None or n.to_retrained is None or n.to_original is None:
         return "A model answers with values that are no finite numbers."
-    if left is None:
+    if n.left is None:
         shown = f"on the images to be forgotten the original's figure less the retrained model's is {n.gap}"
         doubt = "" if n.specific.word == "nothing to forget" else f", but {WEAK_REFERENCE}"
         return f"No memory was shown: {shown}{doubt}."
-    if left.high - left.low <= 2 * n.margin:
-        return None
+    return None
+
+
+def _too_wide(n: Numbers, left: Estimate) -> str:
     outside = left.low > n.margin or left.high < -n.margin
     return (
-        f"The interval is too wide: of the gap, {n.gap}, the share that is left is {_ends(n, left.low, left.high)}, and "
-        f"the margin is {_percent(n.margin)} either way. {OUTSIDE * outside}More photos narrow it."
+        f"The interval is too wide: the share of the gap that is left is {_ends(n, left.low, left.high)}, and the margin "
+        f"is {_percent(n.margin)} either way; the gap, original less retrained, is {n.gap}. {OUTSIDE * outside}More photos "
+        "narrow it."
     )
 
 
@@ -330,7 +346,8 @@ def _ruined(n: Numbers) -> str:
         for name, one in n.kept.items()
     ]
     metric = next(iter(n.kept.values())).metric
-    return f"The {metric} on {'; on '.join(said)}. The whole interval is {worse} {n.ruin:.3g}."
+    lie = "Both intervals lie" if len(said) > 1 else "The whole interval lies"
+    return f"The {metric} on {'; on '.join(said)}. {lie} {worse} {n.ruin:.3g}."
 
 
 def _kept(
@@ -425,7 +442,7 @@ UNSURE = (
 OUTSIDE = "All of it lies outside the margin, so a yes is ruled out. "
 SPECIFIC: Mapping[Specificity, str] = {
     "yes": "It was specific: images to be forgotten moved more than retain and neutral ones.",
-    "no": "It was not shown to be specific: that images to be forgotten moved more than retain and neutral ones.",
+    "no": "It was not shown to be specific: retain and neutral images may have moved as much.",
     "nothing to forget": "There was nothing particular to forget.",
     "not measured": "Whether it was specific was not measured: it takes five photos to be forgotten, and five others.",
 }

@@ -99,7 +99,7 @@ def _outcome(stated: Stated, outcome: Outcome) -> Iterator[str]:
         yield f"{outcome.requirement}: {outcome.state}, and its interval ends at {end:.4g}"
     if requirement.row is None:
         finding = read_findings(stated.run).find(requirement.name)
-        figure = finding.difference if finding else None
+        figure = None if finding is None else finding.value if finding.goal == "above" else finding.difference
     elif requirement.ratio:
         return
     else:
