@@ -52,7 +52,7 @@ def test_a_short_benchmark_prints_its_table_and_names_its_files(config: Path, tm
     results = read_bench_results(tmp_path / "out")
     found = results.tasks["digits"].tables[0].rows
     official = next(measure for measure in results.measures if measure.name == "official")
-    rows = (["retrain", "published"], ["fine-tune", "published"])
+    rows = (["retrain", "default"], ["fine-tune", "default"])
     assert len([line for line in done.stdout.splitlines() if line.split()[:2] in rows]) == 2
     for row in found:
         assert cell(row, official)[0] in done.stdout
