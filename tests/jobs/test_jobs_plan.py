@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor
 
 import efface
 from efface.errors import InputError
+from efface.generators.palette.generator import PaletteGenerator
+from efface.generators.sampling import steps_of
 from efface.images.cache import PixelCache
+from support.families import untrained
+from support.palette_models import palette
 from support.run_making import SHORT, make_model, save_photo, with_note
 
 SMALL = {"training": SHORT["training"]}
@@ -87,6 +94,67 @@ def test_an_estimate_has_positive_numbers(tiny: Path, photos: Path) -> None:
     assert found.changes.trains == "encoder"
     assert found.changes.tensors == 21
     assert 0 < found.changes.share < 1
+
+
+def test_an_evaluation_is_priced_by_a_few_steps_of_its_sampler(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    palette(channel_multipliers=(1,), attention_levels=()).save(tmp_path / "model")
+    calls: list[int] = []
+    real = PaletteGenerator._predictor
+
+    def counting(self: PaletteGenerator, *told: Any) -> Callable[[Tensor, int], Tensor]:
+        predict = real(self, *told)
+
+        def counted(noisy: Tensor, step: int) -> Tensor:
+            calls.append(len(noisy))
+            return predict(noisy, step)
+
+        return counted
+
+    monkeypatch.setattr(PaletteGenerator, "_predictor", counting)
+
+    def seconds(sampler: str) -> float:
+        evaluation = {"sampler": sampler, "samples": 1}
+        found = efface.plan(
+            tmp_path / "model", forget="label:cats", images=photos, evaluation=evaluation, **SMALL
+        )
+        assert found.faults == []
+        assert found.estimate is not None
+        return found.estimate.evaluation_seconds
+
+    whole = seconds("ddpm:8")
+    # forget and retain, one batch of each
+    assert len(calls) == 2 * 8
+    calls.clear()
+    long = seconds("ancestral:1000")
+    # two steps of each batch, and 2 + 2 + 8 by which one is timed
+    assert len(calls) == 2 * 2 + 12
+    assert long > 10 * whole
+
+
+@pytest.mark.parametrize(
+    ("family", "sampler"),
+    [("mage", "confidence:1000,6,0"), ("mage", "maskgit:1000,6"), ("latent-inpainting", "ddim:1000")],
+)
+def test_no_sampler_runs_whole_in_a_plan(
+    family: str, sampler: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = untrained(family)
+    model.save(tmp_path / "model")
+    run: list[str | None] = []
+    real = type(model).restore
+
+    def noting(self: Any, view: Any, sampler: str | None = None) -> Tensor:
+        run.append(sampler)
+        return real(self, view, sampler)
+
+    monkeypatch.setattr(type(model), "restore", noting)
+    chosen: dict[str, Any] = {"evaluation": {"sampler": sampler, "samples": 1}, **SMALL}
+    found = efface.plan(tmp_path / "model", forget="label:cats", images=photos, **chosen)
+    assert found.faults == []
+    assert [steps_of(one) for one in run] == [2, 2, 8, 2, 2]
+    assert {one and one.partition(",")[2] for one in run} == {sampler.partition(",")[2]}
 
 
 @pytest.mark.parametrize(("budget", "steps"), [("17steps", 17), ("0.001s", 1)])

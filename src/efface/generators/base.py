@@ -198,8 +198,9 @@ class Generator(nn.Module, ABC):
         corruption.check(self.image_size, self.grid)
 
     def sampler_name(self, text: str | None) -> str | None:
-        """The sampler that `restore` uses for `text`, written out; None for the family's default.
+        """The sampler that `restore` uses for `text`, written out as `name:steps` with what else it takes behind a comma.
 
+        text: None for the family's default. None is given back where a model restores in one pass.
         Raises `InputError` naming the samplers that the family has.
         """
         if text is not None:

@@ -33,6 +33,8 @@ NOISE_SCHEDULE = (
     "prediction_type",
 )
 
+STEPS = re.compile(r"(?<=:)[0-9]+")
+
 
 @dataclass(frozen=True)
 class Sampler:
@@ -82,6 +84,25 @@ def read_sampler(
             f"Offered: {', '.join(offered)}"
         )
     return Sampler(name, steps)
+
+
+def steps_of(sampler: str | None) -> int | None:
+    """The steps of a sampler as `Generator.sampler_name` writes it; None where a model restores in one pass.
+
+    >>> steps_of("ddim:50"), steps_of("confidence:20,6"), steps_of(None)
+    (50, 20, None)
+    """
+    said = STEPS.search(sampler or "")
+    return int(said.group()) if said else None
+
+
+def with_steps(sampler: str, steps: int) -> str:
+    """The same sampler with other steps.
+
+    >>> with_steps("confidence:20,6", 2)
+    'confidence:2,6'
+    """
+    return STEPS.sub(str(steps), sampler, count=1)
 
 
 def make_scheduler(sampler: Sampler, **config: Any) -> Scheduler:

@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 
+import torch
 from torch import Tensor
 
 from efface.corruptions import Corruption
-from efface.evaluation.answers import sample_count
+from efface.evaluation.answers import sample_count, samples_of, view_batches
 from efface.evaluation.protocol import evaluate
 from efface.evaluation.results import ModelName, SetName
+from efface.evaluation.settings import EvaluationSettings
 from efface.generators.base import Generator, Trained, pixels_in_unit_range
 from efface.generators.registry import risks_of
+from efface.generators.sampling import steps_of, with_steps
 from efface.images.cache import estimate_bytes
 from efface.images.items import ImageSet
 from efface.images.selection import Split
@@ -41,6 +44,7 @@ from efface.training.step import training_corruption
 from efface.wording import counted, span
 
 FEW_IMAGES = 5
+FEW_SAMPLER_STEPS, MORE_SAMPLER_STEPS = 2, 8
 ADAMW_COPIES = 3
 """A checkpoint holds the trained weights and two moments of each."""
 
@@ -202,17 +206,43 @@ def _steps(config: RunConfig, per_step: float, images: int) -> int:
 
 
 def _evaluation_seconds(config: RunConfig, sample: Prepared[Generator, Views]) -> float:
-    """Seconds for each image, over all models."""
+    """Seconds for each image, over all models. Of a long sampler a few steps run, by which the others are priced."""
     settings, views = measuring(config, sample.model).model_copy(update={"resamples": 200}), sample.pixels
     few = {
         name: images.subset(range(min(len(images), settings.batch_size)))
         for name, images in sample.sets.items()
     }
+    sampler, further_seconds = sample.model.sampler_name(settings.sampler), 0.0
+    if sampler and (steps := steps_of(sampler) or 0) > MORE_SAMPLER_STEPS:
+        settings = settings.model_copy(update={"sampler": with_steps(sampler, FEW_SAMPLER_STEPS)})
+        answers = settings.crops_per_image * sample_count(sample.model, settings)
+        each = _sampler_step_seconds(sample.model, max(few.values(), key=len), views, settings)
+        further_seconds = (steps - FEW_SAMPLER_STEPS) * each * answers
     began = time.monotonic()
     only: dict[ModelName, Generator] = {"original": sample.model}
     evaluate(only, few, views.cache, views.corruption, views.features, settings, pairs=views.pairs)
     measured = sum(len(images) for images in few.values())
-    return (time.monotonic() - began) / max(measured, 1) * (3 if config.retrained else 2)
+    each_image = (time.monotonic() - began) / max(measured, 1) + further_seconds
+    return each_image * (3 if config.retrained else 2)
+
+
+@torch.inference_mode()
+def _sampler_step_seconds(
+    model: Generator, images: ImageSet, views: Views, settings: EvaluationSettings
+) -> float:
+    """What one more step of the sampler takes for each answer: how much longer more steps take than few."""
+    batch = next(view_batches(images, views.cache, model.image_size, settings, views.pairs))
+    view = model.eval().view(batch.images, views.corruption, batch.draws, condition=batch.conditions)
+    seconds = []
+    # the first one may compile or allocate what later ones have
+    for steps in (FEW_SAMPLER_STEPS, FEW_SAMPLER_STEPS, MORE_SAMPLER_STEPS):
+        sampler = with_steps(str(settings.sampler), steps)
+        began = time.monotonic()
+        # on the CPU they are there: an accelerator may still be at work
+        next(samples_of(model, view, settings.model_copy(update={"sampler": sampler}))).cpu()
+        seconds.append(time.monotonic() - began)
+    longer = max(seconds[2] - seconds[1], 0)
+    return longer / (MORE_SAMPLER_STEPS - FEW_SAMPLER_STEPS) / len(view)
 
 
 def _disk(config: RunConfig, prepared: Prepared[Generator, Views]) -> dict[str, int]:
