@@ -160,3 +160,54 @@ def test_the_same_models_on_both_sides_are_refused(files: dict[str, Path], name:
     np.save(files["retrained"], np.load(files[name]))
     with pytest.raises(InputError, match=f"{name} and retrained are the same array"):
         run(*options(files, "unlearned", "retrained", "original"))
+
+
+@pytest.mark.parametrize("mode", ["official", "robust"])
+def test_a_cap_is_said_as_a_bound(tmp_path: Path, mode: str) -> None:
+    random = np.random.default_rng(0)
+    paths = {"unlearned": tmp_path / "u.npy", "retrained": tmp_path / "r.npy"}
+    np.save(paths["unlearned"], random.normal(6, 1, (16, 30)))
+    np.save(paths["retrained"], random.normal(0, 1, (32, 30)))
+    text = run(*options(paths, *paths), "--mode", mode, "--out", tmp_path / "out")
+    line = next(line for line in text.splitlines() if line.startswith("equivalent shift"))
+    assert re.search(r"shift +>= 4 +(\d\.\d\d to )?>= 4, in standard", line)
+    assert "AUC >= 0.99" in line
+    page = (tmp_path / "out" / "score.html").read_text(encoding="utf-8")
+    assert "Equivalent shift: &gt;= 4 standard" in page
+    assert ("Median epsilon at the cap (50)" in page) == (mode == "official")
+    written = json.loads((tmp_path / "out" / "score.json").read_text())["apart"]
+    assert (written["at_cap"], written["shift"]) == (True, 4)
+
+
+def test_a_shift_below_the_cap_is_a_number(files: dict[str, Path]) -> None:
+    text = run(*options(files, "unlearned", "retrained"))
+    (line,) = (line for line in text.splitlines() if line.startswith("equivalent shift"))
+    assert " 0.50  > 0 to 0.84, in standard deviations" in line
+    apart = compare(*(np.load(files[name]) for name in ("unlearned", "retrained"))).apart
+    assert not apart.at_cap
+    assert apart.model_copy(update={"low": 3.5, "high": 4.0}).interval_words == "3.50 to >= 4"
+
+
+@pytest.mark.parametrize("mode", ["official", "robust"])
+def test_examples_below_the_arrays_precision_are_counted(tmp_path: Path, mode: str) -> None:
+    random = np.random.default_rng(0)
+
+    def side(models: int) -> np.ndarray[Any, Any]:
+        near = 0.1 + random.integers(0, 2, (models, 5)) * 1e-8
+        far = 1000 + random.integers(0, 4, (models, 5)) * 6.1e-5
+        wide = random.normal(0, 1, (models, 10))
+        within_grid = 2 + random.uniform(0, 0.009, (models, 2))
+        parts = [near, far, np.full((models, 5), 3.0), wide, within_grid]
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    paths = {"unlearned": tmp_path / "u.npy", "retrained": tmp_path / "r.npy"}
+    np.save(paths["unlearned"], side(16))
+    np.save(paths["retrained"], side(32))
+    text = run(*options(paths, *paths), "--mode", mode, "--out", tmp_path / "out")
+    page = (tmp_path / "out" / "score.html").read_text(encoding="utf-8")
+    for told in (text, page.replace("&#39;", "'")):
+        assert "15 of 27 examples cannot be resolved at the arrays' precision" in told
+        assert ("the official rule says nothing of 2 further examples" in told.lower()) == (
+            mode == "official"
+        )
+    assert json.loads((tmp_path / "out" / "score.json").read_text())["imprecise"] == list(range(15))

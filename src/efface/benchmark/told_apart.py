@@ -21,7 +21,7 @@ def apart_measures(table: str) -> tuple[Measure, ...]:
             name="shift", heading="equivalent shift, sd", goal="towards 0", table=table, of_set="forget",
             brief="shift, sd",
             about="how many standard deviations apart normal laws as different are, at any number of models; below 0 by "
-            "noise only",
+            "noise only; 4 stands for all that is larger",
         ),
         Measure(
             name="epsilon_90", heading="epsilon, 90 % quantile", goal="as retrained", table=table, of_set="forget",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import efface.cli.options as o
-from efface.wording import counted, interval
+from efface.wording import interval
 
 if TYPE_CHECKING:
     from efface.forgetting.facts import ScoreFacts
@@ -126,9 +126,9 @@ def _tell(facts: ScoreFacts) -> None:
         ),
         (
             "equivalent shift",
-            f"{apart.shift:.2f}",
-            f"{f'{ends}, ' if (ends := interval(apart.low, apart.high, places=2)) else ''}in standard deviations, at any "
-            f"number of models; one model is told by one example with AUC {apart.auc:.2f}",
+            apart.shift_words,
+            f"{f'{ends}, ' if (ends := apart.interval_words) else ''}in standard deviations, at any number of models; one "
+            f"model is told by one example with AUC {apart.auc_words}",
         ),
     ]
     if tail and by_chance:
@@ -176,10 +176,5 @@ def _tell(facts: ScoreFacts) -> None:
     for name, value, rest in rows:
         o.say(f"{name:<22}  {value:>7}  {rest}")
     o.say(facts.verdict)
-    for note in facts.notes:
+    for note in (*facts.notes, *facts.resolution):
         o.say(f"note: {note}")
-    if facts.unresolved:
-        o.say(
-            f"the official rule says nothing of {counted(len(facts.unresolved), 'example')}: all values are equal, or lie "
-            "within one step of its grid; use --mode robust"
-        )

@@ -34,6 +34,7 @@ from efface.forgetting.intervals import FEWEST_MODELS as FEWEST_FOR_INTERVAL
 from efface.forgetting.intervals import bootstrap_interval
 from efface.randomness import numpy_draws
 from efface.settings import Settings
+from efface.wording import bound, interval
 
 FEWEST_MODELS = 4
 LEVEL = 0.05
@@ -41,6 +42,7 @@ DEALS = 999
 ROUNDS = 20
 LARGEST_SHIFT = 4.0
 """Beyond it the distance of two normal laws hardly grows: a shift so large stands for all larger ones."""
+AT_CAP = f">= {LARGEST_SHIFT:g}"
 
 
 class ToldApart(Settings):
@@ -55,13 +57,33 @@ class ToldApart(Settings):
     )
     shift: float = Field(
         description="equivalent shift: how many standard deviations apart normal laws as different are, mean over "
-        "examples; below 0 by noise only; 4 stands for all that is larger"
+        "examples; below 0 by noise only; 4 is the cap"
+    )
+    at_cap: bool = Field(
+        description="whether the shift is at its cap: 4 then stands for all that is larger, and so does an end of 4"
     )
     low: float | None = Field(description="lower end of its 95 % interval; null below 8 models a side")
     high: float | None = Field(description="upper end")
     auc: float = Field(
         description="chance that one model of each kind is told from the other by one example, under such a shift"
     )
+
+    @property
+    def shift_words(self) -> str:
+        """The shift in words; a cap is no measurement, and is said as the bound that it is."""
+        return AT_CAP if self.at_cap else bound(self.shift, 2, ())
+
+    @property
+    def interval_words(self) -> str:
+        """The interval of the shift likewise; empty where there is none."""
+        if self.low is None or self.high is None or self.high < LARGEST_SHIFT:
+            return interval(self.low, self.high, places=2) or ""
+        return AT_CAP if self.low >= LARGEST_SHIFT else f"{bound(self.low, 2)} to {AT_CAP}"
+
+    @property
+    def auc_words(self) -> str:
+        """The chance that goes with the shift."""
+        return f">= {np.floor(100 * self.auc) / 100:.2f}" if self.at_cap else f"{self.auc:.2f}"
 
 
 @statistic(
@@ -103,6 +125,7 @@ def told_apart(
         deals=deals,
         distance=mean,
         shift=shift,
+        at_cap=shift >= LARGEST_SHIFT,
         low=low,
         high=high,
         auc=float(ndtr(shift / np.sqrt(2))),

@@ -29,7 +29,7 @@ from efface.forgetting.arrays import Floats, models_by_examples
 from efface.forgetting.intervals import around, bootstrap_interval
 from efface.forgetting.official import official_score
 from efface.forgetting.robust import Tail, robust_score
-from efface.forgetting.sameness import oddities
+from efface.forgetting.sameness import imprecise, oddities
 from efface.randomness import numpy_draws
 from efface.settings import Settings, unknown_name
 
@@ -71,6 +71,7 @@ class Comparison:
     `share_of_ceiling`: (score - floor) / (ceiling - floor) there, None where floor and ceiling overlap.
     `measurable`: whether they do not. `power`: share of total separation's distance that chance leaves free,
     (ceiling.low - floor.high) / (ceiling - floor), at least 0. `unresolved`: examples the official grid says nothing of.
+    `imprecise`: examples whose values the arrays' precision does not tell apart (`sameness`).
     `notes`: what is odd about the arrays, in sentences (`sameness`).
     """
 
@@ -95,6 +96,7 @@ class Comparison:
     power: float
     final: FinalScore
     unresolved: tuple[int, ...]
+    imprecise: tuple[int, ...]
     verdict: str
     notes: tuple[str, ...]
 
@@ -133,7 +135,9 @@ def compare(
             sides = []
         if sides:
             _check_counts(sides, faults)
-    notes = tuple(oddities(dict(zip(given, sides, strict=True))))
+    named = dict(zip(given, sides, strict=True))
+    both = {name: named[name] for name in ("unlearned", "retrained")}
+    indistinct = imprecise(both, [np.asarray(given[name]).dtype for name in both])
     draws = numpy_draws(seed, "forgetting-comparison")
     u, r, *rest = (side[draws.permutation(len(side))] for side in sides)
     models = min(len(u), len(r))
@@ -162,7 +166,8 @@ def compare(
         power=max(ceiling.low - floor.high, 0.0) / span if span > 0 else 0.0,
         final=_final(head["score"], *final_parts),
         verdict=_verdict(head["apart"], measurable, here, do_nothing, models),
-        notes=notes,
+        imprecise=indistinct,
+        notes=tuple(oddities(named)),
     )
 
 

@@ -67,17 +67,41 @@ class ScoreFacts(Settings):
     unresolved: tuple[int, ...] = Field(
         description="places of examples of which the official grid says nothing"
     )
-    epsilon: tuple[float, ...] = Field(description="epsilon of each example")
+    imprecise: tuple[int, ...] = Field(
+        description="places of examples that cannot be resolved at the arrays' precision: their values are all equal, or "
+        "lie within 16 of its steps"
+    )
+    epsilon: tuple[float, ...] = Field(description="epsilon of each example; 50 is the cap")
     epsilon_low: tuple[float, ...] | None = Field(
         description="the least epsilon of each that was shown at 95 %"
     )
     median_epsilon: float = Field(description="median of epsilon")
+    median_at_cap: bool = Field(
+        description="whether the median is at the cap, which stands for all that is larger"
+    )
     resolved_share: float = Field(description="share of examples with epsilon below bar_width")
     named: bool = Field(description="whether names were given")
     worst: tuple[ExampleFacts, ...] = Field(description="the examples of largest epsilon, at most 20")
     bar_width: float = Field(description="width of the histogram's bars, the official bin")
     bars: tuple[Bar, ...] = Field(description="the histogram of epsilon below the cap")
     capped: int = Field(description="examples at the cap")
+
+    @property
+    def resolution(self) -> list[str]:
+        """A sentence on examples that cannot be resolved at the arrays' precision, and one on others within the grid."""
+        within = len(set(self.unresolved) - set(self.imprecise))
+        said = []
+        if self.imprecise:
+            said.append(
+                f"{len(self.imprecise)} of {self.examples} examples cannot be resolved at the arrays' precision: their "
+                "values are all equal, or lie within 16 of its steps"
+            )
+        if within:
+            said.append(
+                f"the official rule says nothing of {within} {'further' if self.imprecise else 'of the'} examples, whose "
+                "values lie within one step of its grid; use the robust mode"
+            )
+        return said
 
 
 def facts_of(comparison: Comparison, names: Sequence[str] | None = None) -> ScoreFacts:
@@ -97,6 +121,7 @@ def facts_of(comparison: Comparison, names: Sequence[str] | None = None) -> Scor
         **alike,
         examples=len(epsilon),
         median_epsilon=float(np.median(epsilon)),
+        median_at_cap=bool(np.median(epsilon) >= CAP),
         resolved_share=float(np.mean(points_of(epsilon, comparison.models) == 1)),
         named=names is not None,
         worst=tuple(

@@ -1,15 +1,19 @@
-"""What is odd about arrays `[models, examples]` that are to be compared: models or examples that stand there twice, and
-values that look like something else than logit-scaled confidences.
+"""What is odd about arrays `[models, examples]` that are to be compared: models or examples that stand there twice,
+values that look like something else than logit-scaled confidences, and values that their precision does not tell apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from efface.forgetting.arrays import Floats
+
+STEPS = 16
+"""Values within so many steps of an array's precision are told apart by rounding alone."""
 
 
 def same_arrays(sides: Mapping[str, Floats]) -> list[str]:
@@ -53,6 +57,15 @@ def oddities(sides: Mapping[str, Floats]) -> list[str]:
             "log(p / (1 - p)), as efface.forgetting.confidence makes them"
         )
     return notes
+
+
+def imprecise(sides: Mapping[str, Floats], kinds: Iterable[np.dtype[Any]]) -> tuple[int, ...]:
+    """Places of examples whose values, of all sides, are equal or lie within 16 steps of the coarsest of these kinds."""
+    every = np.concatenate(list(sides.values())).astype(np.float64)
+    real = [kind for kind in kinds if kind.kind == "f" and kind.itemsize < 8] or [np.dtype(np.float64)]
+    coarsest = min(real, key=lambda kind: kind.itemsize)
+    step = np.spacing(np.abs(every).max(axis=0).astype(coarsest)).astype(np.float64)
+    return tuple(np.flatnonzero(np.ptp(every, axis=0) <= STEPS * step).tolist())
 
 
 def _distinct(values: Floats) -> set[bytes]:
