@@ -390,7 +390,7 @@ def test_a_probe_without_an_answer_names_no_place(tiny: Path, photos: Path, tmp_
 
 def test_a_record_names_no_place_that_a_method_was_given() -> None:
     method = {"name": "unseen", "stand_in": "early", "path": "far/away/early-model"}
-    facts = method_facts(config_of(method=method))
+    facts = method_facts(config_of(method=method), "mae")
     assert facts.settings["path"] == "(a place)"
     assert facts.settings["stand_in"] == "early"
 

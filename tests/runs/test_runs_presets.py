@@ -79,7 +79,7 @@ def test_what_is_given_beside_a_preset_wins_and_is_named() -> None:
 
 
 def test_record_and_page_name_the_preset_and_what_departs_from_it() -> None:
-    facts = method_facts(config(training={"batch_size": 12}))
+    facts = method_facts(config(training={"batch_size": 12}), "palette")
     assert (facts.preset, facts.departures) == ("published", ["training.batch_size: 12 (published: 96)"])
     lines = next(fact.lines for fact in _method(facts, None) if fact.term == "Its settings")
     assert lines[0] == "as published but for training.batch_size: 12 (published: 96)"
@@ -90,7 +90,28 @@ def test_nothing_is_said_of_a_preset_that_was_not_asked_for() -> None:
     made = config(preset=None)
     assert "preset" not in made.as_dict()
     assert made.departures == []
-    assert method_facts(made).preset is None
+    assert method_facts(made, "palette").preset is None
+
+
+@pytest.mark.parametrize(
+    ("method", "family", "said"),
+    [
+        ("noisy-label", "mage", "balanced batches"),
+        ("noisy-label", "mae", "balanced batches; the form for masked autoencoders is ours"),
+        ("max-loss", "palette", "balanced batches"),
+        ("retain-label", "palette", "balanced batches"),
+        ("retain-label", "mage", "balanced batches; two faults of the release are not reproduced"),
+    ],
+)
+def test_only_deviations_on_the_runs_own_family_are_named(method: str, family: str, said: str) -> None:
+    made = config(family, method=method, preset="published" if family != "mae" else None)
+    assert method_facts(made, family).deviations == said
+
+
+def test_families_of_deviations_exist() -> None:
+    assert {family for method in GENERATOR_METHODS.values() for family in method.deviations_of} <= set(
+        FAMILIES
+    )
 
 
 @pytest.mark.parametrize(

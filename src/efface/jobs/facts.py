@@ -134,14 +134,14 @@ def description_of(model: Model) -> Description:
     return Description.model_validate({"kind": kind, **named, "details": facts})
 
 
-def method_facts(config: RunConfig | ClassifierRunConfig) -> MethodFacts:
-    """The method of a run as the record names it."""
+def method_facts(config: RunConfig | ClassifierRunConfig, family: str | None) -> MethodFacts:
+    """The method of a run as the record names it. family: that of the model, of a generator."""
     method: Method = config.method
     return MethodFacts(
         name=method.name,
         summary=method.summary,
         source=method.source,
-        deviations=method.deviations,
+        deviations=method.deviations_on(family),
         settings=without_places(method.model_dump(mode="json")),
         preset=config.preset,
         departures=config.departures,

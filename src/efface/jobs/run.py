@@ -324,6 +324,7 @@ class _Run:
         preparation, training = run.done(PreparedPart), run.finished(TrainedPart)
         evaluation, further = run.finished(EvaluatedPart), run.finished(FurtherPart)
         work = training.work if training else None
+        family = preparation.before.description.family if preparation.before else None
         read = {
             "original" if config.verb == "evaluate" else "model": preparation.before,
             "unlearned": preparation.unlearned,
@@ -354,7 +355,7 @@ class _Run:
             ),
             retrained=preparation.retrained,
             sources=sources | ({"like": preparation.like} if preparation.like else {}),
-            method=method_facts(config) if config.verb == "unlearn" else None,
+            method=method_facts(config, family) if config.verb == "unlearn" else None,
             training=work,
             first_stage=training.first_stage if training else None,
             statistics=training.statistics if training else None,

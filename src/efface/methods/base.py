@@ -36,6 +36,9 @@ class Method(Settings, ABC):
     source: ClassVar[str]
     """The paper and equation that it follows."""
     deviations: ClassVar[str] = "none known"
+    """How it departs from its source on every model."""
+    deviations_of: ClassVar[Mapping[str, str]] = {}
+    """How it departs besides on models of single families."""
     needs_retain: ClassVar[bool] = True
     """Whether it cannot run without retain (or proxy retain) images."""
     needs_forget: ClassVar[bool] = True
@@ -47,6 +50,12 @@ class Method(Settings, ABC):
     claim: ClassVar[ClaimLevel] = "empirical"
     search_space: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """For tuning: settings and the range in which each is searched, on a logarithmic scale."""
+
+    @classmethod
+    def deviations_on(cls, family: str | None) -> str:
+        """How it departs from its source on models of a family; of classifiers there is none."""
+        own = cls.deviations_of.get(family or "")
+        return f"{cls.deviations}; {own}" if own else cls.deviations
 
 
 class GeneratorMethod(Method):

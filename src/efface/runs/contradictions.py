@@ -274,9 +274,10 @@ def _words(stated: Stated) -> Iterator[str]:
         said["requirements.words"] = ([record.requirements.words], [SET_BEFORE])
     if record.method:
         method = _method(record.method.name, record)
+        family = record.model.before.description.family if record.model.before else None
         said["method"] = (
             [record.method.summary, record.method.source, record.method.deviations],
-            [method.summary, method.source, method.deviations],
+            [method.summary, method.source, method.deviations_on(family)],
         )
     for probe in record.probes:
         if probe.name not in PROBES:

@@ -148,7 +148,7 @@ class MethodFacts(Described):
     name: str = Field(description="its name")
     summary: str = Field(description="what it does, in a sentence")
     source: str = Field(description="paper and equation")
-    deviations: str = Field(description="how it deviates from the source")
+    deviations: str = Field(description="how it deviates from the source, on this family of models")
     settings: dict[str, JsonValue] = Field(
         description="its settings; a file by its sha256, another place as `(a place)`"
     )

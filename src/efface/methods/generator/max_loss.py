@@ -29,7 +29,8 @@ class MaxLoss(OneLossMethod):
     name: ClassVar[str] = "max-loss"
     summary: ClassVar[str] = "task loss down on retain, up on forget images; whole model"
     source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"
-    deviations: ClassVar[str] = "balanced batches; the form for masked autoencoders is ours"
+    deviations: ClassVar[str] = "balanced batches"
+    deviations_of: ClassVar[Mapping[str, str]] = {"mae": "the form for masked autoencoders is ours"}
     trains: ClassVar[Trained] = "all"
     drives_away: ClassVar[bool] = True
 

@@ -30,7 +30,8 @@ class NoisyLabel(OneLossMethod):
     name: ClassVar[str] = "noisy-label"
     summary: ClassVar[str] = "task loss on retain, noise asked of forget images; whole model"
     source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"
-    deviations: ClassVar[str] = "balanced batches; the form for masked autoencoders is ours"
+    deviations: ClassVar[str] = "balanced batches"
+    deviations_of: ClassVar[Mapping[str, str]] = {"mae": "the form for masked autoencoders is ours"}
     trains: ClassVar[Trained] = "all"
     drives_away: ClassVar[bool] = True
 

@@ -31,9 +31,8 @@ class RandomEncoder(OneLossMethod):
     name: ClassVar[str] = "random-encoder"
     summary: ClassVar[str] = "encoder drawn to Gaussian noise in feature space on forget images"
     source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"
-    deviations: ClassVar[str] = (
-        "balanced batches; the sign error of the released VQ-GAN version is not reproduced"
-    )
+    deviations: ClassVar[str] = "balanced batches"
+    deviations_of: ClassVar[Mapping[str, str]] = {"mage": "the sign error of the release is not reproduced"}
     needs_teacher: ClassVar[bool] = True
     drives_away: ClassVar[bool] = True
 

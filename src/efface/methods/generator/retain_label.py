@@ -33,9 +33,8 @@ class RetainLabel(OneLossMethod):
     name: ClassVar[str] = "retain-label"
     summary: ClassVar[str] = "the original's outputs on retain images as targets for both; whole model"
     source: ClassVar[str] = "baseline of Li et al., ICLR 2024, arXiv 2402.00351"
-    deviations: ClassVar[str] = (
-        "balanced batches; two faults of the released VQ-GAN version are not reproduced"
-    )
+    deviations: ClassVar[str] = "balanced batches"
+    deviations_of: ClassVar[Mapping[str, str]] = {"mage": "two faults of the release are not reproduced"}
     trains: ClassVar[Trained] = "all"
     needs_teacher: ClassVar[bool] = True
 
