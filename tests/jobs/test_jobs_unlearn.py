@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import shutil
 from pathlib import Path
@@ -23,7 +24,7 @@ from efface.runs.erasing import working_files
 from efface.runs.folder import RunFolder, open_run
 from efface.runs.record import read_record
 from efface.runs.verification import verify
-from support.run_making import SHORT, make_model, save_photo, texts_of
+from support.run_making import SHORT, make_model, save_photo, texts_of, with_note
 
 PROMISED = {
     "model",
@@ -46,6 +47,23 @@ PROMISED = {
 
 def passes(run: Path) -> bool:
     return all(check.passed for check in verify(run))
+
+
+def test_a_run_says_that_it_trained_on_crops_beyond_those_that_were_learnt(
+    tiny: Path, photos: Path, tmp_path: Path
+) -> None:
+    model = with_note(tiny, tmp_path / "near", scale=[0.9, 1.0], flip=False)
+    chosen: dict[str, Any] = {"forget": "label:cats", "images": photos}
+    said = "the model learnt crops of 0.9 to 1 of an image's area; unlearning trains on 0.2 to 1 (training.crop_scale)"
+    run = efface.unlearn(model, out=tmp_path / "run", **chosen, **SHORT)
+    assert said in run.record.risks
+    # there a sentence begins with a capital
+    assert said[1:] in html.unescape((run.run / "report.html").read_text(encoding="utf-8"))
+    assert all(check.passed for check in verify(run.run))
+    assert said in efface.plan(model, **chosen, training=SHORT["training"]).notes
+    within = {**SHORT, "training": {**SHORT["training"], "crop_scale": [0.9, 0.95]}}
+    same = efface.unlearn(model, out=tmp_path / "same", **chosen, **within)
+    assert not [risk for risk in same.record.risks if "crops" in risk]
 
 
 def test_a_run_leaves_what_is_promised_and_nothing_else(finished: RunResult) -> None:

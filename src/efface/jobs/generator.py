@@ -26,6 +26,7 @@ from efface.jobs.generator_images import (
     crop_risks,
     measuring,
     open_similarity,
+    other_training_crops,
     read_all_pairs,
     read_pairs,
     some_images,
@@ -108,6 +109,7 @@ class GeneratorOperations(Operations[Generator, Views]):
         return [
             *risks_of(prepared.model, some_images(prepared, config.evaluation), prepared.pixels.corruption),
             *crop_risks(config, prepared),
+            *other_training_crops(config, prepared.model),
         ]
 
     def train(self, start: Start, prepared: Prepared[Generator, Views]) -> TrainedPart | None:

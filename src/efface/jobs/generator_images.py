@@ -145,6 +145,19 @@ def crop_risks(config: RunConfig | EvaluateConfig, prepared: Prepared[Generator,
     return risks
 
 
+def other_training_crops(config: RunConfig | EvaluateConfig, model: Generator) -> list[str]:
+    """Where a run trains on crops that the model was never shown, in a sentence."""
+    if not isinstance(config, RunConfig) or (learnt := model.learnt_crops) is None:
+        return []
+    asked = config.training.crop_scale
+    if learnt.scale[0] <= asked[0] and asked[1] <= learnt.scale[1]:
+        return []
+    return [
+        f"the model learnt crops of {span(*learnt.scale)} of an image's area; unlearning trains on {span(*asked)} "
+        "(training.crop_scale)"
+    ]
+
+
 def open_similarity(
     settings: EvaluationSettings, extractor: FeatureExtractor | None, faults: Faults
 ) -> FeatureExtractor | None:

@@ -26,6 +26,7 @@ from efface.jobs.generator_images import (
     Views,
     crop_risks,
     measuring,
+    other_training_crops,
     read_all_pairs,
     some_images,
     stored_side,
@@ -41,7 +42,7 @@ from efface.training.optimisation import accelerator, chosen_precision
 from efface.training.phases import Training
 from efface.training.settings import TrainingSettings, parse_budget
 from efface.training.step import training_corruption
-from efface.wording import counted, span
+from efface.wording import counted
 
 FEW_IMAGES = 5
 FEW_SAMPLER_STEPS, MORE_SAMPLER_STEPS = 2, 8
@@ -100,7 +101,6 @@ def _foreseen(
 ) -> Foreseen:
     """What steps and answers take on a few images of each set."""
     generator, settings, views = prepared.model, config.training, prepared.pixels
-    learnt = generator.learnt_crops
     small = Split(sets["forget"], sets["retain"], sets["neutral"])
     for images in sets.values():
         views.cache.add(images, skip_unreadable=config.images.skip_unreadable)
@@ -112,14 +112,7 @@ def _foreseen(
         *_unfamiliar(generator, views.corruption),
     ]
     phases = config.method.phases()
-    notes = [masks_of_training(generator, settings)]
-    if learnt and not (
-        learnt.scale[0] <= settings.crop_scale[0] <= settings.crop_scale[1] <= learnt.scale[1]
-    ):
-        notes.append(
-            f"the model learnt crops of {span(*learnt.scale)} of an image's area; unlearning trains "
-            f"on {span(*settings.crop_scale)} (training.crop_scale)"
-        )
+    notes = [masks_of_training(generator, settings), *other_training_crops(config, generator)]
     if (samples := sample_count(generator, config.evaluation)) > 1:
         notes.append(f"each model answers each view {samples} times (evaluation.samples), which is priced in")
     data = Data(
