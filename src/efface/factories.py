@@ -1,0 +1,155 @@
+"""Networks that are built by code which the user names: an importable factory, or an entry point of `efface.networks`.
+
+A factory is any callable that returns a `torch.nn.Module`: a class, a function. It is named `package.module:build` and
+found among what is installed, or in the working directory; another package may give one a plain name:
+
+    [project.entry-points."efface.networks"]
+    my-network = "my_package:build"
+
+Its code runs, so only a name that the user gave, or an installed entry point, may reach `build`. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import JsonValue
+
+from efface.errors import InputError
+from efface.settings import unknown_name
+from efface.wording import printable, shortened
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GROUP = "efface.networks"
+FORM = "write it as package.module:build, or as the name of an entry point of the group efface.networks"
+"""How a network is named."""
+
+
+def build(name: str, arguments: Mapping[str, JsonValue], seed: int = 0) -> nn.Module:
+    """The network that the factory `name` makes of the keyword `arguments`, with fresh weights drawn from `seed`.
+
+    The global random state is left as it was. Raises one `InputError` for whatever is wrong with name, code or arguments.
+    """
+    import torch
+
+    with _from_working_directory(), torch.random.fork_rng(devices=[]):
+        factory = _factory(name)
+        if fault := _unfit(factory, arguments):
+            raise InputError(f"network {printable(name)} cannot be called with {_said(arguments)}: {fault}")
+        torch.manual_seed(seed)
+        try:
+            network = factory(**arguments)
+        # whatever other people's code may raise
+        except (Exception, SystemExit) as error:
+            raise InputError(
+                f"network {printable(name)}, called with {_said(arguments)}: {_what(error)}"
+            ) from error
+    if isinstance(network, type) or not isinstance(network, torch.nn.Module):
+        given = f"the class {network.__name__}" if isinstance(network, type) else type(network).__name__
+        raise InputError(
+            f"network {printable(name)} returns {given}, not a torch.nn.Module: name what returns the network itself"
+        )
+    return network
+
+
+def is_installed(name: str) -> bool:
+    """Whether an installed package offers a network of that name, so that a saved folder may name it too."""
+    return name in _offered()
+
+
+def _factory(name: str) -> Callable[..., object]:
+    """What the name stands for; raises `InputError`."""
+    offered = _offered()
+    if name in offered:
+        try:
+            loaded: Any = offered[name].load()
+        except (Exception, SystemExit) as error:
+            raise InputError(
+                f"network {name} ({offered[name].value}) cannot be imported: {_what(error)}. Mend or update its package"
+            ) from error
+        return _callable(name, loaded)
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise InputError(f"{unknown_name('network', name, offered)}; {FORM}")
+    parts = (*module.split("."), *attribute.split("."))
+    if not all(part.isidentifier() for part in parts):
+        raise InputError(f"network {shortened(name)} names no factory: {FORM}")
+    holder = _imported(name, module)
+    for part in attribute.split("."):
+        if not hasattr(holder, part):
+            where = getattr(sys.modules[module], "__file__", None) or "a folder without code"
+            own = [name for name, value in vars(holder).items() if getattr(value, "__module__", "") == module]
+            raise InputError(f"network {name}: {unknown_name('name', part, own)}, in {where}")
+        holder = getattr(holder, part)
+    return _callable(name, holder)
+
+
+def _imported(name: str, module: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        if module == missing or module.startswith(f"{missing}."):
+            raise InputError(
+                f"network {name}: there is no module {missing}, neither installed nor in the working directory "
+                f"({Path.cwd()}). Install its package, or start in the folder that holds it"
+            ) from None
+        raise InputError(f"network {name}: {module} needs {missing}, which is not installed") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"network {name}: {module} cannot be imported: {_what(error)}") from error
+
+
+def _callable(name: str, factory: Any) -> Callable[..., object]:
+    if not callable(factory):
+        raise InputError(
+            f"network {name} is of the type {type(factory).__name__}, which cannot be called: name what makes the network"
+        )
+    called: Callable[..., object] = factory
+    return called
+
+
+def _unfit(factory: Callable[..., object], arguments: Mapping[str, JsonValue]) -> str:
+    """Why the factory cannot be called so; empty if it can, or if it does not say what it takes."""
+    try:
+        signature = inspect.signature(factory)
+    except (ValueError, TypeError):
+        return ""
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        return f"{error}; it takes {signature}"
+    return ""
+
+
+def _said(arguments: Mapping[str, JsonValue]) -> str:
+    return ", ".join(f"{name}={shortened(value)}" for name, value in arguments.items()) or "no arguments"
+
+
+def _what(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {printable(lines[0])}" if lines else type(error).__name__
+
+
+def _offered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@contextmanager
+def _from_working_directory() -> Iterator[None]:
+    """Modules of the working directory can be imported inside the block, behind all that is installed."""
+    here = os.getcwd()
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
