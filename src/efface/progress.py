@@ -85,6 +85,11 @@ class Progress:
         if self._console:
             self._console.print(text, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """A sentence for the person who waits and for the log."""
+        self.say(f"note: {text}")
+        self.log("note", text=text)
+
     def log(self, event: str, **values: Any) -> None:
         """One line of the JSONL log; the write is flushed. JSON has no NaN or infinity: they become null."""
         if self._log is None:

@@ -63,6 +63,9 @@ class Draws:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __getitem__(self, part: slice) -> Draws:
+        return replace(self, ids=self.ids[part], visits=self.visits[part])
+
     def each(self, purpose: str) -> list[np.random.Generator]:
         """One NumPy generator per image."""
         return [numpy_draws(self.seed, purpose, visit, id_) for id_, visit in self._keys()]

@@ -76,7 +76,7 @@ def test_token_models_are_asked_with_their_tokens() -> None:
     assert found is not None
     seen: dict[str, Tensor] = {}
     for name in ("forget", "neutral"):
-        (view,) = asked.views(models["unlearned"], sets[name])
+        (view,) = asked.over_views(models["unlearned"], sets[name], lambda view: view)
         restored = models["unlearned"].restore(models["unlearned"].whole_picture_view(view), "greedy:1")
         hidden = view.corrupted.region.expand_as(restored)
         seen[name] = (restored - view.images)[hidden].square().mean()

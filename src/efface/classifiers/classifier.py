@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from efface.errors import Faults, InputError
 from efface.group_norms import keep_contiguous
 from efface.images.labelled import LabelledImages
+from efface.memory import in_batches
 from efface.randomness import key
 from efface.weights import weights_digest
 
@@ -86,6 +87,11 @@ class Classifier(nn.Module):
         return (images.float() / self.normalisation.scale - self.mean) / self.std
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return next(self.network.parameters()).device
+
+    @property
     def head(self) -> nn.Module:
         """The last block, which turns features into logits."""
         return self.network.get_submodule(self.blocks[-1])
@@ -130,7 +136,7 @@ class Classifier(nn.Module):
             for name, module in layers:
                 if not hasattr(module, "reset_parameters"):
                     faults.add(f"{name}: a {type(module).__name__} has no reset_parameters")
-        device = next(self.parameters()).device
+        device = self.device
         # drawn on the CPU, so that a seed gives the same weights on every device
         self.network.to("cpu")
         with torch.random.fork_rng(devices=[]):
@@ -222,12 +228,21 @@ BATCH = 512
 
 @torch.no_grad()
 def logits_of(model: Classifier, images: LabelledImages, batch_size: int = BATCH) -> npt.NDArray[np.float32]:
-    """Logits float32 `[images, classes]` in evaluation mode; the model is left in the mode that it was in."""
-    device, before = next(model.parameters()).device, model.training
+    """Logits float32 `[images, classes]` in evaluation mode; the model is left in the mode that it was in.
+
+    batch_size: images at once, or fewer where pictures are large (`efface.memory`).
+    """
+    before = model.training
     model.eval()
-    parts = [
-        model(torch.from_numpy(np.ascontiguousarray(images.pixels[first : first + batch_size])).to(device))
-        for first in range(0, len(images), batch_size)
-    ]
+
+    def logits(part: range) -> Tensor:
+        return model(pictures_of(images, part).to(model.device)).float().cpu()  # type: ignore[no-any-return]
+
+    parts = list(in_batches(len(images), batch_size, model.image_size, logits))
     model.train(before)
-    return torch.cat(parts).float().cpu().numpy() if parts else np.zeros((0, len(model.classes)), np.float32)
+    return torch.cat(parts).numpy() if parts else np.zeros((0, len(model.classes)), np.float32)
+
+
+def pictures_of(images: LabelledImages, part: range) -> Tensor:
+    """The pixels of the images at these places, uint8 `[B, C, H, W]`."""
+    return torch.from_numpy(np.ascontiguousarray(images.pixels[part.start : part.stop]))

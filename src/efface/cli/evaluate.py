@@ -31,6 +31,7 @@ import efface.cli.options as o
     skip_unreadable="images.skip_unreadable",
     earlier="earlier",
     seed="evaluation.seed",
+    device="device",
     keep_working_files="keep_working_files",
     with_pictures="with_pictures",
 )

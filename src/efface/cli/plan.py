@@ -47,6 +47,8 @@ def _tell(outlook: Plan) -> None:
         model = outlook.model
         what = model.family or f"{model.network}, {model.classes} classes"
         o.say(f"model: {what}, {model.image_size} px, {model.parameters / 1e6:.3g} M parameters")
+    if outlook.device:
+        o.say(f"device: {outlook.device}")
     if outlook.changes:
         o.say(outlook.changes.words)
     if outlook.sets:
@@ -57,7 +59,7 @@ def _tell(outlook: Plan) -> None:
             f"training: {e.steps} steps of {e.seconds_per_step:.3g} s = {_time(e.training_seconds)}, "
             f"{outlook.changes.precision}\n"
             f"evaluation: about {_time(e.evaluation_seconds)}\n"
-            f"memory: {e.peak_memory_bytes / 2**30:.1f} GiB at the peak of the timed steps\n"
+            f"memory: {e.peak_memory_bytes / 2**30:.1f} GiB at the peak of the steps and answers that were tried\n"
             f"disk: {e.disk_bytes / 2**30:.2f} GiB while it runs, {e.disk_kept_bytes / 2**30:.2f} GiB afterwards"
         )
 

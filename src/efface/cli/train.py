@@ -22,6 +22,7 @@ import efface.cli.options as o
     seed="seed",
     duplicates="duplicates",
     skip_unreadable="skip_unreadable",
+    device="device",
     keep_working_files="keep_working_files",
     exact="exact",
 )

@@ -28,6 +28,7 @@ SETTINGS: dict[str, str | o.Setting] = {
     "probe": "probes",
     "require": "require",
     "substitute": "substitute",
+    "device": "device",
 }
 """What `unlearn` and `plan` take alike."""
 

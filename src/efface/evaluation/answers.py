@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -28,6 +29,7 @@ from efface.generators.base import Generator, View
 from efface.images.cache import PixelSource
 from efface.images.crops import evaluation_crops, fitted
 from efface.images.items import ImageSet
+from efface.memory import fitting, images_at_once
 from efface.metrics.base import Restored
 from efface.metrics.catalogue import image_metrics
 from efface.metrics.extractors import FeatureExtractor, load_extractor
@@ -92,6 +94,10 @@ class Wanted:
     pictures: int = 0
 
 
+TrueBatch = tuple[Tensor, Tensor, Tensor]
+"""Of a batch of true pictures: features of both extractors `[B, dimension]`, and the pictures that are kept."""
+
+
 @dataclass
 class _Collected:
     values: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -99,6 +105,14 @@ class _Collected:
     hole: list[Tensor] = field(default_factory=list)
     pictures: list[Tensor] = field(default_factory=list)
     probabilities: list[Tensor] = field(default_factory=list)
+
+    def extend(self, later: _Collected) -> None:
+        for metric, parts in later.values.items():
+            self.values.setdefault(metric, []).extend(parts)
+        self.features += later.features
+        self.hole += later.hole
+        self.pictures += later.pictures
+        self.probabilities += later.probabilities
 
     def done(self, crops: int) -> Answers:
         return Answers(
@@ -177,28 +191,34 @@ def answers_of(
     for model in models.values():
         model.eval()
     place = 0
+
+    def answered(batch: Crops) -> tuple[TrueBatch, dict[ModelName, _Collected]]:
+        # first views of the first images
+        kept = [
+            n for n in range(len(batch)) if not (place + n) % crops and (place + n) // crops < wanted.pictures
+        ]
+        true: TrueBatch | None = None
+        collected: dict[ModelName, _Collected] = {}
+        for model_name, model in models.items():
+            view = model.view(batch.images, corruption, batch.draws, condition=batch.conditions)
+            samples = list(samples_of(model, view, settings))
+            with autocast(model, settings):
+                loss = model.task_loss(view).float() if wanted.task_loss else None
+            if true is None:
+                true = (*extractors.features(view.images), view.images[kept].cpu())
+            collected[model_name] = _collect(view, samples, true[:2], extractors, loss, kept)
+        assert true is not None
+        return true, collected
+
     with torch.inference_mode(), progress.task(name, len(images) * crops) as task:
-        for batch in _read_ahead(view_batches(images, cache, size, settings, pairs)):
-            # first views of the first images
-            kept = [
-                n
-                for n in range(len(batch.images))
-                if not (place + n) % crops and (place + n) // crops < wanted.pictures
-            ]
-            true_features: tuple[Tensor, Tensor] | None = None
-            for model_name, model in models.items():
-                view = model.view(batch.images, corruption, batch.draws, condition=batch.conditions)
-                samples = list(samples_of(model, view, settings))
-                with autocast(model, settings):
-                    loss = model.task_loss(view).float() if wanted.task_loss else None
-                if true_features is None:
-                    true_features = extractors.features(view.images)
-                    truth[0].append(true_features[0])
-                    truth[1].append(view.images[kept].cpu())
-                _collect(found[model_name], view, samples, true_features, extractors, loss)
-                found[model_name].pictures.append(samples[0][kept].cpu())
-            place += len(batch.images)
-            task.advance(len(batch.images))
+        batches = _read_ahead(view_batches(images, cache, size, settings, pairs))
+        for (features, _, pictures), collected in fitting(batches, size, answered):
+            truth[0].append(features)
+            truth[1].append(pictures)
+            for model_name, one in collected.items():
+                found[model_name].extend(one)
+            place += len(features)
+            task.advance(len(features))
     answers = {model: collected.done(crops) for model, collected in found.items()}
     return answers, Truth(torch.cat(truth[0]).numpy(), _as_bytes(truth[1]))
 
@@ -229,7 +249,10 @@ def view_batches(
     settings: EvaluationSettings,
     pairs: Mapping[str, str] | None = None,
 ) -> Iterator[Crops]:
-    """Crops in batches: all of the first image, of the second, ...; with `pairs` the same ones of each pair."""
+    """Crops in batches: all of the first image, of the second, ...; with `pairs` the same ones of each pair.
+
+    A batch has `settings.batch_size` views, or fewer where pictures are large (`efface.memory`).
+    """
     count = settings.crops_per_image
     places = [(image.id, crop) for image in images for crop in range(count)]
 
@@ -244,8 +267,10 @@ def view_batches(
         chosen = [crops(pictures.get(id_, id_), id_)[crop] for id_, crop in some]
         return torch.from_numpy(np.stack(chosen))
 
-    for first in range(0, len(places), settings.batch_size):
-        some = places[first : first + settings.batch_size]
+    first = 0
+    while first < len(places):
+        some = places[first : first + images_at_once(settings.batch_size, size)]
+        first += len(some)
         ids, visits = zip(*some, strict=True)
         conditions = None if pairs is None else stacked(some, pairs)
         yield Crops(stacked(some, {}), Draws(settings.seed, ids, visits), conditions)
@@ -253,21 +278,28 @@ def view_batches(
 
 def _read_ahead(batches: Iterator[Crops]) -> Iterator[Crops]:
     """The same, the next ones read and cropped in a thread meanwhile."""
+    # the thread has to know the bound on pixels
+    here = copy_context()
+
+    def following() -> Crops | None:
+        return here.run(lambda: next(batches, None))
+
     with ThreadPoolExecutor(1, "efface-views") as reader:
-        waiting = [reader.submit(next, batches, None) for _ in range(READ_AHEAD)]
+        waiting = [reader.submit(following) for _ in range(READ_AHEAD)]
         while (batch := waiting.pop(0).result()) is not None:
-            waiting.append(reader.submit(next, batches, None))
+            waiting.append(reader.submit(following))
             yield batch
 
 
 def _collect(
-    found: _Collected,
     view: View,
     samples: list[Tensor],
     true_features: tuple[Tensor, Tensor],
     extractors: _Extractors,
     loss: Tensor | None,
-) -> None:
+    kept: list[int],
+) -> _Collected:
+    """What is kept of a model's answers to a batch. kept: places of the pictures."""
     region = view.corrupted.region
     read = [extractors.read(restored) for restored in samples]
     together = torch.stack(samples) if len(samples) > 1 else None
@@ -289,13 +321,15 @@ def _collect(
     features, _, probabilities = read[0]
     if loss is not None:
         values["task_loss"] = loss
-    for metric, value in values.items():
-        found.values.setdefault(metric, []).append(value.cpu())
-    found.features.append(features)
-    if probabilities is not None:
-        found.probabilities.append(probabilities)
     # of a corruption that hides nothing the whole picture is the model's
-    found.hole.append(hole_statistics(samples[0], region if hides else torch.ones_like(region)).cpu())
+    hole = hole_statistics(samples[0], region if hides else torch.ones_like(region)).cpu()
+    return _Collected(
+        {metric: [value.cpu()] for metric, value in values.items()},
+        [features],
+        [hole],
+        [samples[0][kept].cpu()],
+        [] if probabilities is None else [probabilities],
+    )
 
 
 def _as_bytes(pictures: list[Tensor]) -> npt.NDArray[np.uint8]:

@@ -48,6 +48,7 @@ def restored(
     import torch
 
     from efface.evaluation.answers import view_batches
+    from efface.memory import fitting
 
     order = [name for name in MODELS if name in models]
     if not order:
@@ -61,11 +62,15 @@ def restored(
         if not len(images):
             continue
         part = RestoredPictures(set_name, ["image", "what a model sees", *(BY_MODEL[name] for name in order)])
-        for crops in view_batches(images, cache, size, settings, pairs):
+
+        def rows(crops: Crops) -> list[list[Image]]:
             with torch.inference_mode():
                 columns = _columns([models[name] for name in order], crops, corruption, settings)
             first = [place for place, visit in enumerate(crops.draws.visits) if visit == 0]
-            part.rows += [[_picture(column[place]) for column in columns] for place in first]
+            return [[_picture(column[place]) for column in columns] for place in first]
+
+        batches = view_batches(images, cache, size, settings, pairs)
+        part.rows += [row for some in fitting(batches, size, rows) for row in some]
         yield part
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from efface.errors import Faults, InputError
 from efface.generators.families import Family, ModelSettings
+from efface.memory import fitting
 from efface.model_files import contents_of
 from efface.plugins import Registry
 
@@ -29,8 +30,13 @@ def risks_of(generator: Generator, images: Tensor, corruption: Corruption | None
 
     corruption: under which it will be asked; None: only whether it is opened as it was trained.
     """
-    asked = generator.view_risks(images, corruption) if corruption else []
-    return FAMILIES.named(generator.family).risks(generator, images) + asked
+
+    def risks(some: Tensor) -> list[str]:
+        asked = generator.view_risks(some, corruption) if corruption else []
+        return FAMILIES.named(generator.family).risks(generator, some) + asked
+
+    # of as many as memory has room for
+    return next(fitting([images], generator.image_size, risks))
 
 
 def family_of(settings: ModelSettings) -> Family:

@@ -9,6 +9,7 @@ from efface.classifiers import NetworkSettings, load_classifier
 from efface.classifiers.architecture import ClassifierSettings
 from efface.classifiers.classifier import Classifier, Normalisation, Origin
 from efface.classifiers.networks import blocks_of, build
+from efface.devices import chosen_device
 from efface.errors import Faults
 from efface.evaluation.classifiers import evaluate_classifiers
 from efface.evaluation.protocol import Evaluation
@@ -37,10 +38,10 @@ from efface.jobs.operations import (
     Processes,
     Start,
     attempt,
-    default_device,
 )
 from efface.jobs.sets import split_from_scratch, told
 from efface.jobs.timing import retraining_seconds
+from efface.memory import room
 from efface.methods.classifier.base import ClassifierMethod, check_sets
 from efface.methods.classifier.retrain import RetrainClassifier
 from efface.probes.classifier_subject import ClassifierSubject
@@ -108,7 +109,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
             return limit.seconds
         given = given_to(config.method, prepared)
         facts, _ = facts_for(prepared.model, config.method, given, config.recipe, config.seed)
-        whole = retraining_seconds(prepared.model.copy().to(default_device()), given, facts)
+        whole = retraining_seconds(prepared.model.copy().to(chosen_device()), given, facts)
         start.progress.say(
             f"retraining would take about {whole:.1f} s; the method may take {limit.share:.0%} of it"
         )
@@ -122,7 +123,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         method = config.method if isinstance(config, ClassifierRunConfig) else RetrainClassifier()
         given = given_to(method, prepared)
         facts, everything = facts_for(prepared.model, method, given, config.recipe, config.seed)
-        model, passes = prepared.model.copy().to(default_device()), method.passes(facts)
+        model, passes = prepared.model.copy().to(chosen_device()), method.passes(facts)
         report = run_passes(
             model,
             passes,
@@ -148,6 +149,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
             seconds=report.seconds,
             work=_work(report, cost, prepared.model, model, config.recipe, budget),
             statistics=statistics,
+            notes=room().notes,
             risks=[*statistics_risks(statistics), *of_the_bound(report)],
             after=delivered_facts(model, start.run.model),
         )
@@ -156,7 +158,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         self, start: Start, prepared: Prepared[Classifier, Labelled], models: Mapping[ModelName, Classifier]
     ) -> Evaluation:
         return evaluate_classifiers(
-            {name: model.to(default_device()) for name, model in models.items()},
+            {name: model.to(chosen_device()) for name, model in models.items()},
             measured(prepared.pixels),
             start.config.evaluation,
             proxy_retain=prepared.split.proxy,

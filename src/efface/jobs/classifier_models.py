@@ -12,11 +12,12 @@ import torch
 
 from efface.classifiers import save_classifier
 from efface.classifiers.architecture import ClassifierSettings
-from efface.classifiers.classifier import Classifier, logits_of
+from efface.classifiers.classifier import Classifier, logits_of, pictures_of
 from efface.classifiers.networks import settings_of
 from efface.files import write_json
 from efface.generators.families import TRAINING_NOTE
 from efface.images.labelled import LabelledImages
+from efface.memory import restarting
 from efface.methods.classifier.base import ClassifierMethod
 from efface.runs.record import StatisticsFacts
 from efface.runs.unlearn_config import ClassifierRunConfig, parse_time_limit
@@ -132,13 +133,16 @@ def recompute_statistics(classifier: Classifier, retain: LabelledImages) -> None
     layers: Mapping[str, Any] = batch_norm_layers(classifier)
     momenta = {name: layer.momentum for name, layer in layers.items()}
     classifier.eval()
-    for layer in layers.values():
-        layer.reset_running_stats()
-        layer.momentum = None
-        layer.train()
-    where = next(classifier.parameters()).device
-    for first, last in spans(len(retain), BATCH) if layers else []:
-        classifier(torch.from_numpy(np.ascontiguousarray(retain.pixels[first:last])).to(where))
+
+    def pass_over(size: int) -> None:
+        for layer in layers.values():
+            layer.reset_running_stats()
+            layer.momentum = None
+            layer.train()
+        for first, last in spans(len(retain), size) if layers else []:
+            classifier(pictures_of(retain, range(first, last)).to(classifier.device))
+
+    restarting(BATCH, classifier.image_size, pass_over)
     for name, layer in layers.items():
         layer.momentum = momenta[name]
     classifier.eval()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from efface.classifiers.classifier import Classifier, logits_of
+from efface.devices import chosen_device
 from efface.evaluation.classifiers import FEWEST_ATTACKED
 from efface.images.cache import estimate_bytes
 from efface.images.items import ImageSet
@@ -17,7 +18,7 @@ from efface.images.labels import class_numbers
 from efface.images.selection import Split
 from efface.jobs.classifier_images import Labelled, facts_for, given_to, labelled, measured
 from efface.jobs.classifier_models import recipe_risks, risks_of, statistics_facts, statistics_risks
-from efface.jobs.operations import Changes, Foreseen, Prepared, RunEstimate, default_device, peak_memory
+from efface.jobs.operations import Changes, Foreseen, Prepared, RunEstimate, peak_memory
 from efface.jobs.sets import trial_cache
 from efface.jobs.timing import SAMPLE, retraining_seconds, times_of
 from efface.methods.classifier.base import check_sets
@@ -117,7 +118,7 @@ def _foreseen(
 ) -> Foreseen:
     """What steps, edits and answers take on the sample, counted for all images."""
     original = sample.model
-    model, given = original.copy().to(default_device()), given_to(config.method, sample)
+    model, given = original.copy().to(chosen_device()), given_to(config.method, sample)
     few, everything = facts_for(original, config.method, given, config.recipe, config.seed)
     times = times_of(model, config.method.passes(few), everything, few, sizes)
     steps = max(cost_of([training_pass(config.recipe, "retain")], few.sizes).steps, 1)

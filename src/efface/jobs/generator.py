@@ -43,6 +43,7 @@ from efface.jobs.operations import (
     attempt,
 )
 from efface.jobs.sets import split_from_scratch, told
+from efface.memory import room
 from efface.methods.generator.retrain import from_scratch
 from efface.metrics.extractors import load_extractor
 from efface.probes.generator_subject import GeneratorSubject
@@ -170,7 +171,9 @@ class GeneratorOperations(Operations[Generator, Views]):
             settings=_recorded(config.training),
         )
         after = delivered_facts(generator, start.run.model)
-        return TrainedPart(seconds=report.seconds, work=work, first_stage=first_stage, after=after)
+        return TrainedPart(
+            seconds=report.seconds, work=work, first_stage=first_stage, notes=room().notes, after=after
+        )
 
     def evaluate(
         self, start: Start, prepared: Prepared[Generator, Views], models: Mapping[ModelName, Generator]

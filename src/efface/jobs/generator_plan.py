@@ -33,10 +33,11 @@ from efface.jobs.generator_images import (
 )
 from efface.jobs.operations import Changes, Foreseen, Prepared, RunEstimate, peak_memory
 from efface.jobs.sets import measured_sets, trial_cache
+from efface.memory import fitting
 from efface.metrics.frechet import frechet_refusal
 from efface.randomness import Draws
 from efface.runs.unlearn_config import RunConfig
-from efface.training.data import Data, pixel_moments
+from efface.training.data import Crops, Data, pixel_moments
 from efface.training.loop import TIMED_STEPS, UNTIMED_STEPS, Trainer
 from efface.training.optimisation import accelerator, chosen_precision
 from efface.training.phases import Training
@@ -224,18 +225,22 @@ def _sampler_step_seconds(
     model: Generator, images: ImageSet, views: Views, settings: EvaluationSettings
 ) -> float:
     """What one more step of the sampler takes for each answer: how much longer more steps take than few."""
-    batch = next(view_batches(images, views.cache, model.image_size, settings, views.pairs))
-    view = model.eval().view(batch.images, views.corruption, batch.draws, condition=batch.conditions)
-    seconds = []
-    # the first one may compile or allocate what later ones have
-    for steps in (FEW_SAMPLER_STEPS, FEW_SAMPLER_STEPS, MORE_SAMPLER_STEPS):
-        sampler = with_steps(str(settings.sampler), steps)
-        began = time.monotonic()
-        # on the CPU they are there: an accelerator may still be at work
-        next(samples_of(model, view, settings.model_copy(update={"sampler": sampler}))).cpu()
-        seconds.append(time.monotonic() - began)
-    longer = max(seconds[2] - seconds[1], 0)
-    return longer / (MORE_SAMPLER_STEPS - FEW_SAMPLER_STEPS) / len(view)
+
+    def each_step(batch: Crops) -> float:
+        view = model.eval().view(batch.images, views.corruption, batch.draws, condition=batch.conditions)
+        seconds = []
+        # the first one may compile or allocate what later ones have
+        for steps in (FEW_SAMPLER_STEPS, FEW_SAMPLER_STEPS, MORE_SAMPLER_STEPS):
+            sampler = with_steps(str(settings.sampler), steps)
+            began = time.monotonic()
+            # on the CPU they are there: an accelerator may still be at work
+            next(samples_of(model, view, settings.model_copy(update={"sampler": sampler}))).cpu()
+            seconds.append(time.monotonic() - began)
+        longer = max(seconds[2] - seconds[1], 0)
+        return longer / (MORE_SAMPLER_STEPS - FEW_SAMPLER_STEPS) / len(view)
+
+    batches = view_batches(images, views.cache, model.image_size, settings, views.pairs)
+    return next(fitting(batches, model.image_size, each_step))
 
 
 def _disk(config: RunConfig, prepared: Prepared[Generator, Views]) -> dict[str, int]:

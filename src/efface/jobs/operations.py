@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 
 from efface.classifiers.classifier import Classifier
+from efface.devices import chosen_device
 from efface.errors import EffaceError, Faults, InputError
 from efface.evaluation.protocol import Evaluation
 from efface.evaluation.results import ModelName, SetName
@@ -52,7 +53,7 @@ class Processes:
 
     @property
     def device(self) -> torch.device:
-        return self.accelerator.device if self.accelerator else default_device()
+        return self.accelerator.device if self.accelerator else chosen_device()
 
     def wait(self) -> None:
         """Go on when all have come here."""
@@ -256,13 +257,8 @@ def attempt(action: Callable[[], Opened], faults: Faults) -> Opened | None:
     return None
 
 
-def default_device() -> torch.device:
-    """Where models are measured, and classifiers trained."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def peak_memory() -> int:
-    """Bytes at the peak of this process so far."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
+    """Bytes at the peak of this process so far, on the device of the job."""
+    if chosen_device().type == "cuda":
+        return int(torch.cuda.max_memory_allocated(chosen_device()))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

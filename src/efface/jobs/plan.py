@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 
 from pydantic import JsonValue
 
-from efface.errors import Faults
+from efface.devices import device_words, on_device
+from efface.errors import Faults, InputError
 from efface.images.selection import Split
 from efface.jobs.earlier import earlier_notes, earlier_of, reference_seen
 from efface.jobs.facts import description_of
@@ -19,6 +20,7 @@ from efface.jobs.kinds import KINDS
 from efface.jobs.operations import Changes, Prepared, RunEstimate, attempt
 from efface.jobs.sameness import same_models
 from efface.jobs.sets import measured_sets
+from efface.memory import Room, within
 from efface.progress import Progress
 from efface.runs.earlier import EarlierRequests
 from efface.runs.presets import as_published
@@ -43,6 +45,7 @@ class Plan:
     model: Description | None = None
     changes: Changes | None = None
     estimate: RunEstimate | None = None
+    device: str = ""
 
     def as_dict(self) -> dict[str, JsonValue]:
         """Plain JSON-ready values."""
@@ -51,8 +54,19 @@ class Plan:
 
 def plan(config: RunConfig | ClassifierRunConfig, progress: Progress | None = None) -> Plan:
     """Look at the run that `config` describes without starting it; raises nothing for what it finds."""
+    try:
+        with on_device(config.device), within(Room(config.batch_pixels)) as tried:
+            outlook = _plan(config, progress or Progress())
+            outlook.device = device_words()
+    except InputError as error:
+        return Plan(faults=list(error.problems))
+    outlook.notes += tried.notes
+    return outlook
+
+
+def _plan(config: RunConfig | ClassifierRunConfig, progress: Progress) -> Plan:
     erase_abandoned()
-    operations, progress = KINDS[config.kind].operations, progress or Progress()
+    operations = KINDS[config.kind].operations
     outlook, faults = Plan(), Faults()
     models, pixels = operations.open(config, faults)
     known = attempt(lambda: earlier_of(config, models), faults) if "original" in models else None

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from efface.classifiers import load_classifier
 from efface.classifiers.classifier import Classifier
+from efface.devices import device_words, on_device
 from efface.errors import InputError, RunRefused, Stopped
 from efface.evaluation.results import ModelName, Row, read_results
 from efface.evaluation.verdict import Verdict
@@ -45,6 +46,7 @@ from efface.jobs.kinds import KINDS
 from efface.jobs.operations import AnyOperations, Prepared, Start
 from efface.jobs.resuming import manifests_are_whole, refuse_other_outputs, results_are_whole
 from efface.jobs.sameness import same_models
+from efface.memory import Room, room, within
 from efface.probes.findings import Findings
 from efface.progress import Progress
 from efface.runs.claims import claim_of
@@ -119,8 +121,11 @@ def carry_out(config: JobConfig, out: Path, progress: Progress | None = None) ->
     with everything kept if it ends early. Under torchrun all processes call this; the first one writes.
     """
     operations = KINDS[config.kind].operations
-    processes = operations.processes(config)
-    with held_folder(config, out, progress, processes.first) as (run, spoken):
+    with ExitStack() as stack:
+        stack.enter_context(on_device(config.device))
+        processes = operations.processes(config)
+        run, spoken = stack.enter_context(held_folder(config, out, progress, processes.first))
+        stack.enter_context(within(Room(config.batch_pixels, spoken.note)))
         processes.wait()
         if is_sealed(run.path):
             if processes.first:
@@ -180,6 +185,11 @@ def held_folder(
             ) from error
 
 
+def _of_memory(*parts: TrainedPart | EvaluatedPart | None) -> list[str]:
+    """What became of memory in parts of a run, each sentence once."""
+    return list(dict.fromkeys(note for part in parts if part for note in part.notes))
+
+
 def _unchanged(preparation: PreparedPart, training: TrainedPart | None) -> list[str]:
     """What is odd about the weights of the model that was made."""
     if training is None or preparation.before is None:
@@ -199,7 +209,9 @@ class _Run:
         self.trains, self.measures = self.config.verb != "evaluate", self.config.verb != "train"
 
     def go(self) -> None:
-        self.progress.log("start", config=self.config.digest(), processes=self.processes.count)
+        self.progress.log(
+            "start", config=self.config.digest(), processes=self.processes.count, device=device_words()
+        )
         refuse_other_outputs(self.run)
         done = results_are_whole(self.run) if self.measures else self.run.finished(TrainedPart)
         goes_on = not (done and manifests_are_whole(self.run))
@@ -306,7 +318,10 @@ class _Run:
         probing = judge_models(self.start, subject, prepared.sets)
         facts = self.operations.evaluation_facts(self.config, prepared)
         files = file_digests(self.run.path, RESULT_FILES)
-        self.run.finish(EvaluatedPart(seconds=seconds, probing=probing, facts=facts, files=files))
+        notes = room().notes
+        self.run.finish(
+            EvaluatedPart(seconds=seconds, probing=probing, facts=facts, notes=notes, files=files)
+        )
 
     def _models(self, prepared: Prepared[Any, Any]) -> dict[ModelName, Any]:
         """The models that are measured: of an unlearning run the original as it was, and the one that was written."""
@@ -366,7 +381,7 @@ class _Run:
                 evaluation=config.evaluation.seed if self.measures else None,
             ),
             images=preparation.images,
-            notes=preparation.notes,
+            notes=[*preparation.notes, *_of_memory(training, evaluation)],
             risks=[
                 *preparation.risks,
                 *(training.risks if training else []),

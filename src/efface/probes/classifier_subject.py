@@ -5,15 +5,15 @@ An image's error is the odds against its class, (1 - p) / p, whose logarithm is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from efface.classifiers.classifier import Classifier, logits_of
+from efface.classifiers.classifier import Classifier, logits_of, pictures_of
 from efface.errors import InputError, Stopped
 from efface.evaluation.results import ModelName, SetName
 from efface.evaluation.settings import ClassifierEvaluationSettings
@@ -22,6 +22,7 @@ from efface.forgetting.confidence import Confidence, logit_scaled_confidence
 from efface.forgetting.outputs import Accuracy
 from efface.images.labelled import LabelledImages
 from efface.images.labels import grey
+from efface.memory import in_batches
 from efface.metrics.base import ModelKind
 from efface.probes.subject import LOG_ERROR, WRONG, Change, ErrorKind, Errors, Share, Subject, Values
 from efface.probes.trigger import MAGENTA, Trigger
@@ -31,6 +32,7 @@ from efface.training.classification import Work, run_passes
 from efface.training.passes import Facts, spans, training_pass
 from efface.training.settings import Recipe
 
+Part = TypeVar("Part")
 STREAM = "train"
 """The name under which the recipe's training finds its images, whichever they are here."""
 
@@ -64,11 +66,11 @@ class ClassifierSubject(Subject[Classifier, LabelledImages]):
         """What the original's last layer is fed."""
         model, images = self.models["original"], self.sets[name]
         with torch.inference_mode():
-            parts = [
-                model.features_and_logits(torch.from_numpy(images.pixels[first:last]).to(_device(model)))[0]
-                for first, last in self._batches(images)
-            ]
-        features: Values = torch.cat(parts).double().cpu().numpy()
+            parts = self._in_batches(
+                images,
+                lambda part: model.features_and_logits(pictures_of(images, part).to(model.device))[0].cpu(),
+            )
+            features: Values = torch.cat(list(parts)).double().numpy()
         return features
 
     def evaluated(self, model: ModelName, name: SetName) -> Errors:
@@ -85,21 +87,29 @@ class ClassifierSubject(Subject[Classifier, LabelledImages]):
         return -self.evaluated(model, name)[LOG_ERROR]
 
     def errors(self, model: Classifier, images: LabelledImages, *, bf16: bool | None = None) -> Errors:
-        with torch.autocast(_device(model).type, torch.bfloat16, enabled=bool(bf16)):
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bool(bf16)):
             logits = logits_of(model, images, self.settings.batch_size)
         return _errors(logits, images.labels)
 
     def changed_errors(self, images: LabelledImages, change: Change, *, name: str) -> dict[ModelName, Errors]:
-        parts: dict[ModelName, list[npt.NDArray[np.float32]]] = {model: [] for model in self.models}
+        def logits(part: range) -> dict[ModelName, npt.NDArray[np.float32]]:
+            ids = images.ids[part.start : part.stop]
+            pictures = pictures_of(images, part).float() / 255
+            given = 255 * change(pictures, Draws(self.settings.seed, ids, (0,) * len(ids)))[0]
+            return {
+                model_name: model(given.to(model.device)).float().cpu().numpy()
+                for model_name, model in self.models.items()
+            }
+
+        parts = []
         with self.progress.task(name, len(images)) as task, torch.inference_mode():
-            for first, last in self._batches(images):
-                ids = images.ids[first:last]
-                pictures = torch.from_numpy(images.pixels[first:last]).float() / 255
-                given = 255 * change(pictures, Draws(self.settings.seed, ids, (0,) * len(ids)))[0]
-                for model_name, model in self.models.items():
-                    parts[model_name].append(model(given.to(_device(model))).float().cpu().numpy())
-                task.advance(len(ids))
-        return {model: _errors(np.concatenate(logits), images.labels) for model, logits in parts.items()}
+            for part in self._in_batches(images, logits):
+                parts.append(part)
+                task.advance(len(next(iter(part.values()))))
+        return {
+            model: _errors(np.concatenate([part[model] for part in parts]), images.labels)
+            for model in self.models
+        }
 
     def trigger_refusal(self, trigger: Trigger) -> str | None:
         if trigger.target is None:
@@ -169,9 +179,9 @@ class ClassifierSubject(Subject[Classifier, LabelledImages]):
     def _names(self) -> tuple[str, ...]:
         return next(iter(self.models.values())).classes
 
-    def _batches(self, images: LabelledImages) -> list[tuple[int, int]]:
-        size, count = self.settings.batch_size, len(images)
-        return [(first, min(first + size, count)) for first in range(0, count, size)]
+    def _in_batches(self, images: LabelledImages, compute: Callable[[range], Part]) -> Iterator[Part]:
+        side = next(iter(self.models.values())).image_size
+        return in_batches(len(images), self.settings.batch_size, side, compute)
 
 
 def _errors(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> Errors:
@@ -180,7 +190,3 @@ def _errors(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> E
         LOG_ERROR: -logit_scaled_confidence(logits, labels),
         WRONG: (logits.argmax(axis=1) != labels).astype(np.float64),
     }
-
-
-def _device(model: Classifier) -> torch.device:
-    return next(model.parameters()).device

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from efface.files import sha256_of_json
 from efface.generators.base import Generator, PixelMoments, Trained, View, pixels_in_unit_range
 from efface.images.cache import PixelSource
 from efface.images.items import ImageSet
+from efface.memory import fitting
 from efface.methods.generator.fine_tune import task_loss_on_retain
 from efface.metrics.base import ModelKind
 from efface.metrics.catalogue import HOLE_ERROR
@@ -35,6 +36,7 @@ from efface.training.optimisation import accelerator
 from efface.training.phases import Training
 from efface.training.settings import TrainingSettings
 
+Part = TypeVar("Part")
 LEAST_ERROR = 10 ** (-PSNR_CEILING / 10)
 """Below which errors that are measured by a probe count as this, so that a logarithm of them is finite."""
 STREAM = "retain"
@@ -137,24 +139,29 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
         whether forward passes are cast; by default as the evaluation has it. whole_picture: visible codes are those of
         the whole picture.
         """
-        errors, settings = list[Tensor](), self.settings
+        settings = self.settings
         if bf16 is not None:
             settings = settings.model_copy(update={"precision": "bf16" if bf16 else "fp32"})
-        for view in self.views(model, images):
+
+        def errors(view: View) -> Tensor:
             seen = model.whole_picture_view(view) if whole_picture else view
             assert seen is not None
             region = view.corrupted.region
             region = region if bool(region.any()) else torch.ones_like(region)
-            errors.append(sample_errors(samples_of(model, seen, settings), view.images, region).cpu())
-        return self.logarithms(torch.cat(errors))
+            return sample_errors(samples_of(model, seen, settings), view.images, region).cpu()
+
+        return self.logarithms(torch.cat(list(self.over_views(model, images, errors))))
 
     def codes_see_beyond(self) -> bool:
         """Whether visible codes of these models may depend on hidden pixels."""
         images = self.photos("forget").subset([0])
-        return all(
-            model.whole_picture_view(next(self.views(model, images))) is not None
-            for model in self.models.values()
-        )
+
+        def sees_beyond(model: Generator) -> bool:
+            return any(
+                self.over_views(model, images, lambda view: model.whole_picture_view(view) is not None)
+            )
+
+        return all(sees_beyond(model) for model in self.models.values())
 
     def logarithms(self, errors: Tensor) -> Values:
         """The logarithm of each image's mean over its views, `[images]`, from errors `[views]`."""
@@ -166,10 +173,19 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
         errors = self.restored_errors(images, name=name, change=change)
         return {model: {LOG_ERROR: logs(values.mean(axis=1))} for model, values in errors.items()}
 
-    def views(self, model: Generator, images: ImageSet) -> Iterator[View]:
-        """The evaluation's views of `images`; those of one image follow each other."""
-        for batch in view_batches(images, self.cache, model.image_size, self.settings, self.pairs):
-            yield model.view(batch.images, self.corruption, batch.draws, condition=batch.conditions)
+    def over_views(
+        self, model: Generator, images: ImageSet, compute: Callable[[View], Part]
+    ) -> Iterator[Part]:
+        """What `compute` gives for the evaluation's views of `images`; those of one image follow each other.
+
+        It must change nothing before its end: where memory ends, it is called again with fewer views.
+        """
+
+        def of_batch(batch: Crops) -> Part:
+            return compute(model.view(batch.images, self.corruption, batch.draws, condition=batch.conditions))
+
+        batches = view_batches(images, self.cache, model.image_size, self.settings, self.pairs)
+        return fitting(batches, model.image_size, of_batch)
 
     def restorations(
         self,
@@ -184,14 +200,22 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
 
         name: what the progress calls it.
         """
-        settings = settings or self.settings
+        asked = settings or self.settings
         size = next(iter(self.models.values())).image_size
-        with self.progress.task(name, len(images) * settings.crops_per_image) as task:
-            for batch in view_batches(images, self.cache, size, settings, self.pairs):
-                for model_name, model in self.models.items():
-                    made = _restored(model, batch, corruption or self.corruption, settings, change)
-                    yield Restoration(model_name, *made)
-                task.advance(len(batch.images))
+
+        def restored(batch: Crops) -> list[Restoration]:
+            return [
+                Restoration(
+                    model_name, *_restored(model, batch, corruption or self.corruption, asked, change)
+                )
+                for model_name, model in self.models.items()
+            ]
+
+        with self.progress.task(name, len(images) * asked.crops_per_image) as task:
+            batches = view_batches(images, self.cache, size, asked, self.pairs)
+            for restorations in fitting(batches, size, restored):
+                yield from restorations
+                task.advance(len(restorations[0].truth))
 
     def restored_errors(
         self,

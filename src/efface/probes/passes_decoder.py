@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from efface.generators.base import Generator
+from efface.generators.base import Generator, View
 from efface.images.items import ImageSet
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.subject import Values
@@ -45,9 +45,13 @@ def linear_maps(
     penalty: of the distance to the identity, added to the covariance's diagonal as a share of its mean.
     """
     sums: list[_Moments] = []
+
+    def both(view: View) -> list[tuple[Tensor, Tensor]]:
+        return list(zip(model.encode(view), wanted.encode(view), strict=True))
+
     with torch.no_grad():
-        for view in subject.views(model, images):
-            for place, (given, aim) in enumerate(zip(model.encode(view), wanted.encode(view), strict=True)):
+        for maps in subject.over_views(model, images, both):
+            for place, (given, aim) in enumerate(maps):
                 x, y = (_channels_last(features).flatten(0, -2).double() for features in (given, aim))
                 if place == len(sums):
                     sums.append(_Moments(x.shape[1], x.device))
@@ -57,16 +61,17 @@ def linear_maps(
 
 def mapped_errors(model: Generator, maps: Maps, images: ImageSet, subject: GeneratorSubject) -> Values:
     """Log of each image's own loss where the decoder is given the mapped features, `[images]`."""
-    losses = []
+
+    def losses(view: View) -> Tensor:
+        features = tuple(
+            _channels_back((_channels_last(given).double() @ matrix + shift).to(given.dtype), given)
+            for given, (matrix, shift) in zip(model.encode(view), maps, strict=True)
+        )
+        prediction = model.decode(features, view)
+        return model.prediction_loss(prediction, model.task_target(view), view).float().cpu()
+
     with torch.no_grad():
-        for view in subject.views(model, images):
-            features = tuple(
-                _channels_back((_channels_last(given).double() @ matrix + shift).to(given.dtype), given)
-                for given, (matrix, shift) in zip(model.encode(view), maps, strict=True)
-            )
-            prediction = model.decode(features, view)
-            losses.append(model.prediction_loss(prediction, model.task_target(view), view).float().cpu())
-    return subject.logarithms(torch.cat(losses))
+        return subject.logarithms(torch.cat(list(subject.over_views(model, images, losses))))
 
 
 class _Moments:

@@ -15,8 +15,10 @@ from efface.evaluation.answers import view_batches
 from efface.generators.base import Generator
 from efface.images.cache import PixelSource
 from efface.images.items import ImageSet
+from efface.memory import fitting
 from efface.probes.subject import Values
 from efface.probes.trigger import Pixels, Trigger
+from efface.training.data import Crops
 
 if TYPE_CHECKING:
     from efface.probes.generator_subject import GeneratorSubject
@@ -35,6 +37,19 @@ class _Stamped:
         return changed
 
 
+@dataclass(frozen=True)
+class _Threefold:
+    """The same crops of three sources."""
+
+    crops: tuple[Crops, ...]
+
+    def __len__(self) -> int:
+        return len(self.crops[0])
+
+    def __getitem__(self, part: slice) -> _Threefold:
+        return _Threefold(tuple(one[part] for one in self.crops))
+
+
 @torch.no_grad()
 def pattern_correlations(
     model: Generator, images: ImageSet, trigger: Trigger, subject: GeneratorSubject
@@ -43,7 +58,6 @@ def pattern_correlations(
 
     The mean over an image's views; nan where the views show no patch, or hide nothing of the pattern.
     """
-    parts: list[Tensor] = []
     sources: tuple[PixelSource, ...] = (
         _Stamped(subject.cache, trigger, "plant"),
         subject.cache,
@@ -52,7 +66,9 @@ def pattern_correlations(
     batches = (
         view_batches(images, source, model.image_size, subject.settings, subject.pairs) for source in sources
     )
-    for planted, clean, masks in zip(*batches, strict=True):
+
+    def correlations(batch: _Threefold) -> Tensor:
+        planted, clean, masks = batch.crops
         views = [model.view(crops.images, subject.corruption, crops.draws) for crops in (planted, clean)]
         known, region = views[0].corrupted.known, views[0].corrupted.region
         pattern, patches = (masks.images[:, n : n + 1].to(region.device) > 127 for n in (0, 1))
@@ -61,7 +77,10 @@ def pattern_correlations(
         values = [correlation(picture, views[0].images, where) for picture in pictures]
         both = torch.stack(values, dim=1)
         visible = (patches & known).flatten(1).any(dim=1) & where.flatten(1).any(dim=1)
-        parts.append(torch.where(visible[:, None], both, float("nan")).cpu())
+        return torch.where(visible[:, None], both, float("nan")).cpu()
+
+    together = (_Threefold(crops) for crops in zip(*batches, strict=True))
+    parts = list(fitting(together, model.image_size, correlations))
     by_view = torch.cat(parts).double().reshape(len(images), -1, 2)
     result: Values = by_view.nanmean(dim=1).numpy()
     return result

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from efface.corruptions import parse_corruption
+from efface.devices import AUTO, readable_device
 from efface.errors import Faults, InputError
 from efface.files import sha256_of_json
 from efface.generators.families import ModelSettings
@@ -30,6 +31,7 @@ from efface.generators.registry import read_model
 from efface.images.copies import ONLY_EXACT
 from efface.images.copy_index import DEFAULT_AGREEMENT
 from efface.images.selection import ImagesSettings
+from efface.memory import PIXELS
 from efface.metrics.base import ModelKind
 from efface.probes.base import Probe
 from efface.probes.registry import GROUPS, PROBES, probes_of_group, read_probe
@@ -39,8 +41,8 @@ from efface.wording import shortened
 
 Verb = Literal["unlearn", "train", "evaluate"]
 
-NOT_DECIDING = ("keep_working_files", "with_pictures")
-"""Settings that do not change the result, so they may differ when a run is continued."""
+NOT_DECIDING = ("keep_working_files", "with_pictures", "device", "batch_pixels")
+"""Settings that do not change the result, or by rounding alone, so they may differ when a run is continued."""
 
 SHORT_FORMS = {
     **dict.fromkeys(("model", "retrained", "original", "unlearned", "like"), "path"),
@@ -93,6 +95,9 @@ class RequestSettings(StatedRequest):
         return received
 
 
+DeviceText = Annotated[str, AfterValidator(lambda text: or_value_error(readable_device, text))]
+
+
 class JobConfig(Settings, ABC):
     """What every job has: what it does, and with models of which kind."""
 
@@ -113,6 +118,19 @@ class JobConfig(Settings, ABC):
         description="one thread, fp32, deterministic algorithms: so that `efface verify --rerun` comes to the same bits",
     )
 
+    device: DeviceText = Field(
+        AUTO, description="where models run: cpu, cuda, cuda:1, mps; auto is a CUDA GPU where there is one"
+    )
+    batch_pixels: int = Field(
+        PIXELS,
+        ge=1,
+        description="most pixels of pictures that go through a model at once where nothing is learnt (by default 64 of "
+        "224 px); halved where memory ends",
+    )
+
+    unasked: ClassVar[tuple[str, ...]] = ("exact", "device", "batch_pixels")
+    """Settings that are not written down unless asked for, so that a run from before there were any can go on."""
+
     @classmethod
     @abstractmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -124,8 +142,10 @@ class JobConfig(Settings, ABC):
         """Everything that says where images come from."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values; `exact` only where it was asked for."""
-        return {name: value for name, value in super().as_dict().items() if name != "exact" or value}
+        """Plain JSON-ready values, without those of `unasked` that were left as they are."""
+        fields = type(self).model_fields
+        left = {name for name in self.unasked if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in super().as_dict().items() if name not in left}
 
     def digest(self) -> str:
         """sha256 over all settings that decide the result."""
@@ -181,18 +201,11 @@ class MeasuredConfig(JobConfig):
         description="without a retrained model: what is declared to stand in its place, in your words; it is printed",
     )
 
-    added: ClassVar[tuple[str, ...]] = ("require", "probes", "substitute")
-    """Settings that are not written down unless asked for, so that a run from before there were any can go on."""
+    unasked: ClassVar[tuple[str, ...]] = (*JobConfig.unasked, "require", "probes", "substitute")
 
     @property
     def selectors(self) -> tuple[str, ...]:
         return self.images.selectors
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values, without `added` ones that were left as they are."""
-        fields = type(self).model_fields
-        unasked = {name for name in self.added if getattr(self, name) == fields[name].default}
-        return {name: value for name, value in super().as_dict().items() if name not in unasked}
 
     @field_validator("require", mode="before")
     @classmethod

@@ -8,6 +8,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from efface.devices import device_words
 from efface.runs.record import Environment, SourceState
 
 PACKAGES = ("efface", "torch", "transformers", "accelerate", "safetensors", "numpy", "pillow")
@@ -24,6 +25,7 @@ def environment() -> Environment:
         cores=os.cpu_count(),
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        device=device_words(),
         threads=torch.get_num_threads(),
         instructions=torch.backends.cpu.get_cpu_capability(),
         packages={name: _version(name) for name in PACKAGES},

@@ -33,7 +33,7 @@ class EvaluateConfig(MeasuredConfig):
     stored_side: int | None = Field(None, ge=8, description="short side at which decoded images are kept")
     with_pictures: bool = Field(False, description="also write pictures.html, which shows forgotten images")
 
-    added: ClassVar[tuple[str, ...]] = (*MeasuredConfig.added, "training")
+    unasked: ClassVar[tuple[str, ...]] = (*MeasuredConfig.unasked, "training")
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -55,7 +55,7 @@ class ClassifierEvaluateConfig(MeasuredConfig):
     evaluation: ClassifierEvaluationSettings = ClassifierEvaluationSettings()
     recipe: Recipe = Field(Recipe(), description="how the original was trained, for probes that train")
 
-    added: ClassVar[tuple[str, ...]] = (*MeasuredConfig.added, "recipe")
+    unasked: ClassVar[tuple[str, ...]] = (*MeasuredConfig.unasked, "recipe")
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:

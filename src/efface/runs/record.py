@@ -27,7 +27,7 @@ from efface.training.settings import OWN_MASK, Recipe, TrainingSettings
 from efface.wording import shortened
 
 NAME: Final = "record.json"
-SCHEMA: Final = "efface-record/4"
+SCHEMA: Final = "efface-record/5"
 
 CLAIMS: dict[str, str] = {
     "exact": "The delivered model was trained from fresh weights without the forgotten images.",
@@ -419,6 +419,9 @@ class Environment(Described):
     cores: int | None = Field(description="its cores")
     memory_gib: float = Field(description="memory in GiB")
     gpus: list[str] = Field(description="names of the GPUs")
+    device: str | None = Field(
+        None, description="where models ran: cpu, mps, or a GPU with its name; null where that was not noted"
+    )
     threads: int = Field(description="threads of torch")
     instructions: str | None = Field(
         None, description="the processor's instructions that torch used; null where that was not noted"
@@ -470,7 +473,8 @@ class Statement(Described):
     seeds: Seeds = Field(description="seeds of all draws")
     images: ImagesFacts = Field(description="the image sets, and how they came about")
     notes: list[str] = Field(
-        description="sentences on how the sets came about, and on what stands in the place of a missing retrained model"
+        description="sentences on how the sets came about, on what stands in the place of a missing retrained model, and "
+        "on where memory ended, so that batches were made smaller"
     )
     risks: list[str] = Field(
         description="sentences on what looked wrong with the model when it was shown real images, and on what in it or "
@@ -503,7 +507,7 @@ class Statement(Described):
 class Record(Statement):
     """The record of a finished run."""
 
-    schema_name: Literal["efface-record/4"] = Field(
+    schema_name: Literal["efface-record/5"] = Field(
         SCHEMA, alias="schema", description=f"`{SCHEMA}`; a reader refuses any other"
     )
     started: str = Field(description="UTC, ISO 8601: the first start of a run that was continued")

@@ -80,6 +80,7 @@ class TrainedPart(RunPart):
     first_stage: FirstStageTraining | None = Field(None, description="how a new tokenizer or VAE came about")
     statistics: StatisticsFacts | None = Field(None, description="running statistics of a classifier")
     risks: list[str] = Field(default_factory=list, description="further sentences for the record")
+    notes: list[str] = Field(default_factory=list, description="where memory ended, for the record")
     after: DeliveredFacts = Field(description="the delivered model")
 
 
@@ -90,6 +91,7 @@ class EvaluatedPart(RunPart):
     seconds: float = Field(description="what measuring took")
     probing: float | None = Field(None, description="what probes and requirements took")
     facts: EvaluationFacts = Field(description="how models were measured")
+    notes: list[str] = Field(default_factory=list, description="where memory ended, for the record")
     files: dict[str, str] = Field(description="digest of each result file, by name")
 
 

@@ -92,7 +92,7 @@ class RunConfig(MeasuredConfig):
     with_pictures: bool = Field(False, description="also write pictures.html, which shows forgotten images")
     preset: Preset | None = PRESET
 
-    added: ClassVar[tuple[str, ...]] = (*MeasuredConfig.added, "preset")
+    unasked: ClassVar[tuple[str, ...]] = (*MeasuredConfig.unasked, "preset")
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -157,7 +157,7 @@ class ClassifierRunConfig(MeasuredConfig):
     )
     preset: Preset | None = PRESET
 
-    added: ClassVar[tuple[str, ...]] = (*MeasuredConfig.added, "preset")
+    unasked: ClassVar[tuple[str, ...]] = (*MeasuredConfig.unasked, "preset")
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:

@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from efface.classifiers.classifier import Classifier
 from efface.errors import InputError, Stopped
 from efface.images.labelled import LabelledImages
+from efface.memory import in_batches
 from efface.progress import Progress
 from efface.randomness import key, numpy_draws, torch_draws
 from efface.training.checkpoint import read_checked, write_checked
@@ -78,7 +79,7 @@ class Work:
 
     def __init__(self, model: Classifier, sets: Mapping[str, LabelledImages], facts: Facts) -> None:
         self.model, self.facts = model, facts
-        self.device = next(model.parameters()).device
+        self.device = model.device
         self.memory: dict[str, Tensor] = {}
         self.deadline: float | None = None
         self.sets = dict(sets)
@@ -128,8 +129,14 @@ class Work:
     def original_logits(self, stream: str) -> Tensor:
         """Logits `[images, classes]` of the frozen original on a whole set, computed once."""
         if stream not in self._kept_logits:
-            parts = [self.original(batch.images) for batch in self.batches(stream, EVALUATION_BATCH)]
-            self._kept_logits[stream] = torch.cat(parts)
+            pixels = self._pixels[stream]
+
+            def logits(part: range) -> Tensor:
+                self.check_time()
+                return self.original(pixels[part.start : part.stop])
+
+            parts = in_batches(len(pixels), EVALUATION_BATCH, self.model.image_size, logits)
+            self._kept_logits[stream] = torch.cat(list(parts))
         return self._kept_logits[stream]
 
     @cached_property

@@ -24,6 +24,7 @@ from efface.documents import read_object
 from efface.errors import InputError
 from efface.files import sha256_of_json, write_json
 from efface.generators.base import Generator
+from efface.memory import in_batches
 from efface.progress import Progress
 from efface.training.data import Cropper
 
@@ -65,17 +66,25 @@ def keep_codes(
     places = [(id_, crop) for id_ in ids for crop in range(crops)]
     file = folder / _name(generator, ids, cropper, corruption) if folder else None
     values, done, check = _opened(file, len(places)) if file else (None, 0, 0)
+    start = done
     with progress.task("codes", len(places), done) as task:
-        for number, first in enumerate(range(done, len(places), BATCH)):
-            some = places[first : first + BATCH]
-            codes = _codes(generator, cropper, some, corruption)
+        parts = in_batches(
+            len(places) - done,
+            BATCH,
+            cropper.size,
+            lambda part: _codes(
+                generator, cropper, places[start + part.start : start + part.stop], corruption
+            ),
+        )
+        for number, codes in enumerate(parts):
+            first = done
             if values is None:
                 values = _made(file, (len(places), *codes.shape[1:]), codes.dtype)
-            values[first : first + len(some)] = codes
-            done, check = first + len(some), zlib.crc32(np.ascontiguousarray(codes).data, check)
+            values[first : first + len(codes)] = codes
+            done, check = first + len(codes), zlib.crc32(np.ascontiguousarray(codes).data, check)
             if file and (number % FLUSH_EVERY == 0 or done == len(places)):
                 _note(file, values, done, check)
-            task.advance(len(some))
+            task.advance(len(codes))
     assert values is not None
     return Codes(values, {id_: row for row, id_ in enumerate(ids)}, crops)
 

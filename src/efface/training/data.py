@@ -43,6 +43,15 @@ class Crops:
     conditions: Tensor | None = None
     codes: Tensor | None = None
 
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, part: slice) -> Crops:
+        conditions, codes = (
+            None if values is None else values[part] for values in (self.conditions, self.codes)
+        )
+        return Crops(self.images[part], self.draws[part], conditions, codes)
+
 
 CropBatch = dict[str, Crops]
 

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
+from efface.devices import chosen_device
 from efface.launcher import drop_leftovers
 from efface.training.settings import TrainingSettings
 
@@ -49,11 +50,15 @@ def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:
 def accelerator(settings: TrainingSettings) -> Accelerator:
     """Processes, device and precision: one process, or as many as torchrun started."""
     precision = "bf16" if chosen_precision(settings) == "bf16" else "no"
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
-        # accelerate keeps one state for the whole process; a second run may want another precision
-        AcceleratorState._reset_state(reset_partial_state=False)
+    device = chosen_device()
+    if AcceleratorState._shared_state:
+        # accelerate keeps one state for the whole process; a second run may want another precision or device
+        present = AcceleratorState()
+        moved = present.num_processes == 1 and present.device.type != device.type
+        if moved or present.mixed_precision != precision:
+            AcceleratorState._reset_state(reset_partial_state=moved)
     drop_leftovers()
-    return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision)
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
 
 
 def autocast_precision(accelerator: Accelerator) -> torch.dtype | None:
@@ -70,8 +75,9 @@ def chosen_precision(settings: TrainingSettings) -> str:
 
 def has_bf16() -> bool:
     """Whether the device computes in bf16, rather than emulating it."""
-    if torch.cuda.is_available():
+    kind = chosen_device().type
+    if kind == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if platform.machine().lower() in {"x86_64", "amd64"}:
+    if kind == "cpu" and platform.machine().lower() in {"x86_64", "amd64"}:
         return bool(torch.cpu._is_avx512_bf16_supported())
     return False

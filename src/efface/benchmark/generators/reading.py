@@ -49,10 +49,12 @@ from efface.forgetting.arrays import Floats
 from efface.forgetting.comparison import MODES, Comparison, Mode, compare
 from efface.forgetting.robust import robust_score
 from efface.images.items import ImageSet
+from efface.memory import fitting
 from efface.metrics.base import RestoredSet
 from efface.metrics.catalogue import image_metrics, set_metrics
 from efface.metrics.extractors import load_extractor
 from efface.probes.two_sample import FORGET, OTHERS, area_within_folds, detect, matched
+from efface.training.data import Crops
 
 FEWEST_A_SIDE = 2
 """Images of the classes that both sets have, below which nothing can be told apart."""
@@ -317,11 +319,12 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
     def _true_features(self, images: ImageSet) -> Features:
         extractor = load_extractor(self.task.evaluation.extractor)
         side, settings = self.task.architecture.image_size, self.task.evaluation
-        batches = [
-            extractor.features(batch.images.float() / 255).cpu().numpy()
-            for batch in view_batches(images, self.data.pictures, side, settings)
-        ]
-        together: Features = np.concatenate(batches)
+
+        def features(batch: Crops) -> Features:
+            return extractor.features(batch.images.float() / 255).cpu().numpy()
+
+        batches = view_batches(images, self.data.pictures, side, settings)
+        together: Features = np.concatenate(list(fitting(batches, side, features)))
         return together
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
+from efface.memory import images_at_once
 from efface.methods.classifier.base import ClassifierMethod
 from efface.randomness import numpy_draws
 from efface.training.losses import cross_entropy
@@ -143,4 +144,6 @@ def channel_moments(work: Work) -> tuple[Tensor, Tensor]:
 
 
 def _values(work: Work) -> Iterator[Tensor]:
-    return (batch.images.double() for batch in work.batches(SAMPLE, 512))
+    return (
+        batch.images.double() for batch in work.batches(SAMPLE, images_at_once(512, work.model.image_size))
+    )
