@@ -25,6 +25,6 @@ def test_all_that_does_not_fit_is_named_at_once() -> None:
         LabelledImages(np.zeros((2, 2, 2)), np.array([0, -1, 2]), ("a", "a", "b"))  # type: ignore[arg-type]
     text = str(refusal.value)
     assert "uint8 [images, channels, height, width] is needed, not float64 [2, 2, 2]" in text
-    assert "2 images, 3 labels and 3 ids" in text
+    assert "images: 2, labels: 3, ids: 3" in text
     assert "ids: some stand there twice" in text
     assert "labels: below 0" in text

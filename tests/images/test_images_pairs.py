@@ -85,14 +85,14 @@ def test_names_that_fit_several_images_or_none_are_all_told(
         open_pairs(edges, photos, cache)
     text = str(refusal.value)
     assert f"pairs in {edges} cannot be used" in text
-    assert "1 images have no file of their name: " in text
+    assert "images have no file of their name (1): " in text
     assert "cats/0.png" in text
-    assert "1 images have several files of their name: " in text
+    assert "images have several files of their name (1): " in text
     assert "1.jpg and 1.png" in text
-    assert "1 images share their file with another image: " in text
-    assert "1 other pictures cannot be read: " in text
+    assert "images share their file with another image (1): " in text
+    assert "other pictures cannot be read (1): " in text
     assert "not an image" in text
-    assert "1 pairs are of unlike proportions: " in text
+    assert "pairs are of unlike proportions (1): " in text
     assert "48 x 40, the other picture 40 x 48" in text
 
 
@@ -101,7 +101,7 @@ def test_many_faults_of_a_kind_are_counted_and_the_first_named(
 ) -> None:
     (tmp_path / "edges").mkdir()
     with pytest.raises(
-        InputError, match=r"6 images have no file of their name: .*cats/0.png.* and 1 more"
+        InputError, match=r"images have no file of their name \(6\): .*cats/0.png.* and 1 more"
     ) as told:
         open_pairs(tmp_path / "edges", photos, cache)
     assert "dogs/2.png" not in str(told.value)
@@ -125,7 +125,7 @@ def test_two_pixels_too_narrow_is_another_picture(animals: Path, cache: PixelCac
     for index in range(3):
         save_picture(tmp_path / "edges" / f"{index}.png", 50 + index, 46 + index, 40)
     with pytest.raises(
-        InputError, match=r"1 pairs are of unlike proportions: .*cats/0.png \(48 x 40, .* 46 x 40\)"
+        InputError, match=r"pairs are of unlike proportions \(1\): .*cats/0.png \(48 x 40, .* 46 x 40\)"
     ):
         open_pairs(tmp_path / "edges", cats, cache)
 
@@ -177,8 +177,8 @@ def test_every_faulty_row_of_a_manifest_is_told(photos: ImageSet, animals: Path,
     assert "row 2: needs both an 'image' and a 'condition'" in text
     assert "row 3 (cats/9.png): no such file" in text
     assert "row 4 (../secret.png): leads outside" in text
-    assert "1 images have several rows with unlike conditions: cats/0.png" in text
-    assert "5 images have no row" in text
+    assert "images have several rows with unlike conditions (1): cats/0.png" in text
+    assert "images have no row (5)" in text
 
 
 def test_a_manifest_of_other_columns_is_refused(photos: ImageSet, animals: Path, cache: PixelCache) -> None:

@@ -221,7 +221,7 @@ def test_lists_of_ones_own(places: Path, tmp_path: Path) -> None:
     assert values["classes"]["retain"] == ["sky"]
     (tmp_path / "retain.txt").write_text("bar\nbeech\n")
     said = refusal(places, data_set="places-365", rule="listed", **lists)
-    assert "1 classes are both to be forgotten and kept: bar" in said
+    assert "classes both to be forgotten and kept: bar" in said
     assert "1 of the chosen classes are not there: beech" in said
     assert "--forget-classes and --retain-classes" in refusal(places, data_set="places-365", rule="listed")
 
@@ -265,8 +265,8 @@ def test_everything_that_is_incomplete_is_told_at_once(imagenet: Path) -> None:
     assert "--subset" in said
     assert "its val images are of 6 classes instead of 1,000" in said
     assert "6 classes are needed, 3 to forget and to keep each, 5 are there" in said
-    assert f"1 classes have too few train images, 3 are needed: {WNIDS[1]} 0" in said
-    assert f"1 classes have too few val images, 2 are needed: {WNIDS[2]} 1" in said
+    assert f"too few train images, 3 are needed, in 1 class: {WNIDS[1]} 0" in said
+    assert f"too few val images, 2 are needed, in 1 class: {WNIDS[2]} 1" in said
 
 
 def test_more_than_the_smallest_class_has_may_be_asked_for_but_no_less_be_there(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_more_than_the_smallest_class_has_may_be_asked_for_but_no_less_be_there(
     assert "2 classes instead of 365" in said
     (tmp_path / "train" / SCENES[0] / "7.jpg").unlink()
     said = refusal(tmp_path, **settings, subset=False)
-    assert f"1 classes have too few train images, 3,068 are needed: {SCENES[0]} 3067" in said
+    assert f"too few train images, 3,068 are needed, in 1 class: {SCENES[0]} 3067" in said
 
 
 @pytest.mark.parametrize("name", ["ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"])

@@ -230,17 +230,17 @@ def test_missing_pairs_are_refused_before_anything_changes(
     for gone in ("cats/cats-1.png", "birds/birds-0.png"):
         (some / gone).unlink()
     corruption, out = f"paired:{some}", tmp_path / "run"
-    with pytest.raises(InputError, match="2 images have no file of their name") as caught:
+    with pytest.raises(InputError, match=r"images have no file of their name \(2\)") as caught:
         efface.unlearn(
             model.model, images=photos, corruption=corruption, out=out, training=UNLEARNING, **CATS
         )
     assert "cats-1.png" in str(caught.value)
-    with pytest.raises(InputError, match="2 images have no file of their name"):
+    with pytest.raises(InputError, match=r"images have no file of their name \(2\)"):
         efface.evaluate(model.model, images=photos, corruption=corruption, out=out, **CATS)
     found = efface.plan(model.model, images=photos, corruption=corruption, training=UNLEARNING, **CATS)
     assert any("have no file of their name" in fault for fault in found.faults)
     (some / "dogs" / "dogs-2.png").unlink()
-    with pytest.raises(InputError, match="2 images have no file of their name"):
+    with pytest.raises(InputError, match=r"images have no file of their name \(2\)"):
         trained(photos, out, "palette", training={**FEW, "corruption": corruption})
     assert not out.exists()
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from efface.settings import Settings
+from efface.wording import counted
 
 MODEL_TYPE: Literal["efface-classifier"] = "efface-classifier"
 """The `model_type` in the `config.json` of efface's own folders."""
@@ -100,5 +101,7 @@ class SavedClassifier(Settings):
     @model_validator(mode="after")
     def _a_name_for_each_class(self) -> Self:
         if len(self.classes) != self.network.classes:
-            raise ValueError(f"classes: {len(self.classes)} names for {self.network.classes} classes")
+            raise ValueError(
+                f"classes: {counted(len(self.classes), 'name')} for {self.network.classes} classes"
+            )
         return self

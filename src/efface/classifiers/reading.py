@@ -18,6 +18,7 @@ from efface.errors import Faults, InputError
 from efface.files import replacing
 from efface.model_files import beside
 from efface.weights import UNREADABLE, check_tensors, why_unreadable
+from efface.wording import counted
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 NORMALISATIONS = {
@@ -56,7 +57,7 @@ def assembled(stored: Stored, settings: ClassifierSettings) -> Classifier:
     with Faults(f"the classifier at {settings.path} cannot be used") as faults:
         if len(classes) != stored.outputs:
             faults.add(
-                f"model.classes has {len(classes)} names, and the network gives {stored.outputs} logits"
+                f"model.classes has {counted(len(classes), 'name')}, and the network gives {stored.outputs} logits"
             )
         if image_size is None:
             faults.add("its file does not say the size of its pictures: give --set model.image_size=N")

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 import efface.cli.options as o
 from efface.cli.unlearn import SETTINGS
+from efface.wording import counted
 
 if TYPE_CHECKING:
     from efface.jobs.plan import Plan
@@ -56,7 +57,7 @@ def _tell(outlook: Plan) -> None:
     if outlook.estimate and outlook.changes:
         e = outlook.estimate
         o.say(
-            f"training: {e.steps} steps of {e.seconds_per_step:.3g} s = {_time(e.training_seconds)}, "
+            f"training: {counted(e.steps, 'step')} of {e.seconds_per_step:.3g} s = {_time(e.training_seconds)}, "
             f"{outlook.changes.precision}\n"
             f"evaluation: about {_time(e.evaluation_seconds)}\n"
             f"memory: {e.peak_memory_bytes / 2**30:.1f} GiB at the peak of the steps and answers that were tried\n"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import efface.cli.options as o
-from efface.wording import interval
+from efface.wording import counted, interval
 
 if TYPE_CHECKING:
     from efface.forgetting.facts import ScoreFacts
@@ -78,7 +78,7 @@ def score(
         names = faults.tried(_names, ids) if ids else None
         first = arrays.get("--unlearned")
         if names is not None and first is not None and first.ndim == 2 and len(names) != first.shape[1]:
-            faults.add(f"--ids {ids}: {len(names)} names for {first.shape[1]} examples")
+            faults.add(f"--ids {ids}: {counted(len(names), 'name')} for {first.shape[1]} examples")
     comparison = compare(
         *arrays.values(),
         retain_accuracy=retain_accuracy,

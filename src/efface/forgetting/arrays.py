@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from efface.arrays import REAL
 from efface.errors import Faults
+from efface.wording import counted
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -94,7 +95,7 @@ def _problems(name: str, values: Floats, fewest: int) -> list[str]:
     models, examples = values.shape
     problems = []
     if models < fewest:
-        problems.append(f"{name}: {models} models, but at least {fewest} are needed")
+        problems.append(f"{name}: {counted(models, 'model')}, but at least {fewest} are needed")
     if examples == 0:
         problems.append(f"{name}: no example to be scored")
     # A sum finds NaN and infinities without a mask of the whole array.

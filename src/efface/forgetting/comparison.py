@@ -32,6 +32,7 @@ from efface.forgetting.robust import Tail, robust_score
 from efface.forgetting.sameness import imprecise, oddities
 from efface.randomness import numpy_draws
 from efface.settings import Settings, unknown_name
+from efface.wording import counted
 
 Mode = Literal["official", "robust"]
 MODES: tuple[Mode, ...] = ("official", "robust")
@@ -248,7 +249,7 @@ def _check_counts(sides: list[Floats], faults: Faults) -> None:
     for name, side in (("unlearned", u), ("retrained", r)):
         if len(side) < FEWEST_MODELS:
             faults.add(
-                f"{name}: {len(side)} models, but at least {FEWEST_MODELS} are needed for a ceiling and an interval"
+                f"{name}: {counted(len(side), 'model')}, but a ceiling and an interval need at least {FEWEST_MODELS}"
             )
     equal = min(len(u), len(r) // 2)
     if rest and 1 < len(rest[0]) < equal:

@@ -13,6 +13,7 @@ from efface.forgetting.comparison import Comparison, FinalScore, Mode, ScoreRang
 from efface.forgetting.official import BIN_WIDTH, CAP, points_of
 from efface.forgetting.robust import Tail
 from efface.settings import Settings
+from efface.wording import counted
 
 MOST_EXAMPLES = 20
 """Examples named in `worst`."""
@@ -111,7 +112,7 @@ def facts_of(comparison: Comparison, names: Sequence[str] | None = None) -> Scor
     """
     epsilon, low = comparison.epsilon, comparison.epsilon_low
     if names is not None and len(names) != len(epsilon):
-        raise InputError(f"{len(names)} names for {len(epsilon)} examples: needs one each")
+        raise InputError(f"{counted(len(names), 'name')} for {len(epsilon)} examples: needs one each")
     finite = epsilon[epsilon < CAP]
     bins = max(int(np.ceil((finite.max() if len(finite) else 1) / BIN_WIDTH)), 2) + 1
     counts = np.bincount((finite / BIN_WIDTH).astype(np.int64), minlength=bins)

@@ -19,6 +19,7 @@ from scipy.stats import t as student
 from efface.errors import Faults, InputError
 from efface.forgetting.arrays import Floats, numbers
 from efface.forgetting.declared import statistic
+from efface.wording import counted
 
 FEWEST = 5
 """Rows of a side below which nothing is tested."""
@@ -142,7 +143,7 @@ def samples(given: dict[str, ArrayLike], faults: Faults, equal: bool) -> list[Fl
     made = {name: side for name, side in made.items() if side.ndim == 2 and side.size}
     for name, side in made.items():
         if len(side) < FEWEST:
-            faults.add(f"{name}: {len(side)} rows, but at least {FEWEST} are needed")
+            faults.add(f"{name}: {counted(len(side), 'row')}, but at least {FEWEST} are needed")
     for axis, of in ((0, "rows"), (1, "numbers a row"))[0 if equal else 1 :]:
         if len({side.shape[axis] for side in made.values()}) > 1:
             counts = "; ".join(f"{name} has {side.shape[axis]} {of}" for name, side in made.items())

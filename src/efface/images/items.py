@@ -17,7 +17,7 @@ from typing import Protocol
 
 from efface.errors import InputError
 from efface.files import sha256_of_bytes
-from efface.wording import printable
+from efface.wording import counted, printable
 
 
 class ReadingError(InputError):
@@ -119,7 +119,7 @@ class ImageSet:
         return self._items[index]
 
     def __repr__(self) -> str:
-        return f"ImageSet({len(self)} images, {len(self.classes)} classes)"
+        return f"ImageSet({counted(len(self), 'image')}, {len(self.classes)} classes)"
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ class LabelledImages:
                     f"not {self.pixels.dtype} {list(self.pixels.shape)}"
                 )
             if self.labels.shape != (len(self.ids),) or len(self.pixels) != len(self.ids):
-                faults.add(f"{len(self.pixels)} images, {self.labels.size} labels and {len(self.ids)} ids")
+                faults.add(f"images: {len(self.pixels)}, labels: {self.labels.size}, ids: {len(self.ids)}")
             if len(set(self.ids)) != len(self.ids):
                 faults.add("ids: some stand there twice")
             if self.labels.size and self.labels.min() < 0:

@@ -52,7 +52,7 @@ class PairFaults:
         """Raise one `InputError` that counts each kind and names the first of it."""
         problems = list(self.others)
         for kind, names in self.kinds.items():
-            problems.append(f"{len(names)} {kind}: {several(names)}")
+            problems.append(f"{kind} ({len(names)}): {several(names)}")
         if problems:
             raise InputError(*problems, what=f"the pairs in {printable(self.source)} cannot be used{hint}")
 

@@ -23,7 +23,7 @@ from efface.images.splits import PART_OF_ROLE, open_data_set
 from efface.images.threads import Progress
 from efface.randomness import numpy_draws
 from efface.settings import Settings
-from efface.wording import printable, several
+from efface.wording import counted, printable, several
 
 Classes = dict[str, list[str]]
 
@@ -147,7 +147,7 @@ def _listed(settings: SplitSettings, faults: Faults) -> tuple[list[str], list[st
         lines = [class_name(line.split("#")[0]) for _, line in lines_of(path)]
         lists.append(list(dict.fromkeys(line for line in lines if line)))
     if both := sorted(set(lists[0]) & set(lists[1])):
-        faults.add(f"{len(both)} classes are both to be forgotten and kept: {several(both)}")
+        faults.add(f"classes both to be forgotten and kept: {several(both)}")
     if not lists[0]:
         faults.add(f"{printable(str(settings.forget_classes))} names no class")
     return lists[0], lists[1]
@@ -184,8 +184,9 @@ def _images(
             progress("listing classes", done, len(todo))
     for what, found in too_few.items():
         faults.add(
-            f"{len(set(found))} classes have too few {what}: {several(sorted(set(found)))}. An unpacking or a download "
-            "may have stopped halfway: repeat it, or ask for less (--per-class, --val-per-class, --proxy-per-class)"
+            f"too few {what}, in {counted(len(set(found)), 'class', 'classes')}: {several(sorted(set(found)))}. An "
+            "unpacking or a download may have stopped halfway: repeat it, or ask for less (--per-class, "
+            "--val-per-class, --proxy-per-class)"
         )
     return images, counts
 

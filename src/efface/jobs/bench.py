@@ -6,7 +6,6 @@ or models in the same folder adds to what was done.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -51,6 +50,7 @@ from efface.reports.bench_tables import write_csv, write_markdown
 from efface.runs.environment import environment
 from efface.runs.erasing import sweep
 from efface.runs.folder import hold, refuse_taken
+from efface.runs.temporary import temporary_folder
 from efface.settings import Settings
 from efface.wording import counted, duration
 
@@ -88,8 +88,8 @@ def estimate(config: BenchConfig, out: Path | None = None) -> CostBefore:
             "steps, and must see where they write"
         )
     if out is None:
-        with tempfile.TemporaryDirectory() as folder:
-            return estimate(config, Path(folder))
+        with temporary_folder() as folder:
+            return estimate(config, folder)
     methods, engine = _checked(config), engine_named(config.engine, out / "jobs")
     return cost_before(config, methods, timings_of(config, methods, out, engine), engine.workers)
 

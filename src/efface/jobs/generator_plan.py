@@ -65,7 +65,7 @@ class WeightChanges(Changes):
     @property
     def words(self) -> str:
         return (
-            f"changes: {self.trains}, {self.tensors} tensors, {self.parameters / 1e6:.1f} M "
+            f"changes: {self.trains}, {counted(self.tensors, 'tensor')}, {self.parameters / 1e6:.1f} M "
             f"parameters ({self.share:.0%}), such as {', '.join(self.first)}"
         )
 

@@ -18,7 +18,7 @@ from efface.runs.comparing import BESIDE, Changes, RunComparison, compare
 from efface.runs.folder import is_run
 from efface.runs.planes import Costs, Plane
 from efface.runs.results import Curve
-from efface.wording import duration, figure, interval, name_of, signed
+from efface.wording import counted, duration, figure, interval, name_of, signed
 
 ENDS = ("value", "low", "high", "difference", "difference_low", "difference_high", "reference")
 """What the table beside the page tells of each figure of a probe."""
@@ -122,7 +122,7 @@ def _point(costs: Costs, key: str = "", on_front: bool = False) -> Point:
 
 def _conditions(run: ComparedRun) -> list[str]:
     record = run.run.record
-    counts = [f"{record.images.count(name)} {name} images" for name in BESIDE]
+    counts = [f"{counted(record.images.count(name), f'{name} image')}" for name in BESIDE]
     return [*counts, *([f"hidden: {record.corruption}"] if record.corruption else [])]
 
 

@@ -12,6 +12,7 @@ from efface.probes.registry import PROBES, contradicting
 from efface.runs.requirements import Outcome, Requirement, summary
 from efface.runs.results import read_findings, read_requirements, read_verdict, read_worst
 from efface.runs.stated import SETS, Stated, Unanswered
+from efface.wording import counted
 
 CLOSE = 1e-9
 """Share by which a figure may differ from the mean of its images, for the order of sums."""
@@ -20,7 +21,7 @@ CLOSE = 1e-9
 def of_figures(stated: Stated) -> Iterator[str]:
     record, rows = stated.record, stated.rows
     if record.results and len(rows) != record.results.rows:
-        yield f"results.json has {len(rows)} rows, the record says {record.results.rows}"
+        yield f"rows of results.json: {len(rows)}; by the record: {record.results.rows}"
     stated.need("results.csv")
     if (stated.run / "results.csv").read_bytes() != table_of(rows).encode("utf-8", "backslashreplace"):
         yield "results.json and results.csv do not hold the same figures"
@@ -42,7 +43,7 @@ def _figure(stated: Stated, row: Row, values: Mapping[tuple[str, str, str], floa
     if row.model not in measured:
         yield f"{what}: there is no such model"
     if row.n != record.images.count(row.set):
-        yield f"{what}: {row.n} images, and the set has {record.images.count(row.set)}"
+        yield f"{what}: {counted(row.n, 'image')}, and the set has {record.images.count(row.set)}"
     if row.seed != record.seeds.evaluation:
         yield f"{what}: drawn with seed {row.seed}, and the record says {record.seeds.evaluation}"
     if row.reference_value is not None and row.reference is not None:

@@ -32,6 +32,7 @@ from efface.runs.erasing import mounts_below, purge, remove_folder, sweep
 from efface.runs.people import KEYED
 from efface.runs.seal import finish_renewal
 from efface.runs.state import PartType, RunPart, StartedPart
+from efface.runs.temporary import erase_abandoned
 from efface.wording import printable
 
 KEY_BYTES = 32
@@ -171,9 +172,11 @@ class RunFolder:
 def hold(path: Path, held: ExitStack) -> bool:
     """Make the folder where it is missing, and hold its lock as long as `held`; False where locks are not kept.
 
-    Raises `RunRefused` where it is or holds a link or a mount, another process holds it, or it cannot be written.
+    Temporary folders that killed processes of this user left behind are erased first. Raises `RunRefused` where the
+    folder is or holds a link or a mount, another process holds it, or it cannot be written.
     """
     refuse_links(path)
+    erase_abandoned()
     try:
         path.mkdir(parents=True, exist_ok=True)
         return held.enter_context(lock_held(path / ".lock"))

@@ -32,6 +32,7 @@ from efface.training.optimisation import autocast_precision, learning_rate
 from efface.training.phases import Combiner, EditPhase, Keep, Phase, Training
 from efface.training.settings import Budget, TrainingSettings
 from efface.training.step import FiniteCheck, Step, training_corruption
+from efface.wording import counted
 
 UNTIMED_STEPS, TIMED_STEPS = 2, 6
 KEPT_NAME = "kept.json"
@@ -331,7 +332,7 @@ class Trainer:
         seconds = torch.tensor(self._timed(step, TIMED_STEPS), device=self.accelerator.device)
         slowest = float(self.accelerator.gather(seconds.unsqueeze(0)).max())
         steps = max(1, int(self.budget.seconds * phase.share / shares / slowest))
-        self.progress.say(f"{slowest:.3f} s a step: the budget allows {steps} steps")
+        self.progress.say(f"{slowest:.3f} s a step: the budget allows {counted(steps, 'step')}")
         self.progress.log("budget", seconds=self.budget.seconds, seconds_per_step=slowest, steps=steps)
         return steps
 

@@ -55,6 +55,7 @@ from efface.metrics.catalogue import image_metrics, set_metrics
 from efface.metrics.extractors import load_extractor
 from efface.probes.two_sample import FORGET, OTHERS, area_within_folds, detect, matched
 from efface.training.data import Crops
+from efface.wording import counted
 
 FEWEST_A_SIDE = 2
 """Images of the classes that both sets have, below which nothing can be told apart."""
@@ -92,7 +93,7 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
             "Images": f"{images.data}, {self.task.architecture.image_size} px; forgotten: {images.forget}",
             "Trained on": f"{forget + len(data['retain'])} images, {forget} of them to be forgotten",
             "Measured": ", ".join(f"{count} {name}" for name, count in self.images.items()) + " images",
-            "Models": f"{self.task.generator}; {self.task.training.steps} steps of training"
+            "Models": f"{self.task.generator}; {counted(self.task.training.steps, 'step')} of training"
             + (f", {steps} of unlearning" if steps else ""),
             "Features": without_folder(self.task.evaluation.extractor),
         }

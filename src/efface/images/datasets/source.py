@@ -14,7 +14,7 @@ from efface.errors import Faults, InputError
 from efface.images.items import Locator, ReadingError
 from efface.images.reading import decode_image
 from efface.images.threads import in_threads
-from efface.wording import printable
+from efface.wording import counted, printable
 
 Part = Literal["train", "validation", "test"]
 Places = npt.NDArray[np.int64]
@@ -91,7 +91,7 @@ def from_files(
                 faulty.append(image)
             else:
                 found[place] = image
-        with Faults(f"{len(faulty)} images cannot be read") as faults:
+        with Faults(f"{counted(len(faulty), 'image')} cannot be read") as faults:
             for problem in faulty[:MOST_FAULTS]:
                 faults.add(problem)
             if len(faulty) > MOST_FAULTS:

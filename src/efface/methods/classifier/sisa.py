@@ -26,6 +26,7 @@ from efface.methods.classifier.base import ClassifierMethod
 from efface.randomness import key
 from efface.training.losses import cross_entropy
 from efface.training.passes import Edit, Facts, Pass, Passes, training_pass
+from efface.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +95,7 @@ class Sisa(ClassifierMethod):
         with Faults("sisa cannot divide these images") as faults:
             for name, images in own.items():
                 if len(images) < 2:
-                    faults.add(f"{name}: {len(images)} images; choose fewer shards or slices")
+                    faults.add(f"{name}: {counted(len(images), 'image')}; choose fewer shards or slices")
         return own
 
     def stage(self, facts: Facts, shard: int, stream: str) -> Pass:
