@@ -1,8 +1,8 @@
 """Planted failures: does the verdict, or a probe, catch models that only seem to have forgotten, and spare those that did?
 
 For every seed the honest models are trained (other images, other weights), failures are planted among them, and each is
-put to the product. The verdict alone is asked at every seed; at the first of them, where it says *yes*, the probes that are
-made to see the failure are asked as well. What was done is kept, so that a stopped run goes on.
+put to the product. Where the verdict alone says *yes*, the probes that are made to see the failure are asked as well.
+What was done is kept, so that a stopped run goes on.
 
     nice python benchmarks/planted.py --work runs/planted
     python benchmarks/planted.py --smoke
@@ -34,7 +34,7 @@ KINDS = {
     "generators": (GeneratorWorld, generators.PLANTS),
     "classifiers": (ClassifierWorld, classifiers.PLANTS),
 }
-SEEDS, ASKED, BOUNDS = 100, 14, 10
+SEEDS, BOUNDS = 100, 10
 """Seeds; those of which a yes is followed by the probes made for the plant; networks for the bound on weights."""
 
 
@@ -112,7 +112,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument(
-        "--asked", type=int, default=ASKED, help="of these, the probes made for a plant follow a yes"
+        "--asked", type=int, default=SEEDS, help="of these, the probes made for a plant follow a yes"
     )
     parser.add_argument("--kinds", nargs="+", choices=[*KINDS], default=[*KINDS])
     parser.add_argument("--work", type=Path, help="where rows are kept, so that a stopped run goes on")
