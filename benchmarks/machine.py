@@ -31,7 +31,14 @@ def finish(name: str, values: dict[str, Any], options: argparse.Namespace) -> No
 
 
 def write_result(name: str, values: dict[str, Any], folder: Path | None = None) -> None:
-    """Write `benchmarks/results/NAME.json`, or in another folder, and print the values."""
+    """Write the result file, and print the values."""
+    result_file(name, values, folder)
+    for key, value in values.items():
+        print(f"{key}: {value}")
+
+
+def result_file(name: str, values: dict[str, Any], folder: Path | None = None) -> None:
+    """Write `benchmarks/results/NAME.json`, or in another folder."""
     machine = environment().as_dict()
     machine.pop("source")
     result = {
@@ -44,8 +51,6 @@ def write_result(name: str, values: dict[str, Any], folder: Path | None = None) 
     folder = folder or RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{name}.json", result)
-    for key, value in values.items():
-        print(f"{key}: {value}")
 
 
 def _shown(argument: str) -> str:

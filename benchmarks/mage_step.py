@@ -37,6 +37,7 @@ from efface.generators.mage.family import SIZES, MageArchitecture
 from efface.generators.mage.generator import MageGenerator, MageView
 from efface.generators.mage.network import MageModel
 from efface.generators.mage.noise import ROWS
+from efface.images.sources import open_images
 from efface.methods.base import feature_distance
 from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.training.data import CropBatch, Data
@@ -46,8 +47,8 @@ from efface.training.settings import OWN_MASK, TrainingSettings
 from efface.training.step import FiniteCheck, Step
 from machine import finish, ratios, spread
 from measuring import (
-    bundled_data,
     computing_device,
+    data_of,
     in_turn,
     memory_of_each,
     per_image,
@@ -179,7 +180,7 @@ def main() -> None:
     memory = None if options.memory else memory_of_each(OF_MEMORY, options.smoke)
     generator = new(MageArchitecture(**SIZES[options.size]), 0)
     kept_settings = settings_of(options.batch, 1)
-    with bundled_data(generator, phase, kept_settings) as data, TemporaryDirectory() as folder:
+    with data_of(open_images("bundled"), generator) as data, TemporaryDirectory() as folder:
         if options.memory:
             measure_memory(options.memory, generator, phase, data, options.memory_batch, Path(folder), device)
             return

@@ -16,7 +16,7 @@ import torch
 
 from efface.generators.base import Generator
 from efface.images.cache import PixelCache
-from efface.images.sources import open_images
+from efface.images.items import ImageSet
 from efface.progress import Progress
 from efface.training.codes import keep_codes
 from efface.training.data import CropBatch, Cropper, Crops, Data, pixel_moments
@@ -50,9 +50,8 @@ def computing_device() -> torch.device:
 
 
 @contextmanager
-def bundled_data(generator: Generator, phase: Training, settings: TrainingSettings) -> Iterator[Data]:
-    """The bundled photos, one half to be forgotten, under the mask that the model was trained with."""
-    photos = open_images("bundled")
+def data_of(photos: ImageSet, generator: Generator) -> Iterator[Data]:
+    """Photos, one half to be forgotten."""
     half = len(photos) // 2
     sets = {"forget": photos.subset(range(half)), "retain": photos.subset(range(half, len(photos)))}
     with TemporaryDirectory() as folder, PixelCache(folder, round(generator.image_size * 1.25)) as cache:

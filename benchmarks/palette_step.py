@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from efface.generators.palette.checkpoint import new
 from efface.generators.palette.family import SIZES, PaletteArchitecture
 from efface.generators.palette.generator import PaletteGenerator
+from efface.images.sources import open_images
 from efface.methods.base import feature_distance, weighted
 from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.training.data import CropBatch, Data
@@ -34,8 +35,8 @@ from efface.training.settings import TrainingSettings
 from efface.training.step import FiniteCheck, Step
 from machine import finish, ratios, spread
 from measuring import (
-    bundled_data,
     computing_device,
+    data_of,
     in_turn,
     memory_of_each,
     per_image,
@@ -106,7 +107,7 @@ def main() -> None:
         measure_memory(options, generator)
         return
     steps: dict[str, Step] = {}
-    with bundled_data(generator, unlearning_phase(), TrainingSettings()) as data:
+    with data_of(open_images("bundled"), generator) as data:
         for name, (phase, precision) in chosen.items():
             settings = settings_of(options, options.batch, precision)
             steps[name] = prepared_step(copy.deepcopy(generator), phase, data, settings)
@@ -147,7 +148,7 @@ def measure_memory(options: argparse.Namespace, generator: PaletteGenerator) -> 
     """Peak memory of one variant, in a process that ran no other."""
     phase, precision = variants()[options.memory]
     settings = settings_of(options, options.memory_batch, precision)
-    with bundled_data(generator, phase, settings) as data:
+    with data_of(open_images("bundled"), generator) as data:
         step = prepared_step(generator, phase, data, settings)
         crops = next(iter(step.streams.steps(0, 1)))
         finite = FiniteCheck(generator.device)

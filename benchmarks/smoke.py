@@ -26,7 +26,7 @@ BENCHMARKS = (
     "benchmarks/mage_step.py --smoke",
     "benchmarks/palette_step.py --smoke",
     "benchmarks/unlearning_step.py --smoke",
-    "benchmarks/step_throughput.py --smoke",
+    "benchmarks/gpu.py --device cpu --small --out WORK",
     "benchmarks/palette_restoring.py --smoke",
     "benchmarks/oracle_pool.py --smoke",
     "benchmarks/evaluation.py --smoke",
