@@ -108,7 +108,10 @@ def train(
     progress: Progress | None = None,
     **settings: Any,
 ) -> RunResult:
-    """Train a model from scratch; `settings` are those of `TrainConfig`, for example `generator="mage"`.
+    """Train a model from fresh weights, or with `base=MODEL` on from those of another, as of a public one.
+
+    `settings` are those of `TrainConfig`, for example `generator="mage"`. A base from which the model named by `like` was
+    trained is taken too, unless `base=None`.
 
     A classifier with `classifier="resnet18"`, `"small-conv"` or `"mlp"`, or with `like` a classifier; `settings` are
     then those of `ClassifierTrainConfig`, and its classes are the labels of the images.

@@ -41,12 +41,13 @@ class Setting:
     """An option that is a setting.
 
     key: its dotted key in the config. help: what the option says, where that is not what the field's description says.
-    is_argument: whether it is given by its place, without a name.
+    is_argument: whether it is given by its place, without a name. flag: its name, where Python has that word for itself.
     """
 
     key: str
     help: str = ""
     is_argument: bool = False
+    flag: str = ""
 
 
 def configured(
@@ -136,7 +137,8 @@ def _parameter(name: str, setting: Setting, configs: Iterable[type[Settings]]) -
             typer.Option(f"--{name.replace('_', '-')}", help=f"{text} May be repeated."),
         )
     kind = next((kind for kind in (int, float) if kind in kinds), str)
-    return _optional(name, kind | None, typer.Option(help=text))
+    flags = [setting.flag] if setting.flag else []
+    return _optional(name, kind | None, typer.Option(*flags, help=text))
 
 
 def _optional(name: str, kind: Any, option: Any) -> Parameter:

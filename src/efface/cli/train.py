@@ -16,6 +16,7 @@ import efface.cli.options as o
     classifier="classifier",
     size=o.Setting("architecture.size", "tiny (default), small, base or large"),
     like="like",
+    base=o.Setting("base", flag="--from"),
     keep_first_stage="keep_first_stage",
     budget="budget",
     earlier="earlier",
@@ -27,7 +28,7 @@ import efface.cli.options as o
     exact="exact",
 )
 def train(values: dict[str, JsonValue], out: o.Out = None, json_: o.Json = False) -> None:
-    """Train a model from scratch.
+    """Train a model from fresh weights, or on from those of another (--from).
 
     For instance the reference: the same images --without those that are to be forgotten."""
     from efface.errors import InputError

@@ -10,16 +10,17 @@ from efface.errors import InputError
 from efface.images.forgotten import Forgotten
 from efface.images.items import ImageSet
 from efface.images.selection import Split
-from efface.runs.ancestry import run_of
+from efface.runs.ancestry import run_of, weights_after
+from efface.runs.bases import seen_by, trained_by
 from efface.runs.config import JobConfig, Verb
 from efface.runs.earlier import EarlierRequests, earlier_requests, listed
 from efface.runs.record import read_record
 from efface.wording import counted
 
 MADE_FROM: dict[Verb, tuple[tuple[str, str], ...]] = {
-    "unlearn": (("model", "original"),),
+    "unlearn": (("model", "original"), ("base", "base")),
     "evaluate": (("unlearned", "unlearned"), ("original", "original")),
-    "train": (("like", "like"),),
+    "train": (("base", "base"), ("like", "like")),
 }
 """Sections of a verb's config that name models with runs behind them, the longest chain first, and how jobs call these."""
 
@@ -93,7 +94,7 @@ def reference_seen(config: Any, split: Split) -> list[str]:
     settings = getattr(config, "retrained", None)
     if settings is None:
         return []
-    run, _ = run_of(Path(settings.path))
+    run, part = run_of(Path(settings.path))
     if run is None:
         return []
     try:
@@ -103,11 +104,15 @@ def reference_seen(config: Any, split: Split) -> list[str]:
         return [
             f"What the retrained model was trained on is not known: {error.problems[0].replace(str(run), 'its run')}."
         ]
+    given = len(set(split.forget.ids))
     if seen := len(set(trained_on.among(split.forget).ids)):
+        its_own = f"its own record lists {seen} of these {given} among the images that it was trained on"
+    elif seen := seen_by(settings.path, weights_after(record, part) or "", split.forget).trained_on:
+        its_own = f"by the records behind it, its base was trained on {seen} of these {given}"
+    if seen:
         raise InputError(
-            f"{settings.path} is no model retrained without the images to be forgotten: its own record lists {seen} of "
-            f"these {len(set(split.forget.ids))} among the images that it was trained on. Give one trained without them "
-            "(efface train --without), or leave --retrained out"
+            f"{settings.path} is no model retrained without the images to be forgotten: {its_own}. Give one trained "
+            "without them (efface train --without), or leave --retrained out"
         )
     notes = [
         f"The retrained model was trained on {counted(count, 'image that was', 'images that were')} forgotten earlier, by "
@@ -120,4 +125,19 @@ def reference_seen(config: Any, split: Split) -> list[str]:
             f"The model given as retrained is itself an unlearned one (by {record.method.name}), not one trained without "
             "the images."
         )
-    return notes
+    return [*notes, *_other_bases(config, settings.path)]
+
+
+def _other_bases(config: Any, reference: str) -> list[str]:
+    """A sentence where records tell that original and reference were not trained from the same weights."""
+    original = config.original if config.verb == "evaluate" else config.model
+    made = [trained_by(path) for path in (original.path, reference)]
+    bases = [record.model.base for _, record in filter(None, made)]
+    if len(bases) < len(made) or len({base.weights if base else None for base in bases}) == 1:
+        return []
+    its, reference_s = ("a base" if base else "fresh weights" for base in bases)
+    of_reference = "another" if its == reference_s else reference_s
+    return [
+        f"The original was trained from {its}, and the retrained model from {of_reference}: they differ by more than the "
+        "images to be forgotten."
+    ]

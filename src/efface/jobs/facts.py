@@ -102,16 +102,31 @@ def refuse_other_images(sets: Mapping[Any, ImageSet], key: bytes, recorded: Imag
 
 def refuse_other_models(models: Mapping[Any, Model], recorded: PreparedPart) -> None:
     """Raise `RunRefused` if a run that is given again has other models than those that it began with."""
-    read = {"original": recorded.before, "unlearned": recorded.unlearned, "retrained": recorded.retrained}
+    read = {
+        "original": recorded.before,
+        "base": recorded.base,
+        "unlearned": recorded.unlearned,
+        "retrained": recorded.retrained,
+    }
     known = {name: facts.weights for name, facts in read.items() if facts} | {"like": recorded.like}
     for name, model in models.items():
-        weights = known[name]
-        if weights and model.weights_digest() != weights:
-            what = "model" if name == "original" else f"{name} model"
-            raise RunRefused(
-                f"the {what} is no longer the one with which this run began: its weights differ. Put it back, or choose "
-                "another --out folder"
-            )
+        _refuse_others(name, known[name], model.weights_digest())
+
+
+def refuse_another_base(base: ModelFacts | None, recorded: PreparedPart) -> None:
+    """Raise `RunRefused` if a run that is given again has another base than the one that it began with."""
+    _refuse_others(
+        "base", recorded.base.weights if recorded.base else None, base.weights if base else "no weights"
+    )
+
+
+def _refuse_others(name: str, known: str | None, weights: str) -> None:
+    if known and weights != known:
+        what = "model" if name == "original" else f"{name} model"
+        raise RunRefused(
+            f"the {what} is no longer the one with which this run began: its weights differ. Put it back, or choose "
+            "another --out folder"
+        )
 
 
 def model_facts(model: Model) -> ModelFacts:

@@ -20,7 +20,7 @@ from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.selection import Split, split_images
 from efface.jobs.earlier import earlier_of
-from efface.jobs.facts import delivered_facts, extractor_facts, save_model
+from efface.jobs.facts import delivered_facts, extractor_facts, model_facts, save_model
 from efface.jobs.generator_images import (
     Views,
     crop_risks,
@@ -44,6 +44,7 @@ from efface.jobs.operations import (
 )
 from efface.jobs.sets import split_from_scratch, told
 from efface.memory import room
+from efface.methods.generator.early import differences
 from efface.methods.generator.retrain import from_scratch
 from efface.metrics.extractors import load_extractor
 from efface.probes.generator_subject import GeneratorSubject
@@ -125,7 +126,8 @@ class GeneratorOperations(Operations[Generator, Views]):
             moments = pixel_moments(split.forget, views.cache)
         else:
             sets, trains = {"retain": split.retain}, "all"
-            phases = list(from_scratch(not config.keep_first_stage, config.first_stage))
+            keeps_first_stage = config.keep_first_stage or config.base is not None
+            phases = list(from_scratch(not keeps_first_stage, config.first_stage))
             moments = PixelMoments(torch.zeros(3), torch.ones(3))
         report = Trainer(
             generator,
@@ -153,9 +155,8 @@ class GeneratorOperations(Operations[Generator, Views]):
                 # a pair's place is a path, which a model does not carry
                 generator.trained_with = views.corruption
             if generator.first_stage_digest() is not None:
-                kept = config.keep_first_stage
-                settings = None if kept else _recorded(config.first_stage)
-                first_stage = FirstStageTraining(kept=kept, training=settings)
+                settings = None if keeps_first_stage else _recorded(config.first_stage)
+                first_stage = FirstStageTraining(kept=keeps_first_stage, training=settings)
         trained_under = training_corruption(generator, config.training).label
         save_model(generator.save, start.run.model, prepared.forgets)
         work = GeneratorTraining(
@@ -275,17 +276,22 @@ class GeneratorOperations(Operations[Generator, Views]):
 OPERATIONS = GeneratorOperations()
 
 
-def new_generator(config: TrainConfig, like: Generator | None) -> Generator:
-    """Fresh weights in the shape that `config` asks for, in `like` where that is the model to be followed."""
-    if config.like is None or like is None:
+def new_generator(config: TrainConfig, like: Generator | None, base: Generator | None = None) -> Generator:
+    """What `config` trains: `base`, or fresh weights in the shape that it asks for, in `like` where that is followed."""
+    named, generator = (config.base, base) if config.base else (config.like, like)
+    if named is None or generator is None:
         return FAMILIES[config.generator].new(config.architecture, config.seed)
-    generator = like
     if generator.family != config.generator:
         raise InputError(
-            f"generator: {config.generator} is asked for, but {config.like.path} is of the family {generator.family}: "
-            "leave one of them out"
+            f"generator: {config.generator} is asked for, but {named.path} is of the family {generator.family}: leave one "
+            "of them out"
         )
-    generator.reinitialise(config.seed, config.keep_first_stage)
+    if base is None:
+        generator.reinitialise(config.seed, config.keep_first_stage)
+    elif like is not None and config.like and (unlike := differences(base, like)):
+        raise InputError(
+            *unlike, what=f"{config.like.path} is no model that was trained on from {named.path}"
+        )
     return generator
 
 
@@ -310,11 +316,13 @@ def _chosen(
 def _prepare_training(start: Start) -> Prepared[Generator, Views]:
     config: TrainConfig = start.config
     with Faults("this training cannot start") as faults:
-        named = config.like
-        like = attempt(lambda: load_generator(named), faults) if named else None
-        weights = like.weights_digest() if like else None
-        earlier = attempt(lambda: earlier_of(config, {"like": like} if like else {}), faults)
-        generator = attempt(lambda: new_generator(config, like), faults) if like or not named else None
+        named = {"like": config.like, "base": config.base}
+        opened = {name: attempt(partial(load_generator, one), faults) for name, one in named.items() if one}
+        models = {name: model for name, model in opened.items() if model}
+        like, base = models.get("like"), models.get("base")
+        weights, facts = like.weights_digest() if like else None, model_facts(base) if base else None
+        earlier = attempt(lambda: earlier_of(config, models), faults)
+        generator = attempt(lambda: new_generator(config, like, base), faults) if models == opened else None
         corruption = attempt(lambda: _shown(config, generator), faults) if generator else None
         if generator and config.first_stage.corruption not in (OWN_MASK, config.training.corruption):
             faults.add("first_stage.corruption: a tokenizer or VAE sees whole pictures; leave it out")
@@ -330,7 +338,9 @@ def _prepare_training(start: Start) -> Prepared[Generator, Views]:
     split = told(lambda: _chosen(config, earlier, cache, start.progress), start.progress)
     pairs = read_pairs(corruption, Split(ImageSet(), split.retain, ImageSet()), cache)
     views = Views(corruption, training_pairs=pairs, opened=cache)
-    return Prepared({"original": generator}, split, views, earlier, like=weights, close=cache.close)
+    return Prepared(
+        {"original": generator}, split, views, earlier, like=weights, base=facts, close=cache.close
+    )
 
 
 def _shown(config: TrainConfig, generator: Generator) -> Corruption:

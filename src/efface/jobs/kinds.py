@@ -29,7 +29,7 @@ from efface.settings import Settings
 if TYPE_CHECKING:
     from efface.jobs.operations import AnyOperations
 
-NAMING = ("model", "original", "like")
+NAMING = ("model", "original", "base", "like")
 """Sections of a config that name the model by which its kind is told."""
 
 

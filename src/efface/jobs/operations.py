@@ -29,7 +29,7 @@ from efface.probes.subject import AnySubject
 from efface.progress import Progress
 from efface.runs.earlier import EarlierRequests
 from efface.runs.folder import RunFolder
-from efface.runs.record import EvaluationFacts
+from efface.runs.record import EvaluationFacts, ModelFacts
 from efface.runs.state import TrainedPart
 
 ModelT = TypeVar("ModelT", Generator, Classifier)
@@ -87,7 +87,7 @@ class Prepared(Generic[ModelT, PixelsT]):
     models: the original, or the new model of a training, and those beside which it is put. pixels: how the kind reads the
     images. earlier: what earlier requests forgot. pairs: of a paired corruption, a digest of which picture stands in for
     which image, that says nothing without the run's key. like: of a training, the digest of the model that the new one is
-    made like.
+    made like. base: what the model is from which it trains on.
     """
 
     models: dict[ModelName, ModelT]
@@ -96,6 +96,7 @@ class Prepared(Generic[ModelT, PixelsT]):
     earlier: EarlierRequests = field(default_factory=EarlierRequests)
     pairs: str | None = None
     like: str | None = None
+    base: ModelFacts | None = None
     close: Callable[[], None] = lambda: None
 
     @property

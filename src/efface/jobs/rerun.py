@@ -110,7 +110,7 @@ def _moved(
     if "method" not in values:
         renamed = {"forget": "without"}
         moved = {**values, **{renamed.get(name, name): value for name, value in places.items()}}
-        section = "like"
+        section = "base" if moved.get("base") else "like"
     else:
         images = values["images"]
         assert isinstance(images, dict)
@@ -118,7 +118,7 @@ def _moved(
     named = moved.get(section)
     if model is not None and isinstance(named, dict):
         moved[section] = {**named, "path": model}
-    if isinstance(named, dict) and section == "like":
+    if isinstance(named, dict) and section != "model":
         # the shape is that model's
         moved = {
             name: value for name, value in moved.items() if name not in ("architecture", "normalisation")
@@ -141,9 +141,11 @@ def _threads(count: int) -> Iterator[None]:
 
 def _refuse_others(prepared: Prepared[Any, Any], record: Record, key: Path) -> bool:
     """Whether the images could be compared; raises `InputError` where they or the model are others."""
-    before = record.model.before
+    before, base = record.model.before, record.model.base
     if before and prepared.model.weights_digest() != before.weights:
         raise InputError("the model is not the one with which the run began; name that one with --model")
+    if base and (prepared.base is None or prepared.base.weights != base.weights):
+        raise InputError("the base is not the one from which the run trained on; name that one with --model")
     if not key.is_file():
         return False
     secret = bytes.fromhex(key.read_text(encoding="ascii").strip())

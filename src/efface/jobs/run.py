@@ -28,6 +28,7 @@ from efface.evaluation.verdict import Verdict
 from efface.files import NO_LOCKS_NOTE
 from efface.generators import load_generator
 from efface.generators.base import Generator
+from efface.jobs.bases import base_facts
 from efface.jobs.concluding import begin, conclude
 from efface.jobs.earlier import earlier_by_weights, earlier_notes, reference_seen, same_run_beside
 from efface.jobs.exactness import exactly
@@ -36,6 +37,7 @@ from efface.jobs.facts import (
     manifests,
     method_facts,
     model_facts,
+    refuse_another_base,
     refuse_other_images,
     refuse_other_models,
     retrained_facts,
@@ -255,6 +257,7 @@ class _Run:
             )
         if self.measures:
             refuse_other_models(prepared.models, recorded)
+        refuse_another_base(prepared.base, recorded)
 
     def _preparation(self, prepared: Prepared[Any, Any], began: float) -> PreparedPart:
         """Everything that can refuse the run comes before its first file is written."""
@@ -270,6 +273,7 @@ class _Run:
         ]
         if same := same_run_beside(self.config, self.run.path, prepared.split.forget):
             self.progress.say(f"note: {same}")
+        base = base_facts(self.config, prepared.base, prepared.split, self.run.key)
         limit = self.operations.limit(self.start, prepared)
         risks = self.operations.risks(self.config, prepared) if self.measures else []
         for kind, sentences in (("warning", risks), ("note", notes)):
@@ -288,6 +292,7 @@ class _Run:
             request=said.request if self.measures else None,
             substitute=said.substitute if self.measures else None,
             like=prepared.like,
+            base=base,
             pairs=prepared.pairs,
             limit_seconds=limit,
         )
@@ -344,15 +349,21 @@ class _Run:
             "original" if config.verb == "evaluate" else "model": preparation.before,
             "unlearned": preparation.unlearned,
             "retrained": preparation.retrained,
+            "base": preparation.base,
         }
+        model = ModelsFacts(
+            before=preparation.before,
+            base=preparation.base,
+            after=training.after if training else None,
+            path=further.models if further else {},
+        )
         sources = {name: facts.weights for name, facts in read.items() if facts}
         return Statement(
             kind=KIND_OF_RUN[config.verb],
             claim=claim_of(
                 config.method.claim if config.verb == "unlearn" else None,
                 preparation.images,
-                preparation.before,
-                training.after if training else None,
+                model,
                 training.first_stage if training else None,
                 not isinstance(work, ClassifierTraining) or work.complete,
             ),
@@ -363,11 +374,7 @@ class _Run:
                 evaluation=evaluation.seconds if evaluation else None,
                 probes=evaluation.probing if evaluation else None,
             ),
-            model=ModelsFacts(
-                before=preparation.before,
-                after=training.after if training else None,
-                path=further.models if further else {},
-            ),
+            model=model,
             retrained=preparation.retrained,
             sources=sources | ({"like": preparation.like} if preparation.like else {}),
             method=method_facts(config, family) if config.verb == "unlearn" else None,

@@ -11,6 +11,8 @@ from efface.runs.config import StatedRequest
 from efface.runs.log import TrainingLog
 from efface.runs.presets import as_published
 from efface.runs.record import (
+    OF_BASE,
+    BaseFacts,
     ClassifierTraining,
     Description,
     Duplicates,
@@ -67,7 +69,7 @@ def request_facts(record: Record) -> list[Fact]:
 
 def work_facts(record: Record, log: TrainingLog) -> list[Fact]:
     """How it was done: model, method, training, time, seeds."""
-    facts = _model(record)
+    facts = [*_model(record), *_base(record.model.base)]
     if record.method:
         facts += _method(record.method, record.training)
     if record.training:
@@ -111,6 +113,8 @@ def digests(record: Record) -> list[Digest]:
                 model.before.weights,
             )
         )
+    if model.base:
+        found.append(Digest("weights, base model", model.base.weights))
     if model.after:
         found.append(Digest("weights, after unlearning", model.after.weights))
         found += [Digest(f"model/{name}", digest) for name, digest in model.after.files.items()]
@@ -241,6 +245,11 @@ def _training(training: GeneratorTraining | ClassifierTraining, log: TrainingLog
 
 def _named(settings: Mapping[str, JsonValue]) -> list[str]:
     return [f"{name_of(name)}: {setting(value)}" for name, value in settings.items()]
+
+
+def _base(base: BaseFacts | None) -> list[Fact]:
+    """From which model one was trained on."""
+    return [Fact("Base", [base.place, OF_BASE[base.saw]])] if base else []
 
 
 def _model(record: Record) -> list[Fact]:

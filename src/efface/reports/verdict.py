@@ -58,7 +58,7 @@ def headline_of(
     if measure is None:
         return Headline(label, reason)
     cautions = [measure.yardstick.caution] if measure.yardstick.caution else []
-    if claim == "exact":
+    if claim != "empirical":
         cautions.append("The delivered model is itself one that was trained without these images.")
     if reference_stages != "all":
         cautions.append(f"The reference was not retrained in every stage, only: {reference_stages}.")

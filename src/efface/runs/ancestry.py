@@ -1,8 +1,9 @@
-"""What lies behind a run: the run whose model it began with, found by place and held against the weights in its record.
+"""What lies behind a run: the runs whose models it began with, found by place and held against the weights in its record.
 
-Each run names the model that it began with, by place in its config and by its weights' digest in its record. The place is
-looked up as it stands there, from every folder above the run, and beside the run if all were moved together; where
-nothing lies there, runs beside it are known by the weights that they left. Model files are not read.
+Each run names the model that it began with, and the base from which it trained on, by place in its config and by its
+weights' digest in its record. The place is looked up as it stands there, from every folder above the run, and beside the
+run if all were moved together; where nothing lies there, runs beside it are known by the weights that they left. Model
+files are not read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efface.errors import InputError
+from efface.model_files import made_by_forgetting
 from efface.runs.folder import is_run, open_run
 from efface.runs.people import KEYED
 from efface.runs.record import Record, read_record
@@ -50,19 +52,34 @@ def run_of(path: Path) -> tuple[Path | None, str | None]:
     return None, None
 
 
-def behind(run: Path, record: Record, visited: set[Path]) -> Behind:
-    """The run whose model is the one that `run` began with. visited: runs that the chain has come through, resolved."""
-    weights = record.model.before.weights if record.model.before else record.sources.get("like")
-    if weights is None:
-        return Behind(f"trained from fresh weights by {run}", True)
+def models_behind(record: Record) -> dict[str, str]:
+    """The weights of the models behind the one that a run made, by the section of its config that names each."""
+    model, like = record.model, record.sources.get("like")
+    return {
+        **({"model": model.before.weights} if model.before else {}),
+        **({"base": model.base.weights} if model.base else {}),
+        **({"like": like} if like else {}),
+    }
+
+
+def behind(run: Path, record: Record, visited: set[Path], section: str | None = None) -> Behind:
+    """The run whose model is the one that `run` began with. visited: runs that the chain has come through, resolved.
+
+    section: the one of `models_behind` that is meant; default: the first that there is.
+    """
+    there = models_behind(record)
+    section = section or next(iter(there), None)
+    if section is None:
+        return Behind(_began(run, record), True)
+    weights = there[section]
     try:
         config = open_run(run)
     except InputError:
         config = {}
-    model = config.get("like" if record.kind == "training" else "model")
+    model = config.get(section)
     place = model.get("path") if isinstance(model, dict) else model
     named = isinstance(place, str) and place
-    places = _places(run, Path(str(place))) if named else ()
+    places = places_of(run, Path(str(place))) if named else ()
     at_places = [at for at in (model_at(place, run, weights, visited) for place in places) if at]
     by_weights = () if any(not at.breaks for at in at_places) else runs_beside(run, weights)
     at_places = [*(_of_run(*made) for made in by_weights if made[0].resolve() not in visited), *at_places]
@@ -70,7 +87,8 @@ def behind(run: Path, record: Record, visited: set[Path]) -> Behind:
         return next((at for at in at_places if not at.breaks), at_places[0])
     if not named:
         return Behind(f"{run}: the config does not say which model the run began with")
-    if "hub" in (record.model.before.description.origin if record.model.before else {}):
+    known = {"model": record.model.before, "base": record.model.base}.get(section)
+    if known and "hub" in known.description.origin:
         return Behind(f"{place}, a model of the hub: what was done to it before is in no record", True)
     gone = f"{place}, with which {run} began, is no folder here: moved, or gone"
     if purged := KEYED.fullmatch(str(place)):
@@ -121,15 +139,43 @@ def weights_after(record: Record, part: str | None) -> str | None:
 
 
 def _of_run(run: Path, part: str | None, record: Record) -> Behind:
-    words = f"trained from fresh weights by {run}" if record.kind == "training" else ""
-    return Behind(words, record.kind == "training", run, part, record)
+    trained = record.kind == "training"
+    return Behind(_began(run, record) if trained else "", trained, run, part, record)
+
+
+def _began(run: Path, record: Record) -> str:
+    return f"trained from {'a base model' if record.model.base else 'fresh weights'} by {run}"
+
+
+def made_by(place: Path, weights: str) -> Behind:
+    """The run that made the model at `place`, by its place, else by its weights among the runs beside it."""
+    run, part = run_of(place)
+    if run is not None:
+        try:
+            record = read_record(run)
+        except InputError as error:
+            return Behind(breaks=tuple(error.problems))
+        other = f"{place} is not the model that {run} made: its record names other weights"
+        return Behind("", True, run, part, record, () if weights_after(record, part) == weights else (other,))
+    folder = place.parent if place.is_file() else place
+    made = next(runs_beside(folder, weights), None)
+    if made is not None:
+        return Behind("", True, *made)
+    if made_by_forgetting(place):
+        return Behind(
+            breaks=(
+                f"{place} is a copy of a model that was made by forgetting images, and which ones stands in the folder of "
+                "its run: name the model there, or put its run beside it",
+            )
+        )
+    return Behind(f"{place}, a model that no run made", True)
 
 
 def _broken(words: str) -> Behind:
     return Behind(words, breaks=(words,))
 
 
-def _places(run: Path, given: Path) -> tuple[Path, ...]:
+def places_of(run: Path, given: Path) -> tuple[Path, ...]:
     """Where the model may lie that the config names: there, seen from the folders above the run, or beside the run."""
     above = () if given.is_absolute() else tuple(folder / given for folder in run.absolute().parents)
     parts = given.parts

@@ -9,6 +9,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from os import PathLike, fspath
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
@@ -45,7 +46,7 @@ NOT_DECIDING = ("keep_working_files", "with_pictures", "device", "batch_pixels")
 """Settings that do not change the result, or by rounding alone, so they may differ when a run is continued."""
 
 SHORT_FORMS = {
-    **dict.fromkeys(("model", "retrained", "original", "unlearned", "like"), "path"),
+    **dict.fromkeys(("model", "retrained", "original", "unlearned", "like", "base"), "path"),
     "method": "name",
 }
 """Sections that may be given as a text alone, and the entry that the text then is."""
@@ -153,7 +154,7 @@ class JobConfig(Settings, ABC):
 
 
 class FromScratchConfig(JobConfig):
-    """What every job has that trains a model from scratch."""
+    """What every job has that trains a model, with no method."""
 
     images: str = Field(description="the images to train on, with all that is excluded below")
     without: tuple[str, ...] = Field((), description="what is left out, said as in images.forget")
@@ -295,7 +296,9 @@ def in_full_precision(values: Mapping[str, Any], section: Mapping[str, Any]) -> 
 def written_out(values: Mapping[str, Any]) -> dict[str, Any]:
     """`values` with `model: PATH` and `method: NAME` written as the sections for which they are short."""
     return {
-        name: {SHORT_FORMS[name]: value} if name in SHORT_FORMS and isinstance(value, str) else value
+        name: {SHORT_FORMS[name]: fspath(value)}
+        if name in SHORT_FORMS and isinstance(value, str | PathLike)
+        else value
         for name, value in values.items()
     }
 

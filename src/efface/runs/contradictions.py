@@ -102,9 +102,7 @@ def _claim(stated: Stated) -> Iterator[str]:
         method = _method(record.method.name, record).claim
     work = record.training
     complete = not isinstance(work, ClassifierTraining) or work.complete
-    fitting = claim_of(
-        method, record.images, record.model.before, record.model.after, record.first_stage, complete
-    )
+    fitting = claim_of(method, record.images, record.model, record.first_stage, complete)
     if record.claim != fitting:
         yield f"claim: what was done allows '{fitting.level}: {fitting.words}', and the record says '{record.claim.level}'"
 
@@ -114,6 +112,7 @@ def _sources(stated: Stated) -> Iterator[str]:
     facts = {
         "original" if record.kind == "evaluation" else "model": record.model.before,
         "retrained": record.retrained,
+        "base": record.model.base,
     }
     due = {name: model.weights for name, model in facts.items() if model is not None}
     # what an evaluation compares, or a training is made like, is stated nowhere else in a record
@@ -302,6 +301,7 @@ def _parts(stated: Stated) -> Iterator[str]:
         "images": (record.images, prepared.images),
         "risks": (record.risks, risks),
         "model.before": (record.model.before, prepared.before),
+        "model.base": (record.model.base, prepared.base),
         "model.after": (record.model.after, trained.after if trained else None),
         "model.path": (record.model.path, parts.further.models if parts.further else {}),
         "retrained": (record.retrained, prepared.retrained),

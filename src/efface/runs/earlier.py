@@ -1,8 +1,8 @@
 """What was forgotten before: the runs behind the models of a job, with the images that each of them forgot.
 
 A run's forget set stands in its manifest as keyed ids, made with its `run.key`. A training from scratch counts too, with
-what was left out of it, and behind it the model that it was made like. Whatever cannot be read is named: a later request
-could train it back in.
+what was left out of it, and behind it the model that it was made like, or trained on from. Whatever cannot be read is
+named: a later request could train it back in.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from pathlib import Path
 from efface.errors import InputError
 from efface.files import sha256_of_bytes
 from efface.images.forgotten import Forgotten, TakenOut
-from efface.model_files import made_by_forgetting
-from efface.runs.ancestry import Behind, behind, run_of, runs_beside, weights_after
+from efface.runs.ancestry import behind, made_by, models_behind, weights_after
 from efface.runs.folder import read_key
-from efface.runs.record import EarlierFacts, EarlierRequest, Record, is_intact, read_record
+from efface.runs.record import EarlierFacts, EarlierRequest, Record, is_intact
 from efface.runs.seal import commitment, read_seal
 
 
@@ -100,44 +99,22 @@ def listed(run: Path, record: Record, name: str) -> tuple[bytes, frozenset[str]]
 
 def _chain(place: str, weights: str) -> tuple[list[Ancestor], list[str]]:
     """The runs behind the model at `place`, the latest first, and why the chain cannot be followed to its beginning."""
-    chain, visited = list[Ancestor](), set[Path]()
-    at = _at(Path(place), weights)
-    problems = list(at.breaks)
-    while at.run is not None and at.record is not None:
-        chain.append(Ancestor(at.run, at.part, at.record))
-        visited.add(at.run.resolve())
+    chain, problems = dict[Path, Ancestor](), list[str]()
+    ahead = [(made_by(Path(place), weights), frozenset[Path]())]
+    while ahead:
+        at, visited = ahead.pop(0)
+        problems += at.breaks or ((at.words,) if at.run is None and not at.whole else ())
+        if at.run is None or at.record is None or at.run.resolve() in chain:
+            continue
+        chain[at.run.resolve()] = Ancestor(at.run, at.part, at.record)
         if not is_intact(at.run):
             problems.append(f"{at.run}/record.json was changed after it was written")
         told = at.record.images.earlier
         if told.followed and not told.requests:
-            break
-        at = behind(at.run, at.record, visited)
-        problems += at.breaks or ((at.words,) if at.run is None and not at.whole else ())
-    return chain, problems
-
-
-def _at(place: Path, weights: str) -> Behind:
-    """The run that made the model at `place`, by its place, else by its weights among the runs beside it."""
-    run, part = run_of(place)
-    if run is not None:
-        try:
-            record = read_record(run)
-        except InputError as error:
-            return Behind(breaks=tuple(error.problems))
-        other = f"{place} is not the model that {run} made: its record names other weights"
-        return Behind("", True, run, part, record, () if weights_after(record, part) == weights else (other,))
-    folder = place.parent if place.is_file() else place
-    made = next(runs_beside(folder, weights), None)
-    if made is not None:
-        return Behind("", True, *made)
-    if made_by_forgetting(place):
-        return Behind(
-            breaks=(
-                f"{place} is a copy of a model that was made by forgetting images, and which ones stands in the folder of "
-                "its run: name the model there, or put its run beside it",
-            )
-        )
-    return Behind(f"{place}, a model that no run made", True)
+            continue
+        visited |= {at.run.resolve()}
+        ahead += [(behind(at.run, at.record, {*visited}, name), visited) for name in models_behind(at.record)]
+    return list(chain.values()), problems
 
 
 def _names(ancestors: Iterable[Ancestor]) -> list[str]:

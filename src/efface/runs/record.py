@@ -31,6 +31,10 @@ SCHEMA: Final = "efface-record/5"
 
 CLAIMS: dict[str, str] = {
     "exact": "The delivered model was trained from fresh weights without the forgotten images.",
+    "exact from base": (
+        "The delivered model was trained on from the weights of a base model, without the forgotten images: with respect "
+        "to that training it never saw them."
+    ),
     "empirical": (
         "The delivered model was changed so that it behaves differently on the forgotten images. What it "
         "still holds of them was measured with the tests below and not proven to be nothing."
@@ -38,6 +42,17 @@ CLAIMS: dict[str, str] = {
 }
 COMPARED = "Models were compared; none was changed, and nothing is claimed of how they came about."
 FROM_SCRATCH = "A model trained from fresh weights on the images named below and on no others."
+FROM_BASE = (
+    "A model trained on from the weights of a base model, with the images named below and with no others."
+)
+
+Saw = Literal["not known", "no", "forgotten"]
+OF_BASE: dict[Saw, str] = {
+    "not known": "Whether the base itself was trained on images to be forgotten is not known: no record of it tells.",
+    "no": "The records behind the base list all that it was trained on, and no file to be forgotten is among it.",
+    "forgotten": "By the records behind the base it was trained on some of them, and then changed to forget them.",
+}
+"""What is known of a base and the forget images."""
 
 SET_BEFORE = "The thresholds are part of the config whose digest this record holds: they cannot be changed in this run."
 CLOCK_SET_BACK = "the clock was set back in between"
@@ -51,7 +66,7 @@ CONFIG_PURGED = (
 )
 
 RunKind = Literal["unlearning", "training", "evaluation"]
-ClaimLevel = Literal["exact", "empirical"]
+ClaimLevel = Literal["exact", "exact from base", "empirical"]
 
 
 class Claim(Described):
@@ -59,7 +74,8 @@ class Claim(Described):
 
     level: ClaimLevel = Field(
         description="`exact`: trained from fresh weights on the named retain images only, without proxy images and "
-        "without ignored copies of forgotten images; `empirical`: everything else"
+        "without ignored copies of forgotten images; `exact from base`: the same, but from the weights of a base model, "
+        "whose own training it says nothing of; `empirical`: everything else"
     )
     words: str = Field(description="the claim in a sentence")
 
@@ -113,6 +129,16 @@ class ModelFacts(Described):
         return mine is not None and its is not None and mine.weights == its.weights
 
 
+class BaseFacts(ModelFacts):
+    """The model from which one is trained on, as a public one that is fine-tuned."""
+
+    place: str = Field(description="where it lies: its id on the hub, or a keyed word for a place")
+    saw: Saw = Field(
+        description="whether it was trained on images to be forgotten, by the records behind it: `no`; `forgotten`, where "
+        "it was and was then changed to forget them; `not known`, where no record tells of all its training"
+    )
+
+
 class DeliveredFacts(ModelFacts):
     """The model that the run made."""
 
@@ -136,6 +162,9 @@ class ModelsFacts(Described):
     """The model before and after."""
 
     before: ModelFacts | None = Field(description="the model that the run began with; null for trainings")
+    base: BaseFacts | None = Field(
+        None, description="the model from which the delivered one was trained on, or that the method asked"
+    )
     after: DeliveredFacts | None = Field(description="the model in `model/`; null for evaluations")
     path: dict[str, FurtherFacts] = Field(
         default_factory=dict, description="further models that the method left, by name"

@@ -13,6 +13,7 @@ from pydantic import Field
 from efface.documents import Described
 from efface.runs.config import RequestSettings
 from efface.runs.record import (
+    BaseFacts,
     ClassifierTraining,
     DeliveredFacts,
     EvaluationFacts,
@@ -57,6 +58,7 @@ class PreparedPart(RunPart):
     substitute: str | None = Field(
         None, description="what was declared in the place of a reference, likewise"
     )
+    base: BaseFacts | None = Field(None, description="the model from which one is trained on")
     like: str | None = Field(
         None, description="of a training, digest of the model that the new one is made like"
     )

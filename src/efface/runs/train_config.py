@@ -1,4 +1,4 @@
-"""The configs of trainings from scratch, of generators and of classifiers."""
+"""The configs of trainings, from fresh weights or from a base model, of generators and of classifiers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from efface.classifiers.architecture import ClassifierSettings, NetworkName, Sav
 from efface.errors import Faults, InputError
 from efface.generators.families import Architecture, Family
 from efface.generators.registry import FAMILIES, family_of, read_model
+from efface.methods.generator.fine_tune import FineTune
 from efface.methods.generator.retrain import Retrain
 from efface.metrics.base import ModelKind
+from efface.runs.bases import base_behind
 from efface.runs.config import FromScratchConfig, ModelSection, Verb, chosen, in_full_precision, written_out
 from efface.runs.recipes import recipe_of
 from efface.runs.unlearn_config import BudgetText
@@ -43,8 +45,13 @@ class Shape(Settings):
         return {name: value for name, value in write(self).items() if value is not None}
 
 
+BASE = (
+    "a model from whose weights training goes on, as a public one that is fine-tuned; default: fresh weights"
+)
+
+
 class TrainConfig(FromScratchConfig):
-    """Training a generator from scratch, for instance the reference without the forget images."""
+    """Training a generator, for instance the reference without the forget images."""
 
     verb: ClassVar[Verb] = "train"
     kind: ClassVar[ModelKind] = "generator"
@@ -56,6 +63,7 @@ class TrainConfig(FromScratchConfig):
     like: ModelSection | None = Field(
         None, description="a model whose family, shape and value space are taken over"
     )
+    base: ModelSection | None = Field(None, description=BASE)
     keep_first_stage: bool = Field(
         False,
         description="with like: take over its tokenizer or VAE as it is, which may hold left-out images",
@@ -73,24 +81,29 @@ class TrainConfig(FromScratchConfig):
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """A config from plain values; raises `InputError` naming all faults."""
-        values = written_out(values)
         with Faults("the config cannot be used") as faults:
+            values = _with_base(written_out(values), faults)
             family = _family(values, faults)
             architecture = chosen(family.shape, values, "architecture", family.architecture(), faults)
-            if values.get("like") is not None and architecture != family.architecture():
+            based = values.get("base") is not None
+            named = "base" if based else "like"
+            if values.get(named) is not None and architecture != family.architecture():
                 faults.add(
-                    "architecture: with like, the shape is that of the model named there; leave it out"
+                    f"architecture: with {named}, the shape is that of the model named there; leave it out"
                 )
             stand_in = TrainingSettings()
+            recommended_by = FineTune if based else Retrain
+            of_family = {} if based else family.training
             training = chosen(
-                lambda section: Retrain.training_settings(
-                    {**family.training, **in_full_precision(values, section)}
+                lambda section: recommended_by.training_settings(
+                    {**of_family, **in_full_precision(values, section)}
                 ),
                 values, "training", stand_in, faults,
             )  # fmt: skip
-            if family.first_stage is None:
+            whose = f"a model of the family {family.name} has no first stage"
+            if family.first_stage is None or based:
                 faults.problems += [
-                    f"{name}: a model of the family {family.name} has no first stage; leave it out"
+                    f"{name}: {'with base, its tokenizer or VAE stays as it is' if based else whose}; leave it out"
                     for name in ("first_stage", "keep_first_stage")
                     if values.get(name)
                 ]
@@ -103,15 +116,19 @@ class TrainConfig(FromScratchConfig):
             return cls.read({**values, **decided, "first_stage": first_stage}, where="the config")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values, without a word about a first stage that the family does not have."""
+        """Plain JSON-ready values, without what the family does not have, or what is a base's."""
         values = super().as_dict()
-        if FAMILIES[self.generator].first_stage is None:
+        if FAMILIES[self.generator].first_stage is None or self.base is not None:
             del values["first_stage"], values["keep_first_stage"]
+        if self.base is not None:
+            del values["architecture"]
+        elif self.like is None:
+            del values["base"]
         return values
 
     @model_validator(mode="after")
     def _first_stage_of_a_model(self) -> Self:
-        if self.keep_first_stage and self.like is None:
+        if self.keep_first_stage and self.like is None and self.base is None:
             raise ValueError("keep_first_stage: only with like, a model whose first stage is taken over")
         return self
 
@@ -153,12 +170,26 @@ class ClassifierTrainConfig(FromScratchConfig):
         return self
 
 
+def _with_base(values: dict[str, Any], faults: Faults) -> dict[str, Any]:
+    """The values with the base from which the model named by `like` was trained, where nothing is said of a base."""
+    like = values.get("like")
+    if "base" in values or not isinstance(like, Mapping) or not isinstance(like.get("path"), str):
+        return values
+    try:
+        base = base_behind(like["path"])
+    except InputError as error:
+        faults.problems += error.problems
+        return values
+    return {**values, "base": base} if base else values
+
+
 def _family(values: Mapping[str, Any], faults: Faults) -> Family:
     """The family of a new model: the one named, else that of the model it is to be like."""
     name = values.get("generator")
+    model = values.get("base") or values.get("like")
     try:
-        if name is None and isinstance(values.get("like"), Mapping):
-            return family_of(read_model(values["like"]))
+        if name is None and isinstance(model, Mapping):
+            return family_of(read_model(model))
         return FAMILIES.named("mae" if name is None else str(name))
     except InputError as error:
         faults.problems += error.problems
