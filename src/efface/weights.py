@@ -10,7 +10,7 @@ import pickle
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from efface.documents import read_object
 from efface.errors import Faults, InputError
+from efface.files import sha256_of_bytes
 from efface.wording import several
 
 SHOWN_TENSORS = 5
@@ -181,6 +183,37 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}|".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def content_digest(tensors: Iterable[Tensor]) -> str:
+    """sha256 over the sorted digests of tensors, each of shape, type and bytes: whatever they are called, each once."""
+    return sha256_of_bytes("\n".join(sorted({weights_digest({"": tensor}) for tensor in tensors})).encode())
+
+
+def files_of_weights(folder: Path) -> list[Path]:
+    """The safetensors files of a saved model, those of its parts where `model_index.json` names parts.
+
+    What lies beside parts is left out: low-rank factors, which are in the weights already.
+    """
+    index = folder / "model_index.json"
+    if not index.is_file():
+        return sorted(folder.glob("*.safetensors"))
+    return [
+        file for part in sorted(read_object(index)) for file in sorted((folder / part).glob("*.safetensors"))
+    ]
+
+
+def stored_digest(place: Path) -> str | None:
+    """`content_digest` of a model as its file lies there, or the files of its folder; None where none can be read.
+
+    No family is asked, so it holds whatever libraries are installed.
+    """
+    try:
+        files = [place] if place.is_file() else files_of_weights(place)
+        tensors = [tensor for file in files for tensor in read_tensors(file).values()]
+    except InputError:
+        return None
+    return content_digest(tensors) if tensors else None
 
 
 @contextmanager

@@ -26,6 +26,7 @@ VERBS = (
     "score",
     "report",
     "verify",
+    "push",
     "purge",
     "list",
 )

@@ -33,6 +33,7 @@ from efface.runs.verification import verify
 from efface.training.classification import PassesReport
 from efface.training.passes import Edit, Facts, training_pass
 from efface.training.settings import Recipe
+from efface.weights import stored_digest
 from support.classifier_fixtures import FINE_TUNE, SETTINGS, SMALL, Digits, Story
 
 Forget = Callable[..., RunResult]
@@ -138,6 +139,11 @@ def test_a_run_is_verified_and_an_edited_model_is_found(story: Story, tmp_path: 
     assert all(check.passed for check in checks.values())
     assert checks["weights in model/"].outcome == "matches"
     assert checks["weights of the original model"].outcome == "matches"
+    record = story.unlearned.record
+    assert record.model.after
+    assert record.model.before
+    assert stored_digest(copy / "model") == record.model.after.tensors
+    assert stored_digest(story.original.model) == record.model.before.tensors
     shutil.copy(story.original.model / "model.safetensors", copy / "model" / "model.safetensors")
     failed = {check.what for check in verify(copy) if not check.passed}
     assert failed == {"model/model.safetensors"}

@@ -22,6 +22,7 @@ from efface.jobs.run import RunResult
 from efface.randomness import Draws
 from efface.runs.record import DeliveredFacts, GeneratorTraining, read_record
 from efface.runs.verification import verify
+from efface.weights import stored_digest
 from support.family_runs import (
     CATS,
     OTHER_HOLE,
@@ -85,6 +86,18 @@ def test_every_digest_of_every_run_is_found_again(story: FamilyStory) -> None:
         "weights of the original model",
         "weights of the retrained model",
     }
+
+
+def test_tensors_need_no_family_to_be_compared(story: FamilyStory) -> None:
+    record = story.run.record
+    assert record.model.before
+    assert record.retrained
+    for model, facts in (
+        (story.run.model, after(story.run)),
+        (story.original.model, record.model.before),
+        (story.reference.model, record.retrained),
+    ):
+        assert stored_digest(model) == facts.tensors
 
 
 def test_the_record_says_what_each_model_is(story: FamilyStory) -> None:

@@ -22,6 +22,7 @@ from efface.errors import InputError
 from efface.evaluation.results import read_results, write_results
 from efface.files import sha256_of_file
 from efface.jobs.run import RunResult
+from efface.reports.anew import check_texts
 from efface.runs import contradictions as contradictions_module
 from efface.runs.contradictions import contradictions
 from efface.runs.folder import open_run
@@ -77,7 +78,8 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def outcomes(run: Path) -> dict[str, str]:
-    return {check.what: check.outcome for check in verify(run, source_model=False)}
+    checks = verify(run, source_model=False)
+    return {check.what: check.outcome for check in [*checks, *check_texts(run, checks)]}
 
 
 def differing(run: Path) -> set[str]:

@@ -61,6 +61,7 @@ def test_a_fresh_run_passes_every_check(finished: RunResult) -> None:
         "state.json",
         "config.yaml",
         "settings in config.yaml",
+        "model/README.md",
         "model/config.json",
         "model/efface_forgotten.json",
         "model/model.safetensors",
@@ -177,7 +178,7 @@ def test_what_an_operator_keeps_elsewhere_is_not_checked(copied: Path) -> None:
     assert failed(copied) == {}
     unchecked = {what for what, (outcome, _) in outcomes(copied).items() if outcome == "not checked"}
     assert unchecked == {
-        "run.key", "config.yaml", "settings in config.yaml", "model/config.json",
+        "run.key", "config.yaml", "settings in config.yaml", "model/README.md", "model/config.json",
         "model/efface_forgotten.json", "model/model.safetensors",
         "model/preprocessor_config.json", "weights in model/", "weights of the original model",
         "what was asked, in record.json",
@@ -217,7 +218,7 @@ def test_what_was_laid_into_the_run_is_named(copied: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["model.sig", "model/x.sig", "model/README.md", "delta.safetensors", "statement.json"]
+    "name", ["model.sig", "model/x.sig", "README.md", "delta.safetensors", "statement.json"]
 )
 def test_what_comes_after_the_seal_is_named_and_not_bound(copied: Path, name: str) -> None:
     (copied / name).write_text("x")
@@ -282,7 +283,7 @@ def test_a_page_written_anew_is_noted_and_nothing_else_is_covered_by_it(
     outcome, detail = outcomes(copied)["report.html"]
     assert outcome == "matches"
     assert detail.startswith("written anew by `efface report` of version ")
-    assert [one.files for one in read_seal(copied).renewals] == [["report.html"]]
+    assert [one.files for one in read_seal(copied).renewals] == [["model/README.md", "report.html"]]
 
 
 def test_a_purge_does_not_seal_an_edited_record(copied: Path, cli: CommandLine) -> None:
@@ -322,8 +323,9 @@ def test_the_command_names_what_differs_and_exits_with_5(copied: Path, cli: Comm
     rewrite(copied / "results.json", lambda text: text + " ")
     outcome = cli("verify", copied)
     assert outcome.code == 5
-    assert f"1 of {count} checks failed: results.json" in outcome.err
-    assert outcome.out.splitlines()[-1].startswith(f"1 of {count} checks differs: results.json.")
+    # page and card, which the command makes anew, are two more
+    assert f"1 of {count + 2} checks failed: results.json" in outcome.err
+    assert outcome.out.splitlines()[-1].startswith(f"1 of {count + 2} checks differs: results.json.")
     assert [line.split()[:2] for line in outcome.out.splitlines()[:-1] if "differs" in line] == [
         ["results.json", "differs"]
     ]

@@ -147,7 +147,11 @@ class Classifier(nn.Module):
 
     def weights_digest(self) -> str:
         """sha256 over names, types, shapes and values of all weights and statistics."""
-        return weights_digest(self.network.state_dict())
+        return weights_digest(self.weights())
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """All weights and statistics by name."""
+        return self.network.state_dict()
 
     def describe(self) -> dict[str, Any]:
         """What it is, as JSON-ready values for the record."""

@@ -15,6 +15,7 @@ from efface.cli.listing import list_
 from efface.cli.options import say
 from efface.cli.plan import plan
 from efface.cli.purge import purge
+from efface.cli.push import push
 from efface.cli.report import report
 from efface.cli.score import score
 from efface.cli.split import split
@@ -38,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-KEEPING_NOTHING = ("split", "plan", "score", "report", "lineage", "verify", "list")
+KEEPING_NOTHING = ("split", "plan", "score", "report", "lineage", "verify", "push", "list")
 """Verbs that begin anew when they were stopped."""
 for name, verb in (
     ("demo", demo),
@@ -51,6 +52,7 @@ for name, verb in (
     ("report", report),
     ("lineage", lineage),
     ("verify", verify),
+    ("push", push),
     ("purge", purge),
     ("list", list_),
 ):

@@ -18,7 +18,7 @@ def report(
         typer.Option(help="With --compare: the page, an .html file. A .csv file is written beside it."),
     ] = None,
 ) -> None:
-    """Write the page of a run anew, or one page that compares several."""
+    """Write the page of a run and the card of its model anew, or one page that compares several runs."""
     from efface.errors import InputError
     from efface.jobs.concluding import renew_report
     from efface.reports.compare_page import compare_runs

@@ -48,6 +48,7 @@ def verify(
     --rerun trains the model again in a temporary folder, with the threads, processes and precision of the run. Where all
     that decides the last bit is alike, its weights match or differ; else what is unlike is named."""
     from efface.errors import InputError, Mismatch
+    from efface.reports.anew import check_texts
     from efface.runs.verification import summary
     from efface.runs.verification import verify as check
     from efface.wording import printable
@@ -62,6 +63,7 @@ def verify(
     if (places or model) and not rerun:
         raise InputError("places of models and images go with --rerun")
     checks = check(run, source_models, key)
+    checks += check_texts(run, checks)
     if rerun:
         from efface.jobs.rerun import rerun as train_again
         from efface.progress import Progress

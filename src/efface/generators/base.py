@@ -445,7 +445,11 @@ class Generator(nn.Module, ABC):
 
     def weights_digest(self) -> str:
         """sha256 over names, shapes, types and bytes of all weights, in name order."""
-        return weights_digest(self.network.state_dict())
+        return weights_digest(self.weights())
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """All weights by name, as a saved model has them."""
+        return self.network.state_dict()
 
     def _copy(self, shared: Iterable[nn.Parameter]) -> nn.Module:
         return copy.deepcopy(self.network, memo={id(parameter): parameter for parameter in shared})

@@ -1,4 +1,4 @@
-"""The end of every job: what is removed, the record, the page, the seal. And what later commands renew of them."""
+"""The end of every job: what is removed, the record, card and page, the seal. And what later commands renew of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from efface.errors import InputError, Mismatch
 from efface.evaluation.results import read_results
 from efface.files import json_text
 from efface.progress import Progress
+from efface.reports.card import NAME as CARD
+from efface.reports.card import card_of, write_card
 from efface.reports.page import NAME as PAGE
 from efface.reports.page import report_text, write_report
 from efface.runs.config import JobConfig
@@ -52,7 +54,7 @@ CLOCK = f"by this machine's clock the run was started at {{}} and finished at {{
 
 
 def conclude(config: JobConfig, run: RunFolder, progress: Progress, stated: Statement) -> None:
-    """Purge the working files unless they are to be kept, write record and page, and last of all seal the run.
+    """Purge the working files unless they are to be kept, write record, card and page, and last of all seal the run.
 
     What will be removed is listed before anything is, so that a record written after a kill counts it too.
     """
@@ -81,7 +83,8 @@ def conclude(config: JobConfig, run: RunFolder, progress: Progress, stated: Stat
         ),
         limits=limits_of(stated, rows),
     )
-    write_record(run.path, record)
+    record = write_record(run.path, record)
+    write_card(run.path, record)
     if measured:
         write_report(run.path)
     write_seal(run.path, run.key, max(finished, now()))
@@ -140,7 +143,7 @@ def purge_config(run: RunFolder) -> None:
             f"record.json or config.yaml of {path} is not what was sealed: both were left as they are"
         )
     facts = record.config.model_copy(update={"names": CONFIG_PURGED, "purged": now()})
-    texts = _record_and_page(path, record.model_copy(update={"config": facts}))
+    texts = _told(path, record.model_copy(update={"config": facts}))
     renew(path, "efface purge --config", now(), {"config.yaml": yaml_text(config), **texts})
 
 
@@ -158,7 +161,7 @@ def _stage_purge(
 ) -> None:
     """Get record and page ready that tell of a removal."""
     facts = _purged(removal, left, record.finished)
-    texts = _record_and_page(path, record.model_copy(update={"working_files": facts}))
+    texts = _told(path, record.model_copy(update={"working_files": facts}))
     stage_renewal(path, "efface purge", now(), {**texts, **more})
 
 
@@ -171,19 +174,23 @@ def _removal(run: RunFolder) -> RemovalPart:
     )
 
 
-def _record_and_page(path: Path, record: Record) -> dict[str, str]:
-    """The text of a record with its digest, and of the page that shows it, where the run has one; by name."""
+def _told(path: Path, record: Record) -> dict[str, str]:
+    """The text of a record with its digest, and of the card and the page that name it, where the run has them; by name."""
     record = with_digest(record)
     texts = {"record.json": record_text(record)}
+    if (path / CARD).exists():
+        texts[CARD] = card_of(path, record)
     if (path / PAGE).exists():
         texts[PAGE] = report_text(replace(FinishedRun.read(path), record=record))
     return texts
 
 
 def renew_report(path: Path) -> Path:
-    """Write the page of a finished run anew, and note it in the seal; returns the page."""
+    """Write the page of a finished run anew, and its model's card, and note it in the seal; returns the page."""
     read_seal(path)
-    renew(path, "efface report", now(), {PAGE: report_text(FinishedRun.read(path))})
+    page = report_text(FinishedRun.read(path))
+    card = {CARD: card_of(path, read_record(path))} if (path / "model").is_dir() else {}
+    renew(path, "efface report", now(), {PAGE: page, **card})
     return path / PAGE
 
 

@@ -41,6 +41,7 @@ from efface.runs.record import (
 from efface.runs.results import write_worst
 from efface.runs.state import PreparedPart
 from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
+from efface.weights import content_digest
 from efface.wording import counted
 
 Model = Generator | Classifier
@@ -131,7 +132,8 @@ def _refuse_others(name: str, known: str | None, weights: str) -> None:
 
 def model_facts(model: Model) -> ModelFacts:
     """Digest of a model's weights, and what it is."""
-    return ModelFacts(weights=model.weights_digest(), description=description_of(model))
+    tensors = content_digest(model.weights().values())
+    return ModelFacts(weights=model.weights_digest(), tensors=tensors, description=description_of(model))
 
 
 def delivered_facts(model: Model, folder: Path) -> DeliveredFacts:

@@ -49,7 +49,6 @@ from efface.methods.generator.retrain import from_scratch
 from efface.metrics.extractors import load_extractor
 from efface.probes.generator_subject import GeneratorSubject
 from efface.progress import Progress
-from efface.runs.digests import file_digests
 from efface.runs.earlier import EarlierRequests
 from efface.runs.evaluate_config import EvaluateConfig
 from efface.runs.record import EvaluationFacts, FirstStageTraining, FurtherFacts, GeneratorTraining
@@ -367,7 +366,8 @@ def _keep(start: Start, name: str, generator: Generator) -> None:
     folder = start.run.path / "path" / name
     folder.parent.mkdir(exist_ok=True)
     save_model(generator.save, folder, forgets=True)
-    facts = FurtherFacts(weights=generator.weights_digest(), files=file_digests(folder))
+    made = delivered_facts(generator, folder)
+    facts = FurtherFacts(weights=made.weights, tensors=made.tensors, files=made.files)
     kept = start.run.finished(FurtherPart)
     start.run.finish(FurtherPart(models={**(kept.models if kept else {}), name: facts}))
 

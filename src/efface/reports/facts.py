@@ -30,6 +30,10 @@ from efface.runs.words import corruption_words, family_words, view_words
 from efface.wording import counted, duration, moment, name_of, setting
 
 SHORT = 16
+CLASSES = (
+    "`config.json` beside the weights lists the names of its classes, as every classifier's must. If they name people, "
+    "whoever is given the model reads them."
+)
 PARTS = {
     "encoder": "the encoder only; the decoder's weights are those of the original model",
     "all": "the whole model: encoder and decoder",
@@ -254,12 +258,12 @@ def _base(base: BaseFacts | None) -> list[Fact]:
 
 def _model(record: Record) -> list[Fact]:
     """Which family the model is of, and how large it is."""
-    model = record.model.before or record.model.after
+    model = record.model.after or record.model.before
     if model is None:
         return []
     described = model.description
     if described.kind == "classifier":
-        return [Fact("Model", [_classifier(described)])]
+        return [Fact("Model", [_classifier(described), *([CLASSES] if model is record.model.after else [])])]
     lines = [
         f"{family_words(described.family or '')}; {described.parameters:,} parameters, {described.image_size} px"
     ]

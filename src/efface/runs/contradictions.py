@@ -330,12 +330,6 @@ def _parts(stated: Stated) -> Iterator[str]:
         yield f"working_files: {working.removed} removed, {working.living_on} living on; state.json lists others"
 
 
-def _page(stated: Stated) -> Iterator[str]:
-    stated.need("report.html")
-    if stated.record.digest not in (stated.run / "report.html").read_text(encoding="utf-8"):
-        yield "report.html does not carry the digest of this record"
-
-
 QUESTIONS: Mapping[str, Callable[[Stated], Iterator[str]]] = {
     "the models in record.json": _models,
     "the claim in record.json": _claim,
@@ -350,7 +344,6 @@ OF_FIGURES: Mapping[str, Callable[[Stated], Iterator[str]]] = {
     "the figures": of_figures,
     "the figures of single images": of_images,
     "the verdict": of_verdict,
-    "the page": _page,
 }
 """By what is in question, as a check names it: of every run, and of those that measured."""
 

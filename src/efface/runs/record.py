@@ -116,11 +116,30 @@ class Description(Described):
     origin: dict[str, JsonValue] = Field(description="where it comes from, and in which layout")
     details: dict[str, JsonValue] = Field(description="sizes, value space, and what else its family says")
 
+    @property
+    def hub(self) -> str | None:
+        """Its name on the hub, where it is from there."""
+        return self._origin("hub")
+
+    @property
+    def layout(self) -> str | None:
+        """The layout in which it was read, where it says so."""
+        return self._origin("kind")
+
+    def _origin(self, name: str) -> str | None:
+        value = self.origin.get(name)
+        return value if isinstance(value, str) else None
+
 
 class ModelFacts(Described):
     """A model that was read."""
 
     weights: str = Field(description="digest of its weights")
+    tensors: str | None = Field(
+        None,
+        description="digest of the same tensors without their names, by which they are compared where the model cannot be "
+        "opened",
+    )
     description: Description = Field(description="what it is")
 
     def shares_first_stage(self, other: ModelFacts) -> bool:
@@ -142,13 +161,14 @@ class BaseFacts(ModelFacts):
 class DeliveredFacts(ModelFacts):
     """The model that the run made."""
 
-    files: dict[str, str] = Field(description="digest of each file in `model/`, by name")
+    files: dict[str, str] = Field(description="digest of each file in `model/` but its card, by name")
 
 
 class FurtherFacts(Described):
     """A further model that a method left on its way, in `path/NAME/`."""
 
     weights: str = Field(description="digest of its weights")
+    tensors: str | None = Field(None, description="the same without names, as of a model")
     files: dict[str, str] = Field(description="digest of each of its files, by name")
 
 
@@ -457,6 +477,11 @@ class Environment(Described):
     )
     packages: dict[str, str | None] = Field(description="versions of packages; null where not installed")
     source: SourceState = Field(description="efface's own source")
+
+    @property
+    def efface(self) -> str:
+        """efface's version."""
+        return self.packages.get("efface") or "of unknown version"
 
 
 class WorkingFiles(Described):

@@ -60,6 +60,7 @@ __all__ = [
     "read_by_image",
     "read_findings",
     "read_requirements",
+    "read_results",
     "read_verdict",
     "read_worst",
     "write_findings",

@@ -36,7 +36,7 @@ NOT_SEALED = (NAME, KEY, LOCK)
 LATER = {
     "*.sig": "a signature; the tool that made it checks it",
     "statement.json": "a statement made of this run later",
-    "README.md": "a model card, written later",
+    "README.md": "a text for readers, written later",
     "delta.safetensors": "the difference between two models' weights, written later",
 }
 """What may be laid into a run or its model after it was sealed, by pattern, and what it is."""
@@ -148,7 +148,7 @@ def finish_renewal(run: Path) -> None:
     pending = run / PENDING
     if not pending.is_dir():
         return
-    names = sorted(path.name for path in pending.iterdir())
+    names = sorted(path.relative_to(pending).as_posix() for path in pending.rglob("*") if path.is_file())
     if names:
         named = read_seal(pending).files if NAME in names else {}
         others = [one for one in names if one != NAME and named.get(one) != sha256_of_file(pending / one)]
@@ -158,12 +158,14 @@ def finish_renewal(run: Path) -> None:
             )
     for name in sorted(names, key=lambda one: (one == NAME, one)):
         # under a name that is swept, so that its content is overwritten
-        before = run / f".{name}.before.tmp"
-        if (run / name).exists() and not before.exists():
-            os.link(run / name, before)
-        os.replace(pending / name, run / name)
-    flush_folder(run)
-    pending.rmdir()
+        place = run / name
+        before = place.with_name(f".{place.name}.before.tmp")
+        if place.exists() and not before.exists():
+            os.link(place, before)
+        place.parent.mkdir(exist_ok=True)
+        os.replace(pending / name, place)
+        flush_folder(place.parent)
+    remove_folder(pending)
     sweep(run)
 
 

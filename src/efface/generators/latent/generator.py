@@ -13,7 +13,7 @@ trained on the whole latent. The prompt is one and the same for all pictures, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, cast
@@ -237,9 +237,9 @@ class LatentGenerator(Generator):
         weights = self.network.state_dict()
         return weights_digest({name: weights[name] for name in weights if name.startswith(FIRST_STAGE)})
 
-    def weights_digest(self) -> str:
+    def weights(self) -> Mapping[str, Tensor]:
         """As in the base; low-rank factors count as what they make of the weights."""
-        return weights_digest(plain_weights(self.network))
+        return plain_weights(self.network)
 
     def keep_teacher(self, trained: Trained = "all", precision: torch.dtype | None = None) -> None:
         """As in the base; with low-rank factors the teacher is the network without them, and copies no weight."""
