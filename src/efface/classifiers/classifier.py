@@ -18,6 +18,7 @@ from efface.group_norms import keep_contiguous
 from efface.images.labelled import LabelledImages
 from efface.memory import in_batches
 from efface.randomness import key
+from efface.recomputing import in_micro_batches
 from efface.weights import weights_digest
 
 
@@ -69,6 +70,8 @@ class Classifier(nn.Module):
         self.normalisation = normalisation or Normalisation()
         self.blocks = blocks if blocks is not None else default_blocks(network)
         self.origin = origin or Origin()
+        # into how many parts a batch is cut, to save memory
+        self.micro_batches = 1
         self._check()
         mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in self._moments())
         self.register_buffer("mean", mean, persistent=False)
@@ -76,6 +79,9 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `[B, classes]` of images `[B, C, H, W]`, uint8 or float, in 0..255."""
+        return in_micro_batches(self.micro_batches, self._logits, images)
+
+    def _logits(self, images: Tensor) -> Tensor:
         out = self.network(self.prepare(images))
         logits: Tensor = out if isinstance(out, Tensor) else out.logits
         return logits
@@ -101,7 +107,7 @@ class Classifier(nn.Module):
         seen: list[Tensor] = []
         with _hooked(self.head, seen):
             logits = self(images)
-        return seen[0].flatten(1), logits
+        return torch.cat(seen).flatten(1), logits
 
     def parameters_of(self, blocks: tuple[str, ...]) -> dict[str, nn.Parameter]:
         """Parameters of these blocks, by name in `network`."""

@@ -6,8 +6,9 @@ Everything above this floor speaks to `Generator` alone; a family's own knowledg
 from __future__ import annotations
 
 import copy
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from efface.files import write_json
 from efface.generators.families import TRAINING_NOTE, LearntCrops, NoiseKind, TrainingNote
 from efface.group_norms import keep_contiguous
 from efface.randomness import Draws
+from efface.recomputing import in_micro_batches
 from efface.weights import weights_digest
 
 Trained = Literal["encoder", "all", "first-stage"]
@@ -53,6 +55,10 @@ class View:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __getitem__(self, part: slice) -> Self:
+        """The view of some of the images."""
+        return replace(self, **{field.name: _cut(getattr(self, field.name), part) for field in fields(self)})
+
     def join(self, other: Self) -> Self:
         """Both views as one batch."""
         joined: dict[str, Any] = {}
@@ -72,9 +78,18 @@ class Generator(nn.Module, ABC):
 
     A family may have a first stage, such as a tokenizer or a VAE, that turns pictures into codes and back.
     It is frozen while a model unlearns, so codes can be computed once and kept.
+
+    Where `micro_batches` is above 1, `encode`, `decode` and `output` take a batch in so many parts, which saves memory and
+    changes nothing else. They treat each image by itself; a `first_stage_loss` need not, and cuts what it can.
     """
 
     family: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("encode", "decode", "output"):
+            if name in vars(cls):
+                setattr(cls, name, _by_micro_batches(vars(cls)[name]))
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -89,6 +104,7 @@ class Generator(nn.Module, ABC):
         self._shadow: tuple[nn.Module, ...] = ()
         self._acting: tuple[nn.Module, ...] = ()
         self._original: dict[str, Tensor] = {}
+        self.micro_batches = 1
 
     # what a family provides
 
@@ -464,6 +480,25 @@ class Generator(nn.Module, ABC):
             self._acting = before
 
 
+def _by_micro_batches(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def in_parts(self: Generator, *batches: Any) -> Any:
+        if self.micro_batches == 1:
+            return method(self, *batches)
+
+        def alone(*parts: Any) -> Any:
+            # what the method calls in turn has its part already
+            count, self.micro_batches = self.micro_batches, 1
+            try:
+                return method(self, *parts)
+            finally:
+                self.micro_batches = count
+
+        return in_micro_batches(self.micro_batches, alone, *batches)
+
+    return in_parts
+
+
 def mean_squares(values: Tensor, targets: Tensor) -> Tensor:
     """Mean square of the differences of each image, `[B]`, over all that `values` and `targets` `[B, ...]` hold."""
     return (values.float() - targets.float()).square().flatten(1).mean(dim=1)
@@ -501,6 +536,14 @@ def check_batch(images: Tensor, size: int, draws: Draws) -> None:
         )
     if len(images) != len(draws):
         raise ValueError(f"{len(images)} images but draws for {len(draws)}")
+
+
+def _cut(value: Any, part: slice) -> Any:
+    if isinstance(value, Tensor | Draws | np.ndarray):
+        return value[part]
+    if isinstance(value, Corrupted):
+        return Corrupted(*(_cut(getattr(value, field.name), part) for field in fields(Corrupted)))
+    return value
 
 
 def _joined(mine: Any, theirs: Any) -> Any:

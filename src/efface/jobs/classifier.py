@@ -53,8 +53,8 @@ from efface.runs.state import PreparedPart, TrainedPart
 from efface.runs.train_config import ClassifierTrainConfig
 from efface.runs.unlearn_config import ClassifierRunConfig, parse_time_limit
 from efface.training.classification import PassesReport, run_passes
-from efface.training.passes import Cost, cost_of
-from efface.training.settings import Recipe
+from efface.training.micro_batches import refuse_micro_batches
+from efface.training.passes import Cost, Pass, cost_of
 
 
 class ClassifierOperations(Operations[Classifier, Labelled]):
@@ -87,6 +87,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
             prepared = Prepared(models, split, labelled(split.sets, cache, original), earlier)
         if isinstance(config, ClassifierRunConfig):
             check_sets(config.method, given_to(config.method, prepared), len(original.classes))
+            _refuse_micro_batches(config.method, config, prepared)
         return prepared
 
     def risks(
@@ -109,7 +110,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
             return limit.seconds
         given = given_to(config.method, prepared)
         facts, _ = facts_for(prepared.model, config.method, given, config.recipe, config.seed)
-        whole = retraining_seconds(prepared.model.copy().to(chosen_device()), given, facts)
+        whole = retraining_seconds(prepared.model.copy().to(chosen_device()), given, facts, config.training)
         start.progress.say(
             f"retraining would take about {whole:.1f} s; the method may take {limit.share:.0%} of it"
         )
@@ -132,6 +133,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
             limit=start.run.done(PreparedPart).limit_seconds,
             folder=start.run.work,
             digest=config.digest(),
+            memory=config.training,
             progress=start.progress,
         )
         choice = config.statistics if isinstance(config, ClassifierRunConfig) else "keep"
@@ -147,7 +149,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         statistics = statistics_facts(model, choice, exact)
         return TrainedPart(
             seconds=report.seconds,
-            work=_work(report, cost, prepared.model, model, config.recipe, budget),
+            work=_work(report, cost, prepared.model, model, config, budget),
             statistics=statistics,
             notes=room().notes,
             risks=[*statistics_risks(statistics), *of_the_bound(report)],
@@ -290,7 +292,22 @@ def _prepare_training(start: Start) -> Prepared[Classifier, Labelled]:
     with PixelCache(start.run.work / "cache", size) as cache:
         split = told(lambda: _chosen(config, earlier, cache, start.progress), start.progress)
         model = new_classifier(config, split, like)
-        return Prepared({"original": model}, split, labelled(split.sets, cache, model), earlier, like=weights)
+        prepared = Prepared(
+            {"original": model}, split, labelled(split.sets, cache, model), earlier, like=weights
+        )
+        _refuse_micro_batches(RetrainClassifier(), config, prepared)
+        return prepared
+
+
+def _refuse_micro_batches(
+    method: ClassifierMethod,
+    config: ClassifierRunConfig | ClassifierTrainConfig,
+    prepared: Prepared[Classifier, Labelled],
+) -> None:
+    """Raise `InputError` where a pass of the method would take other statistics from parts of its batches."""
+    facts, _ = facts_for(prepared.model, method, given_to(method, prepared), config.recipe, config.seed)
+    if any(isinstance(one, Pass) and one.mode == "train" for one in method.passes(facts)):
+        refuse_micro_batches(prepared.model, config.training)
 
 
 def _chosen(
@@ -335,7 +352,7 @@ def _work(
     cost: Cost,
     before: Classifier,
     after: Classifier,
-    recipe: Recipe,
+    config: ClassifierRunConfig | ClassifierTrainConfig,
     budget: str | None,
 ) -> ClassifierTraining:
     """What the record tells of the training. cost: what was laid down, without preparation."""
@@ -349,7 +366,9 @@ def _work(
         changed_tensors=changed_tensors(before, after),
         tensors=len(after.network.state_dict()),
         budget=budget,
-        recipe=recipe,
+        recipe=config.recipe,
+        micro_batches=report.micro_batches,
+        activation_checkpointing=config.training.activation_checkpointing,
         cut=report.cut,
         complete=report.finished,
         preparation_steps=report.preparation_steps,

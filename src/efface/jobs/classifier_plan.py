@@ -120,9 +120,9 @@ def _foreseen(
     original = sample.model
     model, given = original.copy().to(chosen_device()), given_to(config.method, sample)
     few, everything = facts_for(original, config.method, given, config.recipe, config.seed)
-    times = times_of(model, config.method.passes(few), everything, few, sizes)
+    times = times_of(model, config.method.passes(few), everything, few, sizes, config.training)
     steps = max(cost_of([training_pass(config.recipe, "retain")], few.sizes).steps, 1)
-    retraining = retraining_seconds(model, given, few) / steps * changes.retraining_steps
+    retraining = retraining_seconds(model, given, few, config.training) / steps * changes.retraining_steps
     limit = parse_time_limit(config.budget) if config.budget else None
     bound = None
     if limit:

@@ -57,6 +57,7 @@ from efface.runs.train_config import TrainConfig
 from efface.runs.unlearn_config import RunConfig
 from efface.training.data import Data, per_stream, pixel_moments
 from efface.training.loop import Trainer
+from efface.training.micro_batches import refuse_micro_batches
 from efface.training.optimisation import accelerator
 from efface.training.phases import Training
 from efface.training.settings import OWN_MASK, TrainingSettings, parse_budget
@@ -169,6 +170,8 @@ class GeneratorOperations(Operations[Generator, Views]):
             budget=config.budget,
             corruption=trained_under,
             settings=_recorded(config.training),
+            micro_batches=report.micro_batches,
+            activation_checkpointing=config.training.activation_checkpointing,
         )
         after = delivered_facts(generator, start.run.model)
         return TrainedPart(
@@ -251,6 +254,7 @@ class GeneratorOperations(Operations[Generator, Views]):
             texts += [config.training.corruption] if config.training.corruption != OWN_MASK else []
         corruptions = [attempt(partial(parse_corruption, text), faults) for text in dict.fromkeys(texts)]
         if original:
+            attempt(partial(refuse_micro_batches, original.network, config.training), faults)
             for corruption in filter(None, corruptions):
                 attempt(partial(original.check_corruption, corruption), faults)
             attempt(partial(original.sampler_name, config.evaluation.sampler), faults)
@@ -323,6 +327,8 @@ def _prepare_training(start: Start) -> Prepared[Generator, Views]:
         earlier = attempt(lambda: earlier_of(config, models), faults)
         generator = attempt(lambda: new_generator(config, like, base), faults) if models == opened else None
         corruption = attempt(lambda: _shown(config, generator), faults) if generator else None
+        if generator:
+            attempt(partial(refuse_micro_batches, generator.network, config.training), faults)
         if generator and config.first_stage.corruption not in (OWN_MASK, config.training.corruption):
             faults.add("first_stage.corruption: a tokenizer or VAE sees whole pictures; leave it out")
         for name, settings in (("training", config.training), ("first_stage", config.first_stage)):

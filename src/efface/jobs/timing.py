@@ -13,6 +13,7 @@ from efface.classifiers.classifier import Classifier
 from efface.images.labelled import LabelledImages
 from efface.training.classification import Work, run_passes
 from efface.training.passes import Edit, Facts, Pass, Passes, cost_of, spans, training_pass
+from efface.training.settings import StepMemory
 
 TIMED_STEPS = 5
 SAMPLE = 1024
@@ -33,6 +34,7 @@ def times_of(
     sets: Mapping[str, LabelledImages],
     facts: Facts,
     sizes: Mapping[str, int],
+    memory: StepMemory | None = None,
 ) -> Times:
     """What steps and edits would take on sets of these `sizes`, of which `sets` may be samples.
 
@@ -46,31 +48,40 @@ def times_of(
         for name, images in some.items()
     }
     # the first steps pay for memory and kernels
-    _timed(classifier, passes, half, facts)
-    step, edits = _timed(classifier, passes, some, facts)
+    _timed(classifier, passes, half, facts, memory)
+    step, edits = _timed(classifier, passes, some, facts, memory)
     if not cut or not any(isinstance(one, Edit) and not one.preparation for one in passes):
         return Times(step, edits)
-    _, less = _timed(classifier, passes, half, facts)
+    _, less = _timed(classifier, passes, half, facts, memory)
     left_out = sum(len(some[name]) - len(half[name]) for name in cut)
     further = sum(sizes[name] - len(some[name]) for name in cut)
     return Times(step, edits + max(0.0, edits - less) * further / max(1, left_out))
 
 
-def retraining_seconds(classifier: Classifier, sets: Mapping[str, LabelledImages], facts: Facts) -> float:
+def retraining_seconds(
+    classifier: Classifier,
+    sets: Mapping[str, LabelledImages],
+    facts: Facts,
+    memory: StepMemory | None = None,
+) -> float:
     """Seconds that training by the recipe on the retain images would take."""
     sizes = {name: len(images) for name, images in sets.items()}
     passes = [training_pass(facts.recipe, "retain")]
-    return times_of(classifier, passes, sets, facts, sizes).step * cost_of(passes, sizes).steps
+    return times_of(classifier, passes, sets, facts, sizes, memory).step * cost_of(passes, sizes).steps
 
 
 def _timed(
-    classifier: Classifier, passes: Passes, sets: Mapping[str, LabelledImages], facts: Facts
+    classifier: Classifier,
+    passes: Passes,
+    sets: Mapping[str, LabelledImages],
+    facts: Facts,
+    memory: StepMemory | None,
 ) -> tuple[float, float]:
     """Seconds of a step and of all edits, from one run of a few steps of each pass."""
     sizes = {name: len(images) for name, images in sets.items()}
     spent: list[float] = []
     timed = [_clocked(one, spent) if isinstance(one, Edit) else _short(one, sizes) for one in passes]
-    report = run_passes(classifier.copy(), timed, sets, facts)
+    report = run_passes(classifier.copy(), timed, sets, facts, memory=memory)
     return (report.seconds - sum(spent)) / max(1, report.steps), sum(spent)
 
 

@@ -226,6 +226,14 @@ class WorkFacts(Described):
     )
     tensors: int = Field(description="weight tensors that the model has")
     budget: str | None = Field(description="the bound on training as it was asked for")
+    micro_batches: int = Field(
+        1,
+        description="parts into which each batch was cut to save memory, at the end: as asked for, or more where memory "
+        "ended; loss and gradient were those of the whole batch",
+    )
+    activation_checkpointing: bool = Field(
+        False, description="whether activations were computed again for the gradient, to save memory"
+    )
 
 
 class GeneratorTraining(WorkFacts):

@@ -25,7 +25,7 @@ from efface.runs.config import FromScratchConfig, ModelSection, Verb, chosen, in
 from efface.runs.recipes import recipe_of
 from efface.runs.unlearn_config import BudgetText
 from efface.settings import Settings
-from efface.training.settings import Recipe, TrainingSettings
+from efface.training.settings import Recipe, StepMemory, TrainingSettings
 
 
 class Shape(Settings):
@@ -149,7 +149,10 @@ class ClassifierTrainConfig(FromScratchConfig):
         description="from values 0..255 to what the network is fed; by default to -1..1",
     )
     recipe: Recipe = Field(description="optimizer, epochs and weights")
+    training: StepMemory = Field(StepMemory(), description="what a step holds in memory")
     seed: int = Field(0, description="seed of initialisation and order")
+
+    unasked: ClassVar[tuple[str, ...]] = (*FromScratchConfig.unasked, "training")
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:

@@ -30,7 +30,7 @@ from efface.runs.config import (
 from efface.runs.presets import Preset, Sections, check_published, departures, release_sections, with_release
 from efface.runs.recipes import recipe_of
 from efface.settings import Settings
-from efface.training.settings import Recipe, TrainingSettings, parse_budget, shown_in_training
+from efface.training.settings import Recipe, StepMemory, TrainingSettings, parse_budget, shown_in_training
 
 
 class TimeLimit(Settings):
@@ -142,6 +142,7 @@ class ClassifierRunConfig(MeasuredConfig):
     )
     method: SerializeAsAny[ClassifierMethod]
     recipe: Recipe = Field(description="how the original was trained")
+    training: StepMemory = Field(StepMemory(), description="what a step holds in memory")
     evaluation: ClassifierEvaluationSettings = ClassifierEvaluationSettings()
     retrained: ClassifierSettings | None = Field(
         None, description="a model trained without the forget images"
@@ -157,7 +158,7 @@ class ClassifierRunConfig(MeasuredConfig):
     )
     preset: Preset | None = PRESET
 
-    unasked: ClassVar[tuple[str, ...]] = (*MeasuredConfig.unasked, "preset")
+    unasked: ClassVar[tuple[str, ...]] = (*MeasuredConfig.unasked, "preset", "training")
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:

@@ -32,7 +32,7 @@ class Checkpoint:
     phase: index of the phase under way; step: its finished steps; steps: how many it will have;
     average: the running average of its weights, if it keeps one; steps_before: those of the phases before it;
     shadow: the weights of the model beside the teacher, if there is one; combiners: what those of the phases
-    carry, by the phase's index.
+    carry, by the phase's index; micro_batches: into how many each batch is cut.
     """
 
     config_digest: str
@@ -47,6 +47,7 @@ class Checkpoint:
     steps_before: int = 0
     shadow: dict[str, Tensor] = field(default_factory=dict)
     combiners: dict[int, dict[str, float]] = field(default_factory=dict)
+    micro_batches: int = 1
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:

@@ -24,12 +24,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from efface.classifiers.classifier import Classifier
 from efface.errors import InputError, Stopped
 from efface.images.labelled import LabelledImages
-from efface.memory import in_batches
+from efface.memory import in_batches, is_out_of_memory
 from efface.progress import Progress
 from efface.randomness import key, numpy_draws, torch_draws
+from efface.recomputing import recomputing_blocks
 from efface.training.checkpoint import read_checked, write_checked
 from efface.training.interruption import StopRequest
+from efface.training.micro_batches import more_micro_batches, refuse_micro_batches
 from efface.training.passes import Edit, Facts, Optimiser, Pass, Passes, spans
+from efface.training.settings import StepMemory
 
 CHECKPOINT = "passes.pt"
 CHECKPOINT_SECONDS = 60.0
@@ -54,7 +57,7 @@ class PassesReport:
     """What was done, over all starts. `steps` and `seconds` leave preparation out, which is counted apart.
 
     cut: it went beyond the limit of time. finished: all was carried out; one that was cut may have finished in its last
-    step or edit. resumed_from: steps of both kinds before the last continuation.
+    step or edit. resumed_from: steps of both kinds before the last continuation. micro_batches: those at its end.
     """
 
     steps: int
@@ -64,6 +67,7 @@ class PassesReport:
     cut: bool
     finished: bool
     resumed_from: int | None
+    micro_batches: int = 1
 
 
 class OutOfTime(Exception):
@@ -172,15 +176,19 @@ def run_passes(
     limit: float | None = None,
     folder: Path | None = None,
     digest: str = "",
+    memory: StepMemory | None = None,
     progress: Progress | None = None,
 ) -> PassesReport:
     """Change `model` in place by edits and passes; it ends in evaluation mode.
 
     limit: seconds after which it stops where it is. With a `folder`, a checkpoint is written there now and then and at
     a signal, and the same call goes on from it; `digest` ties it to its config. Global random states stay as they were.
-    Raises `Stopped` at a signal, or where a loss is not finite.
+    memory: into how many micro-batches each batch is cut, and whether activations are computed again. Raises `Stopped` at
+    a signal, or where a loss is not finite, and `InputError` for micro-batches of a network that normalises by batch.
     """
-    return _Loop(model, passes, sets, facts, limit, folder, digest, progress or Progress()).run()
+    return _Loop(
+        model, passes, sets, facts, limit, folder, digest, memory or StepMemory(), progress or Progress()
+    ).run()
 
 
 class _Loop:
@@ -193,9 +201,10 @@ class _Loop:
         limit: float | None,
         folder: Path | None,
         digest: str,
+        memory: StepMemory,
         progress: Progress,
     ) -> None:
-        self.work = Work(model, sets, facts)
+        self.work, self.memory = Work(model, sets, facts), memory
         self.model, self.passes, self.sets, self.facts = model, passes, sets, facts
         self.limit, self.folder, self.digest, self.progress = limit, folder, digest, progress
         self.optimisers: dict[str, tuple[Optimiser, torch.optim.Optimizer]] = {}
@@ -209,6 +218,9 @@ class _Loop:
         devices = [self.work.device] if self.work.device.type == "cuda" else []
         with torch.random.fork_rng(devices), ExitStack() as stack:
             stop = stack.enter_context(StopRequest()) if self.folder else None
+            stack.enter_context(recomputing_blocks(self.model.network, self.memory.activation_checkpointing))
+            stack.callback(setattr, self.model, "micro_batches", 1)
+            self.model.micro_batches = self.memory.gradient_accumulation
             first, step = self._resume()
             for number, one in enumerate(self.passes):
                 if number < first:
@@ -223,6 +235,7 @@ class _Loop:
                     self._train(number, one, step if number == first else 0, stop, began)
                 self._count(one, began)
                 self._drop_moments(number)
+            micro_batches = self.model.micro_batches
         self.model.eval().requires_grad_(True).zero_grad(set_to_none=True)
         return PassesReport(
             self.steps,
@@ -232,6 +245,7 @@ class _Loop:
             self.cut,
             self.finished,
             self.resumed_from,
+            micro_batches,
         )
 
     def _count(self, one: Edit | Pass, began: float) -> None:
@@ -247,14 +261,30 @@ class _Loop:
         if self.limit is not None and not edit.preparation:
             self.work.deadline = began + self.limit - self.seconds
         try:
-            with torch.no_grad():
-                edit.apply(self.work)
+            while not self._edited(edit):
+                # it changes the weights at its end only, so it can begin anew
+                self._cut_further(max(map(len, self.sets.values())))
         except OutOfTime:
             self.cut, self.finished = True, False
         finally:
             self.work.deadline = None
         self.model.requires_grad_(True).zero_grad(set_to_none=True)
         self.progress.log("edit", phase=edit.name)
+
+    def _edited(self, edit: Edit) -> bool:
+        """Whether memory sufficed."""
+        try:
+            with torch.no_grad():
+                edit.apply(self.work)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def _cut_further(self, images: int) -> None:
+        self.model.zero_grad(set_to_none=True)
+        self.model.micro_batches = more_micro_batches(self.model, self.model.micro_batches, images)
 
     def _train(self, number: int, one: Pass, first: int, stop: StopRequest | None, began: float) -> None:
         sizes = {name: len(images) for name, images in self.sets.items()}
@@ -299,15 +329,9 @@ class _Loop:
         orders: _Orders,
         optimizer: torch.optim.Optimizer,
     ) -> Tensor:
-        batches = {stream: self.work.batch(stream, orders.places(stream, step)) for stream in one.streams}
-        _seed(self.work.device, key(self.facts.seed, "step", number, step))
-        if one.augment and self.facts.recipe.augment == "crop-flip":
-            batches = {stream: _shifted(batch) for stream, batch in batches.items()}
-        single = one.mode == "train" and any(len(batch) == 1 for batch in batches.values())
-        with _running_statistics(self.model) if single else nullcontext():
-            loss = one.loss(self.work, batches)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        places = {stream: orders.places(stream, step) for stream in one.streams}
+        while (loss := self._gradient(one, places, key(self.facts.seed, "step", number, step))) is None:
+            self._cut_further(max(map(len, places.values())))
         if one.before_step:
             with torch.no_grad():
                 one.before_step(self.work)
@@ -317,11 +341,31 @@ class _Loop:
         if one.after_step:
             with torch.no_grad():
                 one.after_step(self.work)
+        return loss
+
+    def _gradient(self, one: Pass, places: Mapping[str, npt.NDArray[np.int64]], seed: int) -> Tensor | None:
+        """Give the weights their gradients; the loss, or None where memory did not suffice."""
+        try:
+            batches = {stream: self.work.batch(stream, those) for stream, those in places.items()}
+            _seed(self.work.device, seed)
+            if one.augment and self.facts.recipe.augment == "crop-flip":
+                batches = {stream: _shifted(batch) for stream, batch in batches.items()}
+            single = one.mode == "train" and any(len(batch) == 1 for batch in batches.values())
+            with _running_statistics(self.model) if single else nullcontext():
+                loss = one.loss(self.work, batches)
+            self.model.zero_grad(set_to_none=True)
+            loss.backward()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
         return loss.detach()
 
     def _choose(self, one: Pass) -> None:
         """Only the weights that the pass trains have gradients, and so are the only ones that the optimizer moves."""
         self.model.train(one.mode == "train")
+        if one.mode == "train":
+            refuse_micro_batches(self.model, self.memory)
         self.model.requires_grad_(one.trained is None)
         if one.trained is not None:
             parameters = dict(self.model.network.named_parameters())
@@ -358,6 +402,7 @@ class _Loop:
             "seconds": [self.seconds + spent * (not preparation), self.preparation + spent * preparation],
             "weights": self.model.network.state_dict(),
             "memory": self.work.memory,
+            "micro_batches": self.model.micro_batches,
             "optimisers": {name: state.state_dict() for name, (_, state) in self.optimisers.items()},
         }
         write_checked(self.folder / CHECKPOINT, content)
@@ -373,6 +418,7 @@ class _Loop:
                 with torch.no_grad():
                     one.apply(self.work)
         self.model.network.load_state_dict(content["weights"])
+        self.model.micro_batches = content["micro_batches"]
         self.work.memory = {name: value.to(self.work.device) for name, value in content["memory"].items()}
         described = {one.optimiser.name: one.optimiser for one in self.passes if isinstance(one, Pass)}
         for name, state in content["optimisers"].items():

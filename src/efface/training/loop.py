@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from efface.errors import Stopped
 from efface.files import write_json
 from efface.generators.base import Generator, Trained
 from efface.progress import Progress, Task
+from efface.recomputing import recomputing_blocks
 from efface.settings import Settings
 from efface.training.checkpoint import (
     Checkpoint,
@@ -48,7 +50,7 @@ class KeptModels(Settings):
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What training did. `seconds` counts all starts of an interrupted run."""
+    """What training did. `seconds` counts all starts of an interrupted run; `micro_batches` are those at its end."""
 
     steps: int
     seconds: float
@@ -56,6 +58,7 @@ class TrainingReport:
     precision: str
     processes: int
     resumed_from: int | None
+    micro_batches: int = 1
 
 
 class Trainer:
@@ -107,7 +110,19 @@ class Trainer:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             # dropout draws from the global state; processes see other images, so each has draws of its own
             torch.manual_seed(self.seed + self.accelerator.process_index)
-            return self._run_phases()
+            with self._saving_memory():
+                return self._run_phases()
+
+    @contextmanager
+    def _saving_memory(self) -> Iterator[None]:
+        """Cut batches and keep activations as the settings say while the block runs."""
+        generator, settings = self.generator, self.settings
+        generator.micro_batches = settings.gradient_accumulation
+        try:
+            with recomputing_blocks(generator.network, settings.activation_checkpointing):
+                yield
+        finally:
+            generator.micro_batches = 1
 
     def _run_phases(self) -> TrainingReport:
         generator = self.generator
@@ -145,6 +160,7 @@ class Trainer:
             "bf16" if self.accelerator.mixed_precision == "bf16" else "fp32",
             self.accelerator.num_processes,
             self.resumed_from,
+            self.generator.micro_batches,
         )
 
     def time_steps(self, count: int = TIMED_STEPS) -> float:
@@ -157,7 +173,8 @@ class Trainer:
         if any(isinstance(before, EditPhase) for before in self.phases[: self.phases.index(phase)]):
             # one of these may keep a shadow for the loss; a step beside any other takes as long
             self.generator.keep_shadow()
-        seconds = self._timed(self._step(phase), count)
+        with self._saving_memory():
+            seconds = self._timed(self._step(phase), count)
         self.generator.drop_teacher()
         self.generator.drop_shadow()
         self.generator.train(trained_before).set_trained("all")
@@ -203,6 +220,7 @@ class Trainer:
                 combiner.load_state(checkpoint.combiners.get(number, {}))
             self.seconds, self.resumed_from = checkpoint.seconds, checkpoint.step
             self._done_steps = checkpoint.steps_before
+            self.generator.micro_batches = checkpoint.micro_batches
             self.progress.say(f"continuing at step {checkpoint.step} of {checkpoint.steps}")
         return checkpoint
 
@@ -380,6 +398,7 @@ class Trainer:
                     self._done_steps,
                     self.generator.shadow_state(),
                     {place: combiner.state() for place, combiner in self._combiners().items()},
+                    self.generator.micro_batches,
                 ),
             )
         self.accelerator.wait_for_everyone()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
@@ -17,7 +17,34 @@ OWN_MASK = "own-mask"
 """In the place of a corruption: what the model's own training hides."""
 
 
-class TrainingSettings(Settings):
+class StepMemory(Settings):
+    """What a step of training holds in memory. None of it changes what a step computes, but for rounding."""
+
+    gradient_accumulation: int = Field(
+        1,
+        ge=1,
+        description="micro-batches into which each batch is cut to save memory; loss and gradient stay those of the whole "
+        "batch. Doubled where memory ends",
+    )
+    activation_checkpointing: bool = Field(
+        False,
+        description="keep only what enters the network's blocks, and compute the rest again for the gradient: less memory, "
+        "about one more forward pass",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked_for(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        # runs and pools that were begun before these settings were there compare what they wrote with this
+        fields = StepMemory.model_fields
+        values: dict[str, JsonValue] = write(self)
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in fields or value != fields[name].default
+        }
+
+
+class TrainingSettings(StepMemory):
     """Steps, batches, optimizer and precision of one run; every method recommends its own values."""
 
     steps: int = Field(1000, ge=1, description="optimizer steps")

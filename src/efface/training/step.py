@@ -11,8 +11,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from efface.corruptions import Corruption, parse_corruption
 from efface.generators.base import Generator
+from efface.memory import is_out_of_memory
+from efface.training.checkpoint import random_states, restore_random_states
 from efface.training.codes import Codes
 from efface.training.data import CropBatch, Data, Streams
+from efface.training.micro_batches import more_micro_batches
 from efface.training.optimisation import optimizer
 from efface.training.phases import Batch, Combiner, LossFunction, Training
 from efface.training.settings import OWN_MASK, TrainingSettings
@@ -60,7 +63,38 @@ class Step:
     def __call__(
         self, crops: CropBatch, rate: float, finite: FiniteCheck
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Loss, its parts and numbers, the gradient's norm. Weights stay as they were if one is found not finite."""
+        """Loss, its parts and numbers, the gradient's norm. Weights stay as they were if one is found not finite.
+
+        Where memory ends, the step is done again in twice as many micro-batches.
+        """
+        while True:
+            states = random_states()
+            try:
+                total, numbers, norm = self._gradients(crops)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            restore_random_states(states)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.generator.micro_batches = more_micro_batches(
+                self.generator.network,
+                self.generator.micro_batches,
+                self.streams.share * len(crops),
+                self.accelerator.num_processes,
+            )
+        finite.add(total, norm)
+        if not finite.immediate or finite.holds():
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+            if self.average and rate:
+                self.average.add()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total.detach(), numbers, norm
+
+    def _gradients(self, crops: CropBatch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Give the parameters their gradients; loss, its parts and numbers, and the gradient's norm."""
         views = {
             stream: self.generator.view(
                 batch.images, self.corruption, batch.draws, condition=batch.conditions, codes=batch.codes
@@ -75,15 +109,7 @@ class Step:
         else:
             numbers |= self._combined(self.combine, objectives)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip or float("inf"))
-        finite.add(total, norm)
-        if not finite.immediate or finite.holds():
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
-            if self.average and rate:
-                self.average.add()
-        self.optimizer.zero_grad(set_to_none=True)
-        return total.detach(), numbers, norm
+        return total, numbers, norm
 
     def _combined(self, combine: Combiner, objectives: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Give the parameters the direction that `combine` makes as their gradient. Returns its numbers."""

@@ -32,6 +32,7 @@ from efface.generators.latent.network import LatentNetwork
 from efface.generators.latent.pipeline import PipelineSettings, save_delta, save_pipeline
 from efface.generators.sampling import NOISE_SCHEDULE, Sampler, denoise, make_scheduler, read_sampler
 from efface.randomness import Draws
+from efface.recomputing import in_micro_batches
 from efface.weights import weights_digest
 
 SAMPLERS = {"ddim": 50, "dpm-solver++": 20}
@@ -231,7 +232,9 @@ class LatentGenerator(Generator):
         return {name: p for name, p in self.network.named_parameters() if name.startswith("vae.")}
 
     def first_stage_loss(self, view: View) -> Tensor:
-        return self.network.vae_loss(view.images, view.draws)
+        return in_micro_batches(
+            self.micro_batches, lambda some: self.network.vae_loss(some.images, some.draws), view
+        )
 
     def first_stage_digest(self) -> str:
         weights = self.network.state_dict()

@@ -286,7 +286,7 @@ class MageGenerator(Generator):
             return torch.cat(pictures).clamp_(0, 1)
 
     def first_stage_loss(self, view: View) -> Tensor:
-        return first_stage_loss(self.network.tokenizer, view.images)
+        return first_stage_loss(self.network.tokenizer, view.images, self.micro_batches)
 
     def encoder_parameters(self) -> dict[str, nn.Parameter]:
         return self._named("encoder.")

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from efface.recomputing import in_micro_batches
+
 NORM_EPSILON = 1e-6
 COMMITMENT = 0.25
 EDGES = 1.0
@@ -188,18 +190,20 @@ class Tokenizer(nn.Module):
         return pictures
 
 
-def first_stage_loss(tokenizer: Tokenizer, images: Tensor) -> Tensor:
+def first_stage_loss(tokenizer: Tokenizer, images: Tensor, micro_batches: int = 1) -> Tensor:
     """The tokenizer's loss of each image, `[B]`, for `images` `[B, 3, H, W]` in [0, 1].
 
     One term speaks of the batch as a whole, and is the same for all its images: how evenly codes are used.
+    micro_batches: into how many parts a batch is cut for the two networks, to save memory.
     """
-    encoded = tokenizer.encoder(images)
+    encoded = in_micro_batches(micro_batches, tokenizer.encoder, images)
     vectors = encoded.flatten(2).transpose(1, 2)
     distances = tokenizer.codebook.distances(vectors.flatten(0, 1)).unflatten(0, vectors.shape[:2])
     codes = tokenizer.codebook(distances.argmin(dim=2))
     # straight through: the encoder gets the gradient of the code that was put in its vector's place
     passed = vectors + (codes - vectors).detach()
-    error = tokenizer.decoder(passed.transpose(1, 2).contiguous().view_as(encoded)) - images
+    grid = passed.transpose(1, 2).contiguous().view_as(encoded)
+    error = in_micro_batches(micro_batches, tokenizer.decoder, grid) - images
     pulled = (codes - vectors.detach()).pow(2) + COMMITMENT * (vectors - codes.detach()).pow(2)
     loss: Tensor = (
         _pixels(error)

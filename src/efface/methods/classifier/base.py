@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from efface.classifiers.classifier import Classifier
     from efface.images.labelled import LabelledImages
     from efface.training.classification import Labelled, PassesReport, Work
+    from efface.training.settings import StepMemory
 
 
 class ClassifierMethod(Method):
@@ -74,18 +75,20 @@ def unlearn_classifier(
     facts: Facts,
     *,
     limit: float | None = None,
+    memory: StepMemory | None = None,
 ) -> tuple[Classifier, PassesReport]:
     """A new classifier that has gone through `method`, and what was done; the given one stays as it was.
 
     sets: `forget`, `retain` and, where the method needs it, `validation`. limit: seconds after which it stops where it
-    is. Raises one `InputError` for all that does not fit, `Stopped` where a loss is not finite.
+    is. memory: what a step may hold. Raises one `InputError` for all that does not fit, and `Stopped` where a loss is not
+    finite.
     """
     from efface.training.classification import run_passes
 
     check_sets(method, sets, len(classifier.classes))
     model = classifier.copy()
     everything, facts = with_own_sets(method, sets, facts)
-    report = run_passes(model, method.passes(facts), everything, facts, limit=limit)
+    report = run_passes(model, method.passes(facts), everything, facts, limit=limit, memory=memory)
     return model, report
 
 

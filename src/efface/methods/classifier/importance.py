@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from efface.memory import images_at_once
 from efface.randomness import key
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def expected_fisher(work: Work, stream: str, images: int | None = None) -> dict[
 
     gradients = vmap(grad(log_probability), in_dims=(None, 0, None))
     order = settled_order(work.sets[stream])[:images]
-    size = max(1, min(256, GRADIENT_NUMBERS // sum(value.numel() for value in weights.values())))
+    most = min(256, GRADIENT_NUMBERS // sum(value.numel() for value in weights.values()))
+    size = images_at_once(most, work.model.image_size)
     total = {name: torch.zeros_like(value) for name, value in weights.items()}
     for start in range(0, len(order), size):
         shown = work.batch(stream, order[start : start + size]).images
