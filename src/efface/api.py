@@ -52,6 +52,7 @@ def unlearn(
     proxy_retain: Selection = None,
     images: PathOrName | None = None,
     retrained: PathOrName | None = None,
+    yardstick: PathOrName | None = None,
     method: str | dict[str, Any] | None = None,
     probes: Probes = None,
     require: Requirements = None,
@@ -70,7 +71,7 @@ def unlearn(
     Raises `InputError` before anything changes, `RunRefused`, and `Stopped` with everything kept.
     """
     sets = _images(images, forget, retain, neutral, proxy_retain, settings)
-    models = _models(model=model, retrained=retrained)
+    models = _models(model=model, retrained=retrained, yardstick=yardstick)
     chosen = {**({"method": method} if method is not None else {}), **_judged(probes, require)}
     config = read_config("unlearn", {**models, "images": sets, **chosen, **settings})
     return carry_out(config, Path(out), progress)
@@ -85,6 +86,7 @@ def plan(
     proxy_retain: Selection = None,
     images: PathOrName | None = None,
     retrained: PathOrName | None = None,
+    yardstick: PathOrName | None = None,
     method: str | dict[str, Any] | None = None,
     probes: Probes = None,
     require: Requirements = None,
@@ -93,7 +95,7 @@ def plan(
 ) -> Plan:
     """All faults and risks of such a run, what it would change and cost; nothing is written."""
     sets = _images(images, forget, retain, neutral, proxy_retain, settings)
-    models = _models(model=model, retrained=retrained)
+    models = _models(model=model, retrained=retrained, yardstick=yardstick)
     chosen = {**({"method": method} if method is not None else {}), **_judged(probes, require)}
     return plan_run(read_config("unlearn", {**models, "images": sets, **chosen, **settings}), progress)
 
@@ -136,6 +138,7 @@ def evaluate(
     neutral: Selection = None,
     images: PathOrName | None = None,
     retrained: PathOrName | None = None,
+    yardstick: PathOrName | None = None,
     probes: Probes = None,
     require: Requirements = None,
     progress: Progress | None = None,
@@ -146,7 +149,7 @@ def evaluate(
     probes, require: as in `unlearn`.
     """
     sets = _images(images, forget, retain, neutral, None, settings)
-    models = _models(original=original, unlearned=unlearned, retrained=retrained)
+    models = _models(original=original, unlearned=unlearned, retrained=retrained, yardstick=yardstick)
     values = {**models, "images": sets, **_judged(probes, require), **settings}
     return carry_out(read_config("evaluate", values), Path(out), progress)
 

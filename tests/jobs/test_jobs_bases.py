@@ -147,7 +147,7 @@ def test_a_reference_of_another_beginning_is_named(
     )
     assert fresh.record.claim.level == "exact"
     config = {"images": photos, "forget": "label:cats", **SHORT}
-    said = "The original was trained from a base, and the retrained model from fresh weights"
+    said = "The original was trained from a base, and the model given as retrained from fresh weights"
     assert any(said in note for note in efface.plan(tuned.model, retrained=fresh.model, **config).notes)
     assert not any(
         "they differ by more" in note

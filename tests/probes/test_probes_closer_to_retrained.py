@@ -82,3 +82,37 @@ def test_a_requirement_on_it_is_a_bound_from_below(kind: ModelKind, bare: str) -
     with pytest.raises(InputError, match=r"write it as closer-to-retrained>=0$"):
         Requirement.parse(bare, kind)
     assert not Requirement.parse("closer-to-retrained>=0", kind).at_most
+
+
+def with_yardstick(unlearned: str) -> AnySubject:
+    world = labelled_world(forget=20, neutral=10)
+    chosen = world.retrained(seed=1) if unlearned == "second" else getattr(world, unlearned)()
+    models = {"original": world.original(), "unlearned": chosen, "retrained": world.retrained()}
+    return replace(world.subject(models), yardstick=world.retrained(seed=2))
+
+
+def test_another_retraining_is_no_farther_than_the_yardstick_and_the_original_is() -> None:
+    likely = figure(PROBE.ask(with_yardstick("second")), "like-another-retraining")
+    unlikely = figure(PROBE.ask(with_yardstick("original")), "like-another-retraining")
+    assert unlikely.value < 0.05 < likely.value
+    assert unlikely.low < unlikely.value < unlikely.high < 0.05
+    missing = figure(PROBE.ask(classifiers("second")), "like-another-retraining")
+    assert missing.note == "not measurable: there is no second retrained model (--yardstick)"
+
+
+def test_a_requirement_is_held_back_where_another_retraining_is_nearer() -> None:
+    subject = with_yardstick("second")
+    findings = PROBE.ask(subject)
+    for p_value, wanted in ((0.04, "not met"), (0.05, "met")):
+        figures = tuple(
+            replace(one, value=p_value) if one.figure == "like-another-retraining" else one
+            for one in findings.figures
+        )
+        (judged,) = judge(
+            [f"{FIGURE}>=0"], subject.kind, subject.evaluation, subject.sets,
+            replace(findings, figures=figures), EvaluationSettings(),
+        )  # fmt: skip
+        assert judged.state == wanted
+        assert ("farther from the retrained model than another retraining is" in judged.words) == (
+            wanted == "not met"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from efface.errors import InputError
 from efface.evaluation.protocol import Evaluation
 from efface.evaluation.results import SetName
 from efface.evaluation.settings import EvaluationSettings
+from efface.evaluation.verdict import Word
 from efface.images.items import ImageSet
 from efface.probes.base import FiguresByKind, Probe
 from efface.probes.findings import Finding, Findings, Goal
@@ -214,6 +216,48 @@ def test_of_a_probe_the_difference_to_the_retrained_model_is_judged(
     evaluation: Evaluation, values: dict[str, object], text: str, state: str
 ) -> None:
     assert outcome_of(text, evaluation, found(**values)).state == state
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "state"),
+    [
+        ("yes", "verdict=yes", "met"),
+        ("beyond", "verdict=yes", "not met"),
+        ("beyond", " Verdict = beyond|YES ", "met"),
+        ("ruined", "verdict=yes|beyond|partly|no", "not met"),
+        ("cannot be told", "verdict=no", "not measurable"),
+        (None, "verdict=no", "not measurable"),
+    ],
+)
+def test_of_the_verdict_its_word_is_judged(word: Word | None, text: str, state: str) -> None:
+    given = None if word is None else SimpleNamespace(word=word, title=word)
+    (outcome,) = judge(
+        [text],
+        "generator",
+        Evaluation([], [], {}),
+        SETS,
+        Findings(),
+        SETTINGS,
+        verdict=given,  # type: ignore[arg-type]
+    )
+    assert (outcome.state, outcome.value, outcome.threshold) == (state, None, None)
+
+
+def test_words_of_the_verdict_are_read_in_one_order_and_exclude_each_other() -> None:
+    read = Requirement.parse("verdict=beyond|yes|yes", "classifier")
+    assert read.text == "verdict=yes|beyond"
+    assert Requirement.parse(read.text, "classifier") == read
+    for wrong in ("verdict", "verdict>=yes", "verdict=ruined", "verdict=yes|maybe", "verdict="):
+        with pytest.raises(InputError, match="write it as verdict=yes"):
+            Requirement.parse(wrong, "generator")
+    assert contradictions(["verdict=no", "verdict=yes|partly"], "generator") == [
+        "verdict=no and verdict=yes|partly cannot both hold"
+    ]
+    assert not contradictions(["verdict=yes", "verdict=yes|partly"], "generator")
+    said = foreseen(["verdict=yes"], "generator", {"forget": 9}, retrained=False)
+    assert said == [
+        "requirement verdict=yes will not be measurable: there is no retrained model to compare with (--retrained)"
+    ]
 
 
 def test_a_note_of_the_probe_is_the_reason(evaluation: Evaluation) -> None:

@@ -16,6 +16,7 @@ import efface.cli.options as o
     original="original",
     unlearned="unlearned",
     retrained="retrained",
+    yardstick="yardstick",
     images="images.images",
     forget="images.forget",
     retain="images.retain",

@@ -14,6 +14,7 @@ SETTINGS: dict[str, str | o.Setting] = {
     "proxy_retain": "images.proxy_retain",
     "neutral": "images.neutral",
     "retrained": "retrained",
+    "yardstick": "yardstick",
     "method": o.Setting("method.name", o.METHOD),
     "preset": "preset",
     "corruption": "corruption",

@@ -74,6 +74,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         what = "this run cannot start" if unlearns else "these models cannot be compared"
         with Faults(what) as faults:
             models, _ = self.open(config, faults)
+            yardstick = self.yardstick(config, models, faults)
             if (
                 isinstance(config, ClassifierRunConfig)
                 and config.method.claim == "exact"
@@ -84,7 +85,8 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         original, earlier = models["original"], earlier_of(config, models)
         with PixelCache(start.run.work / "cache", original.image_size) as cache:
             split = told(lambda: _chosen(config, earlier, cache, start.progress), start.progress)
-            prepared = Prepared(models, split, labelled(split.sets, cache, original), earlier)
+            images = labelled(split.sets, cache, original)
+            prepared = Prepared(models, split, images, earlier, yardstick=yardstick)
         if isinstance(config, ClassifierRunConfig):
             check_sets(config.method, given_to(config.method, prepared), len(original.classes))
             _refuse_micro_batches(config.method, config, prepared)
@@ -186,6 +188,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
             recipe=start.config.recipe,
             seed=settings.seed,
             progress=start.progress,
+            yardstick=prepared.yardstick.to(chosen_device()) if prepared.yardstick else None,
         )
 
     # for plans

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from efface.errors import InputError
+from efface.errors import Faults, InputError
 from efface.images.forgotten import Forgotten
 from efface.images.items import ImageSet
 from efface.images.selection import Split
+from efface.jobs.operations import attempt
 from efface.runs.ancestry import run_of, weights_after
 from efface.runs.bases import seen_by, trained_by
 from efface.runs.config import JobConfig, Verb
@@ -87,14 +89,22 @@ def same_run_beside(config: JobConfig, out: Path, forget: ImageSet) -> str | Non
 
 
 def reference_seen(config: Any, split: Split) -> list[str]:
-    """What the reference's own record tells against it, in sentences.
+    """What the own records of the retrained model and of a second one tell against them, in sentences.
 
-    Raises `InputError` where it lists images that are to be forgotten among those that the reference was trained on.
+    Raises `InputError` where one lists images that are to be forgotten among those that its model was trained on.
     """
-    settings = getattr(config, "retrained", None)
-    if settings is None:
-        return []
-    run, part = run_of(Path(settings.path))
+    with Faults("these are no models to compare with") as faults:
+        found = [
+            attempt(partial(_seen, config, settings.path, option, split), faults)
+            for option in ("retrained", "yardstick")
+            if (settings := getattr(config, option, None)) is not None
+        ]
+    return [note for notes in found for note in notes or ()]
+
+
+def _seen(config: Any, path: str, option: str, split: Split) -> list[str]:
+    """The same of one model; option: as which it was given."""
+    run, part = run_of(Path(path))
     if run is None:
         return []
     try:
@@ -102,33 +112,34 @@ def reference_seen(config: Any, split: Split) -> list[str]:
         trained_on = Forgotten("the reference", *listed(run, record, "retain"))
     except InputError as error:
         return [
-            f"What the retrained model was trained on is not known: {error.problems[0].replace(str(run), 'its run')}."
+            f"What the model given as {option} was trained on is not known: "
+            f"{error.problems[0].replace(str(run), 'its run')}."
         ]
     given = len(set(split.forget.ids))
     if seen := len(set(trained_on.among(split.forget).ids)):
         its_own = f"its own record lists {seen} of these {given} among the images that it was trained on"
-    elif seen := seen_by(settings.path, weights_after(record, part) or "", split.forget).trained_on:
+    elif seen := seen_by(path, weights_after(record, part) or "", split.forget).trained_on:
         its_own = f"by the records behind it, its base was trained on {seen} of these {given}"
     if seen:
         raise InputError(
-            f"{settings.path} is no model retrained without the images to be forgotten: {its_own}. Give one trained "
-            "without them (efface train --without), or leave --retrained out"
+            f"{path} is no model retrained without the images to be forgotten: {its_own}. Give one trained "
+            f"without them (efface train --without), or leave --{option} out"
         )
     notes = [
-        f"The retrained model was trained on {counted(count, 'image that was', 'images that were')} forgotten earlier, by "
-        f"{taken.name}: on these it is no reference."
+        f"The model given as {option} was trained on {counted(count, 'image that was', 'images that were')} forgotten "
+        f"earlier, by {taken.name}: on these it is no reference."
         for taken in split.earlier
         if (count := len(trained_on.among(taken.images)))
     ]
     if record.kind == "unlearning" and record.claim.level == "empirical" and record.method:
         notes.append(
-            f"The model given as retrained is itself an unlearned one (by {record.method.name}), not one trained without "
+            f"The model given as {option} is itself an unlearned one (by {record.method.name}), not one trained without "
             "the images."
         )
-    return [*notes, *_other_bases(config, settings.path)]
+    return [*notes, *_other_bases(config, path, option)]
 
 
-def _other_bases(config: Any, reference: str) -> list[str]:
+def _other_bases(config: Any, reference: str, option: str) -> list[str]:
     """A sentence where records tell that original and reference were not trained from the same weights."""
     original = config.original if config.verb == "evaluate" else config.model
     made = [trained_by(path) for path in (original.path, reference)]
@@ -138,6 +149,6 @@ def _other_bases(config: Any, reference: str) -> list[str]:
     its, reference_s = ("a base" if base else "fresh weights" for base in bases)
     of_reference = "another" if its == reference_s else reference_s
     return [
-        f"The original was trained from {its}, and the retrained model from {of_reference}: they differ by more than the "
-        "images to be forgotten."
+        f"The original was trained from {its}, and the model given as {option} from {of_reference}: they differ by more "
+        "than the images to be forgotten."
     ]

@@ -103,11 +103,12 @@ def refuse_other_images(sets: Mapping[Any, ImageSet], key: bytes, recorded: Imag
 
 def refuse_other_models(models: Mapping[Any, Model], recorded: PreparedPart) -> None:
     """Raise `RunRefused` if a run that is given again has other models than those that it began with."""
-    read = {
+    read: dict[str, ModelFacts | None] = {
         "original": recorded.before,
         "base": recorded.base,
         "unlearned": recorded.unlearned,
         "retrained": recorded.retrained,
+        "yardstick": recorded.yardstick,
     }
     known = {name: facts.weights for name, facts in read.items() if facts} | {"like": recorded.like}
     for name, model in models.items():

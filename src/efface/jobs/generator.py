@@ -98,6 +98,7 @@ class GeneratorOperations(Operations[Generator, Views]):
         what = "this run cannot start" if config.verb == "unlearn" else "these models cannot be compared"
         with Faults(what) as faults:
             models, views = self.open(config, faults, start.processes.count)
+            yardstick = self.yardstick(config, models, faults)
         assert views is not None
         views.opened = PixelCache(
             start.run.work / "cache", config.stored_side or stored_side(models["original"].image_size)
@@ -105,7 +106,8 @@ class GeneratorOperations(Operations[Generator, Views]):
         earlier, cache = earlier_of(config, models), views.cache
         split = told(lambda: _chosen(config, earlier, cache, start.progress), start.progress)
         read_all_pairs(config, split, views)
-        return Prepared(models, split, views, earlier, views.digest(start.run.key), close=views.cache.close)
+        pairs = views.digest(start.run.key)
+        return Prepared(models, split, views, earlier, pairs, close=views.cache.close, yardstick=yardstick)
 
     def risks(self, config: RunConfig | EvaluateConfig, prepared: Prepared[Generator, Views]) -> list[str]:
         return [
@@ -233,6 +235,7 @@ class GeneratorOperations(Operations[Generator, Views]):
             pairs=views.pairs,
             seed=settings.seed,
             progress=start.progress,
+            yardstick=prepared.yardstick.to(start.processes.device) if prepared.yardstick else None,
         )
 
     def corruption(self, config: RunConfig | EvaluateConfig) -> str:

@@ -49,20 +49,6 @@ def judge_models(start: Start, subject: AnySubject, sets: Mapping[SetName, Image
     findings = _findings(start, subject)
     if config.probes:
         write_findings(run.path, _keyed(findings, keyed_by_id(sets, run.key), run.key))
-    if config.require:
-        # the advice to retrain is out of place for a model that was retrained
-        exact = config.verb == "unlearn" and config.method.claim == "exact"
-        outcomes = judge(
-            config.require,
-            subject.kind,
-            subject.evaluation,
-            subject.sets,
-            findings,
-            subject.settings,
-            advise=not exact,
-        )
-        write_requirements(run.path, outcomes)
-        start.progress.log("requirements", **{outcome.requirement: outcome.state for outcome in outcomes})
     verdict = verdict_on(
         subject.evaluation.per_image,
         {name: images.ids for name, images in subject.sets.items()},
@@ -73,6 +59,21 @@ def judge_models(start: Start, subject: AnySubject, sets: Mapping[SetName, Image
     if verdict is not None:
         write_verdict(run.path, verdict)
         start.progress.log("verdict", word=verdict.word, specific=verdict.specific.word)
+    if config.require:
+        # the advice to retrain is out of place for a model that was retrained
+        exact = config.verb == "unlearn" and config.method.claim == "exact"
+        outcomes = judge(
+            config.require,
+            subject.kind,
+            subject.evaluation,
+            subject.sets,
+            findings,
+            subject.settings,
+            verdict=verdict,
+            advise=not exact,
+        )
+        write_requirements(run.path, outcomes)
+        start.progress.log("requirements", **{outcome.requirement: outcome.state for outcome in outcomes})
     return round(time.monotonic() - began, 3) if config.probes or config.require else None
 
 

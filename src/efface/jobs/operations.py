@@ -84,10 +84,11 @@ class Start:
 class Prepared(Generic[ModelT, PixelsT]):
     """Everything that a job works on. Who asked for it calls `close`.
 
-    models: the original, or the new model of a training, and those beside which it is put. pixels: how the kind reads the
-    images. earlier: what earlier requests forgot. pairs: of a paired corruption, a digest of which picture stands in for
-    which image, that says nothing without the run's key. like: of a training, the digest of the model that the new one is
-    made like. base: what the model is from which it trains on.
+    models: the original, or the new model of a training, and those beside which it is put. yardstick: a second retrained
+    model, at which probes alone look. pixels: how the kind reads the images. earlier: what earlier requests forgot. pairs:
+    of a paired corruption, a digest of which picture stands in for which image, that says nothing without the run's key.
+    like: of a training, the digest of the model that the new one is made like. base: what the model is from which it trains
+    on.
     """
 
     models: dict[ModelName, ModelT]
@@ -98,11 +99,18 @@ class Prepared(Generic[ModelT, PixelsT]):
     like: str | None = None
     base: ModelFacts | None = None
     close: Callable[[], None] = lambda: None
+    yardstick: ModelT | None = None
 
     @property
     def model(self) -> ModelT:
         """The model before unlearning, or the one that is to be trained."""
         return self.models["original"]
+
+    @property
+    def compared(self) -> dict[Any, ModelT]:
+        """All models that were read, by name: `yardstick` too."""
+        models: dict[Any, ModelT] = dict(self.models)
+        return models | ({"yardstick": self.yardstick} if self.yardstick else {})
 
     @property
     def forgets(self) -> bool:
@@ -179,6 +187,12 @@ class Operations(ABC, Generic[ModelT, PixelsT]):
                 if model is not None:
                     models[name] = model
         return models
+
+    def yardstick(self, config: Any, models: Mapping[ModelName, ModelT], faults: Faults) -> ModelT | None:
+        """The second retrained model, where one is named and can be opened."""
+        if config.yardstick is None:
+            return None
+        return attempt(partial(self.comparable, config.yardstick, models.get("original")), faults)
 
     @abstractmethod
     def prepare(self, start: Start) -> Prepared[ModelT, PixelsT]:

@@ -7,6 +7,7 @@ memory where they fit.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -69,10 +70,12 @@ def _plan(config: RunConfig | ClassifierRunConfig, progress: Progress) -> Plan:
     operations = KINDS[config.kind].operations
     outlook, faults = Plan(), Faults()
     models, pixels = operations.open(config, faults)
+    compared: dict[Any, Any] = {**models, "yardstick": operations.yardstick(config, models, faults)}
     known = attempt(lambda: earlier_of(config, models), faults) if "original" in models else None
     earlier = known or EarlierRequests()
     split = attempt(lambda: operations.choose(config, earlier, progress), faults)
-    attempt(lambda: same_models({name: model.weights_digest() for name, model in models.items()}), faults)
+    digests = {name: model.weights_digest() for name, model in compared.items() if model}
+    attempt(lambda: same_models(digests), faults)
     if "original" in models:
         outlook.model = description_of(models["original"])
     if split:

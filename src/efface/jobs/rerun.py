@@ -124,7 +124,7 @@ def _moved(
             name: value for name, value in moved.items() if name not in ("architecture", "normalisation")
         }
     # what is measured beside the model, and what was asked of it, is not needed to train it
-    for name in ("retrained", "require", "probes", "substitute"):
+    for name in ("retrained", "yardstick", "require", "probes", "substitute"):
         moved.pop(name, None)
     return moved
 

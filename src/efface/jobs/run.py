@@ -197,8 +197,8 @@ def _unchanged(preparation: PreparedPart, training: TrainedPart | None) -> list[
     if training is None or preparation.before is None:
         return []
     made = {"original": preparation.before.weights, "unlearned": training.after.weights}
-    reference = {"retrained": preparation.retrained.weights} if preparation.retrained else {}
-    return same_models({**made, **reference})
+    beside = {"retrained": preparation.retrained, "yardstick": preparation.yardstick}
+    return same_models({**made, **{name: facts.weights for name, facts in beside.items() if facts}})
 
 
 class _Run:
@@ -256,13 +256,13 @@ class _Run:
                 "list back to continue it, or choose another --out folder"
             )
         if self.measures:
-            refuse_other_models(prepared.models, recorded)
+            refuse_other_models(prepared.compared, recorded)
         refuse_another_base(prepared.base, recorded)
 
     def _preparation(self, prepared: Prepared[Any, Any], began: float) -> PreparedPart:
         """Everything that can refuse the run comes before its first file is written."""
         models = (
-            {name: model_facts(model) for name, model in prepared.models.items()} if self.measures else {}
+            {name: model_facts(model) for name, model in prepared.compared.items()} if self.measures else {}
         )
         said = self._said(prepared)
         notes = [
@@ -289,6 +289,7 @@ class _Run:
             before=original,
             unlearned=models.get("unlearned"),
             retrained=retrained_facts(reference, original, said.retrained_stages) if original else None,
+            yardstick=models.get("yardstick"),
             request=said.request if self.measures else None,
             substitute=said.substitute if self.measures else None,
             like=prepared.like,
@@ -350,6 +351,7 @@ class _Run:
             "unlearned": preparation.unlearned,
             "retrained": preparation.retrained,
             "base": preparation.base,
+            "yardstick": preparation.yardstick,
         }
         model = ModelsFacts(
             before=preparation.before,
@@ -376,6 +378,7 @@ class _Run:
             ),
             model=model,
             retrained=preparation.retrained,
+            yardstick=preparation.yardstick,
             sources=sources | ({"like": preparation.like} if preparation.like else {}),
             method=method_facts(config, family) if config.verb == "unlearn" else None,
             training=work,

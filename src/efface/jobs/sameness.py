@@ -5,20 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from efface.errors import InputError
+from efface.errors import Faults
 
 
 def same_models(weights: Mapping[Any, str]) -> list[str]:
     """Sentences on models with the same weights. weights: the digest of each.
 
-    Raises `InputError` where the reference is the original itself: it was trained on what is to be forgotten.
+    Raises `InputError` where the reference is the original itself, which was trained on what is to be forgotten, or the
+    yardstick either of these.
     """
-    original, unlearned, retrained = (weights.get(name) for name in ("original", "unlearned", "retrained"))
-    if retrained is not None and retrained == original:
-        raise InputError(
-            "the model given as retrained has the same weights as the original: it is no model trained without the images. "
-            "Give one that is (efface train --without), or leave --retrained out"
-        )
+    original, unlearned, retrained, yardstick = (
+        weights.get(name) for name in ("original", "unlearned", "retrained", "yardstick")
+    )
+    with Faults("these models cannot be compared") as faults:
+        if retrained is not None and retrained == original:
+            faults.add(
+                "the model given as retrained has the same weights as the original: it is no model trained without the "
+                "images. Give one that is (efface train --without), or leave --retrained out"
+            )
+        if yardstick is not None and yardstick in (original, retrained):
+            whose = (
+                "original: it is no model trained without the images"
+                if yardstick == original
+                else "retrained one"
+            )
+            faults.add(
+                f"the model given as yardstick has the same weights as the {whose}. Give one trained without them by "
+                "another seed (efface train --without ... --seed), or leave --yardstick out"
+            )
     notes = []
     if unlearned is not None and unlearned == original:
         notes.append(
@@ -29,5 +43,9 @@ def same_models(weights: Mapping[Any, str]) -> list[str]:
         notes.append(
             "The unlearned model has the same weights as the one given as retrained: unless it was trained anew from the "
             "same images and seed, one of the two was given twice."
+        )
+    if unlearned is not None and unlearned == yardstick:
+        notes.append(
+            "The unlearned model has the same weights as the one given as yardstick: one of the two was given twice."
         )
     return notes

@@ -46,6 +46,8 @@ class Probe(Settings, ABC):
     """Of those that tell of memory: on which side of the retrained model's figure more is remembered."""
     goals: ClassVar[Mapping[str, Goal]] = {}
     """Of those that are wanted on one side: which (`Finding.goal`); a requirement cannot be a bound from the other."""
+    held_back: ClassVar[Mapping[str, str]] = {}
+    """Of a figure: the p value, another figure, with which a requirement on it is not met where that is below 0.05."""
     needs: ClassVar[tuple[SetName, ...]] = ("forget",)
     """Sets without which it cannot be asked."""
     needs_retrained: ClassVar[bool] = False

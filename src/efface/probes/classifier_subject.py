@@ -52,6 +52,7 @@ class ClassifierSubject(Subject[Classifier, LabelledImages]):
         return sha256_of_json(
             {
                 "models": {name: model.weights_digest() for name, model in self.models.items()},
+                "yardstick": self.yardstick.weights_digest() if self.yardstick else None,
                 "sets": {name: [images.ids, images.labels.tolist()] for name, images in self.sets.items()},
                 "settings": self.settings.as_dict(),
                 "recipe": self.recipe.as_dict(),

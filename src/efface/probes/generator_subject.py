@@ -85,6 +85,7 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
         return sha256_of_json(
             {
                 "models": {name: model.weights_digest() for name, model in self.models.items()},
+                "yardstick": self.yardstick.weights_digest() if self.yardstick else None,
                 "sets": {name: images.digest() for name, images in self.sets.items()},
                 "pairs": dict(self.pairs) if self.pairs else None,
                 "corruption": str(self.corruption),

@@ -110,7 +110,8 @@ Errors = Mapping[ErrorKind, Values]
 class Subject(ABC, Generic[ModelT, ImagesT]):
     """The models, the images, and what the evaluation measured of them.
 
-    seed: of every draw of the probes. Models are in evaluation mode, and must be left with the weights that they have.
+    seed: of every draw of the probes. yardstick: a second retrained model, which the evaluation does not measure. Models
+    are in evaluation mode, and must be left with the weights that they have.
     """
 
     kind: ClassVar[ModelKind]
@@ -124,6 +125,7 @@ class Subject(ABC, Generic[ModelT, ImagesT]):
     evaluation: Evaluation
     seed: int = 0
     progress: Progress = field(default_factory=Progress)
+    yardstick: ModelT | None = None
 
     @property
     def reference(self) -> ModelName | None:

@@ -126,6 +126,8 @@ def digests(record: Record) -> list[Digest]:
         found += [Digest(f"path/{name}/{file}", digest) for file, digest in further.files.items()]
     if record.retrained:
         found.append(Digest("weights, retrained model", record.retrained.weights))
+    if record.yardstick:
+        found.append(Digest("weights, second retrained model", record.yardstick.weights))
     found += [Digest(f"manifests/{name}.jsonl", facts.sha256) for name, facts in record.images.sets.items()]
     if record.results:
         found += [Digest(name, digest) for name, digest in record.results.files.items()]

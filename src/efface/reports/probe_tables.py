@@ -86,7 +86,9 @@ def requirement_table(judgement: Judgement | None) -> Requirements | None:
             "sign": SIGNS[outcome.state],
             "state": outcome.state,
             "value": None if outcome.value is None else figure(outcome.value),
-            "interval": interval(outcome.low, outcome.high, 4, decides=[outcome.threshold]),
+            "interval": interval(
+                outcome.low, outcome.high, 4, decides=[] if outcome.threshold is None else [outcome.threshold]
+            ),
             "words": outcome.words,
         }
         for outcome in judgement.outcomes

@@ -46,7 +46,7 @@ NOT_DECIDING = ("keep_working_files", "with_pictures", "device", "batch_pixels")
 """Settings that do not change the result, or by rounding alone, so they may differ when a run is continued."""
 
 SHORT_FORMS = {
-    **dict.fromkeys(("model", "retrained", "original", "unlearned", "like", "base"), "path"),
+    **dict.fromkeys(("model", "retrained", "yardstick", "original", "unlearned", "like", "base"), "path"),
     "method": "name",
 }
 """Sections that may be given as a text alone, and the entry that the text then is."""
@@ -180,6 +180,12 @@ ProbeSection = Annotated[
 CorruptionText = Annotated[str, AfterValidator(lambda text: str(or_value_error(parse_corruption, text)))]
 
 
+YARDSTICK: Any = Field(
+    None,
+    description="a second model trained without the forget images, by another seed, to know how far two retrainings differ",
+)
+
+
 class MeasuredConfig(JobConfig):
     """What every job has that measures models: image sets, questions, and thresholds set before the run."""
 
@@ -202,7 +208,7 @@ class MeasuredConfig(JobConfig):
         description="without a retrained model: what is declared to stand in its place, in your words; it is printed",
     )
 
-    unasked: ClassVar[tuple[str, ...]] = (*JobConfig.unasked, "require", "probes", "substitute")
+    unasked: ClassVar[tuple[str, ...]] = (*JobConfig.unasked, "require", "probes", "substitute", "yardstick")
 
     @property
     def selectors(self) -> tuple[str, ...]:
@@ -240,6 +246,12 @@ class MeasuredConfig(JobConfig):
             raise ValueError(
                 "substitute: a retrained model is given, so nothing stands in its place; leave out one of the two"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _yardstick_beside_retrained(self) -> Self:
+        if getattr(self, "yardstick", None) is not None and getattr(self, "retrained", None) is None:
+            raise ValueError("yardstick: it is held against a retrained model; give that too (--retrained)")
         return self
 
     @field_validator("probes", mode="before")

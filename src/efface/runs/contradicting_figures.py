@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from efface.evaluation.results import Row, find, table_of
 from efface.evaluation.verdict import verdict_on
 from efface.probes.registry import PROBES, contradicting
-from efface.runs.requirements import Outcome, Requirement, summary
+from efface.runs.requirements import Outcome, Requirement, held_back, of_verdict_alone, summary
 from efface.runs.results import read_findings, read_requirements, read_verdict, read_worst
 from efface.runs.stated import SETS, Stated, Unanswered
 from efface.wording import counted
@@ -93,10 +93,15 @@ def _outcome(stated: Stated, outcome: Outcome) -> Iterator[str]:
     requirement = Requirement.parse(outcome.requirement, stated.record.model_kind)
     if outcome.threshold != requirement.threshold:
         yield f"{outcome.requirement}: its bound is not {outcome.threshold:g}"
+    if requirement.words:
+        if outcome != of_verdict_alone(requirement, stated.record.verdict):
+            yield f"{outcome.requirement}: it is said to be {outcome.state}, and the verdict says otherwise"
+        return
     end = outcome.high if requirement.at_most else outcome.low
+    against = requirement.row is None and held_back(requirement, read_findings(stated.run))
     if outcome.state != "not measurable" and (outcome.value is None or end is None):
         yield f"{outcome.requirement}: {outcome.state} without an interval"
-    elif end is not None and (outcome.state == "met") != requirement.kept_by(end):
+    elif end is not None and (outcome.state == "met") != (requirement.kept_by(end) and not against):
         yield f"{outcome.requirement}: {outcome.state}, and its interval ends at {end:.4g}"
     if requirement.row is None:
         finding = read_findings(stated.run).find(requirement.name)

@@ -113,6 +113,7 @@ def _sources(stated: Stated) -> Iterator[str]:
         "original" if record.kind == "evaluation" else "model": record.model.before,
         "retrained": record.retrained,
         "base": record.model.base,
+        "yardstick": record.yardstick,
     }
     due = {name: model.weights for name, model in facts.items() if model is not None}
     # what an evaluation compares, or a training is made like, is stated nowhere else in a record
@@ -305,6 +306,7 @@ def _parts(stated: Stated) -> Iterator[str]:
         "model.after": (record.model.after, trained.after if trained else None),
         "model.path": (record.model.path, parts.further.models if parts.further else {}),
         "retrained": (record.retrained, prepared.retrained),
+        "yardstick": (record.yardstick, prepared.yardstick),
         "sources.like": (record.sources.get("like"), prepared.like),
         "sources.unlearned": (
             record.sources.get("unlearned"),

@@ -11,7 +11,7 @@ from efface.classifiers.architecture import ClassifierSettings
 from efface.errors import Faults
 from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
 from efface.metrics.base import ModelKind
-from efface.runs.config import CorruptionText, MeasuredConfig, ModelSection, Verb, written_out
+from efface.runs.config import YARDSTICK, CorruptionText, MeasuredConfig, ModelSection, Verb, written_out
 from efface.runs.recipes import recipe_of
 from efface.training.settings import Recipe, TrainingSettings
 
@@ -25,6 +25,7 @@ class EvaluateConfig(MeasuredConfig):
     original: ModelSection = Field(description="the model before unlearning")
     unlearned: ModelSection | None = Field(None, description="the model after unlearning")
     retrained: ModelSection | None = Field(None, description="a model trained without the forget images")
+    yardstick: ModelSection | None = YARDSTICK
     corruption: CorruptionText = Field("centre:0.5", description="what is hidden from the models")
     evaluation: EvaluationSettings = EvaluationSettings()
     training: TrainingSettings = Field(
@@ -52,6 +53,7 @@ class ClassifierEvaluateConfig(MeasuredConfig):
     retrained: ClassifierSettings | None = Field(
         None, description="a model trained without the forget images"
     )
+    yardstick: ClassifierSettings | None = YARDSTICK
     evaluation: ClassifierEvaluationSettings = ClassifierEvaluationSettings()
     recipe: Recipe = Field(Recipe(), description="how the original was trained, for probes that train")
 

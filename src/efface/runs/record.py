@@ -516,6 +516,10 @@ class Statement(Described):
     durations: Durations = Field(description="seconds of the parts of the run")
     model: ModelsFacts = Field(description="the model before and after")
     retrained: ReferenceFacts | None = Field(description="the reference model, where there is one")
+    yardstick: ModelFacts | None = Field(
+        None,
+        description="a second retrained model beside it, from which nothing but a probe's figure was made",
+    )
     sources: dict[str, str] = Field(
         description="digest of the weights of every model that the run read, by the name that the config gives it"
     )

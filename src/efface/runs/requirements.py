@@ -1,18 +1,18 @@
-"""Requirements: thresholds that are set before a run, such as `retain-error<=1.02x`, and what became of them.
+"""Requirements: what has to hold, set before a run, such as `retain-error<=1.02x` or `verdict=yes`, and what became of it.
 
 A requirement names a figure, a bound and a value. Figures of rows are `SET-FIGURE`, with the short name of a metric; with
 an `x` behind the value they are ratios: of retain and neutral images to the original's, of forget images to the retrained
 model's. Every figure of a probe can be named too; what is judged is its difference to the retrained model's, or its own
 value where it compares with that model already. Which metrics and probes there are depends on the kind of the model. A
-requirement is met only if the whole confidence interval keeps it, so few images never make a requirement easier. Nothing
-here imports torch.
+requirement is met only if the whole confidence interval keeps it, so few images never make a requirement easier. The
+verdict can be required by its word, or by several of them: `verdict=yes|beyond`. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -22,6 +22,7 @@ from pydantic import JsonValue
 from efface.errors import InputError
 from efface.evaluation.results import SETS, ModelName, SetName, find
 from efface.evaluation.settings import MeasuringSettings
+from efface.evaluation.verdict import Verdict, Word
 from efface.metrics.base import Metric, ModelKind
 from efface.metrics.catalogue import metrics_of
 from efface.metrics.intervals import FEWEST_GROUPS, bootstrap_ratio
@@ -41,6 +42,10 @@ EXAMPLES: Mapping[ModelKind, str] = {
 }
 SIDES: Mapping[Goal, str] = {"low": "<=0.05", "above": ">=0"}
 """An example of a bound on a figure of a probe that is wanted on one side."""
+VERDICT = "verdict"
+REQUIRABLE_WORDS: tuple[Word, ...] = ("yes", "beyond", "partly", "no")
+LEAST_P = 0.05
+"""Of a test that holds a figure's requirement back (`Probe.held_back`)."""
 NO_RETRAINED = "there is no retrained model to compare with"
 RETRAIN = "retrain instead"
 FORM = re.compile(r"\s*([a-z0-9][\w-]*)\s*(<=|>=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(x?)\s*", re.I)
@@ -55,22 +60,25 @@ class WithIds(Protocol):
 
 @dataclass(frozen=True)
 class Requirement:
-    """One bound on one figure of a kind of model. `text` is its plain form."""
+    """One bound on one figure of a kind of model, or words of the verdict. `text` is its plain form."""
 
     kind: ModelKind
     text: str
     name: str
-    at_most: bool
-    threshold: float
-    ratio: bool
+    at_most: bool = False
+    threshold: float | None = None
+    ratio: bool = False
+    words: tuple[Word, ...] = ()
 
     @classmethod
     def parse(cls, text: str, kind: ModelKind) -> Requirement:
-        """Read `NAME<=VALUE`, `NAME>=VALUE`, `NAME<=VALUEx`; raises `InputError`.
+        """Read `NAME<=VALUE`, `NAME>=VALUE`, `NAME<=VALUEx`, `verdict=WORD`, `verdict=WORD|WORD`; raises `InputError`.
 
         >>> Requirement.parse("retain-error <= 1.02x", "generator").text
         'retain-error<=1.02x'
         """
+        if re.match(rf"\s*{VERDICT}\b", text, re.I):
+            return cls(kind, f"{VERDICT}={'|'.join(words := _words(text))}", VERDICT, words=words)
         match = FORM.fullmatch(text)
         if not match:
             name = re.split(r"[^\w-]", text.strip().lower())[0]
@@ -89,6 +97,7 @@ class Requirement:
 
     def _fault(self) -> str | None:
         """Why the figure cannot have this bound."""
+        assert self.threshold is not None
         metric = self.row[1] if self.row else None
         if self.ratio and not (metric and metric.ratio):
             able = ", ".join(f"SET-{one.short}" for one in metrics_of(self.kind).values() if one.ratio)
@@ -119,26 +128,40 @@ class Requirement:
         Beside the original, a model that forgot nothing would keep every bound on what is left of forgotten images. So
         only probes that can do without these are judged beside it.
         """
+        if self.words:
+            return "retrained"
         if self.row is None:
             probe = PROBES[probes_by_figure(self.kind)[self.name]]
             return "retrained" if "forget" in probe.needs else "original"
         return None if not self.ratio else "retrained" if self.row[0] == "forget" else "original"
 
+    def excludes(self, other: Requirement) -> bool:
+        """Whether nothing keeps this lower bound and that upper one, or these words and others of the verdict."""
+        if self.words or other.words:
+            return self.words < other.words and not set(self.words) & set(other.words)
+        assert self.threshold is not None
+        assert other.threshold is not None
+        return not self.at_most and other.at_most and self.threshold > other.threshold
+
     def kept_by(self, value: float) -> bool:
         """Whether this value alone keeps the bound."""
+        assert self.threshold is not None
         return value <= self.threshold if self.at_most else value >= self.threshold
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a requirement. `value` with its interval is what was judged; words: one sentence for people."""
+    """What became of a requirement. `value` with its interval is what was judged; words: one sentence for people.
+
+    The verdict has neither a value nor a `threshold`.
+    """
 
     requirement: str
     state: State
     value: float | None
     low: float | None
     high: float | None
-    threshold: float
+    threshold: float | None
     words: str
 
     def as_dict(self) -> dict[str, JsonValue]:
@@ -177,7 +200,7 @@ def _goal(name: str, kind: ModelKind) -> Goal:
 def requirable(kind: ModelKind) -> list[str]:
     """Every name that a requirement can have."""
     rows = of_rows(kind)
-    return [*rows, *(name for name in probes_by_figure(kind) if name not in rows)]
+    return [*rows, *(name for name in probes_by_figure(kind) if name not in rows), VERDICT]
 
 
 def contradictions(requirements: Iterable[str], kind: ModelKind) -> list[str]:
@@ -187,17 +210,14 @@ def contradictions(requirements: Iterable[str], kind: ModelKind) -> list[str]:
         f"{low.text} and {high.text} cannot both hold"
         for low in read
         for high in read
-        if (low.name, low.ratio) == (high.name, high.ratio)
-        and not low.at_most
-        and high.at_most
-        and low.threshold > high.threshold
+        if (low.name, low.ratio) == (high.name, high.ratio) and low.excludes(high)
     ]
 
 
 def probes_for(requirements: Iterable[str], kind: ModelKind) -> list[str]:
     """Names of the probes without which these requirements cannot be judged."""
     names = (Requirement.parse(text, kind).name for text in requirements)
-    needed = (probes_by_figure(kind)[name] for name in names if name not in of_rows(kind))
+    needed = (probes_by_figure(kind)[name] for name in names if name not in (*of_rows(kind), VERDICT))
     return list(dict.fromkeys(needed))
 
 
@@ -209,23 +229,71 @@ def judge(
     findings: Findings,
     settings: MeasuringSettings,
     *,
+    verdict: Verdict | None = None,
     advise: bool = True,
 ) -> list[Outcome]:
     """An outcome for each requirement, in their order.
 
-    The bound must hold at the end of the interval that is farther from it. advise: whether words may end in the advice
-    to retrain, which is out of place for a model that was retrained.
+    The bound must hold at the end of the interval that is farther from it, and no test may hold it back
+    (`Probe.held_back`). advise: whether words may end in the advice to retrain, which is out of place for a model that was
+    retrained.
     """
     found = []
     for requirement in (Requirement.parse(text, kind) for text in requirements):
+        if requirement.words:
+            found.append(of_verdict_alone(requirement, verdict))
+            continue
         if requirement.row is None:
             measured = _of_finding(requirement, findings)
         elif requirement.ratio:
             measured = _ratio(requirement, evaluation, sets, settings)
         else:
             measured = _absolute(requirement, evaluation)
-        found.append(_outcome(requirement, measured, advise))
+        outcome = _outcome(requirement, measured, advise)
+        why = held_back(requirement, findings) if outcome.state == "met" else None
+        found.append(replace(outcome, state="not met", words=outcome.words + why) if why else outcome)
     return found
+
+
+def held_back(requirement: Requirement, findings: Findings) -> str | None:
+    """A sentence where the test beside the required figure speaks against it; None where it does not, or was not made."""
+    probe = probes_by_figure(requirement.kind).get(requirement.name)
+    test = PROBES[probe].held_back.get(requirement.name) if probe else None
+    finding = findings.find(test) if test else None
+    if finding is None or finding.value is None or finding.value >= LEAST_P:
+        return None
+    return (
+        f" But {finding.figure} is {bound(finding.value, 3, [LEAST_P])}, below {LEAST_P}: it is farther from the retrained "
+        "model than another retraining is."
+    )
+
+
+def of_verdict_alone(requirement: Requirement, verdict: Verdict | None) -> Outcome:
+    """What became of a requirement on the verdict."""
+    wanted = " or ".join(requirement.words)
+
+    def outcome(state: State, words: str) -> Outcome:
+        return Outcome(requirement.text, state, None, None, None, None, words)
+
+    if verdict is None:
+        return outcome("not measurable", "The verdict cannot be given: there is no unlearned model.")
+    said = f"The verdict is *{verdict.title}*, and *{wanted}* was required."
+    if verdict.word in requirement.words:
+        return outcome("met", f"The verdict is *{verdict.title}*, as was required.")
+    return outcome("not measurable" if verdict.word == "cannot be told" else "not met", said)
+
+
+def _words(text: str) -> tuple[Word, ...]:
+    """The words of `verdict=WORD|WORD`, in the order of the rule, each once; raises `InputError`."""
+    _, sign, given = text.partition("=")
+    named = [word.strip().lower() for word in given.split("|")]
+    words = tuple(word for word in REQUIRABLE_WORDS if word in named)
+    if not sign or text.partition("=")[0].strip().lower() != VERDICT or not set(named) <= set(words):
+        raise InputError(
+            f"requirement '{text}': write it as {VERDICT}=yes, or with several words that will do, as "
+            f"{VERDICT}=yes|beyond; words are {', '.join(REQUIRABLE_WORDS)}"
+        )
+    return words
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
@@ -353,6 +421,7 @@ def _outcome(requirement: Requirement, measured: _Measured, advise: bool) -> Out
         ends = measured.value, measured.low, measured.high
         return Outcome(requirement.text, state, *ends, requirement.threshold, words)
 
+    assert requirement.threshold is not None
     value, low, high = measured.value, measured.low, measured.high
     if measured.why_not or value is None or low is None or high is None or np.isnan([value, low, high]).any():
         return outcome(

@@ -54,6 +54,7 @@ class PreparedPart(RunPart):
     before: ModelFacts | None = Field(None, description="the model that the run begins with")
     unlearned: ModelFacts | None = Field(None, description="of an evaluation, the model after unlearning")
     retrained: ReferenceFacts | None = Field(None, description="the reference model")
+    yardstick: ModelFacts | None = Field(None, description="the second retrained model")
     request: RequestSettings | None = Field(None, description="what the operator stated, without names")
     substitute: str | None = Field(
         None, description="what was declared in the place of a reference, likewise"

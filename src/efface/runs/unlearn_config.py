@@ -18,6 +18,7 @@ from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.methods.registry import read_classifier_method
 from efface.metrics.base import ModelKind
 from efface.runs.config import (
+    YARDSTICK,
     CorruptionText,
     MeasuredConfig,
     ModelSection,
@@ -82,6 +83,7 @@ class RunConfig(MeasuredConfig):
     corruption: CorruptionText = Field("centre:0.5", description="what is hidden from the model")
     evaluation: EvaluationSettings = EvaluationSettings()
     retrained: ModelSection | None = Field(None, description="a model trained without the forget images")
+    yardstick: ModelSection | None = YARDSTICK
     seed: int = Field(0, description="seed of unlearning")
     stored_side: int | None = Field(
         None,
@@ -147,6 +149,7 @@ class ClassifierRunConfig(MeasuredConfig):
     retrained: ClassifierSettings | None = Field(
         None, description="a model trained without the forget images"
     )
+    yardstick: ClassifierSettings | None = YARDSTICK
     statistics: Literal["keep", "recompute"] = Field(
         "keep",
         description="running statistics of batch normalisation: keep, or recompute from retain images after the method",
