@@ -42,7 +42,8 @@ def build(name: str, arguments: Mapping[str, JsonValue], seed: int = 0) -> nn.Mo
     """
     import torch
 
-    with _from_working_directory(), torch.random.fork_rng(devices=[]):
+    # parameters that are made where nothing is learnt could never be trained
+    with _from_working_directory(), torch.random.fork_rng(devices=[]), torch.inference_mode(False):
         factory = _factory(name)
         if fault := _unfit(factory, arguments):
             raise InputError(f"network {printable(name)} cannot be called with {_said(arguments)}: {fault}")

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from efface.documents import read_object
 from efface.errors import Faults, InputError
-from efface.files import sha256_of_bytes
+from efface.files import replacing, sha256_of_bytes
 from efface.wording import several
 
 SHOWN_TENSORS = 5
@@ -173,6 +173,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except UNREADABLE as error:
         raise InputError(f"{path} is not a readable file of weights: {why_unreadable(error)}") from None
+
+
+def write_tensors(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """A safetensors file of these weights; those that share memory are written each by itself."""
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

@@ -27,6 +27,7 @@ from support.family_runs import (
     CATS,
     OTHER_HOLE,
     SAMPLERS,
+    STORIES,
     UNLEARNING,
     WITH_FIRST_STAGE,
     FamilyStory,
@@ -42,7 +43,7 @@ MAGE_FAST = pytest.mark.parametrize(
 """Of the families with a first stage only the faster one by default."""
 
 
-@pytest.fixture(params=SAMPLERS)
+@pytest.fixture(params=STORIES)
 def story(request: pytest.FixtureRequest, stories: dict[str, FamilyStory]) -> FamilyStory:
     return stories[request.param]
 
@@ -424,7 +425,7 @@ def test_a_plan_names_the_corruption_of_training_and_that_the_asked_one_is_unkno
 
 @pytest.mark.parametrize(
     "family",
-    ["mage", *(pytest.param(other, marks=pytest.mark.slow) for other in SAMPLERS if other != "mage")],
+    ["mage", *(pytest.param(other, marks=pytest.mark.slow) for other in STORIES if other != "mage")],
 )
 def test_a_plan_estimates_a_run_of_every_family(
     stories: dict[str, FamilyStory], family: str, photos: Path

@@ -25,12 +25,14 @@ SHAPES: dict[str, dict[str, Any]] = {
     "latent-inpainting": {
         "image_size": SIZE, "vae_channels": (8, 16, 16), "unet_channels": (16, 32), "head_dim": 8,
     },
+    "network": {"image_size": SIZE, "network": "support.networks:unet", "trained_with": "centre:0.5"},
 }  # fmt: skip
 SAMPLERS: dict[str, tuple[str | None, str | None]] = {
     "mae": (None, None),
     "mage": ("greedy:2", "confidence:3,2"),
     "palette": ("ddim:2", "ddpm:3"),
     "latent-inpainting": ("ddim:2", "dpm-solver++:3"),
+    "network": (None, None),
 }
 """Two fast samplers of each family."""
 
@@ -49,6 +51,20 @@ BUILT: dict[str, Callable[[], Generator]] = {
     "palette": lambda: untrained("palette"),
     "latent-inpainting": lambda: untrained("latent-inpainting"),
     "latent-inpainting, of pictures": lambda: untrained("latent-inpainting", kind="instruct"),
+    "network": lambda: untrained("network"),
+    "network, told the mask": lambda: untrained(
+        "network", arguments={"inputs": 4}, condition=("picture+mask",), loss="charbonnier", hidden_value=0
+    ),
+    "network, enlarging": lambda: untrained(
+        "network", network="support.networks:enlarging", scale=2, value_range=(0, 255), trained_with=None
+    ),
+    "network, told the noise": lambda: untrained(
+        "network",
+        network="support.networks:denoising",
+        condition=("picture", "sigma=noise-level"),
+        trained_with=None,
+        loss="l2",
+    ),
 }
 """Names are `family` or `family, what is special`."""
 

@@ -27,6 +27,7 @@ CORRUPTIONS: Registry[type[Corruption]] = Registry(
         "efface.corruptions.degradations:Jpeg",
         "efface.corruptions.degradations:Downsample",
         "efface.corruptions.degradations:Blur",
+        "efface.corruptions.degradations:Noise",
         "efface.corruptions.degradations:Sketch",
         "efface.corruptions.degradations:Paired",
     ),

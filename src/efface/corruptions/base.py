@@ -30,7 +30,7 @@ Mask = npt.NDArray[np.bool_]
 class Corrupted:
     """One corrupted batch.
 
-    condition: what may be seen, float `[B, 3, H, W]` in [0, 1]; hidden pixels are mid-grey.
+    condition: what may be seen, float `[B, 3, H, W]` in [0, 1] (but see `stays_in_range`); hidden pixels are mid-grey.
     known: True where the condition shows the original pixel, bool `[B, 1, H, W]`; nowhere for a corruption that
     hides nothing but shows another picture.
     region: True where metrics compare, bool `[B, 1, H, W]`.
@@ -64,6 +64,8 @@ class Corruption(ABC):
     of: ClassVar[str] = "the side"
     """What fractions are fractions of."""
     is_random: ClassVar[bool] = False
+    stays_in_range: ClassVar[bool] = True
+    """Whether conditions stay in [0, 1]; those with added noise leave it."""
     hides: ClassVar[bool]
     paired: ClassVar[bool] = False
 

@@ -34,6 +34,7 @@ WIDER = 1.6
 SHARPNESS = 0.98
 """Below 1, so that even faint grain on a bright ground stays white in a sketch."""
 DARKNESS = 40.0
+MOST_NOISE = 255
 
 
 class Degradation(Corruption):
@@ -125,10 +126,8 @@ class Downsample(Degradation):
     def degraded(self, images: Tensor) -> Tensor:
         from torch.nn.functional import interpolate
 
-        height, width = images.shape[-2:]
-        small = (max(1, round(height / self.factor)), max(1, round(width / self.factor)))
-        low = interpolate(images, small, mode="bicubic", antialias=True)
-        return interpolate(low, (height, width), mode="bicubic").clamp(0, 1)
+        small = shrunk(images, self.factor)
+        return interpolate(small, images.shape[-2:], mode="bicubic").clamp(0, 1)
 
     def check(self, size: int, grid: int) -> None:
         if not 2 <= self.factor <= size // 2:
@@ -175,6 +174,51 @@ class Jpeg(Degradation):
         file = io.BytesIO()
         Image.fromarray(picture).save(file, "JPEG", quality=self.quality, subsampling="4:2:0")
         return np.asarray(Image.open(file).convert("RGB"))
+
+
+@dataclass(frozen=True)
+class Noise(Corruption):
+    """Gaussian noise added to every value, with a standard deviation of `sigma` in units of 0..255; not clamped.
+
+    As denoisers are trained and measured (Zhang et al. 2018, "FFDNet"): clamped noise has another distribution. Noise of 0
+    shows the picture itself, for autoencoders.
+    """
+
+    sigma: float = 25.0
+
+    name: ClassVar[str] = "noise"
+    usage: ClassVar[str] = "noise:25"
+    summary: ClassVar[str] = (
+        "Gaussian noise, its standard deviation of 255; 0 shows the picture itself (condition)"
+    )
+    hides: ClassVar[bool] = False
+    is_random: ClassVar[bool] = True
+    stays_in_range: ClassVar[bool] = False
+
+    @classmethod
+    def parse(cls, arguments: str) -> Self:
+        try:
+            sigma = float(arguments or "25")
+        except ValueError:
+            sigma = math.nan
+        if not 0 <= sigma < math.inf:
+            raise InputError(
+                f"corruption 'noise:{arguments}': give the standard deviation in units of 0..255, for example {cls.usage}"
+            )
+        return cls(sigma)
+
+    def __str__(self) -> str:
+        return f"noise:{number(self.sigma)}"
+
+    def apply(self, images: Tensor, grid: int, draws: Draws, condition: Tensor | None = None) -> Corrupted:
+        noise = draws.normal("corruption", tuple(images.shape[1:]), images.device)
+        return shown_instead(images + self.sigma / 255 * noise, grid)
+
+    def check(self, size: int, grid: int) -> None:
+        if not self.sigma <= MOST_NOISE:
+            raise InputError(
+                f"corruption '{self}': the standard deviation is from 0 to {MOST_NOISE}, for example noise:25"
+            )
 
 
 @dataclass(frozen=True)
@@ -257,6 +301,15 @@ def shown_instead(picture: Tensor, grid: int) -> Corrupted:
     count, _, height, width = picture.shape
     nowhere = torch.zeros((count, 1, height, width), dtype=torch.bool, device=picture.device)
     return Corrupted(picture, nowhere, ~nowhere, np.ones((count, grid, grid), dtype=bool))
+
+
+def shrunk(images: Tensor, factor: int) -> Tensor:
+    """`images` `[B, C, H, W]` with sides divided by `factor`, by an antialiased bicubic filter; not clamped."""
+    from torch.nn.functional import interpolate
+
+    height, width = images.shape[-2:]
+    small = (max(1, round(height / factor)), max(1, round(width / factor)))
+    return interpolate(images, small, mode="bicubic", antialias=True)
 
 
 def luma(images: Tensor, standard: str = "rec601") -> Tensor:

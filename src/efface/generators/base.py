@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from efface.corruptions import Corrupted, Corruption
 from efface.errors import InputError
 from efface.files import write_json
-from efface.generators.families import TRAINING_NOTE, LearntCrops, NoiseKind, TrainingNote
+from efface.generators.families import TRAINING_NOTE, LearntCrops, ModelSettings, NoiseKind, TrainingNote
 from efface.group_norms import keep_contiguous
 from efface.randomness import Draws
 from efface.recomputing import in_micro_batches
@@ -99,6 +99,8 @@ class Generator(nn.Module, ABC):
         self.trained_with: Corruption | None = None
         # the crops in which it was shown its images, where that is known
         self.learnt_crops: LearntCrops | None = None
+        # whether training takes in running statistics, of a network that has any: of fresh weights alone
+        self.learns_statistics = False
         # in a tuple, so that the teacher is no submodule: never trained, saved, moved to train mode
         self._teacher: tuple[nn.Module, ...] = ()
         self._shadow: tuple[nn.Module, ...] = ()
@@ -249,6 +251,14 @@ class Generator(nn.Module, ABC):
         no visible code depends on hidden pixels.
         """
         return None
+
+    def settings_at(self, path: str) -> ModelSettings:
+        """How a model of this one's kind that lies at `path` is named; code that this one was built by is named too."""
+        return ModelSettings(path=path)
+
+    def remarks(self) -> list[str]:
+        """What a plan says of how the model was opened, one sentence each."""
+        return []
 
     def view_risks(self, images: Tensor, corruption: Corruption) -> list[str]:
         """What views of `images` `[B, 3, H, W]` under `corruption` will not tell of the model, one sentence each."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 from pydantic import Field, JsonValue
 
@@ -70,6 +70,19 @@ class ModelSettings(Settings):
     revision: str | None = Field(None, description="the hub revision (a commit hash pins the weights)")
     family: str | None = Field(None, description="the family of the model; default: as its files say")
 
+    @property
+    def undoes(self) -> str | None:
+        """The corruption that the model was trained to undo, where the settings and not its files tell."""
+        return None
+
+    def under(self, corruption: str) -> Self:
+        """The same for a job under `corruption`, which stands in where a model cannot tell what it was trained with."""
+        return self
+
+    def beside(self, other: ModelSettings) -> Self:
+        """The same for a model that stands beside `other` in a job."""
+        return self
+
 
 @dataclass(frozen=True)
 class Demo:
@@ -110,6 +123,7 @@ class Family:
     module: where `load(settings)`, `new(architecture, seed)` and `risks(generator, images)` live; imported when a
         model is opened.
     recognises: whether a model of this family lies there.
+    named_by: the option by which a model is of this family, whatever its file looks like; empty where files tell.
     training, first_stage: training settings that suit a new model and its first stage; None where it has no such stage.
     demo: how `efface demo` shows the family; None where only large pre-trained models are of use.
     release: with what its methods were published; None where no code for models of the family was released.
@@ -122,6 +136,7 @@ class Family:
     settings: type[ModelSettings]
     module: str
     recognises: Callable[[Contents], bool]
+    named_by: str = ""
     training: Mapping[str, JsonValue] = field(default_factory=dict)
     first_stage: Mapping[str, JsonValue] | None = None
     demo: Demo | None = None

@@ -21,7 +21,9 @@ FAMILIES: Registry[Family] = Registry(
     "generator",
     "efface.generators",
     Family,
-    tuple(f"efface.generators.{name}.family:FAMILY" for name in ("mae", "mage", "palette", "latent")),
+    tuple(
+        f"efface.generators.{name}.family:FAMILY" for name in ("mae", "mage", "palette", "latent", "network")
+    ),
 )
 
 
@@ -42,6 +44,8 @@ def risks_of(generator: Generator, images: Tensor, corruption: Corruption | None
 def family_of(settings: ModelSettings) -> Family:
     """The family of the model that `settings` names; raises `InputError` if it is of none, or plainly of another."""
     named = FAMILIES.named(settings.family) if settings.family is not None else None
+    if named and named.named_by and getattr(settings, named.named_by, None):
+        return named
     contents = contents_of(settings.path, settings.revision)
     found = [family for family in FAMILIES.values() if family.recognises(contents)]
     if named and found and named not in found:
@@ -67,7 +71,7 @@ def read_model(values: object) -> ModelSettings:
         {name: value for name, value in values.items() if name in ModelSettings.model_fields}, where="a model"
     )
     try:
-        family = family_of(common)
+        family = named_by_option(values) or family_of(common)
     except InputError:
         if common.family is None and set(values) <= set(ModelSettings.model_fields):
             return common
@@ -82,6 +86,14 @@ def read_model(values: object) -> ModelSettings:
                     f"family {family.name}: leave it out"
                 )
     return family.settings.read({**values, "family": family.name}, where="a model")
+
+
+def named_by_option(values: Mapping[str, object]) -> Family | None:
+    """The family that an option tells, whatever the file looks like; None where the file does."""
+    if values.get("family") is not None:
+        return None
+    families = [family for family in FAMILIES.values() if family.named_by and values.get(family.named_by)]
+    return families[0] if families else None
 
 
 def load_generator(settings: ModelSettings | str) -> Generator:

@@ -15,7 +15,7 @@ from efface.evaluation.results import ModelName
 from efface.generators import load_generator
 from efface.generators.base import Generator, PixelMoments
 from efface.generators.families import LearntCrops, ModelSettings
-from efface.generators.registry import FAMILIES, risks_of
+from efface.generators.registry import FAMILIES, read_model, risks_of
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.selection import Split, split_images
@@ -90,6 +90,10 @@ class GeneratorOperations(Operations[Generator, Views]):
                 f"{original.grid}: they cannot see the same views"
             )
         return other
+
+    def beside(self, settings: ModelSettings | str, named: ModelSettings) -> ModelSettings:
+        section = read_model({"path": settings}) if isinstance(settings, str) else settings
+        return section.beside(named)
 
     def prepare(self, start: Start) -> Prepared[Generator, Views]:
         if start.config.verb == "train":

@@ -113,7 +113,11 @@ def _foreseen(
         *_unfamiliar(generator, views.corruption),
     ]
     phases = config.method.phases()
-    notes = [masks_of_training(generator, settings), *other_training_crops(config, generator)]
+    notes = [
+        *generator.remarks(),
+        masks_of_training(generator, settings),
+        *other_training_crops(config, generator),
+    ]
     if (samples := sample_count(generator, config.evaluation)) > 1:
         notes.append(f"each model answers each view {samples} times (evaluation.samples), which is priced in")
     data = Data(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 
 from pydantic import BaseModel
@@ -106,6 +107,8 @@ def names_classifier(model: Mapping[str, Any]) -> bool:
     """Whether the section of a config names a classifier; False also where nothing readable lies there."""
     if not isinstance(model.get("path"), str):
         return False
+    if model.get("network") is not None and model.get("classes") is None and not Path(model["path"]).is_dir():
+        return False
     try:
         return is_classifier(model["path"], _revision(model))
     except InputError:
@@ -120,15 +123,20 @@ def _revision(model: Mapping[str, Any]) -> str | None:
 def _foreign(values: Mapping[str, Any], own: type[BaseModel], other: type[BaseModel]) -> list[str]:
     """The dotted keys of settings that only the other kind has."""
     foreign = []
-    families = FAMILIES.values() if other is ModelSettings else ()
-    others = set(other.model_fields).union(*(family.settings.model_fields for family in families))
+    owned, others = _settings_of(own), _settings_of(other)
     for name, value in values.items():
         mine, theirs = _section(own, name), _section(other, name)
-        if name not in own.model_fields:
+        if name not in owned:
             foreign += [name] if name in others else []
         elif isinstance(value, Mapping) and mine and theirs:
             foreign += [f"{name}.{inner}" for inner in _foreign(value, mine, theirs)]
     return foreign
+
+
+def _settings_of(model: type[BaseModel]) -> set[str]:
+    """The names of a section's settings; of a generator's those of all families."""
+    families = FAMILIES.values() if model is ModelSettings else ()
+    return set(model.model_fields).union(*(family.settings.model_fields for family in families))
 
 
 def _section(model: type[BaseModel], name: str) -> type[BaseModel] | None:

@@ -176,14 +176,15 @@ class Operations(ABC, Generic[ModelT, PixelsT]):
         """The original and the models beside it, as far as they are named and can be opened."""
         models: dict[ModelName, ModelT] = {}
         compares = config.verb == "evaluate"
-        original = attempt(lambda: self.load(config.original if compares else config.model), faults)
+        named = config.original if compares else config.model
+        original = attempt(lambda: self.load(named), faults)
         if original is not None:
             models["original"] = original
         unlearned = config.unlearned if compares else None
         others: dict[ModelName, Any] = {"unlearned": unlearned, "retrained": config.retrained}
         for name, settings in others.items():
             if settings is not None:
-                model = attempt(partial(self.comparable, settings, original), faults)
+                model = attempt(partial(self.comparable, self.beside(settings, named), original), faults)
                 if model is not None:
                     models[name] = model
         return models
@@ -192,7 +193,17 @@ class Operations(ABC, Generic[ModelT, PixelsT]):
         """The second retrained model, where one is named and can be opened."""
         if config.yardstick is None:
             return None
-        return attempt(partial(self.comparable, config.yardstick, models.get("original")), faults)
+        section = self.beside(
+            config.yardstick, config.original if config.verb == "evaluate" else config.model
+        )
+        return attempt(partial(self.comparable, section, models.get("original")), faults)
+
+    def beside(self, settings: Any, named: Any) -> Any:
+        """The section, or the place, of a model that stands beside the one that `named` names.
+
+        Code that the user named for that one may be run for this one too.
+        """
+        return settings
 
     @abstractmethod
     def prepare(self, start: Start) -> Prepared[ModelT, PixelsT]:

@@ -336,7 +336,7 @@ class _Run:
         load = self.operations.load
         fresh: dict[ModelName, Any] = {
             "original": load(self.config.model),
-            "unlearned": load(str(self.run.model)),
+            "unlearned": load(self.operations.beside(str(self.run.model), self.config.model)),
         }
         return {**fresh, **{name: model for name, model in prepared.models.items() if name not in fresh}}
 

@@ -16,6 +16,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    JsonValue,
     SerializeAsAny,
     ValidationInfo,
     field_serializer,
@@ -55,6 +56,7 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]
 
 
 Read = TypeVar("Read")
+Measured = TypeVar("Measured", bound="MeasuredConfig")
 
 
 class StatedRequest(Settings):
@@ -310,8 +312,18 @@ def written_out(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: {SHORT_FORMS[name]: fspath(value)}
         if name in SHORT_FORMS and isinstance(value, str | PathLike)
+        else _with_path(value)
+        if SHORT_FORMS.get(name) == "path" and isinstance(value, Mapping)
         else value
         for name, value in values.items()
+    }
+
+
+def _with_path(section: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """A section of a model whose file may be given as `weights`."""
+    return {
+        "path" if name == "weights" and "path" not in section else name: value
+        for name, value in section.items()
     }
 
 
@@ -361,6 +373,21 @@ ModelSection = Annotated[
     ),
 ]
 """The section of a config that names a generator, with the options of its family."""
+
+
+def under_its_corruption(config: Measured) -> Measured:
+    """The config with every model told under which corruption the job has it, should it not know its own."""
+    sections = {
+        name: getattr(config, name, None)
+        for name in ("model", "original", "unlearned", "retrained", "yardstick")
+    }
+    corruption = getattr(config, "corruption", None)
+    told = {
+        name: one.under(corruption)
+        for name, one in sections.items()
+        if isinstance(one, ModelSettings) and corruption
+    }
+    return config.model_copy(update=told)
 
 
 def readable(read: Callable[[str], object], text: str) -> str:

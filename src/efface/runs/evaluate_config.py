@@ -11,7 +11,15 @@ from efface.classifiers.architecture import ClassifierSettings
 from efface.errors import Faults
 from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
 from efface.metrics.base import ModelKind
-from efface.runs.config import YARDSTICK, CorruptionText, MeasuredConfig, ModelSection, Verb, written_out
+from efface.runs.config import (
+    YARDSTICK,
+    CorruptionText,
+    MeasuredConfig,
+    ModelSection,
+    Verb,
+    under_its_corruption,
+    written_out,
+)
 from efface.runs.recipes import recipe_of
 from efface.training.settings import Recipe, TrainingSettings
 
@@ -39,7 +47,10 @@ class EvaluateConfig(MeasuredConfig):
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """A config from plain values; raises `InputError` naming all faults."""
-        return cls.read(written_out(values), where="the config")
+        config = cls.read(written_out(values), where="the config")
+        if values.get("corruption") is None and config.original.undoes is not None:
+            return cls.from_values({**values, "corruption": config.original.undoes})
+        return under_its_corruption(config)
 
 
 class ClassifierEvaluateConfig(MeasuredConfig):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
+    JsonValue,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -16,7 +17,7 @@ from pydantic import (
 from efface.classifiers.architecture import ClassifierSettings, NetworkName, SavedNormalisation
 from efface.errors import Faults, InputError
 from efface.generators.families import Architecture, Family
-from efface.generators.registry import FAMILIES, family_of, read_model
+from efface.generators.registry import FAMILIES, family_of, named_by_option, read_model
 from efface.methods.generator.fine_tune import FineTune
 from efface.methods.generator.retrain import Retrain
 from efface.metrics.base import ModelKind
@@ -82,11 +83,13 @@ class TrainConfig(FromScratchConfig):
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """A config from plain values; raises `InputError` naming all faults."""
         with Faults("the config cannot be used") as faults:
-            values = _with_base(written_out(values), faults)
+            values = _with_base(_shaped(written_out(values)), faults)
             family = _family(values, faults)
-            architecture = chosen(family.shape, values, "architecture", family.architecture(), faults)
             based = values.get("base") is not None
             named = "base" if based else "like"
+            architecture = family.architecture()
+            if values.get(named) is None or values.get("architecture"):
+                architecture = chosen(family.shape, values, "architecture", architecture, faults)
             if values.get(named) is not None and architecture != family.architecture():
                 faults.add(
                     f"architecture: with {named}, the shape is that of the model named there; leave it out"
@@ -173,7 +176,7 @@ class ClassifierTrainConfig(FromScratchConfig):
         return self
 
 
-def _with_base(values: dict[str, Any], faults: Faults) -> dict[str, Any]:
+def _with_base(values: Mapping[str, Any], faults: Faults) -> Mapping[str, Any]:
     """The values with the base from which the model named by `like` was trained, where nothing is said of a base."""
     like = values.get("like")
     if "base" in values or not isinstance(like, Mapping) or not isinstance(like.get("path"), str):
@@ -184,6 +187,21 @@ def _with_base(values: dict[str, Any], faults: Faults) -> dict[str, Any]:
         faults.problems += error.problems
         return values
     return {**values, "base": base} if base else values
+
+
+def _shaped(values: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """A new model that is named as one to be opened is, by what builds it: `model` becomes family and architecture."""
+    section = values.get("model")
+    if section is None:
+        return values
+    family = named_by_option(section) if isinstance(section, dict) else None
+    if family is None or not isinstance(section, dict):
+        options = " or ".join(f"model.{one.named_by}" for one in FAMILIES.values() if one.named_by)
+        raise InputError(
+            f"model: a new model is named by {options}; one to be followed by like, a family by generator"
+        )
+    rest = {name: value for name, value in values.items() if name != "model"}
+    return {**rest, "generator": family.name, "architecture": section}
 
 
 def _family(values: Mapping[str, Any], faults: Faults) -> Family:

@@ -26,6 +26,7 @@ from efface.runs.config import (
     chosen,
     in_full_precision,
     readable,
+    under_its_corruption,
     written_out,
 )
 from efface.runs.presets import Preset, Sections, check_published, departures, release_sections, with_release
@@ -117,7 +118,10 @@ class RunConfig(MeasuredConfig):
                 ),
                 values, "training", TrainingSettings(), faults,
             )  # fmt: skip
-            return cls.read({**values, "method": method, "training": training}, where="the config")
+            config = cls.read({**values, "method": method, "training": training}, where="the config")
+        if values.get("corruption") is None and config.model.undoes is not None:
+            return cls.from_values({**values, "corruption": config.model.undoes})
+        return under_its_corruption(config)
 
     @property
     def departures(self) -> list[str]:

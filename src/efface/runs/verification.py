@@ -363,6 +363,8 @@ def _weights(what: str, model: JsonValue, weights: str, tensors: str | None, kin
     """The digest of a model as its family opens it; where that cannot be, its tensors as they lie there, without names."""
     assert isinstance(model, Mapping)
     try:
+        if model.get("network") is not None:
+            raise InputError("its network is built by code, which verification does not run")
         if kind == "classifier":
             found = load_classifier(ClassifierSettings.read(model)).weights_digest()
         else:

@@ -378,11 +378,9 @@ class Trainer:
             weights = self.generator.network.state_dict()
             if not any(isinstance(phase, EditPhase) for phase in self.phases):
                 groups = {phase.trained for phase in self.phases if isinstance(phase, Training)}
-                weights = {
-                    name: weights[name]
-                    for group in groups
-                    for name in self.generator.trained_parameters(group)
-                }
+                trained = {name for group in groups for name in self.generator.trained_parameters(group)}
+                buffers = {name for name, _ in self.generator.network.named_buffers()}
+                weights = {name: weights[name] for name in weights if name in trained | buffers}
             save_checkpoint(
                 self.folder,
                 Checkpoint(

@@ -109,7 +109,8 @@ class Training:
     """A phase that minimises `loss` over named data streams.
 
     trained: which weights it changes; needs_teacher: whether its loss asks the frozen original.
-    settings: its own training settings in place of the run's.
+    settings: its own training settings in place of the run's. fresh: whether it trains fresh weights, so that running
+    statistics of batch normalisation are learnt too, which unlearning leaves as they are.
     share: how much of the settings' steps, or of a budget, it takes; phases whose shares make 1 take what one
     phase would.
     combine: how the gradients of the loss's objectives become one direction; None for the gradient of its total.
@@ -127,6 +128,7 @@ class Training:
     share: float = 1.0
     combine: Combiner | None = None
     until: Callable[[Mapping[str, float]], bool] | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True)

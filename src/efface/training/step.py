@@ -51,6 +51,7 @@ class Step:
         self.parameters = list(parameters.values())
         self.optimizer = optimizer(parameters, settings)
         self.average = Average(parameters, settings.average) if settings.average else None
+        generator.learns_statistics = phase.fresh
         generator.train()
         if settings.compile:
             generator.compile_network()

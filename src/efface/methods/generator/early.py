@@ -17,7 +17,7 @@ SHOWN = 3
 
 def put_in_place(generator: Generator, path: str) -> None:
     """Give `generator` the weights of the model at `path`; raises one `InputError` that says all that does not fit."""
-    other = load_generator(path)
+    other = load_generator(generator.settings_at(path))
     if problems := differences(generator, other):
         raise InputError(*problems, what=f"the model at {path} cannot stand in for this one")
     generator.network.load_state_dict(other.network.state_dict())

@@ -45,7 +45,7 @@ class Retrain(GeneratorMethod):
 
 def from_scratch(with_first_stage: bool, first_stage: TrainingSettings | None = None) -> list[Training]:
     """The phases that train fresh weights; `first_stage` are that phase's own settings."""
-    main = Training("train", task_loss_on_retain, ("retain",), "all")
+    main = Training("train", task_loss_on_retain, ("retain",), "all", fresh=True)
     if not with_first_stage:
         return [main]
     stage = Training("train first stage", _first_stage_loss, ("retain",), "first-stage", settings=first_stage)
