@@ -192,9 +192,26 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def content_digest(tensors: Iterable[Tensor]) -> str:
-    """sha256 over the sorted digests of tensors, each of shape, type and bytes: whatever they are called, each once."""
-    return sha256_of_bytes("\n".join(sorted({weights_digest({"": tensor}) for tensor in tensors})).encode())
+def tensor_digest(tensor: Tensor) -> str:
+    """sha256 over shape, type and bytes."""
+    return weights_digest({"": tensor})
+
+
+def content_digest(digests: Iterable[str]) -> str:
+    """sha256 over the sorted digests of tensors, each once: that of a model, whatever its tensors are called."""
+    return sha256_of_bytes("\n".join(sorted(set(digests))).encode())
+
+
+def with_product(weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """`weight` with the product of low-rank factors added; a: `[rank, ...]`, b: `[..., rank]`, in the weight's layout.
+
+    Added up rank by rank in double precision: the same to the bit on every machine, which no matrix product promises.
+    """
+    left, right = b.double().flatten(1), a.double().flatten(1)
+    total = weight.detach().cpu().double().reshape(len(left), right.shape[1])
+    for rank in range(len(right)):
+        total = total + left[:, rank, None] * right[rank]
+    return total.to(weight.dtype).view(weight.shape).to(weight.device)
 
 
 def files_of_weights(folder: Path) -> list[Path]:
@@ -217,10 +234,10 @@ def stored_digest(place: Path) -> str | None:
     """
     try:
         files = [place] if place.is_file() else files_of_weights(place)
-        tensors = [tensor for file in files for tensor in read_tensors(file).values()]
+        digests = [tensor_digest(tensor) for file in files for tensor in read_tensors(file).values()]
     except InputError:
         return None
-    return content_digest(tensors) if tensors else None
+    return content_digest(digests) if digests else None
 
 
 @contextmanager

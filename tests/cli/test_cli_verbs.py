@@ -27,6 +27,8 @@ VERBS = (
     "report",
     "verify",
     "push",
+    "delta",
+    "apply",
     "purge",
     "list",
 )

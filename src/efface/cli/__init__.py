@@ -7,6 +7,7 @@ import os
 import typer
 
 from efface.cli import bench
+from efface.cli.delta import apply, delta
 from efface.cli.demo import demo
 from efface.cli.ends import end, expected
 from efface.cli.evaluate import evaluate
@@ -39,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-KEEPING_NOTHING = ("split", "plan", "score", "report", "lineage", "verify", "push", "list")
+KEEPING_NOTHING = ("split", "plan", "score", "report", "lineage", "verify", "push", "delta", "apply", "list")
 """Verbs that begin anew when they were stopped."""
 for name, verb in (
     ("demo", demo),
@@ -53,6 +54,8 @@ for name, verb in (
     ("lineage", lineage),
     ("verify", verify),
     ("push", push),
+    ("delta", delta),
+    ("apply", apply),
     ("purge", purge),
     ("list", list_),
 ):

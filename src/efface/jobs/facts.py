@@ -41,7 +41,7 @@ from efface.runs.record import (
 from efface.runs.results import write_worst
 from efface.runs.state import PreparedPart
 from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
-from efface.weights import content_digest
+from efface.weights import content_digest, tensor_digest
 from efface.wording import counted
 
 Model = Generator | Classifier
@@ -133,7 +133,7 @@ def _refuse_others(name: str, known: str | None, weights: str) -> None:
 
 def model_facts(model: Model) -> ModelFacts:
     """Digest of a model's weights, and what it is."""
-    tensors = content_digest(model.weights().values())
+    tensors = content_digest(map(tensor_digest, model.weights().values()))
     return ModelFacts(weights=model.weights_digest(), tensors=tensors, description=description_of(model))
 
 

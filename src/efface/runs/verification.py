@@ -310,7 +310,7 @@ class _Verification:
                 elif not _lies_there(self.config.get(name)):
                     yield Check(what, "not checked", f"it is no longer where {CONFIG} says")
                 else:
-                    yield _weights(what, self.config.get(name), weights, tensors.get(weights), kind)
+                    yield compare_weights(what, self.config.get(name), weights, tensors.get(weights), kind)
 
     def _delivered(self, folder: str, facts: DeliveredFacts | FurtherFacts, kind: ModelKind) -> Check:
         """The weights in a folder of the run, read as a model; only where all its files are those of the run."""
@@ -325,7 +325,7 @@ class _Verification:
             return Check(what, "not checked", "its files are not those of the run")
         if "not checked" in outcomes:
             return Check(what, "not checked", f"{inside} is not in this folder")
-        return _weights(what, {"path": str(self.run / folder)}, facts.weights, facts.tensors, kind)
+        return compare_weights(what, {"path": str(self.run / folder)}, facts.weights, facts.tensors, kind)
 
     def _working_files(self, record: Record) -> Check:
         what, left = "working files", working_files(self.run)
@@ -359,7 +359,7 @@ def _lies_there(model: JsonValue) -> bool:
     return isinstance(model, Mapping) and Path(str(model.get("path"))).exists()
 
 
-def _weights(what: str, model: JsonValue, weights: str, tensors: str | None, kind: ModelKind) -> Check:
+def compare_weights(what: str, model: JsonValue, weights: str, tensors: str | None, kind: ModelKind) -> Check:
     """The digest of a model as its family opens it; where that cannot be, its tensors as they lie there, without names."""
     assert isinstance(model, Mapping)
     try:

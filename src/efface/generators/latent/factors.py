@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from efface.errors import Faults, InputError
 from efface.generators.latent.network import LatentNetwork
 from efface.model_bounds import check_finite
-from efface.weights import UNREADABLE, why_unreadable
+from efface.weights import UNREADABLE, why_unreadable, with_product
 
 FILE = "pytorch_lora_weights.safetensors"
 PREFIX = "unet."
@@ -79,7 +79,7 @@ def plain_weights(network: nn.Module) -> dict[str, Tensor]:
         if ".lora_" not in name
     }
     for name, (a, b) in factors(network).items():
-        weights[f"{name}.weight"] = _changed(weights[f"{name}.weight"], a, b)
+        weights[f"{name}.weight"] = with_product(weights[f"{name}.weight"], a, b)
     return weights
 
 
@@ -114,18 +114,12 @@ def merge_factors(unet: Any, file: Path) -> None:
                 )
     with torch.no_grad():
         for name, (a, b) in saved.items():
-            weights[f"{name}.weight"].copy_(_changed(weights[f"{name}.weight"], a, b))
+            weights[f"{name}.weight"].copy_(with_product(weights[f"{name}.weight"], a, b))
 
 
 def _layers(network: nn.Module) -> dict[str, Any]:
     """peft's layers by name, told by what they hold: peft need not be installed where there are none."""
     return {name: module for name, module in network.named_modules() if hasattr(module, "lora_A")}
-
-
-def _changed(weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    # on the CPU and in full precision: the saved model and the factors beside it must be one and the same
-    product = (b.float().flatten(1) @ a.float().flatten(1)).view(weight.shape)
-    return (weight.detach().cpu() + product).to(weight.device)
 
 
 def _read(file: Path) -> Factors:
