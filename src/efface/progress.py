@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from math import isfinite
@@ -20,6 +20,8 @@ from rich.text import Text
 
 from efface.wording import printable, printable_lines
 
+Tracker = Callable[[int, str, int, int, Mapping[str, float]], None]
+"""Is told place and name of a phase, a step of how many, and its figures."""
 PLAIN_LINE_EVERY = 10.0
 """Seconds between plain lines where there is no terminal."""
 
@@ -64,6 +66,7 @@ class Progress:
         self._console = console
         self._bars: Bars | None = None
         self._bar: Any = None
+        self.tracker: Tracker | None = None
         self._counting: tuple[str, AbstractContextManager[Task], Task] | None = None
 
     @classmethod
@@ -84,6 +87,12 @@ class Progress:
         """One line for the person who waits."""
         if self._console:
             self._console.print(text, soft_wrap=True)
+
+    def measured(self, place: int, phase: str, step: int, steps: int, **values: float) -> None:
+        """The figures of a step, for the log and for trackers. place: that of the phase among all."""
+        self.log("step", phase=phase, step=step, steps=steps, **values)
+        if self.tracker is not None:
+            self.tracker(place, phase, step, steps, values)
 
     def note(self, text: str) -> None:
         """A sentence for the person who waits and for the log."""

@@ -386,7 +386,8 @@ def _keep(start: Start, name: str, generator: Generator) -> None:
 
 
 def _recorded(settings: TrainingSettings) -> TrainingSettings:
-    """Training settings without the place of paired pictures."""
+    """Training settings without the place of paired pictures, and without who followed."""
+    settings = settings.model_copy(update={"trackers": ()})
     if settings.corruption == OWN_MASK:
         return settings
     return settings.model_copy(update={"corruption": parse_corruption(settings.corruption).label})

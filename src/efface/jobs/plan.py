@@ -29,6 +29,7 @@ from efface.runs.record import Description
 from efface.runs.requirements import foreseen
 from efface.runs.temporary import erase_abandoned
 from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
+from efface.training.trackers import refuse_missing
 
 COST = {"nothing": "no further passes", "passes": "further passes", "training": "training of copies"}
 MANY = 0.5
@@ -71,6 +72,7 @@ def _plan(config: RunConfig | ClassifierRunConfig, progress: Progress) -> Plan:
     outlook, faults = Plan(), Faults()
     models, pixels = operations.open(config, faults)
     compared: dict[Any, Any] = {**models, "yardstick": operations.yardstick(config, models, faults)}
+    attempt(lambda: refuse_missing(config.training.trackers), faults)
     known = attempt(lambda: earlier_of(config, models), faults) if "original" in models else None
     earlier = known or EarlierRequests()
     split = attempt(lambda: operations.choose(config, earlier, progress), faults)

@@ -70,6 +70,9 @@ from efface.runs.requirements import Outcome
 from efface.runs.results import read_findings, read_requirements, read_verdict
 from efface.runs.seal import is_sealed
 from efface.runs.state import EvaluatedPart, FurtherPart, PreparedPart, TrainedPart
+from efface.runs.train_config import ClassifierTrainConfig, TrainConfig
+from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
+from efface.training.trackers import following, refuse_missing
 
 KIND_OF_RUN: dict[Verb, RunKind] = {"unlearn": "unlearning", "train": "training", "evaluate": "evaluation"}
 
@@ -123,6 +126,8 @@ def carry_out(config: JobConfig, out: Path, progress: Progress | None = None) ->
     with everything kept if it ends early. Under torchrun all processes call this; the first one writes.
     """
     operations = KINDS[config.kind].operations
+    if isinstance(config, RunConfig | TrainConfig | ClassifierRunConfig | ClassifierTrainConfig):
+        refuse_missing(config.training.trackers)
     with ExitStack() as stack:
         stack.enter_context(on_device(config.device))
         processes = operations.processes(config)
@@ -233,7 +238,7 @@ class _Run:
             if first:
                 self._prepare(prepared, began)
             if self.trains and not self.run.finished(TrainedPart):
-                trained = self.operations.train(self.start, prepared)
+                trained = self._train(prepared)
                 if trained:
                     self.run.finish(trained)
                 self.processes.wait()
@@ -241,6 +246,16 @@ class _Run:
                 self._evaluate(prepared)
         finally:
             prepared.close()
+
+    def _train(self, prepared: Prepared[Any, Any]) -> TrainedPart | None:
+        """Train, followed by the trackers that were asked for."""
+        names = self.config.training.trackers if self.processes.first else ()
+        with following(
+            names, self.run.path, self.run.work, self.run.key, self.progress.note
+        ) as self.progress.tracker:
+            trained = self.operations.train(self.start, prepared)
+        self.progress.tracker = None
+        return trained
 
     def _prepare(self, prepared: Prepared[Any, Any], began: float) -> None:
         recorded = self.run.finished(PreparedPart)

@@ -43,7 +43,7 @@ from efface.wording import shortened
 
 Verb = Literal["unlearn", "train", "evaluate"]
 
-NOT_DECIDING = ("keep_working_files", "with_pictures", "device", "batch_pixels")
+NOT_DECIDING = ("keep_working_files", "with_pictures", "device", "batch_pixels", "training.trackers")
 """Settings that do not change the result, or by rounding alone, so they may differ when a run is continued."""
 
 SHORT_FORMS = {
@@ -329,7 +329,14 @@ def _with_path(section: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 
 def deciding_digest(values: Mapping[str, Any]) -> str:
     """sha256 over a config's plain values without those that do not change the result."""
-    return sha256_of_json({name: value for name, value in values.items() if name not in NOT_DECIDING})
+    deciding = {name: value for name, value in values.items() if name not in NOT_DECIDING}
+    training = deciding.get("training")
+    if isinstance(training, Mapping):
+        kept = {name: value for name, value in training.items() if f"training.{name}" not in NOT_DECIDING}
+        deciding |= {"training": kept}
+        if not kept:
+            del deciding["training"]
+    return sha256_of_json(deciding)
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], place: str = "") -> list[str]:
@@ -337,7 +344,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], place: str 
     lines = []
     for name in sorted(set(before) | set(after)):
         old, new = before.get(name), after.get(name)
-        if old == new or (not place and name in NOT_DECIDING):
+        if old == new or f"{place}{name}" in NOT_DECIDING:
             continue
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             lines += differences(old, new, f"{place}{name}.")

@@ -304,7 +304,7 @@ class _Loop:
                     self.steps += 1
                 if (step + 1) % every == 0 or step + 1 == steps:
                     value = loss.item()
-                    self.progress.log("step", phase=one.name, step=step + 1, steps=steps, loss=value)
+                    self.progress.measured(number, one.name, step + 1, steps, loss=value)
                     task.advance(step + 1 - task.done, loss=value)
                 spent = time.perf_counter() - began
                 if self.limit is not None and not one.preparation and self.seconds + spent > self.limit:

@@ -283,11 +283,11 @@ class Trainer:
                 self._refuse_non_finite(finite, phase, since, done)
             if done % every == 0 or last:
                 values = {"loss": total.item(), **{name: value.item() for name, value in numbers.items()}}
-                self.progress.log(
-                    "step",
-                    phase=phase.name,
-                    step=done,
-                    steps=steps,
+                self.progress.measured(
+                    number,
+                    phase.name,
+                    done,
+                    steps,
                     gradient_norm=norm.item(),
                     learning_rate=learning_rate(settings, place, steps),
                     seconds=round(self.seconds, 3),

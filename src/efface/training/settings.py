@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
@@ -17,8 +17,19 @@ OWN_MASK = "own-mask"
 """In the place of a corruption: what the model's own training hides."""
 
 
+TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
+
+
 class StepMemory(Settings):
-    """What a step of training holds in memory. None of it changes what a step computes, but for rounding."""
+    """What a step of training holds in memory, and who follows it. None of it changes what a step computes, but for
+    rounding.
+    """
+
+    trackers: tuple[TrackerName, ...] = Field(
+        (),
+        description="trackers of experiments that get losses by phase and step, and nothing of images: tensorboard (in "
+        "RUN/tracking), mlflow, wandb, trackio",
+    )
 
     gradient_accumulation: int = Field(
         1,
@@ -32,6 +43,11 @@ class StepMemory(Settings):
         "about one more forward pass",
     )
 
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _lone_tracker(cls, given: object) -> object:
+        return (given,) if isinstance(given, str) else given
+
     @model_serializer(mode="wrap")
     def _without_what_is_not_asked_for(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
         # runs and pools that were begun before these settings were there compare what they wrote with this
@@ -40,7 +56,7 @@ class StepMemory(Settings):
         return {
             name: value
             for name, value in values.items()
-            if name not in fields or value != fields[name].default
+            if name not in fields or getattr(self, name) != fields[name].default
         }
 
 
