@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessor
+from transformers import (
+    MobileNetV1Config,
+    MobileNetV1ForImageClassification,
+    ResNetConfig,
+    ResNetForImageClassification,
+    ViTImageProcessor,
+)
 
 import efface
 from efface.classifiers import load_classifier
@@ -24,7 +30,7 @@ from efface.evaluation.results import find
 from efface.images.labelled import LabelledImages
 from efface.jobs import timing
 from efface.jobs.classifier import of_the_bound
-from efface.jobs.classifier_models import averaged_weights, recompute_statistics
+from efface.jobs.classifier_models import averaged_weights
 from efface.jobs.kinds import read_config
 from efface.jobs.plan import plan
 from efface.jobs.run import RunResult
@@ -60,7 +66,8 @@ def test_a_trained_classifier_knows_its_classes_recipe_and_normalisation(story: 
     assert record.claim.level == "exact"
     # 120 images in batches of 16 are 8 steps an epoch
     assert record.training.steps == 16
-    assert record.statistics.as_dict() == {"batch_norm_layers": 3, "handled": "of the new training alone"}
+    statistics = {"batch_norm_layers": 3, "replaced_by_a_batch": 0, "recomputed": 0}
+    assert record.statistics.as_dict() == {**statistics, "handled": "of the new training alone"}
     assert {name: facts.count for name, facts in record.images.sets.items()} == {
         "forget": 0, "retain": 120, "neutral": 0
     }  # fmt: skip
@@ -174,6 +181,8 @@ def test_recomputed_statistics_are_those_of_the_retain_images(
     run = forget_digits(tmp_path / "run", statistics="recompute")
     assert run.record.statistics.as_dict() == {
         "batch_norm_layers": 3,
+        "replaced_by_a_batch": 0,
+        "recomputed": 3,
         "handled": "recomputed from retain images",
     }
     assert not any("batch normalisation" in limit for limit in run.record.limits)
@@ -188,29 +197,44 @@ def test_recomputed_statistics_are_those_of_the_retain_images(
     assert torch.allclose(norm.running_var, inputs.var((0, 2, 3)), rtol=1e-3)
 
 
-def test_recomputing_statistics_keeps_momentum_and_all_weights(story: Story) -> None:
-    model, before = story.original.classifier(), story.original.classifier()
-    paths = sorted(story.digits.train.glob("0/*.png"))
-    labels = np.zeros(len(paths), dtype=np.int64)
-    recompute_statistics(model, LabelledImages(pixels_of(paths), labels, tuple(map(str, paths))))
-    changed = {
-        name
-        for name, value in model.network.state_dict().items()
-        if not torch.equal(value, before.network.state_dict()[name])
+def test_a_network_whose_statistics_one_batch_replaces_is_named_and_gets_them_anew(
+    story: Story, forget_digits: Forget, tmp_path: Path
+) -> None:
+    """transformers' MobileNetV1, whose momentum is 0.9997."""
+    config = MobileNetV1Config(
+        num_channels=1, depth_multiplier=0.1, min_depth=4, num_labels=4, image_size=8,
+        id2label={number: str(number) for number in range(4)},
+    )  # fmt: skip
+    model = tmp_path / "mobilenet"
+    MobileNetV1ForImageClassification(config).save_pretrained(model)
+    ViTImageProcessor(size={"height": 8, "width": 8}, image_mean=[0.5], image_std=[0.5]).save_pretrained(
+        model
+    )
+    named = "27 layers of batch normalisation have a momentum of 0.9997: one batch replaces more than half"
+    risks = plan(config_of(story, model, method=FINE_TUNE, statistics="keep")).risks
+    (risk,) = [risk for risk in risks if "momentum" in risk]
+    assert risk.startswith(named)
+    assert "with statistics: keep the model is delivered so" in risk
+    run = forget_digits(tmp_path / "run", model=model, method={**FINE_TUNE, "epochs": 1}, retrained=None)
+    assert run.record.statistics.as_dict() == {
+        "batch_norm_layers": 27,
+        "replaced_by_a_batch": 27,
+        "recomputed": 27,
+        "handled": "recomputed from retain images",
     }
-    assert changed == {
-        f"block{number}.norm.{name}"
-        for number in (1, 2, 3)
-        for name in ("running_mean", "running_var", "num_batches_tracked")
-    }
-    assert all(layer.momentum == 0.1 for layer in model.named_layers(torch.nn.BatchNorm2d).values())
+    told = "27 layers (of 27, one batch replaces more than half): recomputed from retain images"
+    assert told in text_of(run.run / "report.html")
+    assert (
+        '"event": "statistics", "layers": 27, "handled": "recomputed"' in (run.run / "log.jsonl").read_text()
+    )
 
 
 def test_an_mlp_has_no_statistics_and_says_so(digits: Digits, tmp_path: Path) -> None:
     trained = efface.train(
         digits.train, out=tmp_path / "mlp", **{**SMALL, "classifier": "mlp", "recipe": {"epochs": 1}}
     )
-    assert trained.record.statistics.as_dict() == {"batch_norm_layers": 0, "handled": "none in this model"}
+    assert trained.record.statistics.batch_norm_layers == 0
+    assert trained.record.statistics.handled == "none in this model"
 
 
 def test_averaged_weights_beside_a_model_are_named(

@@ -22,7 +22,6 @@ from efface.jobs.classifier_models import (
     changed_tensors,
     rebuilding_faults,
     recipe_risks,
-    recompute_statistics,
     risks_of,
     save_with_recipe,
     statistics_facts,
@@ -137,10 +136,8 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
             digest=config.digest(),
             memory=config.training,
             progress=start.progress,
+            statistics=config.statistics,
         )
-        choice = config.statistics if isinstance(config, ClassifierRunConfig) else "keep"
-        if choice == "recompute":
-            recompute_statistics(model, given["retain"])
         exact = method.claim == "exact" and report.finished
         # a recipe that nobody named is noted only where the delivered model was trained by it
         known = not isinstance(config, ClassifierRunConfig) or config.knows_recipe
@@ -148,7 +145,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         save_model(lambda folder: save_with_recipe(model, noted, folder), start.run.model, prepared.forgets)
         cost = cost_of(passes, facts.sizes)
         budget = config.budget if isinstance(config, ClassifierRunConfig) else None
-        statistics = statistics_facts(model, choice, exact)
+        statistics = statistics_facts(model, report.recomputed, exact)
         return TrainedPart(
             seconds=report.seconds,
             work=_work(report, cost, prepared.model, model, config, budget),

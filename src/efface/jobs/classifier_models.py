@@ -5,25 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from efface.batch_norms import replaced_by_a_batch, statistics_layers
 from efface.classifiers import save_classifier
 from efface.classifiers.architecture import ClassifierSettings
-from efface.classifiers.classifier import Classifier, logits_of, pictures_of
+from efface.classifiers.classifier import Classifier, logits_of
 from efface.classifiers.networks import settings_of
 from efface.files import write_json
 from efface.generators.families import TRAINING_NOTE
 from efface.images.labelled import LabelledImages
-from efface.memory import restarting
 from efface.methods.classifier.base import ClassifierMethod
-from efface.runs.record import StatisticsFacts
+from efface.runs.record import Handled, StatisticsFacts
 from efface.runs.unlearn_config import ClassifierRunConfig, parse_time_limit
-from efface.training.passes import spans
-from efface.training.settings import Recipe
+from efface.training.settings import Recipe, StatisticsChoice
 from efface.weights import read_pickle
+from efface.wording import counted
 
 LOOKED_AT = 512
 """Images by which it is told whether a model knows its classes at all."""
@@ -95,57 +94,59 @@ def averaged_weights(path: Path) -> list[str]:
     return sorted(name for name in names if AVERAGED.search(name))
 
 
-def statistics_facts(
-    classifier: Classifier, choice: Literal["keep", "recompute"], exact: bool
-) -> StatisticsFacts:
-    """How many layers keep running statistics of images, and what was done with these."""
-    count = len(batch_norm_layers(classifier))
+def statistics_facts(classifier: Classifier, recomputed: int, exact: bool) -> StatisticsFacts:
+    """How many layers keep running statistics of images, and what was done with these; recomputed: layers."""
+    count, replaced = (len(layers(classifier.network)) for layers in (statistics_layers, replaced_by_a_batch))
+    handled: Handled = "kept (may hold forgotten images)"
     if not count:
-        return StatisticsFacts(batch_norm_layers=0, handled="none in this model")
-    if choice == "recompute":
-        return StatisticsFacts(batch_norm_layers=count, handled="recomputed from retain images")
-    if exact:
-        return StatisticsFacts(batch_norm_layers=count, handled="of the new training alone")
-    return StatisticsFacts(batch_norm_layers=count, handled="kept (may hold forgotten images)")
+        handled = "none in this model"
+    elif recomputed == count:
+        handled = "recomputed from retain images"
+    elif exact:
+        handled = "of the new training alone"
+    elif recomputed:
+        handled = "recomputed from retain images in part, else kept (may hold forgotten images)"
+    return StatisticsFacts(
+        batch_norm_layers=count, replaced_by_a_batch=replaced, recomputed=recomputed, handled=handled
+    )
 
 
 def statistics_risks(facts: StatisticsFacts) -> list[str]:
-    """The limit that follows from `statistics_facts`, if any."""
-    if not facts.handled.startswith("kept"):
-        return []
-    count = facts.batch_norm_layers
-    layers = "a layer" if count == 1 else f"{count} layers"
-    return [
-        f"{layers} of batch normalisation keep running means and variances of the images of training; what the method did "
-        "not overwrite of them may hold forgotten images (statistics: recompute makes them anew from retain images)"
+    """The limits that follow from `statistics_facts`, if any."""
+    risks = []
+    kept = facts.batch_norm_layers - facts.recomputed
+    if "kept" in facts.handled:
+        layers = "a layer" if kept == 1 else f"{kept} layers"
+        risks.append(
+            f"{layers} of batch normalisation keep running means and variances of the images of training; what the method "
+            "did not overwrite of them may hold forgotten images (statistics: recompute makes them anew from retain images)"
+        )
+    return risks
+
+
+def statistics_ahead(
+    classifier: Classifier, choice: StatisticsChoice, trains: bool, exact: bool
+) -> tuple[StatisticsFacts, list[str]]:
+    """What will be done with running statistics, and a sentence where one batch replaces most of one.
+
+    trains: whether the method has passes in training mode, which move the statistics.
+    """
+    layers, replaced = statistics_layers(classifier.network), replaced_by_a_batch(classifier.network)
+    recomputed = {"keep": 0, "recompute": len(layers), "auto": len(replaced) if trains else 0}[choice]
+    facts = statistics_facts(classifier, recomputed, exact)
+    if not replaced or not trains:
+        return facts, []
+    momenta = sorted({layer.momentum or 0.0 for layer in replaced.values()})
+    cured = (
+        "they are computed anew from retain images after training (statistics: keep would leave them)"
+        if choice != "keep"
+        else "with statistics: keep the model is delivered so; auto computes them anew from retain images"
+    )
+    return facts, [
+        f"{counted(len(replaced), 'layer')} of batch normalisation have a momentum of "
+        f"{' to '.join(f'{value:g}' for value in dict.fromkeys((momenta[0], momenta[-1])))}: one batch replaces more than "
+        f"half of a running statistic, and after training such a network often no longer works; {cured}"
     ]
-
-
-def batch_norm_layers(classifier: Classifier) -> dict[str, torch.nn.Module]:
-    """The layers that keep running statistics, by name."""
-    layers = classifier.named_layers(torch.nn.modules.batchnorm._BatchNorm)
-    return {name: layer for name, layer in layers.items() if layer.running_mean is not None}
-
-
-@torch.no_grad()
-def recompute_statistics(classifier: Classifier, retain: LabelledImages) -> None:
-    """Running statistics anew: the mean over batches of `retain` in its order, all else in evaluation mode."""
-    layers: Mapping[str, Any] = batch_norm_layers(classifier)
-    momenta = {name: layer.momentum for name, layer in layers.items()}
-    classifier.eval()
-
-    def pass_over(size: int) -> None:
-        for layer in layers.values():
-            layer.reset_running_stats()
-            layer.momentum = None
-            layer.train()
-        for first, last in spans(len(retain), size) if layers else []:
-            classifier(pictures_of(retain, range(first, last)).to(classifier.device))
-
-    restarting(BATCH, classifier.image_size, pass_over)
-    for name, layer in layers.items():
-        layer.momentum = momenta[name]
-    classifier.eval()
 
 
 def changed_tensors(before: Classifier, after: Classifier) -> int:

@@ -17,7 +17,7 @@ from efface.images.labelled import LabelledImages
 from efface.images.labels import class_numbers
 from efface.images.selection import Split
 from efface.jobs.classifier_images import Labelled, facts_for, given_to, labelled, measured
-from efface.jobs.classifier_models import recipe_risks, risks_of, statistics_facts, statistics_risks
+from efface.jobs.classifier_models import recipe_risks, risks_of, statistics_ahead, statistics_risks
 from efface.jobs.operations import Changes, Foreseen, Prepared, RunEstimate, peak_memory
 from efface.jobs.sets import trial_cache
 from efface.jobs.timing import SAMPLE, retraining_seconds, times_of
@@ -43,6 +43,7 @@ class PlannedPasses(Changes):
     retraining_images: int
     share: float
     statistics: str
+    trains_statistics: bool
     precision: str = "fp32"
     retraining_seconds: float = 0.0
 
@@ -86,8 +87,14 @@ def foresee(config: ClassifierRunConfig, prepared: Prepared[Classifier, Labelled
         for images in some.values():
             cache.add(images, skip_unreadable=config.images.skip_unreadable)
         sample = replace(prepared, pixels=labelled(some, cache, original))
-    statistics = statistics_facts(original, config.statistics, method.claim == "exact")
-    risks = [*statistics_risks(statistics), *risks_of(original, config.model, sample.pixels["retain"])]
+    statistics, replaced = statistics_ahead(
+        original, config.statistics, changes.trains_statistics, method.claim == "exact"
+    )
+    risks = [
+        *replaced,
+        *statistics_risks(statistics),
+        *risks_of(original, config.model, sample.pixels["retain"]),
+    ]
     return _foreseen(config, sample, whole, facts.sizes, changes, risks, notes)
 
 
@@ -104,6 +111,7 @@ def _planned(config: ClassifierRunConfig, facts: Facts, everything: Labelled) ->
         retraining_images=retraining.images,
         share=round(cost.images / retraining.images, 4),
         statistics=config.statistics,
+        trains_statistics=any(isinstance(step, Pass) and step.mode == "train" for step in passes),
     )
 
 

@@ -81,7 +81,7 @@ def _timed(
     sizes = {name: len(images) for name, images in sets.items()}
     spent: list[float] = []
     timed = [_clocked(one, spent) if isinstance(one, Edit) else _short(one, sizes) for one in passes]
-    report = run_passes(classifier.copy(), timed, sets, facts, memory=memory)
+    report = run_passes(classifier.copy(), timed, sets, facts, memory=memory, statistics="keep")
     return (report.seconds - sum(spent)) / max(1, report.steps), sum(spent)
 
 

@@ -153,11 +153,12 @@ class ClassifierSubject(Subject[Classifier, LabelledImages]):
         epochs = steps / len(spans(len(images), recipe.batch_size))
         done = 0
 
-        def watch(_: Work) -> None:
+        def watch(work: Work) -> None:
             nonlocal done
             done += 1
             task.advance()
             if done in after:
+                work.settle()
                 model.eval()
                 measure()
                 model.train()

@@ -283,4 +283,8 @@ def _classifier(described: Description) -> str:
 
 def _statistics(facts: StatisticsFacts) -> str:
     count = facts.batch_norm_layers
-    return f"{counted(count, 'layer')}: {facts.handled}" if count else facts.handled
+    if not count:
+        return facts.handled
+    swift = facts.replaced_by_a_batch
+    which = f" (of {swift}, one batch replaces more than half)" if swift else ""
+    return f"{counted(count, 'layer')}{which}: {facts.handled}"

@@ -39,6 +39,7 @@ from efface.probes.base import Probe
 from efface.probes.registry import GROUPS, PROBES, probes_of_group, read_probe
 from efface.runs.requirements import Requirement, contradictions, probes_for
 from efface.settings import Settings, unknown_name
+from efface.training.settings import StatisticsChoice
 from efface.wording import shortened
 
 Verb = Literal["unlearn", "train", "evaluate"]
@@ -54,6 +55,11 @@ SHORT_FORMS = {
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d))?")
 
+STATISTICS: StatisticsChoice = Field(
+    "auto",
+    description="running statistics of batch normalisation after training: keep, recompute (from retain images), or auto: "
+    "recompute those of which one batch replaces more than half (a momentum above 0.5), and keep all others",
+)
 
 Read = TypeVar("Read")
 Measured = TypeVar("Measured", bound="MeasuredConfig")

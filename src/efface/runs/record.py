@@ -268,16 +268,25 @@ class FirstStageTraining(Described):
     training: TrainingSettings | None = Field(description="else its training settings")
 
 
+Handled = Literal[
+    "none in this model",
+    "recomputed from retain images",
+    "recomputed from retain images in part, else kept (may hold forgotten images)",
+    "of the new training alone",
+    "kept (may hold forgotten images)",
+]
+"""What was done with running statistics of batch normalisation."""
+
+
 class StatisticsFacts(Described):
     """Running statistics of batch normalisation in a classifier."""
 
     batch_norm_layers: int = Field(description="layers that keep running statistics of images")
-    handled: Literal[
-        "none in this model",
-        "recomputed from retain images",
-        "of the new training alone",
-        "kept (may hold forgotten images)",
-    ] = Field(description="how these were handled")
+    replaced_by_a_batch: int = Field(
+        description="those of them of whose statistics one batch replaces more than half: a momentum above 0.5"
+    )
+    recomputed: int = Field(description="those whose statistics were computed anew, from retain images alone")
+    handled: Handled = Field(description="how these were handled")
 
 
 class Seeds(Described):

@@ -22,11 +22,19 @@ from efface.methods.generator.fine_tune import FineTune
 from efface.methods.generator.retrain import Retrain
 from efface.metrics.base import ModelKind
 from efface.runs.bases import base_behind
-from efface.runs.config import FromScratchConfig, ModelSection, Verb, chosen, in_full_precision, written_out
+from efface.runs.config import (
+    STATISTICS,
+    FromScratchConfig,
+    ModelSection,
+    Verb,
+    chosen,
+    in_full_precision,
+    written_out,
+)
 from efface.runs.recipes import recipe_of
 from efface.runs.unlearn_config import BudgetText
 from efface.settings import Settings
-from efface.training.settings import Recipe, StepMemory, TrainingSettings
+from efface.training.settings import Recipe, StatisticsChoice, StepMemory, TrainingSettings
 
 
 class Shape(Settings):
@@ -153,6 +161,7 @@ class ClassifierTrainConfig(FromScratchConfig):
     )
     recipe: Recipe = Field(description="optimizer, epochs and weights")
     training: StepMemory = Field(StepMemory(), description="what a step holds in memory")
+    statistics: StatisticsChoice = STATISTICS
     seed: int = Field(0, description="seed of initialisation and order")
 
     unasked: ClassVar[tuple[str, ...]] = (*FromScratchConfig.unasked, "training")

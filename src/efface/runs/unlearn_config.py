@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, Field, SerializeAsAny, field_serializer
 
@@ -18,6 +18,7 @@ from efface.methods.generator.encoder_noise import EncoderNoise
 from efface.methods.registry import read_classifier_method
 from efface.metrics.base import ModelKind
 from efface.runs.config import (
+    STATISTICS,
     YARDSTICK,
     CorruptionText,
     MeasuredConfig,
@@ -32,7 +33,14 @@ from efface.runs.config import (
 from efface.runs.presets import Preset, Sections, check_published, departures, release_sections, with_release
 from efface.runs.recipes import recipe_of
 from efface.settings import Settings
-from efface.training.settings import Recipe, StepMemory, TrainingSettings, parse_budget, shown_in_training
+from efface.training.settings import (
+    Recipe,
+    StatisticsChoice,
+    StepMemory,
+    TrainingSettings,
+    parse_budget,
+    shown_in_training,
+)
 
 
 class TimeLimit(Settings):
@@ -154,10 +162,7 @@ class ClassifierRunConfig(MeasuredConfig):
         None, description="a model trained without the forget images"
     )
     yardstick: ClassifierSettings | None = YARDSTICK
-    statistics: Literal["keep", "recompute"] = Field(
-        "keep",
-        description="running statistics of batch normalisation: keep, or recompute from retain images after the method",
-    )
+    statistics: StatisticsChoice = STATISTICS
     seed: int = Field(0, description="seed of unlearning")
     budget: TimeLimitText | None = Field(
         None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from efface.batch_norms import batches_taken, statistics_anew, statistics_layers
 from efface.classifiers.classifier import Classifier
 from efface.errors import InputError, Stopped
 from efface.images.labelled import LabelledImages
-from efface.memory import in_batches, is_out_of_memory
+from efface.memory import in_batches, is_out_of_memory, restarting
 from efface.progress import Progress
 from efface.randomness import key, numpy_draws, torch_draws
 from efface.recomputing import recomputing_blocks
@@ -32,12 +33,16 @@ from efface.training.checkpoint import read_checked, write_checked
 from efface.training.interruption import StopRequest
 from efface.training.micro_batches import more_micro_batches, refuse_micro_batches
 from efface.training.passes import Edit, Facts, Optimiser, Pass, Passes, spans
-from efface.training.settings import StepMemory
+from efface.training.settings import StatisticsChoice, StepMemory
+from efface.wording import counted
 
 CHECKPOINT = "passes.pt"
 CHECKPOINT_SECONDS = 60.0
 FINITE_EVERY = 50
 EVALUATION_BATCH = 512
+STATISTICS_BATCH = 256
+KEPT_SETS = ("train", "retain")
+"""Those whose images may be in running statistics, the first that is there."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class PassesReport:
 
     cut: it went beyond the limit of time. finished: all was carried out; one that was cut may have finished in its last
     step or edit. resumed_from: steps of both kinds before the last continuation. micro_batches: those at its end.
+    recomputed: layers whose running statistics were made anew from the images of training.
     """
 
     steps: int
@@ -68,6 +74,7 @@ class PassesReport:
     finished: bool
     resumed_from: int | None
     micro_batches: int = 1
+    recomputed: int = 0
 
 
 class OutOfTime(Exception):
@@ -81,7 +88,13 @@ class Work:
     is being carried out, on the clock of `time.perf_counter`.
     """
 
-    def __init__(self, model: Classifier, sets: Mapping[str, LabelledImages], facts: Facts) -> None:
+    def __init__(
+        self,
+        model: Classifier,
+        sets: Mapping[str, LabelledImages],
+        facts: Facts,
+        statistics: StatisticsChoice = "keep",
+    ) -> None:
         self.model, self.facts = model, facts
         self.device = model.device
         self.memory: dict[str, Tensor] = {}
@@ -94,6 +107,9 @@ class Work:
         }
         self._frozen = model.copy().eval().requires_grad_(False)
         self._kept_logits: dict[str, Tensor] = {}
+        self.statistics = statistics
+        self.recomputed: set[str] = set()
+        self.taken = batches_taken(model.network)
 
     @property
     def seed(self) -> int:
@@ -119,6 +135,39 @@ class Work:
         """One pass over a set in its own order."""
         for a, b in spans(len(self.sets[stream]), size):
             yield self.batch(stream, np.arange(a, b))
+
+    def settle(self) -> None:
+        """Make running statistics anew that are those of the last batch, before they are read: as `run_passes` says.
+
+        The model is left in evaluation mode.
+        """
+        if self.statistics != "auto":
+            return
+        moved = [
+            name
+            for name, taken in batches_taken(self.model.network).items()
+            if taken != self.taken.get(name, 0)
+        ]
+        if moved:
+            self.recompute(moved)
+
+    @torch.no_grad()
+    def recompute(self, layers: Collection[str]) -> None:
+        """Make the running statistics of these layers anew, from the images that were trained on and may be kept."""
+        stream = next((name for name in KEPT_SETS if name in self.sets), next(iter(self.sets)))
+
+        def pass_over(size: int) -> None:
+            with statistics_anew(self.model.network, layers):
+                for a, b in spans(len(self.sets[stream]), size):
+                    self.model(self._pixels[stream][a:b])
+
+        restarting(STATISTICS_BATCH, self.model.image_size, pass_over)
+        self.recomputed |= set(layers)
+        self.note_statistics()
+
+    def note_statistics(self) -> None:
+        """What stands in running statistics now is as it should be."""
+        self.taken = batches_taken(self.model.network)
 
     @torch.no_grad()
     def original(self, images: Tensor) -> Tensor:
@@ -178,34 +227,35 @@ def run_passes(
     digest: str = "",
     memory: StepMemory | None = None,
     progress: Progress | None = None,
+    statistics: StatisticsChoice = "auto",
 ) -> PassesReport:
     """Change `model` in place by edits and passes; it ends in evaluation mode.
 
+    statistics: of batch normalisation, after training and before whatever reads them meanwhile. auto: layers of which one
+    batch replaces more than half (`batch_norms`) take theirs anew, as the mean over the images of `train`, else `retain`;
+    others keep what training left. recompute: all layers do so at the end. keep: none does.
     limit: seconds after which it stops where it is. With a `folder`, a checkpoint is written there now and then and at
     a signal, and the same call goes on from it; `digest` ties it to its config. Global random states stay as they were.
     memory: into how many micro-batches each batch is cut, and whether activations are computed again. Raises `Stopped` at
     a signal, or where a loss is not finite, and `InputError` for micro-batches of a network that normalises by batch.
     """
-    return _Loop(
-        model, passes, sets, facts, limit, folder, digest, memory or StepMemory(), progress or Progress()
-    ).run()
+    work = Work(model, sets, facts, statistics)
+    return _Loop(work, passes, limit, folder, digest, memory or StepMemory(), progress or Progress()).run()
 
 
 class _Loop:
     def __init__(
         self,
-        model: Classifier,
+        work: Work,
         passes: Passes,
-        sets: Mapping[str, LabelledImages],
-        facts: Facts,
         limit: float | None,
         folder: Path | None,
         digest: str,
         memory: StepMemory,
         progress: Progress,
     ) -> None:
-        self.work, self.memory = Work(model, sets, facts), memory
-        self.model, self.passes, self.sets, self.facts = model, passes, sets, facts
+        self.work, self.passes, self.memory = work, passes, memory
+        self.model, self.sets, self.facts = work.model, work.sets, work.facts
         self.limit, self.folder, self.digest, self.progress = limit, folder, digest, progress
         self.optimisers: dict[str, tuple[Optimiser, torch.optim.Optimizer]] = {}
         self.seconds = self.preparation = 0.0
@@ -235,6 +285,7 @@ class _Loop:
                     self._train(number, one, step if number == first else 0, stop, began)
                 self._count(one, began)
                 self._drop_moments(number)
+            self._end_statistics()
             micro_batches = self.model.micro_batches
         self.model.eval().requires_grad_(True).zero_grad(set_to_none=True)
         return PassesReport(
@@ -246,7 +297,20 @@ class _Loop:
             self.finished,
             self.resumed_from,
             micro_batches,
+            len(self.work.recomputed),
         )
+
+    def _end_statistics(self) -> None:
+        began = time.perf_counter()
+        if self.work.statistics == "recompute":
+            self.work.recompute(list(statistics_layers(self.model.network)))
+        self.work.settle()
+        self.seconds += time.perf_counter() - began
+        if count := len(self.work.recomputed):
+            self.progress.log("statistics", layers=count, handled="recomputed")
+            self.progress.say(
+                f"running statistics of {counted(count, 'layer')} were made anew from the images of training"
+            )
 
     def _count(self, one: Edit | Pass, began: float) -> None:
         if one.preparation:
@@ -256,6 +320,7 @@ class _Loop:
             self.cut = self.cut or (self.limit is not None and self.seconds > self.limit)
 
     def _edit(self, number: int, edit: Edit, began: float) -> None:
+        self.work.settle()
         _seed(self.work.device, key(self.facts.seed, "edit", number))
         self.model.eval().requires_grad_(True)
         if self.limit is not None and not edit.preparation:
@@ -268,6 +333,7 @@ class _Loop:
             self.cut, self.finished = True, False
         finally:
             self.work.deadline = None
+        self.work.note_statistics()
         self.model.requires_grad_(True).zero_grad(set_to_none=True)
         self.progress.log("edit", phase=edit.name)
 
@@ -289,6 +355,8 @@ class _Loop:
     def _train(self, number: int, one: Pass, first: int, stop: StopRequest | None, began: float) -> None:
         sizes = {name: len(images) for name, images in self.sets.items()}
         steps = one.steps(sizes)
+        if first == 0 and (one.mode == "eval" or 1 in (sizes[stream] for stream in one.streams)):
+            self.work.settle()
         orders = _Orders(self.facts.seed, number, sizes, one.streams)
         optimizer = self._optimiser(one.optimiser)
         self._choose(one)
@@ -403,6 +471,7 @@ class _Loop:
             "weights": self.model.network.state_dict(),
             "memory": self.work.memory,
             "micro_batches": self.model.micro_batches,
+            "statistics": {"taken": self.work.taken, "recomputed": sorted(self.work.recomputed)},
             "optimisers": {name: state.state_dict() for name, (_, state) in self.optimisers.items()},
         }
         write_checked(self.folder / CHECKPOINT, content)
@@ -420,6 +489,8 @@ class _Loop:
         self.model.network.load_state_dict(content["weights"])
         self.model.micro_batches = content["micro_batches"]
         self.work.memory = {name: value.to(self.work.device) for name, value in content["memory"].items()}
+        self.work.taken = content["statistics"]["taken"]
+        self.work.recomputed = set(content["statistics"]["recomputed"])
         described = {one.optimiser.name: one.optimiser for one in self.passes if isinstance(one, Pass)}
         for name, state in content["optimisers"].items():
             self._optimiser(described[name]).load_state_dict(state)

@@ -13,6 +13,8 @@ from efface.settings import Settings
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
+StatisticsChoice = Literal["auto", "keep", "recompute"]
+"""What becomes of running statistics of batch normalisation: auto makes those anew that one batch replaces."""
 OWN_MASK = "own-mask"
 """In the place of a corruption: what the model's own training hides."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from efface.methods.base import Kind, Method
 from efface.training.losses import cross_entropy
 from efface.training.passes import Facts, Passes
+from efface.training.settings import StatisticsChoice
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,19 +77,22 @@ def unlearn_classifier(
     *,
     limit: float | None = None,
     memory: StepMemory | None = None,
+    statistics: StatisticsChoice = "auto",
 ) -> tuple[Classifier, PassesReport]:
     """A new classifier that has gone through `method`, and what was done; the given one stays as it was.
 
     sets: `forget`, `retain` and, where the method needs it, `validation`. limit: seconds after which it stops where it
-    is. memory: what a step may hold. Raises one `InputError` for all that does not fit, and `Stopped` where a loss is not
-    finite.
+    is. memory: what a step may hold. statistics: of batch normalisation, as in `run_passes`. Raises one `InputError` for
+    all that does not fit, and `Stopped` where a loss is not finite.
     """
     from efface.training.classification import run_passes
 
     check_sets(method, sets, len(classifier.classes))
     model = classifier.copy()
     everything, facts = with_own_sets(method, sets, facts)
-    report = run_passes(model, method.passes(facts), everything, facts, limit=limit, memory=memory)
+    report = run_passes(
+        model, method.passes(facts), everything, facts, limit=limit, memory=memory, statistics=statistics
+    )
     return model, report
 
 
