@@ -27,6 +27,7 @@ BENCHMARKS = (
     "benchmarks/palette_step.py --smoke",
     "benchmarks/unlearning_step.py --smoke",
     "benchmarks/gpu.py --device cpu --small --out WORK",
+    "benchmarks/released.py all --stand-ins --out WORK",
     "benchmarks/palette_restoring.py --smoke",
     "benchmarks/oracle_pool.py --smoke",
     "benchmarks/evaluation.py --smoke",

@@ -18,6 +18,7 @@ from efface.corruptions import parse_corruption
 from efface.errors import InputError
 from efface.generators.base import Generator, View
 from efface.generators.mage.network import MageModel
+from efface.jobs.kinds import read_config
 from efface.jobs.run import RunResult
 from efface.randomness import Draws
 from efface.runs.record import DeliveredFacts, GeneratorTraining, read_record
@@ -35,12 +36,21 @@ from support.family_runs import (
     first_stage,
     trained,
 )
+from support.published import FOLDER
 from support.run_making import texts_of
 
 MAGE_FAST = pytest.mark.parametrize(
     "staged", ["mage", pytest.param("latent-inpainting", marks=pytest.mark.slow)], indirect=True
 )
 """Of the families with a first stage only the faster one by default."""
+
+
+def test_a_setting_that_classifiers_have_too_is_the_familys_own() -> None:
+    sets = {"forget": ["a"], "retain": ["b"]}
+    config = read_config(
+        "unlearn", {"model": {"path": str(FOLDER / "palette.pth"), "image_size": 32}, "images": sets}
+    )
+    assert config.model.as_dict()["image_size"] == 32
 
 
 @pytest.fixture(params=STORIES)
