@@ -31,7 +31,7 @@ Requirements = str | Iterable[str] | None
 
 
 def load(model: PathOrName, **settings: Any) -> Generator | Classifier:
-    """Open a trained model, a generator or a classifier: a folder, a hub id, or a released `.pth` file.
+    """Open a trained model, a generator or a classifier: a folder, `hub:owner/name`, or a file of weights.
 
     settings: those of its family, for example `norm_pix_loss=True`, or for a classifier those of `ClassifierSettings`.
     Raises `InputError`.

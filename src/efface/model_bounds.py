@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
 from efface.errors import Faults, InputError
-from efface.weights import SHOWN_TENSORS, UNREADABLE, why_unreadable
+from efface.weights import FLOATING, SHOWN_TENSORS, UNREADABLE, why_unreadable
 from efface.wording import printable, several
 
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -23,8 +23,6 @@ VALUES_A_BYTE, MODULES_A_BYTE = 8, 1 / 16
 """What may be built for each byte of the files: libraries build a network up to three times, of numbers of two bytes."""
 SPARE_VALUES, SPARE_MODULES, MOST_MODULES = 1 << 22, 20_000, 500_000
 HUB_BYTES = 1 << 40
-FLOATING = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
-"""How safetensors names numbers that are not whole."""
 
 
 @contextmanager

@@ -14,20 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from efface.documents import read_object
-from efface.errors import InputError
 from efface.files import replacing, write_json
+from efface.hub import HUB, NothingThere, hub_name
+from efface.model_formats import check_format, header_of
 
 CONFIGS = ("model_index.json", "config.json")
 FORGOTTEN_NOTE = "efface_forgotten.json"
 """Lies in the folder of a model that was made by forgetting images or leaving them out, and goes along with copies."""
 FORGOTTEN_KEY = "efface_forgotten"
 """The same in the header of a safetensors file, for weights that are copied without their folder."""
-LONGEST_HEADER = 100_000_000
-"""In bytes, as safetensors has it."""
-
-
-class NothingThere(InputError):
-    """At this path lies nothing that could be a model."""
 
 
 @dataclass(frozen=True)
@@ -52,69 +47,51 @@ class Contents:
         return f"the tensors {some}, ..." if some else "no tensors by name"
 
 
-def contents_of(path: str, revision: str | None = None) -> Contents:
-    """What lies at `path`; raises `NothingThere` if nothing does, and `InputError` if it cannot be read."""
+def contents_of(path: str, revision: str | None = None, entry: str | None = None) -> Contents:
+    """What lies at `path`; raises `NothingThere` if nothing does, and `InputError` if it cannot be read.
+
+    entry: which of several sets of weights in a single file is meant.
+    """
     place = Path(path)
     if place.is_file():
         from efface.weights import tensor_names
 
-        return Contents(tensors=tensor_names(place), is_file=True)
+        return Contents(tensors=tensor_names(place, entry), is_file=True)
     if place.is_dir():
         if config := beside(path, revision, *CONFIGS):
             return Contents(read_object(config))
+        check_format(place)
         raise NothingThere(f"{path} is not a model folder: it has no {' or '.join(reversed(CONFIGS))}")
-    check_hub_id(path)
     from huggingface_hub import hf_hub_download
 
-    reason = ""
+    hub, reason = hub_name(path), ""
     for name in CONFIGS:
         try:
-            return Contents(read_object(Path(hf_hub_download(path, name, revision=revision))))
+            return Contents(read_object(Path(hf_hub_download(hub, name, revision=revision))))
         except (OSError, ValueError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    raise NothingThere(
-        f"the model at {path} cannot be read: no folder of that name is here, and as a hub id: {reason}"
-    )
-
-
-def check_hub_id(path: str) -> None:
-    """Raise `NothingThere` unless `path`, at which nothing lies, could be the name of a hub repository."""
-    if Path(path).exists():
-        raise NothingThere(f"no model at {path}: it is neither a folder nor a file, but a pipe or a device")
-    if Path(path).is_absolute() or path.count("/") != 1 or path.startswith("."):
-        raise NothingThere(f"no model at {path}: neither a folder, a file nor a hub id (owner/name)")
+    raise NothingThere(f"the model {HUB}{hub} cannot be read: {reason}")
 
 
 def beside(path: str, revision: str | None, *names: str) -> Path | None:
     """The first of these files that is in the model's folder or hub repository, if any is."""
-    if Path(path).is_dir():
+    if Path(path).exists():
         return next((Path(path) / name for name in names if (Path(path) / name).is_file()), None)
     from huggingface_hub import hf_hub_download
 
     for name in names:
         try:
-            return Path(hf_hub_download(path, name, revision=revision))
+            return Path(hf_hub_download(hub_name(path), name, revision=revision))
         except (OSError, ValueError):
             continue
     return None
-
-
-def commit_of(file: Path | None) -> str | None:
-    """The commit of a hub repository's file, which the library's cache has in its path."""
-    parts = file.parts if file else ()
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
-
-
-def hub_facts(path: str, commit: str | None) -> dict[str, str | None]:
-    """Where a model of the hub is from, for the record; nothing for one that lies here, whose path is private."""
-    return {} if Path(path).is_dir() else {"hub": path, "revision": commit}
 
 
 def mark_forgetting(folder: Path, note: str) -> None:
     """Mark a model that is being written as made by forgetting images: beside its weights and in them."""
     write_json(folder / FORGOTTEN_NOTE, {"note": note})
     for path in sorted(folder.rglob("*.safetensors")):
-        if header := _header(path):
+        if header := header_of(path):
             texts = {**header.get("__metadata__", {}), FORGOTTEN_KEY: note}
             text = json.dumps({**header, "__metadata__": texts}, separators=(",", ":")).encode()
             text += b" " * (-len(text) % 8)
@@ -128,18 +105,7 @@ def made_by_forgetting(place: Path) -> bool:
     """Whether a model, a folder or a file of weights, is marked as made by forgetting images."""
     folder, files = (place.parent, [place]) if place.is_file() else (place, place.rglob("*.safetensors"))
     return beside(str(folder), None, FORGOTTEN_NOTE) is not None or any(
-        FORGOTTEN_KEY in _header(file).get("__metadata__", {})
+        FORGOTTEN_KEY in header_of(file).get("__metadata__", {})
         for file in files
         if file.suffix == ".safetensors"
     )
-
-
-def _header(path: Path) -> dict[str, Any]:
-    """What stands before the tensors of a safetensors file; empty where it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length <= LONGEST_HEADER else {}
-    except (OSError, ValueError):
-        return {}
-    return header if isinstance(header, dict) else {}

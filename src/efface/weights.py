@@ -10,13 +10,15 @@ import pickle
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from pydantic import BaseModel, JsonValue
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -24,7 +26,11 @@ from torch import Tensor
 from efface.documents import read_object
 from efface.errors import Faults, InputError
 from efface.files import replacing, sha256_of_bytes
-from efface.wording import several
+from efface.hub import source_of
+from efface.model_formats import check_format, header_of, is_safetensors
+from efface.settings import validated
+from efface.state_dicts import chosen, likeliest
+from efface.wording import printable, several
 
 SHOWN_TENSORS = 5
 UNREADABLE = (
@@ -39,48 +45,143 @@ UNREADABLE = (
     pickle.UnpicklingError,
 )
 """What the libraries raise for files that are damaged or not what they claim to be."""
-WRAPPERS = ("model", "state_dict")
-"""Entries under which training scripts keep a state dict among other things."""
+READING = "reading"
+"""The part of a model's origin that says how its files were read."""
+INDEX = ".index.json"
+"""How the name of the list of files ends over which weights are spread."""
+FLOATING = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+}  # fmt: skip
+"""How safetensors and torch name numbers that are not whole."""
+
+
+class ShardIndex(BaseModel):
+    """What such a list says: the file of each tensor."""
+
+    weight_map: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What `read_weights` read: tensors in float32 by the network's names, and sentences on how it came to them.
+
+    arguments: the options of the training script, where the file keeps them.
+    """
+
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+    arguments: Any = None
+
+    @property
+    def facts(self) -> dict[str, JsonValue]:
+        """How they were read, as a part of a model's origin."""
+        return {READING: list(self.notes)} if self.notes else {}
+
+    def argument(self, name: str) -> Any:
+        """An option of the training script; None where the file does not keep it."""
+        kept = self.arguments
+        return kept.get(name) if isinstance(kept, Mapping) else getattr(kept, name, None)
+
+
+def read_weights(path: Path, entry: str | None = None, wanted: Collection[str] = ()) -> Weights:
+    """The network's tensors in a file of weights: safetensors, also in several files (`*.index.json`), or torch's.
+
+    Wrappers and prefixes of training scripts are taken off: all that the names have in common, or as much as makes them
+    fit the `wanted` names. Numbers become float32. Raises `InputError` if the file cannot be read, carries code, or
+    holds several sets of weights and `entry` does not say which.
+    """
+    content = _content(path)
+    found = chosen(content, entry, str(path)).without_prefix(wanted)
+    tensors = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in found.tensors.items()
+    }
+    kinds = {tensor.dtype for tensor in found.tensors.values() if tensor.is_floating_point()}
+    arguments = content.get("args", content.get("hyper_parameters")) if isinstance(content, Mapping) else None
+    return Weights(tensors, (*found.words, *stored_as(kinds)), arguments)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a saved model's file exactly as they are stored; raises `InputError` if it cannot be read."""
+    content = _content(path)
+    flat = isinstance(content, Mapping) and all(isinstance(value, Tensor) for value in content.values())
+    return dict(content) if flat else likeliest(content, None).tensors
+
+
+def tensor_names(path: Path, entry: str | None = None) -> frozenset[str]:
+    """The names that `read_weights` gives, without reading the tensors; where a file holds several sets, one's of them."""
+    return frozenset(likeliest(_content(path, mapped=True), entry).without_prefix().tensors)
+
+
+def stored_as(kinds: Iterable[torch.dtype]) -> list[str]:
+    """A sentence where weights are stored in other numbers than those that they are computed in."""
+    names = sorted(str(kind).removeprefix("torch.") for kind in set(kinds) - {torch.float32})
+    return [f"weights: stored as {' and '.join(names)}; computed and saved as float32"] if names else []
+
+
+def stored_facts(path: str) -> dict[str, JsonValue]:
+    """What `stored_as` says of the safetensors files of a model's folder, as a part of its origin."""
+    headers = [header_of(file) for file in sorted(Path(path).rglob("*.safetensors"))]
+    kinds = {
+        tensor["dtype"]
+        for header in headers
+        for tensor in header.values()
+        if isinstance(tensor, Mapping) and tensor.get("dtype") in FLOATING
+    }
+    notes = stored_as(getattr(torch, FLOATING[kind]) for kind in kinds)
+    return {READING: [*notes]} if notes else {}
+
+
+def _content(path: Path, mapped: bool = False) -> Any:
+    """Everything in a file of weights; tensors may stay on disk until they are read, with `mapped`."""
+    if path.name.endswith(INDEX):
+        return _joined(path, mapped)
+    check_format(path)
+    if zipped(path) or not (path.suffix == ".safetensors" or is_safetensors(path)):
+        return read_pickle(path, mapped)
+    try:
+        if not mapped:
+            return load_file(path)
+        with safe_open(path, "pt") as file:
+            return {name: _like(file.get_slice(name)) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except UNREADABLE as error:
+        raise InputError(f"{path} is not a readable file of weights: {why_unreadable(error)}") from None
+
+
+def _like(stored: Any) -> Tensor:
+    """A tensor without numbers in place of one on disk; whether it holds whole numbers is all that is told of its type."""
+    kind = torch.float32 if stored.get_dtype() in FLOATING else torch.int64
+    return torch.empty(stored.get_shape(), dtype=kind, device="meta")
+
+
+def _joined(index: Path, mapped: bool) -> dict[str, Tensor]:
+    """The tensors of all files that an index of weights names, which lie beside it."""
+    shards = validated(ShardIndex, read_object(index), f"{index} is no index of weights").weight_map
+    joined: dict[str, Tensor] = {}
+    with Faults(f"the weights of {index} are incomplete") as faults:
+        for name in sorted(set(shards.values())):
+            if Path(name).name != name or not (index.parent / name).is_file():
+                faults.add(f"{printable(name)} does not lie beside it")
+            else:
+                joined |= _content(index.parent / name, mapped)
+    return joined
 
 
 def read_pickle(path: Path, mapped: bool = False) -> Any:
-    """A `.pth` file, tensors and plain values only; raises `InputError` if it carries code.
+    """A file of `torch.save`, tensors and plain values only; raises `InputError` if it carries code.
 
     `argparse.Namespace`, in which training scripts keep their options, is admitted: it only holds values.
     With `mapped`, tensors stay on disk until they are read, where the file's format allows it.
     """
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
-            if mapped and zipped(path):
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            return torch.load(path, map_location="cpu", weights_only=True)
+            if path.suffix == ".safetensors":  # which torch would believe
+                with open(path, "rb") as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipped(path))
     except (*UNREADABLE, LookupError, AttributeError) as error:
         raise InputError(f"{path} is not a readable checkpoint: {why_unreadable(error)}") from None
-
-
-def state_dict(content: Any) -> dict[str, torch.Tensor]:
-    """The dense tensors by name in what a `.pth` file held; empty if there is no state dict in it."""
-    for name in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-    if not isinstance(content, Mapping):
-        return {}
-    return {
-        str(name): value
-        for name, value in content.items()
-        if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized
-    }
-
-
-def tensor_names(path: Path) -> frozenset[str]:
-    """Names of the tensors in a `.pth` or `.safetensors` file; raises `InputError` if it cannot be read."""
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, "pt") as file:
-                return frozenset(file.keys())
-        except UNREADABLE as error:
-            raise InputError(f"{path} is not a readable file of weights: {why_unreadable(error)}") from None
-    return frozenset(state_dict(read_pickle(path, mapped=True)))
 
 
 def zipped(path: Path) -> bool:
@@ -165,16 +266,6 @@ def quiet() -> Iterator[None]:
                 library.enable_progress_bar()
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors by name in a `.safetensors` file or a pickled state dict; raises `InputError` if unreadable."""
-    if path.suffix != ".safetensors":
-        return state_dict(read_pickle(path))
-    try:
-        return load_file(path)
-    except UNREADABLE as error:
-        raise InputError(f"{path} is not a readable file of weights: {why_unreadable(error)}") from None
-
-
 def write_tensors(path: Path, weights: Mapping[str, Tensor]) -> None:
     """A safetensors file of these weights; those that share memory are written each by itself."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
@@ -234,7 +325,7 @@ def stored_digest(place: Path) -> str | None:
     """
     try:
         files = [place] if place.is_file() else files_of_weights(place)
-        digests = [tensor_digest(tensor) for file in files for tensor in read_tensors(file).values()]
+        digests = [tensor_digest(value) for file in files for value in read_weights(file).tensors.values()]
     except InputError:
         return None
     return content_digest(digests) if digests else None
@@ -256,14 +347,14 @@ def reading(path: str) -> Iterator[None]:
 def pretrained(
     kind: Any, path: str, revision: str | None, fit: Callable[..., None] = check_fit, **options: Any
 ) -> Any:
-    """A network of transformers or diffusers from a folder or hub id, with its stored weights.
+    """A network of transformers or diffusers from a folder or the hub, with its stored weights.
 
     kind: the library's class; options: what its `from_pretrained` takes besides; fit: what refuses weights that do not
     fit. Raises `InputError`.
     """
     with reading(path):
         network, report = kind.from_pretrained(
-            path,
+            source_of(path),
             revision=revision or "main",
             local_files_only=Path(path).is_dir(),
             output_loading_info=True,

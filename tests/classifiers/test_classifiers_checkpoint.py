@@ -158,28 +158,34 @@ def test_own_folders_open_without_the_large_libraries(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "pack",
+    ("pack", "said"),
     [
-        lambda tensors: tensors,
-        lambda tensors: {"state_dict": tensors, "epoch": 3},
-        lambda tensors: {f"module.{name}": tensor for name, tensor in tensors.items()},
+        (lambda tensors: tensors, []),
+        (
+            lambda tensors: {"state_dict": tensors, "epoch": 3},
+            ["weights: of the file the entry 'state_dict' is read"],
+        ),
+        (
+            lambda tensors: {f"module.{name}": tensor for name, tensor in tensors.items()},
+            ["weights: 'module.' taken off the names of its tensors"],
+        ),
         # files from before torch 0.4.1, such as torchvision's first ones
-        lambda tensors: {name: tensor for name, tensor in tensors.items() if "num_batches" not in name},
+        (lambda tensors: {name: tensor for name, tensor in tensors.items() if "num_batches" not in name}, []),
     ],
     ids=["plain", "wrapped", "data-parallel", "without counters"],
 )
-def test_a_state_dict_of_the_starting_kit_opens(pack: Any, resnet: nn.Module, tmp_path: Path) -> None:
+def test_a_state_dict_of_the_starting_kit_opens(
+    pack: Any, said: list[str], resnet: nn.Module, tmp_path: Path
+) -> None:
     path = tmp_path / "weights_resnet18_cifar10.pth"
     torch.save(pack(resnet.state_dict()), path)
     assert is_classifier(str(path))
     found = load_classifier(ClassifierSettings(path=str(path), image_size=32, **CIFAR))
     assert isinstance(found.network, ResNet18)
     assert found.classes == tuple("0123456789")
-    assert found.describe()["origin"] == {
-        "kind": "torchvision",
-        "sha256": sha256_of_file(path),
-        "stem": "imagenet",
-    }
+    origin = found.describe()["origin"]
+    assert origin.pop("reading", []) == said
+    assert origin == {"kind": "torchvision", "sha256": sha256_of_file(path), "stem": "imagenet"}
     images = pictures(2, 32)
     mean, std = (torch.tensor(CIFAR[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
     with torch.no_grad():
@@ -294,7 +300,7 @@ def test_what_is_no_classifier_is_told_and_what_is_known_is_listed(tmp_path: Pat
         ("generator", "holds a 'vit_mae' model, which is no classifier"),
         ("bare", "holds a config that names neither model_type nor architecture, which is no classifier"),
         ("nothing", "is not a model folder: it has no config.json"),
-        ("missing", "neither a folder, a file nor a hub id (owner/name)"),
+        ("missing", "neither a folder nor a file lies there"),
     ):
         assert not is_classifier(str(tmp_path / name))
         message = refusal(tmp_path / name)
@@ -302,7 +308,8 @@ def test_what_is_no_classifier_is_told_and_what_is_known_is_listed(tmp_path: Pat
         if "Known are" in message:
             assert "torchvision: a file with the state dict of a ResNet-18" in message
     assert not is_classifier("nobody/nothing")
-    assert "no folder of that name is here, and as a hub id: " in refusal("nobody/nothing")
+    assert "If a model of the hub is meant: hub:nobody/nothing" in refusal("nobody/nothing")
+    assert "the model hub:nobody/nothing cannot be read: " in refusal("hub:nobody/nothing")
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,11 @@ def test_a_released_file_opens_to_the_very_same_network(model: MageGenerator, fi
     ):
         assert getattr(found.config, name) == getattr(model.config, name)
     told = found.describe()
-    assert told["origin"] == {"kind": "released", "sha256": sha256_of_file(file)}
+    assert told["origin"] == {
+        "kind": "released",
+        "sha256": sha256_of_file(file),
+        "reading": ["weights: of the file the entry 'model' is read"],
+    }
     assert told["first_stage"]["origin"] == {"kind": "released"}
 
 

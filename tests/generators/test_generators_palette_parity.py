@@ -220,14 +220,19 @@ def test_a_network_whose_first_level_is_wider_than_its_input_is_refused(tmp_path
 
 
 @pytest.mark.parametrize("prefix", ["denoise_fn_ema.", "netG_EMA.denoise_fn.", "ema."])
-def test_averaged_weights_beside_the_plain_ones_are_left_out_and_counted(prefix: str, tmp_path: Path) -> None:
+def test_of_averaged_and_plain_weights_in_a_file_the_user_says_which(prefix: str, tmp_path: Path) -> None:
     made = palette()
     averaged = {f"{prefix}{name}": torch.zeros_like(t) for name, t in made.network.state_dict().items()}
     torch.save({**released(made), **averaged}, tmp_path / "both.pth")
-    loaded = opened(tmp_path / "both.pth")
+    entry = prefix.partition(".")[0]
+    message = refusal(tmp_path / "both.pth")
+    assert f"plain ({len(released(made))} tensors), {entry} ({len(averaged)} tensors)" in message
+    assert "--set model.entry=NAME" in message
+    loaded = opened(tmp_path / "both.pth", entry="plain")
     assert loaded.weights_digest() == made.weights_digest()
-    assert loaded.describe()["origin"]["weights"] == "plain"
-    assert loaded.describe()["origin"]["averaged_tensors_left_out"] == len(averaged)
+    origin = loaded.describe()["origin"]
+    assert origin["weights"] == "plain"
+    assert origin["reading"][1] == f"weights: left out of the file, and not changed: {entry}"
 
 
 def test_a_file_of_averaged_weights_is_named_as_such(tmp_path: Path) -> None:

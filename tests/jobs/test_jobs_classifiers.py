@@ -30,7 +30,6 @@ from efface.evaluation.results import find
 from efface.images.labelled import LabelledImages
 from efface.jobs import timing
 from efface.jobs.classifier import of_the_bound
-from efface.jobs.classifier_models import averaged_weights
 from efface.jobs.kinds import read_config
 from efface.jobs.plan import plan
 from efface.jobs.run import RunResult
@@ -244,8 +243,6 @@ def test_averaged_weights_beside_a_model_are_named(
     (model / "model_ema.safetensors").write_bytes(b"")
     run = forget_digits(tmp_path / "run", model=model)
     assert any("averaged ones (model_ema.safetensors)" in limit for limit in run.record.limits)
-    torch.save({"model": {}, "model_ema": {}, "schema": 1}, tmp_path / "checkpoint.pth")
-    assert averaged_weights(tmp_path / "checkpoint.pth") == ["model_ema"]
 
 
 def test_a_model_with_shuffled_classes_is_a_risk(story: Story) -> None:

@@ -55,9 +55,12 @@ class ClassifierSettings(Settings):
     """
 
     path: str = Field(
-        description="a folder saved by efface, transformers or timm, a hub id, or a ResNet-18 state dict"
+        description="a folder saved by efface, transformers or timm, hub:owner/name, or a file of weights"
     )
     revision: str | None = Field(None, description="the hub revision (a commit hash pins the weights)")
+    entry: str | None = Field(
+        None, description="which weights of a file that holds several, such as plain and averaged ones (EMA)"
+    )
     classes: tuple[str, ...] | None = Field(
         None, description="names of the classes, in the order of the logits"
     )

@@ -10,8 +10,8 @@ from efface.classifiers.networks import build, settings_of
 from efface.classifiers.reading import CONFIG, WEIGHTS, Stored, assembled, fill, needed, write_tensors
 from efface.documents import read_object
 from efface.files import write_json
-from efface.model_files import hub_facts
-from efface.weights import read_tensors
+from efface.hub import hub_facts
+from efface.weights import read_weights
 
 
 def load(settings: ClassifierSettings) -> Classifier:
@@ -19,7 +19,7 @@ def load(settings: ClassifierSettings) -> Classifier:
     path = needed(settings, CONFIG)
     saved = SavedClassifier.read(read_object(path), where=str(path))
     network = build(saved.network, seed=0)
-    fill(network, read_tensors(needed(settings, WEIGHTS)), settings.path)
+    fill(network, read_weights(needed(settings, WEIGHTS), wanted=network.state_dict()).tensors, settings.path)
     stored = Stored(
         network,
         outputs=saved.network.classes,

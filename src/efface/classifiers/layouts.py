@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from efface.classifiers.architecture import MODEL_TYPE, ClassifierSettings
 from efface.errors import InputError
-from efface.model_files import Contents, NothingThere, contents_of
+from efface.hub import NothingThere
+from efface.model_files import Contents, contents_of
 from efface.plugins import Registry
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ TRANSFORMERS_HEAD = "ForImageClassification"
 TIMM_KEYS = frozenset({"architecture", "num_classes", "pretrained_cfg"})
 RESNET_TENSORS = frozenset({"conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "fc.weight"})
 """Tensors that every ResNet in torchvision's layout has."""
-WRAPPED = "module."
-"""What data-parallel training scripts put before each name."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,13 @@ EFFACE = Layout(
 )
 TRANSFORMERS = Layout(
     name="transformers",
-    summary=f"a folder or hub id of a network ...{TRANSFORMERS_HEAD}",
+    summary=f"a folder, or hub:owner/name, of a network ...{TRANSFORMERS_HEAD}",
     module="efface.classifiers.transformers_folder",
     recognises=lambda contents: _names_a_head(contents.config.get("architectures")),
 )
 TIMM = Layout(
     name="timm",
-    summary="a folder or hub id whose config.json names architecture, num_classes and pretrained_cfg",
+    summary="a folder, or hub:owner/name, whose config.json names architecture, num_classes and pretrained_cfg",
     module="efface.classifiers.timm_folder",
     recognises=lambda contents: set(contents.config) >= TIMM_KEYS,
 )
@@ -77,7 +76,7 @@ TORCHVISION = Layout(
     name="torchvision",
     summary="a file with the state dict of a ResNet-18",
     module="efface.classifiers.torchvision_file",
-    recognises=lambda contents: {name.removeprefix(WRAPPED) for name in contents.tensors} >= RESNET_TENSORS,
+    recognises=lambda contents: contents.tensors >= RESNET_TENSORS,
 )
 
 
@@ -89,21 +88,21 @@ LAYOUTS: Registry[Layout] = Registry(
 )
 
 
-def is_classifier(path: str, revision: str | None = None) -> bool:
+def is_classifier(path: str, revision: str | None = None, entry: str | None = None) -> bool:
     """Whether a classifier lies at `path`; False also where nothing does.
 
-    A folder or hub id is told by its `config.json`; only for a file of weights torch is imported. Raises `InputError`
-    for a file that cannot be read.
+    A folder or a model of the hub is told by its `config.json`; only for a file of weights torch is imported. Raises
+    `InputError` for a file that cannot be read.
     """
     try:
-        return _layout_of(contents_of(path, revision)) is not None
+        return _layout_of(contents_of(path, revision, entry)) is not None
     except NothingThere:
         return False
 
 
-def layout_at(path: str, revision: str | None = None) -> Layout:
+def layout_at(path: str, revision: str | None = None, entry: str | None = None) -> Layout:
     """The layout of the classifier at `path`; raises `InputError` naming what is known where there is none."""
-    contents = contents_of(path, revision)
+    contents = contents_of(path, revision, entry)
     if layout := _layout_of(contents):
         return layout
     known = "\n".join(f"  - {name}: {layout.summary}" for name, layout in LAYOUTS.items())
@@ -120,7 +119,7 @@ def load_classifier(settings: ClassifierSettings | str | Path) -> Classifier:
         settings = ClassifierSettings(path=str(settings))
     from efface.model_bounds import check_opened, opening
 
-    layout = layout_at(settings.path, settings.revision)
+    layout = layout_at(settings.path, settings.revision, settings.entry)
     with opening(settings.path):
         classifier = layout.load(settings)
     check_opened(settings.path, classifier.network)

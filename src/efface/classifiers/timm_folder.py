@@ -27,7 +27,7 @@ from efface.documents import read_object
 from efface.errors import InputError
 from efface.files import write_json
 from efface.settings import validated
-from efface.weights import UNREADABLE, quiet, read_tensors, why_unreadable
+from efface.weights import UNREADABLE, quiet, read_weights, why_unreadable
 
 TIMM_WEIGHTS = (WEIGHTS, "pytorch_model.bin")
 RESERVED = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
@@ -80,12 +80,13 @@ def load(settings: ClassifierSettings) -> Classifier:
         raise InputError(
             f"the timm model at {settings.path} cannot be read: {type(error).__name__}: {why_unreadable(error)}"
         ) from None
-    fill(network, read_tensors(needed(settings, *TIMM_WEIGHTS)), settings.path)
+    weights = read_weights(needed(settings, *TIMM_WEIGHTS), settings.entry, network.state_dict())
+    fill(network, weights.tensors, settings.path)
     names = config.label_names or prepared.label_names
     stored = Stored(
         network,
         outputs=config.num_classes,
-        origin=Origin("timm", {"config": values}),
+        origin=Origin("timm", {"config": values, **weights.facts}),
         channels=channels,
         classes=tuple(names) if names else None,
         image_size=size,

@@ -14,12 +14,11 @@ from torch import Tensor
 from efface.classifiers.architecture import ClassifierSettings, NetworkSettings
 from efface.classifiers.classifier import Classifier, Origin
 from efface.classifiers.efface_folder import save
-from efface.classifiers.layouts import WRAPPED
 from efface.classifiers.networks import build
 from efface.classifiers.reading import Stored, assembled, fill
 from efface.errors import InputError
 from efface.files import sha256_of_file
-from efface.weights import read_tensors
+from efface.weights import read_weights
 
 __all__ = ["load", "save"]
 
@@ -34,7 +33,8 @@ OTHER_RESNETS = {
 def load(settings: ClassifierSettings) -> Classifier:
     """A ResNet-18 of efface's own with these weights; raises `InputError` naming all faults."""
     path = Path(settings.path)
-    tensors = {name.removeprefix(WRAPPED): tensor for name, tensor in read_tensors(path).items()}
+    weights = read_weights(path, settings.entry)
+    tensors = weights.tensors
     for name, kind in OTHER_RESNETS.items():
         if name in tensors:
             raise InputError(
@@ -44,7 +44,7 @@ def load(settings: ClassifierSettings) -> Classifier:
     shape = _shape(tensors, path)
     network = build(shape, seed=0)
     fill(network, tensors, str(path))
-    origin = Origin("torchvision", {"sha256": sha256_of_file(path), "stem": shape.stem})
+    origin = Origin("torchvision", {**weights.facts, "sha256": sha256_of_file(path), "stem": shape.stem})
     return assembled(Stored(network, shape.classes, origin, channels=shape.channels), settings)
 
 

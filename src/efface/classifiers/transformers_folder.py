@@ -15,8 +15,9 @@ from efface.classifiers.reading import CONFIG, Stored, assembled, numbers, side_
 from efface.documents import read_object
 from efface.errors import InputError
 from efface.files import write_json
-from efface.model_files import beside, hub_facts
-from efface.weights import pretrained, quiet
+from efface.hub import hub_facts
+from efface.model_files import beside
+from efface.weights import pretrained, quiet, stored_facts
 
 PREPROCESSOR = "preprocessor_config.json"
 DECIMALS = 6
@@ -29,7 +30,10 @@ def load(settings: ClassifierSettings) -> Classifier:
     """A `...ForImageClassification` of transformers, in float32; raises `InputError` naming all faults."""
     network = _network(settings)
     config = network.config
-    facts = hub_facts(settings.path, getattr(config, "_commit_hash", None))
+    facts = {
+        **hub_facts(settings.path, getattr(config, "_commit_hash", None)),
+        **stored_facts(settings.path),
+    }
     if getattr(config, "problem_type", None) == "multi_label_classification":
         raise InputError(
             f"{settings.path} gives several labels to a picture; only one label each is supported"

@@ -65,9 +65,12 @@ class ModelSettings(Settings):
     """Where a trained model lies. Each family adds what its files cannot say of themselves."""
 
     path: str = Field(
-        description="a folder saved by transformers, diffusers or efface, a hub id, or a released .pth checkpoint"
+        description="a folder saved by transformers, diffusers or efface, hub:owner/name, or a file of weights"
     )
     revision: str | None = Field(None, description="the hub revision (a commit hash pins the weights)")
+    entry: str | None = Field(
+        None, description="which weights of a file that holds several, such as plain and averaged ones (EMA)"
+    )
     family: str | None = Field(None, description="the family of the model; default: as its files say")
 
     @property

@@ -46,7 +46,7 @@ def family_of(settings: ModelSettings) -> Family:
     named = FAMILIES.named(settings.family) if settings.family is not None else None
     if named and named.named_by and getattr(settings, named.named_by, None):
         return named
-    contents = contents_of(settings.path, settings.revision)
+    contents = contents_of(settings.path, settings.revision, settings.entry)
     found = [family for family in FAMILIES.values() if family.recognises(contents)]
     if named and found and named not in found:
         raise InputError(

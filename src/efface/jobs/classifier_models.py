@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from efface.methods.classifier.base import ClassifierMethod
 from efface.runs.record import Handled, StatisticsFacts
 from efface.runs.unlearn_config import ClassifierRunConfig, parse_time_limit
 from efface.training.settings import Recipe, StatisticsChoice
-from efface.weights import read_pickle
 from efface.wording import counted
 
 LOOKED_AT = 512
@@ -83,14 +81,8 @@ def rebuilding_faults(method: ClassifierMethod, classifier: Classifier) -> list[
 
 
 def averaged_weights(path: Path) -> list[str]:
-    """Names of exponentially averaged weights (EMA) in a file of weights, or of such files in a model's folder."""
-    if path.is_dir():
-        names = [entry.name for entry in path.iterdir()]
-    elif path.is_file() and path.suffix != ".safetensors":
-        content = read_pickle(path, mapped=True)
-        names = [str(name) for name in content] if isinstance(content, Mapping) else []
-    else:
-        names = []
+    """Names of files with exponentially averaged weights (EMA) in a model's folder."""
+    names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
     return sorted(name for name in names if AVERAGED.search(name))
 
 

@@ -152,6 +152,15 @@ def description_of(model: Model) -> Description:
     return Description.model_validate({"kind": kind, **named, "details": facts})
 
 
+def reading_notes(models: Mapping[Any, Description]) -> list[str]:
+    """How the files of a run's models were read, by each model's name; the original's without it."""
+    return [
+        note if name == "original" else f"{name} model: {note}"
+        for name, description in models.items()
+        for note in description.reading
+    ]
+
+
 def method_facts(config: RunConfig | ClassifierRunConfig, family: str | None) -> MethodFacts:
     """The method of a run as the record names it. family: that of the model, of a generator."""
     method: Method = config.method

@@ -18,7 +18,7 @@ from efface.classifiers import ClassifierSettings, is_classifier
 from efface.classifiers.layouts import layout_at
 from efface.errors import InputError
 from efface.generators.families import ModelSettings
-from efface.generators.registry import FAMILIES, read_model
+from efface.generators.registry import FAMILIES, family_of, read_model
 from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
 from efface.metrics.base import ModelKind
 from efface.runs.config import JobConfig, Verb, written_out
@@ -91,13 +91,13 @@ def kind_of(values: Mapping[str, Any]) -> Kind:
     """
     values = written_out(values)
     model = next((section for name in NAMING if isinstance(section := values.get(name), Mapping)), {})
-    if values.get("classifier") is not None or names_classifier(model):
+    if values.get("classifier") is not None or names_classifier(model) or _described_as_classifier(model):
         return CLASSIFIER
     method = values.get("method")
     name = method.get("name") if isinstance(method, Mapping) else None
     if model and name in CLASSIFIER_METHODS and name not in GENERATOR_METHODS:
         try:
-            layout_at(str(model.get("path")), _revision(model))
+            layout_at(str(model.get("path")), *(_text(model, name) for name in ("revision", "entry")))
         except InputError as error:
             raise InputError(f"the method {name} is for classifiers, but {error}") from None
     return GENERATOR
@@ -110,14 +110,28 @@ def names_classifier(model: Mapping[str, Any]) -> bool:
     if model.get("network") is not None and model.get("classes") is None and not Path(model["path"]).is_dir():
         return False
     try:
-        return is_classifier(model["path"], _revision(model))
+        return is_classifier(model["path"], *(_text(model, name) for name in ("revision", "entry")))
     except InputError:
         return False
 
 
-def _revision(model: Mapping[str, Any]) -> str | None:
-    revision = model.get("revision")
-    return revision if isinstance(revision, str) else None
+def _described_as_classifier(model: Mapping[str, Any]) -> bool:
+    """Whether a section that names no known generator has settings that only classifiers have."""
+    own = set(ClassifierSettings.model_fields).difference(
+        *(family.settings.model_fields for family in FAMILIES.values())
+    )
+    if not own & set(model):
+        return False
+    try:
+        family_of(ModelSettings.read({k: v for k, v in model.items() if k in ModelSettings.model_fields}))
+    except InputError:
+        return True
+    return False
+
+
+def _text(model: Mapping[str, Any], name: str) -> str | None:
+    value = model.get(name)
+    return value if isinstance(value, str) else None
 
 
 def _foreign(values: Mapping[str, Any], own: type[BaseModel], other: type[BaseModel]) -> list[str]:

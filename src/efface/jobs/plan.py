@@ -15,7 +15,7 @@ from efface.devices import device_words, on_device
 from efface.errors import Faults, InputError
 from efface.images.selection import Split
 from efface.jobs.earlier import earlier_notes, earlier_of, reference_seen
-from efface.jobs.facts import description_of
+from efface.jobs.facts import description_of, reading_notes
 from efface.jobs.judging import reference_notes
 from efface.jobs.kinds import KINDS
 from efface.jobs.operations import Changes, Prepared, RunEstimate, attempt
@@ -78,8 +78,9 @@ def _plan(config: RunConfig | ClassifierRunConfig, progress: Progress) -> Plan:
     split = attempt(lambda: operations.choose(config, earlier, progress), faults)
     digests = {name: model.weights_digest() for name, model in compared.items() if model}
     attempt(lambda: same_models(digests), faults)
-    if "original" in models:
-        outlook.model = description_of(models["original"])
+    descriptions = {name: description_of(model) for name, model in models.items()}
+    outlook.model = descriptions.get("original")
+    outlook.notes += reading_notes(descriptions)
     if split:
         attempt(lambda: operations.check_sets(config, models, split), faults)
         outlook.notes += [*split.notes, *earlier_notes(earlier)]

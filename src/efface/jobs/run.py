@@ -37,6 +37,7 @@ from efface.jobs.facts import (
     manifests,
     method_facts,
     model_facts,
+    reading_notes,
     refuse_another_base,
     refuse_other_images,
     refuse_other_models,
@@ -281,6 +282,7 @@ class _Run:
         )
         said = self._said(prepared)
         notes = [
+            *reading_notes({name: facts.description for name, facts in models.items()}),
             *same_models({name: facts.weights for name, facts in models.items()}),
             *earlier_notes(prepared.earlier),
             *reference_notes(said, "retrained" in prepared.models),

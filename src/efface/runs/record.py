@@ -113,7 +113,9 @@ class Description(Described):
     classes: int | None = Field(None, description="of a classifier, the number of its classes")
     channels: int | None = Field(None, description="of a classifier, colour channels: 3, or 1 for grey")
     first_stage: FirstStage | None = Field(None, description="its tokenizer or VAE")
-    origin: dict[str, JsonValue] = Field(description="where it comes from, and in which layout")
+    origin: dict[str, JsonValue] = Field(
+        description="where it comes from, in which layout, and as `reading` what was taken off and left out to read it"
+    )
     details: dict[str, JsonValue] = Field(description="sizes, value space, and what else its family says")
 
     @property
@@ -129,6 +131,12 @@ class Description(Described):
     def _origin(self, name: str) -> str | None:
         value = self.origin.get(name)
         return value if isinstance(value, str) else None
+
+    @property
+    def reading(self) -> list[str]:
+        """How its files were read, one sentence each."""
+        said = self.origin.get("reading")
+        return [str(sentence) for sentence in said] if isinstance(said, list) else []
 
 
 class ModelFacts(Described):

@@ -1,4 +1,4 @@
-"""Opening and making latent diffusion models: pipeline folders of diffusers, hub ids, low-rank factors."""
+"""Opening and making latent diffusion models: pipeline folders of diffusers, here or on the hub, low-rank factors."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from efface.generators.latent.generator import LatentGenerator
 from efface.generators.latent.network import UNET, VAE, LatentNetwork
 from efface.generators.latent.pipeline import DELTA, SCHEDULE, USE, Delta, PipelineSettings, Use
 from efface.generators.latent.risks import risks
+from efface.hub import HUB, hub_name
 from efface.weights import UNREADABLE, quiet, weights_digest, why_unreadable
 
 __all__ = ["load", "new", "risks"]
@@ -80,16 +81,12 @@ def _from_folder(folder: Path, origin: dict[str, Any], base: dict[str, Any]) -> 
 def _from_hub(name: str, revision: str | None) -> Opened:
     from huggingface_hub import snapshot_download
 
-    if Path(name).is_absolute() or name.count("/") != 1 or name.startswith("."):
-        raise InputError(f"no model at {name}: neither a folder nor a hub id (owner/name)")
+    name = hub_name(name)
     try:
         with quiet():
             folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*patterns(), USE]))
     except UNREADABLE as error:
-        raise InputError(
-            f"the model at {name} cannot be read: no folder of that name is here, and as a hub id: "
-            f"{why_unreadable(error)}"
-        ) from None
+        raise InputError(f"the model {HUB}{name} cannot be read: {why_unreadable(error)}") from None
     # a snapshot lies in a folder named by its commit
     origin = {"kind": "diffusers", "hub": name, "revision": folder.name}
     return _from_folder(folder, origin, {"base": name, "revision": folder.name})

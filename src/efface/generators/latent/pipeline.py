@@ -53,7 +53,7 @@ class Delta(Settings):
     """The `config.json` of low-rank factors that were saved alone."""
 
     efface_delta: Literal["latent-inpainting"]
-    base: str = Field(description="folder or hub id of the model that they are for")
+    base: str = Field(description="folder or hub repository of the model that they are for")
     revision: str | None = Field(None, description="its revision on the hub")
     base_weights: str = Field(description="digest of its weights")
     use: Use = Field(default_factory=Use, description="how both are used")

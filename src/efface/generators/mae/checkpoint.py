@@ -1,4 +1,4 @@
-"""Opening and making masked autoencoders: transformers folders, hub ids, the released `.pth` layout.
+"""Opening and making masked autoencoders: transformers folders, here or on the hub, and the released layout.
 
 Pickles are read with `weights_only=True`; a file that asks for anything else is refused by name. Tensor
 names of the release were read off facebookresearch/mae checkpoints; no code of it is used.
@@ -21,8 +21,9 @@ from efface.generators.families import Architecture
 from efface.generators.mae.family import MaeArchitecture, MaeSettings
 from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGenerator
 from efface.generators.mae.risks import risks
-from efface.model_files import beside, hub_facts
-from efface.weights import SHOWN_TENSORS, check_fit, pretrained, quiet, read_pickle, reading, state_dict
+from efface.hub import hub_facts, source_of
+from efface.model_files import beside
+from efface.weights import SHOWN_TENSORS, check_fit, pretrained, quiet, read_weights, reading, stored_facts
 from efface.wording import several
 
 __all__ = ["load", "new", "risks"]
@@ -109,13 +110,11 @@ def configuration(released: dict[str, Tensor], settings: MaeSettings, norm_pix_l
 
 
 def _load_released(path: Path, settings: MaeSettings) -> tuple[ViTMAEForPreTraining, dict[str, Any]]:
-    content = read_pickle(path)
-    arguments = content.get("args") if isinstance(content, dict) else None
-    released = state_dict(content)
+    weights = read_weights(path, settings.entry)
+    released = weights.tensors
     if "patch_embed.proj.weight" not in released:
         raise InputError(
-            f"{path} is not a masked autoencoder in the released layout: no tensor 'patch_embed.proj.weight' "
-            "under 'model'"
+            f"{path} is not a masked autoencoder in the released layout: no tensor 'patch_embed.proj.weight'"
         )
     if not any(str(name).startswith("decoder_") for name in released):
         raise InputError(
@@ -127,13 +126,14 @@ def _load_released(path: Path, settings: MaeSettings) -> tuple[ViTMAEForPreTrain
         raise InputError(f"{path} is incomplete: no tensor {', '.join(missing)}")
     if odd := [name for name, tensor in released.items() if not tensor.is_floating_point()]:
         raise InputError(f"{path} holds whole numbers where weights must be: {several(odd)}")
-    said = getattr(arguments, "norm_pix_loss", None)
+    said = weights.argument("norm_pix_loss")
     norm_pix_loss = settings.norm_pix_loss if settings.norm_pix_loss is not None else bool(said)
     config = configuration(released, settings, norm_pix_loss)
     _check_architecture(config)
     network = _filled(config, converted(released), str(path))
     origin = {
         "kind": "released",
+        **weights.facts,
         "sha256": sha256_of_file(path),
         "norm_pix_loss": "settings"
         if settings.norm_pix_loss is not None
@@ -146,7 +146,7 @@ def _load_released(path: Path, settings: MaeSettings) -> tuple[ViTMAEForPreTrain
 
 def _load_transformers(settings: MaeSettings) -> tuple[ViTMAEForPreTraining, dict[str, Any]]:
     with reading(settings.path):
-        config = ViTMAEConfig.from_pretrained(settings.path, revision=settings.revision or "main")
+        config = ViTMAEConfig.from_pretrained(source_of(settings.path), revision=settings.revision or "main")
         _check_architecture(config)
     network = pretrained(
         ViTMAEForPreTraining,
@@ -161,6 +161,7 @@ def _load_transformers(settings: MaeSettings) -> tuple[ViTMAEForPreTraining, dic
     origin = {
         "kind": "transformers",
         **hub_facts(settings.path, getattr(network.config, "_commit_hash", None)),
+        **stored_facts(settings.path),
         "norm_pix_loss": "settings" if settings.norm_pix_loss is not None else "file",
     }
     return network, origin

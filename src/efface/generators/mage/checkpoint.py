@@ -31,8 +31,8 @@ from efface.generators.mage.released import (
     tokenizer_sizes,
 )
 from efface.generators.mage.risks import risks
-from efface.model_files import hub_facts
-from efface.weights import check_tensors, pretrained, read_tensors
+from efface.hub import hub_facts
+from efface.weights import check_tensors, pretrained, read_weights, stored_facts
 
 __all__ = ["load", "new", "risks"]
 
@@ -71,10 +71,11 @@ def new(architecture: Architecture, seed: int) -> MageGenerator:
 
 
 def _load_released(path: Path, settings: MageSettings) -> tuple[MageModel, dict[str, Any]]:
-    tensors = read_tensors(path)
+    weights_read = read_weights(path, settings.entry)
+    tensors = weights_read.tensors
     model = {name: tensor for name, tensor in tensors.items() if not name.startswith(INNER_TOKENIZER)}
     inner = _inner(tensors)
-    origin: dict[str, Any] = {"kind": "released", "sha256": sha256_of_file(path)}
+    origin: dict[str, Any] = {"kind": "released", **weights_read.facts, "sha256": sha256_of_file(path)}
     where = str(path)
     if settings.tokenizer is not None:
         inner, origin["tokenizer"] = _stand_alone(Path(settings.tokenizer))
@@ -119,7 +120,11 @@ def _load_folder(settings: MageSettings) -> tuple[MageModel, dict[str, Any]]:
     elif settings.tied is False:
         network.give_output_table()
     commit = getattr(network.config, "_commit_hash", None)
-    return network, {"kind": "transformers", **hub_facts(settings.path, commit)}
+    return network, {
+        "kind": "transformers",
+        **hub_facts(settings.path, commit),
+        **stored_facts(settings.path),
+    }
 
 
 def _replace_tokenizer(network: MageModel, path: Path) -> dict[str, Any]:
@@ -136,7 +141,7 @@ def _replace_tokenizer(network: MageModel, path: Path) -> dict[str, Any]:
 def _stand_alone(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"model.tokenizer: no file at {path}")
-    tensors = read_tensors(path)
+    tensors = read_weights(path).tensors
     # the tokenizer inside the file of a whole model will do as well
     return _inner(tensors) or tensors, {"kind": "released", "sha256": sha256_of_file(path)}
 
@@ -156,6 +161,6 @@ def _filled(config: MageConfig, weights: dict[str, Tensor], where: str) -> MageM
     with torch.device("meta"):
         network = MageModel(config)
     check_tensors(where, weights, network.state_dict())
-    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
+    network.load_state_dict(weights, assign=True)
     network.train(False)
     return network

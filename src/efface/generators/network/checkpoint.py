@@ -20,7 +20,7 @@ from efface.generators.families import Architecture
 from efface.generators.network.family import CONFIG, NetworkArchitecture, NetworkSettings, Use
 from efface.generators.network.generator import WEIGHTS, NetworkGenerator, fresh
 from efface.generators.network.risks import risks
-from efface.weights import check_tensors, read_tensors
+from efface.weights import check_tensors, read_weights
 
 __all__ = ["load", "new", "risks"]
 
@@ -38,9 +38,11 @@ def load(settings: NetworkSettings) -> NetworkGenerator:
         )
     file = path / WEIGHTS if path.is_dir() else path
     network = build(settings.network, settings.arguments)
-    _fill(network, read_tensors(file), str(file))
+    weights = read_weights(file, settings.entry, network.state_dict())
+    _fill(network, weights.tensors, str(file))
     origin: dict[str, JsonValue] = {
         "kind": "efface" if path.is_dir() else "factory",
+        **weights.facts,
         "sha256": sha256_of_file(file),
     }
     return NetworkGenerator(network.eval(), _use(settings), settings.image_size, origin)

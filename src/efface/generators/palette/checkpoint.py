@@ -22,8 +22,9 @@ from efface.generators.palette.network import check_network, fresh
 from efface.generators.palette.released import load_released
 from efface.generators.palette.risks import risks
 from efface.generators.palette.schedule import SCHEDULE, SCHEDULER, Schedules, of_scheduler
-from efface.model_files import beside, commit_of, hub_facts
-from efface.weights import pretrained
+from efface.hub import commit_of, hub_facts
+from efface.model_files import beside
+from efface.weights import pretrained, stored_facts
 
 __all__ = ["load", "new", "risks"]
 
@@ -66,7 +67,11 @@ def _load_folder(settings: PaletteSettings) -> PaletteGenerator:
     check_network(network, settings.path)
     schedules, source = _schedules(settings)
     origin: dict[str, JsonValue] = {"kind": "diffusers" if schedules.level == "timestep" else "efface"}
-    origin |= {**hub_facts(settings.path, commit_of(config)), "schedule": source}
+    origin |= {
+        **hub_facts(settings.path, commit_of(config)),
+        **stored_facts(settings.path),
+        "schedule": source,
+    }
     warnings = []
     if source == "assumed":
         warnings.append(

@@ -22,7 +22,7 @@ from efface.errors import Faults, InputError
 from efface.files import sha256_of_file
 from efface.generators.palette.family import GROUPS, PaletteArchitecture, PaletteSettings
 from efface.generators.palette.schedule import Schedules
-from efface.weights import check_tensors, read_tensors
+from efface.weights import check_tensors, read_weights
 
 NETWORK = "denoise_fn."
 SCHEDULE = "gammas"
@@ -63,15 +63,15 @@ def load_released(
     path: Path, settings: PaletteSettings, schedules: Schedules
 ) -> tuple[nn.Module, dict[str, JsonValue], tuple[str, ...]]:
     """Network, origin and warnings; raises `InputError` naming all faults."""
-    tensors, averaged = _network_tensors(path)
+    weights = read_weights(path, settings.entry)
+    tensors = {name.removeprefix(NETWORK): tensor for name, tensor in weights.tensors.items()}
     buffers = {name: tensors.pop(name) for name in BUFFERS & set(tensors)}
     if missing := [name for name in SIZES_READ_OFF if name not in tensors]:
         raise InputError(f"{path} is no complete Palette network: no tensor {', '.join(missing)}")
     network: Any = UNet2DModel(**configuration(tensors, settings))
     network.load_state_dict(renamed(tensors, network, str(path)))
-    origin: dict[str, JsonValue] = {"kind": "released", "sha256": sha256_of_file(path), "weights": "plain"}
-    if averaged:
-        origin["averaged_tensors_left_out"] = averaged
+    origin: dict[str, JsonValue] = {"kind": "released", **weights.facts, "sha256": sha256_of_file(path)}
+    origin["weights"] = "averaged" if AVERAGED.search(settings.entry or "") else "plain"
     warnings = []
     if AVERAGED.search(path.stem):
         origin["weights"] = "averaged"
@@ -203,18 +203,6 @@ def configuration(tensors: Mapping[str, Tensor], settings: PaletteSettings) -> d
     )
     scaled = tensors["input_blocks.1.0.emb_layers.1.weight"].shape[0] == 2 * widths[0]
     return shape.network_config() | ({} if scaled else {"resnet_time_scale_shift": "default"})
-
-
-def _network_tensors(path: Path) -> tuple[dict[str, Tensor], int]:
-    """The plain weights and schedule under the network's own names, and how many averaged ones were left out."""
-    plain, averaged = {}, 0
-    for name, tensor in read_tensors(path).items():
-        bare = name.removeprefix("module.")
-        if AVERAGED.search(bare.split(".")[0]):
-            averaged += 1
-        else:
-            plain[bare.removeprefix(NETWORK)] = tensor
-    return plain, averaged
 
 
 def _blocks_per_level(tensors: Mapping[str, Tensor]) -> int:
