@@ -7,6 +7,7 @@ look into a single file.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,15 +15,28 @@ from pathlib import Path
 from typing import Any
 
 from efface.documents import read_object
+from efface.errors import InputError
 from efface.files import replacing, write_json
 from efface.hub import HUB, NothingThere, hub_name
 from efface.model_formats import check_format, header_of
+from efface.wording import printable
 
 CONFIGS = ("model_index.json", "config.json")
+PEFT_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = (
+    "adapter_model.safetensors", "adapter_model.bin", "pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin",
+)  # fmt: skip
+"""The files of LoRA adapters that peft and diffusers write."""
+ADAPTER = re.compile(r"lora|hada_w|lokr_|dora_scale|oft_|\.alpha$")
+"""In the name of every tensor of an adapter."""
 FORGOTTEN_NOTE = "efface_forgotten.json"
 """Lies in the folder of a model that was made by forgetting images or leaving them out, and goes along with copies."""
 FORGOTTEN_KEY = "efface_forgotten"
 """The same in the header of a safetensors file, for weights that are copied without their folder."""
+
+
+class UnknownModel(InputError):
+    """What lies at this path is no model of the kind that was looked for."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +61,14 @@ class Contents:
         return f"the tensors {some}, ..." if some else "no tensors by name"
 
 
-def contents_of(path: str, revision: str | None = None, entry: str | None = None) -> Contents:
+def contents_of(
+    path: str, revision: str | None = None, entry: str | None = None, base: str | None = None
+) -> Contents:
     """What lies at `path`; raises `NothingThere` if nothing does, and `InputError` if it cannot be read.
 
-    entry: which of several sets of weights in a single file is meant.
+    entry: which of several sets of weights in a single file is meant; base: as in `model_place`, where a LoRA adapter lies.
     """
+    path = model_place(path, base)
     place = Path(path)
     if place.is_file():
         from efface.weights import tensor_names
@@ -85,6 +102,42 @@ def beside(path: str, revision: str | None, *names: str) -> Path | None:
         except (OSError, ValueError):
             continue
     return None
+
+
+def is_adapter(path: str) -> bool:
+    """Whether a LoRA adapter lies here, and no model; told by names alone."""
+    place = Path(path)
+    if place.is_file():
+        names = set(header_of(place)) - {"__metadata__"}
+        return bool(names) and all(ADAPTER.search(name) for name in names)
+    if not place.is_dir() or beside(path, None, *CONFIGS):
+        return False
+    return beside(path, None, PEFT_CONFIG, *ADAPTER_WEIGHTS) is not None
+
+
+def model_place(path: str, base: str | None = None) -> str:
+    """Where the whole model lies: `path`, or for a LoRA adapter the model that it is for, as said or as peft noted.
+
+    Raises `InputError` where that is not known.
+    """
+    if not is_adapter(path):
+        if base is not None:
+            raise InputError(f"model.base is for a LoRA adapter, and {printable(path)} is none: leave it out")
+        return path
+    if base is not None:
+        return base
+    config = Path(path) / PEFT_CONFIG
+    noted = read_object(config).get("base_model_name_or_path") if config.is_file() else None
+    noted = noted if isinstance(noted, str) else ""
+    if noted:
+        for place in (Path(noted), Path(path) / noted):
+            if place.exists():
+                return str(place)
+    known = f" It was trained for {printable(noted)}, which does not lie here." if noted else ""
+    raise InputError(
+        f"{printable(path)} is a LoRA adapter, which is nothing without the model that it was trained for.{known} Name "
+        "that model, a folder or hub:owner/name, with --set model.base=MODEL"
+    )
 
 
 def mark_forgetting(folder: Path, note: str) -> None:

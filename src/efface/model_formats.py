@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,11 @@ WAY_ON = (
     "What is trained here is a torch network: give its weights as .safetensors, or as a state dict that torch.save wrote, "
     "in a layout that is known, or name the network with --set model.network=PACKAGE.MODULE:FUNCTION"
 )
+OWN_NETWORK = (
+    "A network of your own is named with --set model.network=PACKAGE.MODULE:FUNCTION, and a classifier also with --set "
+    "model.classes=[...]"
+)
+"""The way on for a model that is in no layout that is known."""
 KERAS, TENSORFLOW = "a Keras model", "a TensorFlow model"
 BEGINNINGS = {
     b"version https://git-lfs": "a Git LFS pointer: the file itself was not fetched. Get it with git lfs pull",
@@ -56,9 +63,47 @@ IN_FOLDER = {
     "model.onnx": "an ONNX model",
     "Manifest.json": "a Core ML model",
 }
+WEIGHTS = re.compile(
+    r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(?P<variant>\w+?))?(?:-\d+-of-\d+)?(?:\.(?P<late>\w+?))?"
+    r"\.(?P<kind>safetensors|bin)"
+)
+"""The names that transformers and diffusers give to files of weights; a variant is a word such as fp16."""
 LONGEST = 300
 LONGEST_HEADER = 100_000_000
 """In bytes, as safetensors has it."""
+
+
+@dataclass(frozen=True)
+class StoredForm:
+    """The files in which a network's weights lie. variant: the word in their names; safe: whether they are safetensors."""
+
+    variant: str | None
+    safe: bool
+    files: tuple[Path, ...]
+
+
+def stored_form(folder: Path, variant: str | None = None) -> StoredForm | None:
+    """How a network in the folder of a library is stored; None where there are no weights.
+
+    Without `variant` plain files count, or the only variant that there is. Raises `InputError` naming the variants.
+    """
+    found: dict[tuple[str | None, bool], list[Path]] = {}
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if form := WEIGHTS.fullmatch(file.name):
+            key = (form["variant"] or form["late"], form["kind"] == "safetensors")
+            found.setdefault(key, []).append(file)
+    variants = {name for name, _ in found}
+    if not found:
+        return None
+    chosen = next(iter(variants)) if variant is None and len(variants) == 1 else variant
+    if chosen not in variants:
+        known = ", ".join(sorted(name or "no variant" for name in variants))
+        asked = f"no weights of the variant {printable(variant)}" if variant else "no plain weights"
+        raise InputError(
+            f"{printable(str(folder))} holds {asked}. There are: {known}. Choose one with --set model.variant=NAME"
+        )
+    safe = (chosen, True) in found
+    return StoredForm(chosen, safe, tuple(found[chosen, safe]))
 
 
 def check_format(path: Path) -> None:

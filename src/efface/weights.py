@@ -27,7 +27,7 @@ from efface.documents import read_object
 from efface.errors import Faults, InputError
 from efface.files import replacing, sha256_of_bytes
 from efface.hub import source_of
-from efface.model_formats import check_format, header_of, is_safetensors
+from efface.model_formats import check_format, is_safetensors, stored_form
 from efface.settings import validated
 from efface.state_dicts import chosen, likeliest
 from efface.wording import printable, several
@@ -120,16 +120,16 @@ def stored_as(kinds: Iterable[torch.dtype]) -> list[str]:
     return [f"weights: stored as {' and '.join(names)}; computed and saved as float32"] if names else []
 
 
-def stored_facts(path: str) -> dict[str, JsonValue]:
-    """What `stored_as` says of the safetensors files of a model's folder, as a part of its origin."""
-    headers = [header_of(file) for file in sorted(Path(path).rglob("*.safetensors"))]
-    kinds = {
-        tensor["dtype"]
-        for header in headers
-        for tensor in header.values()
-        if isinstance(tensor, Mapping) and tensor.get("dtype") in FLOATING
-    }
-    notes = stored_as(getattr(torch, FLOATING[kind]) for kind in kinds)
+def stored_facts(path: str, variant: str | None = None, parts: Iterable[str] = ("",)) -> dict[str, JsonValue]:
+    """What is odd about the files of a model's folder, as a part of its origin: their variant, the numbers in them."""
+    kinds, variants = set(), set()
+    for part in parts:
+        if form := stored_form(Path(path) / part, variant):
+            variants |= {form.variant} - {None}
+            tensors = (tensor for file in form.files for tensor in _content(file, mapped=True).values())
+            kinds |= {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+    notes = [f"weights: the files of the variant {name} are read" for name in sorted(map(str, variants))]
+    notes += stored_as(kinds)
     return {READING: [*notes]} if notes else {}
 
 
@@ -150,8 +150,8 @@ def _content(path: Path, mapped: bool = False) -> Any:
 
 
 def _like(stored: Any) -> Tensor:
-    """A tensor without numbers in place of one on disk; whether it holds whole numbers is all that is told of its type."""
-    kind = torch.float32 if stored.get_dtype() in FLOATING else torch.int64
+    """A tensor without numbers in place of one on disk; of whole numbers the type is not told."""
+    kind = getattr(torch, FLOATING.get(stored.get_dtype(), "int64"))
     return torch.empty(stored.get_shape(), dtype=kind, device="meta")
 
 
@@ -234,7 +234,8 @@ def why_unreadable(error: BaseException) -> str:
     if found := re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error)):
         return (
             f"refused, because it carries code ({found[1]}), not only weights. Nothing of it was run. "
-            "Ask its maker for a safetensors file, or for the bare state dict"
+            "Ask its maker for a safetensors file, or for the bare state dict: torch.save(model.state_dict(), FILE), "
+            "not torch.save(model, FILE)"
         )
     broken = isinstance(error, (pickle.UnpicklingError, EOFError, LookupError, AttributeError))
     # torch seeks before the start of a file that was cut short
@@ -345,17 +346,25 @@ def reading(path: str) -> Iterator[None]:
 
 
 def pretrained(
-    kind: Any, path: str, revision: str | None, fit: Callable[..., None] = check_fit, **options: Any
+    kind: Any,
+    path: str,
+    revision: str | None,
+    variant: str | None = None,
+    fit: Callable[..., None] = check_fit,
+    **options: Any,
 ) -> Any:
     """A network of transformers or diffusers from a folder or the hub, with its stored weights.
 
-    kind: the library's class; options: what its `from_pretrained` takes besides; fit: what refuses weights that do not
-    fit. Raises `InputError`.
+    kind: the library's class; variant: as in `stored_form`; options: what its `from_pretrained` takes besides; fit: what
+    refuses weights that do not fit. Raises `InputError`.
     """
+    if form := stored_form(Path(path) / (options.get("subfolder") or ""), variant):
+        variant = form.variant
     with reading(path):
         network, report = kind.from_pretrained(
             source_of(path),
             revision=revision or "main",
+            variant=variant,
             local_files_only=Path(path).is_dir(),
             output_loading_info=True,
             ignore_mismatched_sizes=True,

@@ -214,7 +214,7 @@ def test_factors_that_do_not_fit_are_refused_with_all_faults(
     with pytest.raises(InputError) as refused:
         opened(tmp_path)
     assert len(refused.value.problems) == 2
-    assert "nothing: the model has no such weight" in str(refused.value)
+    assert "nothing: the model has no such module" in str(refused.value)
     assert "(3, 999)" in str(refused.value)
 
 

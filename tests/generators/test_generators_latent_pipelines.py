@@ -222,7 +222,7 @@ def test_all_faults_of_a_folder_are_named_at_once(folder: Path, tmp_path: Path) 
     said = "\n".join(faults_of(copied))
     for part in (
         "vae/config.json is missing",
-        "unet has no weights in safetensors",
+        "unet cannot be read: ",
         "tokenizer: MyTokenizer comes with code of its own (my_tokenizer): nothing of it was run",
         "prediction_type is 'sample'",
     ):

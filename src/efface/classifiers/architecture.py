@@ -58,6 +58,14 @@ class ClassifierSettings(Settings):
         description="a folder saved by efface, transformers or timm, hub:owner/name, or a file of weights"
     )
     revision: str | None = Field(None, description="the hub revision (a commit hash pins the weights)")
+    base: str | None = Field(
+        None,
+        description="the model that a LoRA adapter, given as the path, was trained for; default: as peft noted",
+    )
+    variant: str | None = Field(
+        None,
+        description="which files of a folder that holds several, such as fp16; default: plain ones, or the only ones",
+    )
     entry: str | None = Field(
         None, description="which weights of a file that holds several, such as plain and averaged ones (EMA)"
     )

@@ -11,8 +11,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 
+from efface.adapters import Adapter, merge
 from efface.errors import Faults, InputError
 from efface.group_norms import keep_contiguous
 from efface.images.labelled import LabelledImages
@@ -72,10 +74,18 @@ class Classifier(nn.Module):
         self.origin = origin or Origin()
         # into how many parts a batch is cut, to save memory
         self.micro_batches = 1
+        # of a LoRA adapter that was added: its layout, and the digests of its weights and of its base's
+        self.adapter: dict[str, JsonValue] = {}
         self._check()
         mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in self._moments())
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+
+    def add_adapter(self, adapter: Adapter) -> None:
+        """Add a LoRA adapter to the weights; raises `InputError` naming all that does not fit."""
+        base = self.weights_digest()
+        merge(adapter, {"": self.network})
+        self.adapter = adapter.facts(base)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `[B, classes]` of images `[B, C, H, W]`, uint8 or float, in 0..255."""

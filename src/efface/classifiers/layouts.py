@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from efface.classifiers.architecture import MODEL_TYPE, ClassifierSettings
 from efface.errors import InputError
 from efface.hub import NothingThere
-from efface.model_files import Contents, contents_of
+from efface.model_files import Contents, UnknownModel, contents_of, model_place
+from efface.model_formats import OWN_NETWORK
 from efface.plugins import Registry
 
 if TYPE_CHECKING:
@@ -88,25 +89,35 @@ LAYOUTS: Registry[Layout] = Registry(
 )
 
 
-def is_classifier(path: str, revision: str | None = None, entry: str | None = None) -> bool:
+def is_classifier(
+    path: str, revision: str | None = None, entry: str | None = None, base: str | None = None
+) -> bool:
     """Whether a classifier lies at `path`; False also where nothing does.
 
     A folder or a model of the hub is told by its `config.json`; only for a file of weights torch is imported. Raises
     `InputError` for a file that cannot be read.
     """
     try:
-        return _layout_of(contents_of(path, revision, entry)) is not None
+        return _layout_of(contents_of(path, revision, entry, base)) is not None
     except NothingThere:
         return False
 
 
-def layout_at(path: str, revision: str | None = None, entry: str | None = None) -> Layout:
+def layout_at(
+    path: str, revision: str | None = None, entry: str | None = None, base: str | None = None
+) -> Layout:
     """The layout of the classifier at `path`; raises `InputError` naming what is known where there is none."""
-    contents = contents_of(path, revision, entry)
+    contents = contents_of(path, revision, entry, base)
     if layout := _layout_of(contents):
         return layout
-    known = "\n".join(f"  - {name}: {layout.summary}" for name, layout in LAYOUTS.items())
-    raise InputError(f"{path} holds {contents}, which is no classifier that is known. Known are\n{known}")
+    raise UnknownModel(
+        f"{path} holds {contents}, which is no classifier that is known. Known are\n{known_layouts()}\n{OWN_NETWORK}"
+    )
+
+
+def known_layouts() -> str:
+    """What is known, a line each."""
+    return "\n".join(f"  - {name}: {layout.summary}" for name, layout in LAYOUTS.items())
 
 
 def load_classifier(settings: ClassifierSettings | str | Path) -> Classifier:
@@ -119,10 +130,15 @@ def load_classifier(settings: ClassifierSettings | str | Path) -> Classifier:
         settings = ClassifierSettings(path=str(settings))
     from efface.model_bounds import check_opened, opening
 
-    layout = layout_at(settings.path, settings.revision, settings.entry)
-    with opening(settings.path):
-        classifier = layout.load(settings)
-    check_opened(settings.path, classifier.network)
+    layout = layout_at(settings.path, settings.revision, settings.entry, settings.base)
+    place = model_place(settings.path, settings.base)
+    with opening(place):
+        classifier = layout.load(settings.model_copy(update={"path": place, "base": None}))
+    check_opened(place, classifier.network)
+    if place != settings.path:
+        from efface.adapters import read_adapter
+
+        classifier.add_adapter(read_adapter(settings.path))
     return classifier
 
 

@@ -32,7 +32,7 @@ def load(settings: ClassifierSettings) -> Classifier:
     config = network.config
     facts = {
         **hub_facts(settings.path, getattr(config, "_commit_hash", None)),
-        **stored_facts(settings.path),
+        **stored_facts(settings.path, settings.variant),
     }
     if getattr(config, "problem_type", None) == "multi_label_classification":
         raise InputError(
@@ -101,6 +101,7 @@ def _network(settings: ClassifierSettings) -> Any:
             AutoModelForImageClassification,
             settings.path,
             settings.revision,
+            settings.variant,
             trust_remote_code=False,
             dtype=torch.float32,
         )

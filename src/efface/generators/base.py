@@ -19,6 +19,7 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 
+from efface.adapters import Adapter, merge
 from efface.corruptions import Corrupted, Corruption
 from efface.errors import InputError
 from efface.files import write_json
@@ -107,6 +108,14 @@ class Generator(nn.Module, ABC):
         self._acting: tuple[nn.Module, ...] = ()
         self._original: dict[str, Tensor] = {}
         self.micro_batches = 1
+        # of a LoRA adapter that was added: its layout, and the digests of its weights and of its base's
+        self.adapter: dict[str, JsonValue] = {}
+
+    def add_adapter(self, adapter: Adapter) -> None:
+        """Add a LoRA adapter to the weights; raises `InputError` naming all that does not fit."""
+        base = self.weights_digest()
+        merge(adapter, {"": self.network})
+        self.adapter = adapter.facts(base)
 
     # what a family provides
 

@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 from efface.corruptions import Corruption, parse_corruption
 from efface.documents import read_object
 from efface.errors import InputError
-from efface.model_files import Contents
+from efface.model_files import Contents, model_place
 from efface.settings import Settings, unknown_name
 from efface.wording import span
 
@@ -68,6 +68,14 @@ class ModelSettings(Settings):
         description="a folder saved by transformers, diffusers or efface, hub:owner/name, or a file of weights"
     )
     revision: str | None = Field(None, description="the hub revision (a commit hash pins the weights)")
+    base: str | None = Field(
+        None,
+        description="the model that a LoRA adapter, given as the path, was trained for; default: as peft noted",
+    )
+    variant: str | None = Field(
+        None,
+        description="which files of a folder that holds several, such as fp16; default: plain ones, or the only ones",
+    )
     entry: str | None = Field(
         None, description="which weights of a file that holds several, such as plain and averaged ones (EMA)"
     )
@@ -149,9 +157,15 @@ class Family:
         """Open a trained model; raises `InputError` with every fault found."""
         from efface.model_bounds import check_opened, opening
 
-        with opening(settings.path):
-            generator = cast("Generator", import_module(self.module).load(settings))
-        check_opened(settings.path, generator.network)
+        place = model_place(settings.path, settings.base)
+        with opening(place):
+            whole = settings.model_copy(update={"path": place, "base": None})
+            generator = cast("Generator", import_module(self.module).load(whole))
+        check_opened(place, generator.network)
+        if place != settings.path:
+            from efface.adapters import read_adapter
+
+            generator.add_adapter(read_adapter(settings.path))
         note = Path(settings.path) / TRAINING_NOTE
         if note.is_file():
             generator.learnt_crops, generator.trained_with = _noted(note)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from efface.errors import Faults, InputError
 from efface.generators.families import Family, ModelSettings
 from efface.memory import fitting
-from efface.model_files import contents_of
+from efface.model_files import UnknownModel, contents_of
 from efface.plugins import Registry
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def family_of(settings: ModelSettings) -> Family:
     named = FAMILIES.named(settings.family) if settings.family is not None else None
     if named and named.named_by and getattr(settings, named.named_by, None):
         return named
-    contents = contents_of(settings.path, settings.revision, settings.entry)
+    contents = contents_of(settings.path, settings.revision, settings.entry, settings.base)
     found = [family for family in FAMILIES.values() if family.recognises(contents)]
     if named and found and named not in found:
         raise InputError(
@@ -55,7 +55,7 @@ def family_of(settings: ModelSettings) -> Family:
     if named or found:
         return named or found[0]
     known = "\n".join(f"  - {family.name}: {family.summary}" for family in FAMILIES.values())
-    raise InputError(
+    raise UnknownModel(
         f"{settings.path} holds {contents}, which is no model that efface knows. Known are\n{known}"
     )
 

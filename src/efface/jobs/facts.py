@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from efface.classifiers.classifier import Classifier
 from efface.documents import csv_text
 from efface.errors import RunRefused
@@ -41,7 +43,7 @@ from efface.runs.record import (
 from efface.runs.results import write_worst
 from efface.runs.state import PreparedPart
 from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
-from efface.weights import content_digest, tensor_digest
+from efface.weights import READING, content_digest, tensor_digest
 from efface.wording import counted
 
 Model = Generator | Classifier
@@ -148,8 +150,17 @@ def description_of(model: Model) -> Description:
     kind: ModelKind = "classifier" if isinstance(model, Classifier) else "generator"
     if kind == "classifier":
         del facts["kind"]
+    if model.adapter:
+        facts["origin"] = with_adapter(facts["origin"], model.adapter)
     named = {name: facts.pop(name) for name in Description.model_fields if name in facts and name != "kind"}
     return Description.model_validate({"kind": kind, **named, "details": facts})
+
+
+def with_adapter(origin: dict[str, JsonValue], adapter: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """A model's origin with that of the LoRA adapter that was added to its weights."""
+    said = origin.get(READING)
+    note = f"adapter: LoRA in the layout of {adapter['layout']}, added to the weights of its base"
+    return {**origin, READING: [*(said if isinstance(said, list) else []), note], "adapter": adapter}
 
 
 def reading_notes(models: Mapping[Any, Description]) -> list[str]:

@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from efface.classifiers.layouts import known_layouts
 from efface.corruptions import Corruption, parse_corruption
 from efface.errors import Faults, InputError
 from efface.evaluation.answers import Wanted
@@ -47,6 +48,8 @@ from efface.memory import room
 from efface.methods.generator.early import differences
 from efface.methods.generator.retrain import from_scratch
 from efface.metrics.extractors import load_extractor
+from efface.model_files import UnknownModel
+from efface.model_formats import OWN_NETWORK
 from efface.probes.generator_subject import GeneratorSubject
 from efface.progress import Progress
 from efface.runs.earlier import EarlierRequests
@@ -74,7 +77,11 @@ class GeneratorOperations(Operations[Generator, Views]):
         return Processes(accelerator(config.training) if config.verb != "evaluate" else None)
 
     def load(self, settings: ModelSettings | str) -> Generator:
-        return load_generator(settings)
+        try:
+            return load_generator(settings)
+        except UnknownModel as error:
+            # it may be meant to be a classifier
+            raise InputError(f"{error}\nand of classifiers\n{known_layouts()}\n{OWN_NETWORK}") from None
 
     def comparable(self, settings: ModelSettings, original: Generator | None) -> Generator:
         """The model has to take the same views."""

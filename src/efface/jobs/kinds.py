@@ -97,7 +97,7 @@ def kind_of(values: Mapping[str, Any]) -> Kind:
     name = method.get("name") if isinstance(method, Mapping) else None
     if model and name in CLASSIFIER_METHODS and name not in GENERATOR_METHODS:
         try:
-            layout_at(str(model.get("path")), *(_text(model, name) for name in ("revision", "entry")))
+            layout_at(str(model.get("path")), *(_text(model, name) for name in ("revision", "entry", "base")))
         except InputError as error:
             raise InputError(f"the method {name} is for classifiers, but {error}") from None
     return GENERATOR
@@ -110,7 +110,7 @@ def names_classifier(model: Mapping[str, Any]) -> bool:
     if model.get("network") is not None and model.get("classes") is None and not Path(model["path"]).is_dir():
         return False
     try:
-        return is_classifier(model["path"], *(_text(model, name) for name in ("revision", "entry")))
+        return is_classifier(model["path"], *(_text(model, name) for name in ("revision", "entry", "base")))
     except InputError:
         return False
 

@@ -8,17 +8,21 @@ from typing import Any
 
 import torch
 
+from efface.adapters import merge, read_adapter
 from efface.documents import read_object
 from efface.errors import InputError
-from efface.generators.latent.factors import FILE, merge_factors
+from efface.files import sha256_of_file
+from efface.generators.latent.factors import FILE
 from efface.generators.latent.family import GROUPS, NAME, LatentArchitecture, LatentSettings
-from efface.generators.latent.folder import INDEX, Parts, patterns, read_parts
+from efface.generators.latent.folder import INDEX, NETWORKS, Parts, patterns, read_parts
 from efface.generators.latent.generator import LatentGenerator
 from efface.generators.latent.network import UNET, VAE, LatentNetwork
 from efface.generators.latent.pipeline import DELTA, SCHEDULE, USE, Delta, PipelineSettings, Use
 from efface.generators.latent.risks import risks
+from efface.generators.latent.single_file import read_single_file
 from efface.hub import HUB, hub_name
-from efface.weights import UNREADABLE, quiet, weights_digest, why_unreadable
+from efface.model_formats import stored_form
+from efface.weights import UNREADABLE, quiet, stored_facts, weights_digest, why_unreadable
 
 __all__ = ["load", "new", "risks"]
 
@@ -37,7 +41,9 @@ def load(settings: LatentSettings) -> LatentGenerator:
     """A latent diffusion model from wherever `settings` says; raises `InputError` naming all faults."""
     if settings.lora_alpha is not None and settings.lora_rank is None:
         raise InputError("model.lora_alpha is given without model.lora_rank")
-    opened = _opened(settings.path, settings.revision)
+    if settings.train_adapter and settings.lora_rank is not None:
+        raise InputError("model.train_adapter trains the factors of the adapter: leave out model.lora_rank")
+    opened = _opened(settings)
     parts, use = opened.parts, opened.use
     pipeline = PipelineSettings(
         scheduler=parts.scheduler,
@@ -47,7 +53,8 @@ def load(settings: LatentSettings) -> LatentGenerator:
         lora_rank=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         origin={**opened.origin, "left_out": [*parts.left_out]} if parts.left_out else opened.origin,
-        base=opened.base,
+        base=opened.base or None,
+        train_adapter=settings.train_adapter,
     )
     return LatentGenerator(parts.network, pipeline)
 
@@ -62,34 +69,48 @@ def new(architecture: LatentArchitecture, seed: int) -> LatentGenerator:
     return LatentGenerator(network, PipelineSettings(schedule, origin={"kind": "new", "seed": seed}))
 
 
-def _opened(path: str, revision: str | None) -> Opened:
-    folder = Path(path)
+def _opened(settings: LatentSettings) -> Opened:
+    folder = Path(settings.path)
+    if folder.is_file():
+        return _from_file(folder, settings)
     if not folder.is_dir():
-        return _from_hub(path, revision)
+        return _from_hub(settings)
     if not (folder / INDEX).exists() and (folder / DELTA).exists():
         return _from_delta(folder)
-    return _from_folder(folder, {"kind": "diffusers"}, {"base": str(folder.resolve()), "revision": None})
+    base = {"base": str(folder.resolve()), "revision": None}
+    return _from_folder(folder, settings.variant, {"kind": "diffusers"}, base)
 
 
-def _from_folder(folder: Path, origin: dict[str, Any], base: dict[str, Any]) -> Opened:
-    parts = read_parts(folder)
+def _from_file(file: Path, settings: LatentSettings) -> Opened:
+    parts, weights = read_single_file(file, settings.entry, settings.text_tokenizer)
+    origin = {"kind": "single file", **weights.facts, "sha256": sha256_of_file(file)}
+    return Opened(parts, Use(), origin, {})
+
+
+def _from_folder(folder: Path, variant: str | None, origin: dict[str, Any], base: dict[str, Any]) -> Opened:
+    parts = read_parts(folder, variant)
+    origin |= stored_facts(str(folder), variant, NETWORKS)
     note = folder / USE
     use = Use.read(read_object(note), where=str(note)) if note.exists() else Use()
     return Opened(parts, use, origin, {**base, "base_weights": weights_digest(parts.network.state_dict())})
 
 
-def _from_hub(name: str, revision: str | None) -> Opened:
+def _from_hub(settings: LatentSettings) -> Opened:
     from huggingface_hub import snapshot_download
 
-    name = hub_name(name)
+    name, variant = hub_name(settings.path), settings.variant
     try:
         with quiet():
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns=[*patterns(), USE]))
+            wanted = [*patterns(variant), USE]
+            folder = Path(snapshot_download(name, revision=settings.revision, allow_patterns=wanted))
+            if stored_form(folder / "unet", variant) is None:
+                wanted = [*patterns(variant, "bin"), USE]
+                folder = Path(snapshot_download(name, revision=settings.revision, allow_patterns=wanted))
     except UNREADABLE as error:
         raise InputError(f"the model {HUB}{name} cannot be read: {why_unreadable(error)}") from None
     # a snapshot lies in a folder named by its commit
     origin = {"kind": "diffusers", "hub": name, "revision": folder.name}
-    return _from_folder(folder, origin, {"base": name, "revision": folder.name})
+    return _from_folder(folder, variant, origin, {"base": f"{HUB}{name}", "revision": folder.name})
 
 
 def _from_delta(folder: Path) -> Opened:
@@ -98,14 +119,14 @@ def _from_delta(folder: Path) -> Opened:
     if values.get("efface_delta") != NAME:
         raise InputError(f"{folder} is no pipeline folder: it has no {INDEX}")
     delta = Delta.read(values, where=str(folder / DELTA))
-    opened = _opened(delta.base, delta.revision)
+    opened = _opened(LatentSettings(path=delta.base, revision=delta.revision))
     if opened.base["base_weights"] != delta.base_weights:
         raise InputError(
             f"the low-rank factors in {folder} are for a model whose weights are not those at {delta.base}: put "
             "that model back in its place"
         )
     network = opened.parts.network
-    merge_factors(network.unet, folder / FILE)
+    merge(read_adapter(str(folder / FILE)), {"unet": network.unet})
     base = {
         "base": str(folder.resolve()),
         "revision": None,

@@ -8,19 +8,16 @@ saved. On disk they are diffusers' own format, with the scale multiplied in, so 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from efface.errors import Faults, InputError
+from efface.errors import InputError
 from efface.generators.latent.network import LatentNetwork
-from efface.model_bounds import check_finite
-from efface.weights import UNREADABLE, why_unreadable, with_product
+from efface.weights import with_product
 
 FILE = "pytorch_lora_weights.safetensors"
 PREFIX = "unet."
@@ -38,16 +35,25 @@ def add_factors(unet: Any, rank: int, alpha: float) -> None:
 
     The global random state is left as it was.
     """
-    try:
-        from peft import LoraConfig
-    except ImportError:
-        raise InputError("model.lora_rank needs the package peft: pip install 'efface[lora]'") from None
     # peft says that the scale is a whole number, and works with any
-    options: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "target_modules": TARGETS}
-    config = LoraConfig(**options)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        unet.add_adapter(config, adapter_name=ADAPTER)
+    _put_into(unet, r=rank, lora_alpha=alpha, target_modules=TARGETS)
+
+
+def go_on_with(unet: Any, start: Factors) -> None:
+    """Put factors that were trained already into `unet`, to be trained further; raises `InputError` without peft."""
+    ranks = {name: len(a) for name, (a, _) in start.items()}
+    _put_into(
+        unet,
+        r=max(ranks.values()),
+        lora_alpha=max(ranks.values()),
+        rank_pattern=ranks,
+        alpha_pattern=ranks,
+        target_modules=list(start),
+    )
+    with torch.no_grad():
+        for name, layer in _layers(unet).items():
+            for half, values in zip((layer.lora_A, layer.lora_B), start[name], strict=True):
+                half[ADAPTER].weight.copy_(values)
 
 
 def has_factors(network: nn.Module) -> bool:
@@ -64,10 +70,16 @@ def factors(network: nn.Module) -> Factors:
     return found
 
 
-def without_factors(network: LatentNetwork) -> LatentNetwork:
-    """The same network as it was before factors were added. It shares every weight; nothing is copied."""
+def without_factors(network: LatentNetwork, start: Factors | None = None) -> LatentNetwork:
+    """The same network without factors, or with those of the `start` added to its weights.
+
+    It shares every weight with `network`; only those to which something is added are copied.
+    """
     shared = copy.deepcopy(network, memo={id(parameter): parameter for parameter in network.parameters()})
     shared.unet.unload_lora()
+    for name, (a, b) in (start or {}).items():
+        layer = shared.unet.get_submodule(name)
+        layer.weight = nn.Parameter(with_product(layer.weight, a, b))
     return shared
 
 
@@ -93,52 +105,16 @@ def save_factors(unet: Any, folder: Path) -> None:
     save_file(tensors, folder / FILE, metadata={"format": "pt"})
 
 
-def merge_factors(unet: Any, file: Path) -> None:
-    """Add saved factors to the weights of `unet`; raises `InputError` naming all faults."""
-    saved = _read(file)
-    check_finite(
-        str(file),
-        {f"{name} ({half})": t for name, pair in saved.items() for half, t in zip("AB", pair, strict=True)},
-    )
-    weights = dict(unet.named_parameters())
-    with Faults(f"the low-rank factors in {file} do not fit the model they are for") as faults:
-        for name, (a, b) in saved.items():
-            weight = weights.get(f"{name}.weight")
-            if weight is None:
-                faults.add(f"{name}: the model has no such weight")
-            elif (
-                a.shape[1:] != weight.shape[1:] or b.shape[:1] != weight.shape[:1] or a.shape[0] != b.shape[1]
-            ):
-                faults.add(
-                    f"{name}: factors {tuple(a.shape)} and {tuple(b.shape)} for a weight {tuple(weight.shape)}"
-                )
-    with torch.no_grad():
-        for name, (a, b) in saved.items():
-            weights[f"{name}.weight"].copy_(with_product(weights[f"{name}.weight"], a, b))
+def _put_into(unet: Any, **options: Any) -> None:
+    try:
+        from peft import LoraConfig
+    except ImportError:
+        raise InputError("low-rank factors need the package peft: pip install 'efface[lora]'") from None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        unet.add_adapter(LoraConfig(**options), adapter_name=ADAPTER)
 
 
 def _layers(network: nn.Module) -> dict[str, Any]:
     """peft's layers by name, told by what they hold: peft need not be installed where there are none."""
     return {name: module for name, module in network.named_modules() if hasattr(module, "lora_A")}
-
-
-def _read(file: Path) -> Factors:
-    halves: dict[str, dict[str, Tensor]] = {}
-    try:
-        with safe_open(file, "pt") as opened:
-            for key in opened.keys():  # noqa: SIM118 - not a mapping
-                name, half, _ = key.removeprefix(PREFIX).rsplit(".", 2)
-                halves.setdefault(name, {})[half] = opened.get_tensor(key)
-    except UNREADABLE as error:
-        raise InputError(
-            f"{file} is not a readable file of low-rank factors: {why_unreadable(error)}"
-        ) from None
-    return _paired(halves, file)
-
-
-def _paired(halves: Mapping[str, Mapping[str, Tensor]], file: Path) -> Factors:
-    with Faults(f"{file} does not hold low-rank factors as diffusers writes them") as faults:
-        for name, pair in halves.items():
-            if set(pair) != {"lora_A", "lora_B"}:
-                faults.add(f"{name}: has {', '.join(sorted(pair))}, not lora_A and lora_B")
-    return {name: (pair["lora_A"], pair["lora_B"]) for name, pair in halves.items()}

@@ -21,6 +21,13 @@ class LatentSettings(ModelSettings):
         ge=1,
         description="classifier-free guidance of restoration; default: as saved, else 1 (none)",
     )
+    train_adapter: bool = Field(
+        False,
+        description="a LoRA adapter given as the model is trained itself, not added to the weights of its base",
+    )
+    text_tokenizer: str | None = Field(
+        None, description="a folder with CLIP's tokenizer, for prompts to a model in one file, which has none"
+    )
     lora_rank: int | None = Field(
         None,
         ge=1,
@@ -83,11 +90,18 @@ class LatentArchitecture(Architecture):
 
 
 NAME = "latent-inpainting"
+SINGLE_FILE = "model.diffusion_model.input_blocks.0.0.weight"
+SINGLE_FILE_AVERAGE = "diffusion_modelinput_blocks00weight"
+"""A tensor of Stable Diffusion in one file, as it was trained, and the same of the average of its UNet."""
 
 
 def recognises(contents: Contents) -> bool:
-    """A diffusers pipeline with a UNet and a VAE, or the low-rank factors of one that efface saved."""
-    return {"unet", "vae"} <= set(contents.config) or contents.config.get("efface_delta") == NAME
+    """A diffusers pipeline with a UNet and a VAE, Stable Diffusion in one file, or factors that efface saved alone."""
+    return (
+        {"unet", "vae"} <= set(contents.config)
+        or contents.config.get("efface_delta") == NAME
+        or bool({SINGLE_FILE, SINGLE_FILE_AVERAGE} & contents.tensors)
+    )
 
 
 FAMILY = Family(

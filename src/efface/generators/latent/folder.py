@@ -20,6 +20,7 @@ from efface.generators.latent import halves
 from efface.generators.latent.network import UNET, VAE, LatentNetwork
 from efface.generators.sampling import ORDERS, Sampler, make_scheduler
 from efface.model_bounds import bounded, check_kinds
+from efface.model_formats import StoredForm, stored_form
 from efface.weights import UNREADABLE, check_fit, quiet, why_unreadable
 from efface.wording import printable
 
@@ -50,8 +51,11 @@ class Parts:
     left_out: list[str]
 
 
-def read_parts(folder: Path) -> Parts:
-    """Open the networks of a pipeline folder in float32; raises `InputError` naming all faults."""
+def read_parts(folder: Path, variant: str | None = None) -> Parts:
+    """Open the networks of a pipeline folder in float32; raises `InputError` naming all faults.
+
+    variant: as in `stored_form`.
+    """
     with Faults(f"the pipeline in {folder} cannot be used") as faults:
         index = _settings(folder / INDEX, faults)
         present = _present(index, faults)
@@ -65,9 +69,11 @@ def read_parts(folder: Path) -> Parts:
         )
         _check_scheduler(scheduler, faults)
         if {"unet", "vae"} <= set(configs) and not faults:
-            _check_shapes(configs, faults)
+            check_shapes(configs, faults)
         with bounded(str(folder)):
-            loaded = {name: _loaded(folder / name, name, faults) for name in present if name in CLASSES}
+            loaded = {
+                name: _loaded(folder / name, name, variant, faults) for name in present if name in CLASSES
+            }
     network = LatentNetwork(loaded["unet"], loaded["vae"], loaded.get("text_encoder"))
     left_out = sorted(
         name for name in index if not name.startswith("_") and name not in TAKEN and _named(index[name])
@@ -75,16 +81,18 @@ def read_parts(folder: Path) -> Parts:
     return Parts(network, loaded.get("tokenizer"), scheduler, left_out)
 
 
-def patterns() -> list[str]:
+def patterns(variant: str | None = None, kind: str = "safetensors") -> list[str]:
     """The files of a hub repository that `read_parts` reads."""
     weights = [
         f"{name}/{stem}{rest}"
         for name, stem in (
             ("unet", "diffusion_pytorch_model"),
             ("vae", "diffusion_pytorch_model"),
-            ("text_encoder", "model"),
+            ("text_encoder", "model" if kind == "safetensors" else "pytorch_model"),
+            ("text_encoder_2", "model" if kind == "safetensors" else "pytorch_model"),
         )
-        for rest in (".safetensors", "-0*.safetensors", ".safetensors.index.json")
+        for form in ([f".{variant}"] if variant else [""])
+        for rest in (f"{form}.{kind}", f"{form}-0*.{kind}", f"-0*{form}.{kind}", f".{kind}.index*.json")
     ]
     configs = [f"{name}/config.json" for name in NETWORKS]
     return [INDEX, *configs, *weights, "tokenizer/*.json", "tokenizer/*.txt", "scheduler/*.json"]
@@ -141,7 +149,7 @@ def _check_scheduler(config: dict[str, Any], faults: Faults) -> None:
         faults.add(f"scheduler/scheduler_config.json describes no noise schedule: {error}")
 
 
-def _check_shapes(configs: Mapping[str, Mapping[str, Any]], faults: Faults) -> None:
+def check_shapes(configs: Mapping[str, Mapping[str, Any]], faults: Faults) -> None:
     """Whether UNet, VAE and text encoder fit one another, by their configs alone."""
     unet, vae, text = configs["unet"], configs["vae"], configs.get("text_encoder", {})
     latents = vae.get("latent_channels", 4)
@@ -175,22 +183,31 @@ def _check_shapes(configs: Mapping[str, Mapping[str, Any]], faults: Faults) -> N
         )
 
 
-def _loaded(folder: Path, name: str, faults: Faults) -> Any:
+def _loaded(folder: Path, name: str, variant: str | None, faults: Faults) -> Any:
     try:
         with quiet():
             if name == "tokenizer":
                 return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-            if folder.is_dir() and not list(folder.glob("*.safetensors")):
-                faults.add(f"{name} has no weights in safetensors, which alone are read: they carry no code")
+            form = stored_form(folder, variant)
+            if form is None and folder.is_dir():
+                faults.add(f"{name} has no weights")
+            if form is None:
                 return None
-            return _network(folder, name, faults)
+            return _network(folder, name, form, faults)
+    except InputError as error:
+        faults.add(str(error))
     except UNREADABLE as error:
         faults.add(f"{name} cannot be read: {why_unreadable(error)}")
-        return None
+    return None
 
 
-def _network(folder: Path, name: str, faults: Faults) -> Any:
-    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+def _network(folder: Path, name: str, form: StoredForm, faults: Faults) -> Any:
+    options: dict[str, Any] = {
+        "use_safetensors": form.safe,
+        "variant": form.variant,
+        "local_files_only": True,
+        "output_loading_info": True,
+    }
     if name == "text_encoder":
         # with output_loading_info the libraries return a pair, which their annotations do not say
         loaded: Any = CLIPTextModel.from_pretrained(

@@ -22,12 +22,20 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 
+from efface.adapters import Adapter, fitted, merge
 from efface.corruptions import Corrupted, Corruption, parse_corruption
 from efface.errors import InputError
 from efface.generators.base import Generator, PixelMoments, Trained, View, noise_pixels
 from efface.generators.families import NoiseKind
 from efface.generators.latent import halves
-from efface.generators.latent.factors import add_factors, has_factors, plain_weights, without_factors
+from efface.generators.latent.factors import (
+    add_factors,
+    factors,
+    go_on_with,
+    has_factors,
+    plain_weights,
+    without_factors,
+)
 from efface.generators.latent.network import LatentNetwork
 from efface.generators.latent.pipeline import PipelineSettings, save_delta, save_pipeline
 from efface.generators.sampling import NOISE_SCHEDULE, Sampler, denoise, make_scheduler, read_sampler
@@ -84,6 +92,27 @@ class LatentGenerator(Generator):
         if pipeline.lora_rank is not None:
             add_factors(network.unet, pipeline.lora_rank, pipeline.lora_alpha or pipeline.lora_rank)
         self.eval()
+
+    def add_adapter(self, adapter: Adapter) -> None:
+        """As in the base; with `train_adapter` the UNet's factors stay apart from its weights, to be trained further."""
+        base, network = self.weights_digest(), self.network
+        parts = {name: part for name, part in network.named_children() if name != "vae"}
+        if self.pipeline.train_adapter:
+            of_unet = fitted(adapter, parts)
+            if of_unet.replaced or not all(name.startswith("unet.") for name in of_unet.factors):
+                raise InputError(
+                    "model.train_adapter: the adapter holds more than factors of the UNet; leave it out to "
+                    "add the adapter to the weights of its base"
+                )
+            go_on_with(
+                network.unet, {name.removeprefix("unet."): pair for name, pair in of_unet.factors.items()}
+            )
+        else:
+            merge(adapter, parts)
+            # factors saved alone would be for weights that lie nowhere
+            self.pipeline = replace(self.pipeline, base=None)
+        self._read_prompt()
+        self.adapter = adapter.facts(base)
 
     @property
     def kind(self) -> Literal["inpainting", "instruct"]:
@@ -245,10 +274,14 @@ class LatentGenerator(Generator):
         return plain_weights(self.network)
 
     def keep_teacher(self, trained: Trained = "all", precision: torch.dtype | None = None) -> None:
-        """As in the base; with low-rank factors the teacher is the network without them, and copies no weight."""
+        """As in the base; with low-rank factors the teacher is the network without those that unlearning trains.
+
+        It copies only weights to which a trained adapter adds.
+        """
         if not self.adapted:
             return super().keep_teacher(trained, precision)
-        self._teacher = (without_factors(self.network).eval().requires_grad_(False),)
+        start = factors(self.network.unet) if self.pipeline.train_adapter else None
+        self._teacher = (without_factors(self.network, start).eval().requires_grad_(False),)
         return None
 
     def reinitialise(self, seed: int, keep_first_stage: bool = False) -> None:

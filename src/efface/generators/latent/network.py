@@ -22,6 +22,9 @@ KL_WEIGHT = 1e-2
 the latents by their measured deviation afterwards; this much keeps it near 1, so that nothing has to be divided."""
 
 
+FEWEST_WORDS = 10
+"""Tokens below which a tokenizer knows none but those around a prompt."""
+
 # as values of any type: the annotations of diffusers do not say what its models hold
 UNET: Any = UNet2DConditionModel
 VAE: Any = AutoencoderKL
@@ -106,6 +109,11 @@ class LatentNetwork(nn.Module):
             if prompt:
                 raise InputError("model.prompt is given, but the model has no text encoder: leave it out")
             return torch.zeros(1, 1, int(self.unet.config.cross_attention_dim))
+        if prompt and len(tokenizer) < FEWEST_WORDS:
+            raise InputError(
+                "model.prompt is given, but the model was read from one file, which has no tokenizer: name the folder of "
+                "one with model.text_tokenizer, or leave the prompt out"
+            )
         length = min(tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
         if (count := len(tokenizer(prompt).input_ids)) > length:
             raise InputError(f"model.prompt has {count} tokens, and the text encoder takes at most {length}")

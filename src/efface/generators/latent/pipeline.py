@@ -73,6 +73,7 @@ class PipelineSettings:
     guidance_scale: float = 1.0
     lora_rank: int | None = None
     lora_alpha: float | None = None
+    train_adapter: bool = False
     origin: dict[str, JsonValue] = field(default_factory=dict)
     base: dict[str, Any] | None = None
 

@@ -152,6 +152,7 @@ def _load_transformers(settings: MaeSettings) -> tuple[ViTMAEForPreTraining, dic
         ViTMAEForPreTraining,
         settings.path,
         settings.revision,
+        settings.variant,
         fit=_check_complete,
         config=config,
         dtype=torch.float32,
@@ -161,7 +162,7 @@ def _load_transformers(settings: MaeSettings) -> tuple[ViTMAEForPreTraining, dic
     origin = {
         "kind": "transformers",
         **hub_facts(settings.path, getattr(network.config, "_commit_hash", None)),
-        **stored_facts(settings.path),
+        **stored_facts(settings.path, settings.variant),
         "norm_pix_loss": "settings" if settings.norm_pix_loss is not None else "file",
     }
     return network, origin

@@ -114,7 +114,9 @@ def _load_released(path: Path, settings: MageSettings) -> tuple[MageModel, dict[
 
 
 def _load_folder(settings: MageSettings) -> tuple[MageModel, dict[str, Any]]:
-    network: MageModel = pretrained(MageModel, settings.path, settings.revision, dtype=torch.float32)
+    network: MageModel = pretrained(
+        MageModel, settings.path, settings.revision, settings.variant, dtype=torch.float32
+    )
     if settings.tied is True:
         network.share_output_table()
     elif settings.tied is False:
@@ -123,7 +125,7 @@ def _load_folder(settings: MageSettings) -> tuple[MageModel, dict[str, Any]]:
     return network, {
         "kind": "transformers",
         **hub_facts(settings.path, commit),
-        **stored_facts(settings.path),
+        **stored_facts(settings.path, settings.variant),
     }
 
 

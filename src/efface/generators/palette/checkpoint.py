@@ -59,6 +59,7 @@ def _load_folder(settings: PaletteSettings) -> PaletteGenerator:
         UNet2DModel,
         settings.path,
         settings.revision,
+        settings.variant,
         subfolder=subfolder.rstrip("/") or None,
         low_cpu_mem_usage=False,
         torch_dtype=torch.float32,
@@ -69,7 +70,7 @@ def _load_folder(settings: PaletteSettings) -> PaletteGenerator:
     origin: dict[str, JsonValue] = {"kind": "diffusers" if schedules.level == "timestep" else "efface"}
     origin |= {
         **hub_facts(settings.path, commit_of(config)),
-        **stored_facts(settings.path),
+        **stored_facts(settings.path, settings.variant, [subfolder]),
         "schedule": source,
     }
     warnings = []

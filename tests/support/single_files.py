@@ -1,0 +1,69 @@
+"""Stable Diffusion as it was trained, in one state dict: the names that the release gives to what diffusers has."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import Tensor
+
+RESNET = {
+    "norm1": "in_layers.0", "conv1": "in_layers.2", "norm2": "out_layers.0", "conv2": "out_layers.3",
+    "time_emb_proj": "emb_layers.1", "conv_shortcut": "skip_connection",
+}  # fmt: skip
+ENDS = {
+    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2", "conv_in": "input_blocks.0.0",
+    "conv_norm_out": "out.0", "conv_out": "out.2", "mid_block.attentions.0": "middle_block.1",
+    "mid_block.resnets.0": "middle_block.0", "mid_block.resnets.1": "middle_block.2",
+}  # fmt: skip
+ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+
+
+def single_file(unet: Any, vae: Any, text_encoder: Any = None) -> dict[str, Tensor]:
+    """The tensors of such a file for these parts of a pipeline."""
+    depth, levels = int(unet.config.layers_per_block), len(vae.config.block_out_channels)
+    tensors = {}
+    for name, tensor in unet.state_dict().items():
+        tensors[f"model.diffusion_model.{_unet(name, depth, unet.state_dict())}"] = tensor
+    for name, tensor in vae.state_dict().items():
+        released = _vae(name, levels)
+        convolved = ".mid.attn_1." in released and "norm" not in released and tensor.ndim == 2
+        tensors[f"first_stage_model.{released}"] = tensor[..., None, None] if convolved else tensor
+    for name, tensor in text_encoder.state_dict().items() if text_encoder else ():
+        tensors[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = tensor
+    return {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
+
+
+def _unet(name: str, depth: int, all_names: Any) -> str:
+    for ours, released in ENDS.items():
+        if name.startswith(f"{ours}."):
+            name = name.replace(ours, released, 1)
+    if found := re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.", name):
+        path, level, what, place = found[1], int(found[2]), found[3], int(found[4])
+        block = (depth + 1) * level + place + (path == "down")
+        name = f"{'input' if path == 'down' else 'output'}_blocks.{block}.{int(what == 'attentions')}.{name[found.end() :]}"
+    if found := re.match(r"down_blocks\.(\d+)\.downsamplers\.0\.conv\.", name):
+        name = f"input_blocks.{(depth + 1) * (int(found[1]) + 1)}.0.op.{name[found.end() :]}"
+    if found := re.match(r"up_blocks\.(\d+)\.upsamplers\.0\.", name):
+        last = 2 if any(f"up_blocks.{found[1]}.attentions" in other for other in all_names) else 1
+        name = f"output_blocks.{(depth + 1) * int(found[1]) + depth}.{last}.{name[found.end() :]}"
+    for ours, released in RESNET.items():
+        if ".transformer_blocks." not in name:
+            name = name.replace(f".{ours}.", f".{released}.")
+    return name
+
+
+def _vae(name: str, levels: int) -> str:
+    name = re.sub(r"encoder\.down_blocks\.(\d+)\.resnets\.", r"encoder.down.\1.block.", name)
+    name = re.sub(r"encoder\.down_blocks\.(\d+)\.downsamplers\.0\.", r"encoder.down.\1.downsample.", name)
+    for what, released in (("resnets.", "block."), ("upsamplers.0.", "upsample.")):
+        name = re.sub(
+            rf"decoder\.up_blocks\.(\d+)\.{what}",
+            lambda found, released=released: f"decoder.up.{levels - 1 - int(found[1])}.{released}",
+            name,
+        )
+    name = re.sub(r"mid_block\.resnets\.(\d)", lambda found: f"mid.block_{int(found[1]) + 1}", name)
+    if "mid_block.attentions.0." in name:
+        for ours, released in ATTENTION.items():
+            name = name.replace(f"mid_block.attentions.0.{ours}.", f"mid.attn_1.{released}.")
+    return name.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
