@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 AUTO = "auto"
+WORKER = "EFFACE_WORKER_DEVICE"
+"""The environment variable that tells a worker of a benchmark its device."""
 FORM = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 _NAMED: ContextVar[str] = ContextVar("device", default=AUTO)
@@ -46,9 +49,15 @@ def find_device(name: str = AUTO) -> torch.device:
     return device
 
 
+def named_device() -> str:
+    """The name of the device of the present job, or of a benchmark's worker; `auto` where none was named."""
+    name = _NAMED.get()
+    return os.environ.get(WORKER, AUTO) if name == AUTO else name
+
+
 def chosen_device() -> torch.device:
-    """Where models of the present job run."""
-    return find_device(_NAMED.get())
+    """Where models of the present job, or of a benchmark's task, run."""
+    return find_device(named_device())
 
 
 def device_words() -> str:
@@ -60,7 +69,7 @@ def device_words() -> str:
 
 
 @contextmanager
-def on_device(name: str) -> Iterator[None]:
+def on_device(name: str = AUTO) -> Iterator[None]:
     """Have everything in the block run on this device. Raises `InputError` before it if there is no such device."""
     import torch
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from efface.benchmark.engines import Engine, Outcome, worker_device
+from efface.benchmark.engines import Engine, Outcome
 from efface.benchmark.engines.slurm import SlurmEngine
+from efface.devices import named_device
 from support.errands import Errand, begun, result, wait_for
 
 
@@ -28,7 +29,7 @@ def do(errand: Errand) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if errand.what == "sleep":
         time.sleep(600)
-    (errand.folder / f"{errand.name}.result").write_text(f"{os.environ['OMP_NUM_THREADS']} {worker_device()}")
+    (errand.folder / f"{errand.name}.result").write_text(f"{os.environ['OMP_NUM_THREADS']} {named_device()}")
 
 
 def run(engine: Engine, errands: list[Errand]) -> Generator[Outcome[Errand], None, None]:

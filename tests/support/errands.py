@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efface.benchmark.engines import Engine, Outcome, ProcessEngine, worker_device
+from efface.benchmark.engines import Engine, Outcome, ProcessEngine
+from efface.devices import named_device
 from efface.errors import Stopped
 
 SECONDS = 30.0
@@ -51,7 +52,7 @@ def do(errand: Errand) -> None:
         wait_for(lambda: result(errand.folder, errand.what.removeprefix("after ")) is not None)
     if errand.what == "device":
         wait_for(lambda: len(list(errand.folder.glob("*.begun.0"))) == 3)
-    (errand.folder / f"{errand.name}.result").write_text(worker_device())
+    (errand.folder / f"{errand.name}.result").write_text(named_device())
 
 
 def look_at_threads(folder: Path) -> None:

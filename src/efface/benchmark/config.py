@@ -14,11 +14,12 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, SerializeAsAny, field_validator, model_validator
 
-from efface.benchmark.engines import EngineText
+from efface.benchmark.engines import EngineText, engine_named
 from efface.benchmark.results import KindName
 from efface.benchmark.runs import PoolRun, Section
 from efface.benchmark.setups import RETRAINED_FOR_EACH, Experiment, Setup, experiments
 from efface.benchmark.tasks import BenchTask, with_data
+from efface.devices import AUTO, readable_device
 from efface.documents import read_yaml
 from efface.errors import Faults, InputError
 from efface.forgetting.comparison import FEWEST_MODELS as FEWEST_FOR_SCORE
@@ -68,6 +69,10 @@ class BenchConfig(Settings):
         "are added later have the originals trained again",
     )
     engine: EngineText = Field("processes", description="where runs are carried out, for example processes:4")
+    device: str = Field(
+        AUTO,
+        description="where models run, with an engine that names none: cpu, cuda, cuda:1, mps; auto is the engine's own",
+    )
     seed: int = Field(0, ge=0, description="seed of resampling and of scores")
     confidence: float = Field(0.95, gt=0, lt=1, description="confidence of intervals")
 
@@ -75,6 +80,14 @@ class BenchConfig(Settings):
     @classmethod
     def _one_or_several(cls, value: object) -> object:
         return [value] if isinstance(value, Mapping) or (isinstance(value, str) and value != "all") else value
+
+    @model_validator(mode="after")
+    def _engine_takes_device(self) -> Self:
+        try:
+            engine_named(self.engine, on=readable_device(self.device))
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
 
     @model_validator(mode="after")
     def _setups_can_be_scored(self) -> Self:

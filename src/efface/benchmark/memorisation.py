@@ -147,15 +147,15 @@ def estimate(
 def carry_out(job: MemorisationJob) -> None:
     """Train one model on its share, and write on which images it is right."""
     from efface.benchmark.classifiers.task import new_classifier
-    from efface.benchmark.engines import worker_device
     from efface.classifiers.classifier import logits_of
+    from efface.devices import chosen_device
     from efface.training.classification import run_passes
     from efface.training.passes import Facts, training_pass
 
     data, train = _opened(job.task, job.data)
     member = _members(job, len(train))
     draw = key("memorisation", job.seed, job.number)
-    model = new_classifier(job.task, data, draw).to(worker_device())
+    model = new_classifier(job.task, data, draw).to(chosen_device())
     # named retain, because class weights are counted on forget and retain images
     sets = {"retain": train.subset(np.flatnonzero(member))}
     sizes = {name: len(images) for name, images in sets.items()}

@@ -26,6 +26,9 @@ Engine = Annotated[
         "ray:ADDRESS@gpu=0.25 and slurm:PARTITION@gpu=1 with GPUs."
     ),
 ]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1 or mps, with an engine that names no devices.")
+]
 Estimate = Annotated[
     bool, typer.Option("--estimate", help="Print what it would cost, from a few timed steps.")
 ]
@@ -66,6 +69,7 @@ def classifiers(
         float | None, typer.Option(help="Share of a retraining at which unlearning is stopped, such as 0.2.")
     ] = None,
     engine: Engine = None,
+    device: Device = None,
     seed: o.Seed = None,
     set_: o.Set = None,
     estimate: Estimate = False,
@@ -90,6 +94,7 @@ def classifiers(
         setups=_listed(setups),
         time_limit=time_limit,
         engine=engine,
+        device=device,
         seed=seed,
     )
     if no_tuning:
@@ -115,6 +120,7 @@ def generators(
     ] = None,
     setups: Setups = None,
     engine: Engine = None,
+    device: Device = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Seed of resampling and of scores; models have the seeds from 0 on."),
@@ -145,7 +151,14 @@ def generators(
     from efface.benchmark.config import read_bench
     from efface.benchmark.generators.task import GeneratorBench
 
-    values = _given(methods=_listed(methods), models=models, setups=_listed(setups), engine=engine, seed=seed)
+    values = _given(
+        methods=_listed(methods),
+        models=models,
+        setups=_listed(setups),
+        engine=engine,
+        device=device,
+        seed=seed,
+    )
     settings = read_bench(GeneratorBench, config, values, set_ or [], data)
     _carry_out(settings, out, estimate, retry_failed, json_, with_pictures)
 
@@ -166,6 +179,7 @@ def memorisation(
         float, typer.Option(help="Share of the training images that each model is trained on.")
     ] = 0.7,
     engine: Engine = None,
+    device: Device = None,
     seed: o.Seed = None,
     set_: o.Set = None,
 ) -> None:
@@ -181,7 +195,9 @@ def memorisation(
     from efface.errors import InputError
     from efface.progress import Progress
 
-    config = read_bench(ClassifierBench, task, _given(engine=engine, seed=seed), set_ or [], data)
+    config = read_bench(
+        ClassifierBench, task, _given(engine=engine, device=device, seed=seed), set_ or [], data
+    )
     if len(config.tasks) > 1:
         raise InputError("vary: scores are those of one task; leave it out")
     (chosen,) = config.tasks.values()
@@ -189,7 +205,7 @@ def memorisation(
         scored = estimate(
             chosen,  # type: ignore[arg-type]
             models,
-            engine_named(config.engine, out / "jobs"),
+            engine_named(config.engine, out / "jobs", config.device),
             out,
             share=share,
             seed=config.seed,

@@ -41,6 +41,7 @@ from efface.benchmark.results import (
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.tables import TaskTables
 from efface.benchmark.tuning import best, outcome_of, trials, tuning_runs
+from efface.devices import find_device
 from efface.documents import read_object, yaml_text
 from efface.errors import EffaceError, Faults, InputError, RunRefused, Stopped
 from efface.files import NO_LOCKS_NOTE, private_files, write_json, write_text
@@ -90,7 +91,7 @@ def estimate(config: BenchConfig, out: Path | None = None) -> CostBefore:
     if out is None:
         with temporary_folder() as folder:
             return estimate(config, folder)
-    methods, engine = _checked(config), engine_named(config.engine, out / "jobs")
+    methods, engine = _checked(config), engine_named(config.engine, out / "jobs", config.device)
     return cost_before(config, methods, timings_of(config, methods, out, engine), engine.workers)
 
 
@@ -108,7 +109,7 @@ def bench(
     retry_failed: remove what is kept of lasting failures first, so that those runs are tried again. Raises
     `InputError`, `RunRefused` where `out` holds other tasks or another limit of time, and `Stopped`.
     """
-    methods, engine = _checked(config), engine_named(config.engine, Path(out) / "jobs")
+    methods, engine = _checked(config), engine_named(config.engine, Path(out) / "jobs", config.device)
     if with_pictures:
         _refuse_without_pictures(config)
     # before anything is written over, or trained that could not be used
@@ -317,6 +318,8 @@ def _checked(config: BenchConfig) -> list[MethodEntry]:
     methods, kind = entries(config), kind_of(config)
     folders = list(map(folder_of, config.tasks))
     with Faults("this benchmark cannot start") as faults:
+        for device in engine_named(config.engine, on=config.device).devices:
+            faults.tried(find_device, device)
         for name, task in config.tasks.items():
             if folders.count(folder_of(name)) > 1:
                 faults.add(f"vary: {name!r}: its runs would lie in the folder of another task; rename it")

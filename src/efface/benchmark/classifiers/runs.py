@@ -96,10 +96,10 @@ def fresh(
     task: ClassifierTask, data: Dataset, sets: dict[str, LabelledImages], seed: int
 ) -> tuple[Classifier, Facts]:
     """An untrained classifier of a task on the worker's device, and what its passes are laid down from."""
-    from efface.benchmark.engines import worker_device
+    from efface.devices import chosen_device
     from efface.training.passes import Facts
 
-    model = new_classifier(task, data, seed).to(worker_device())
+    model = new_classifier(task, data, seed).to(chosen_device())
     sizes = {name: len(images) for name, images in sets.items()}
     return model, Facts(sizes, len(data.classes), model.blocks, task.recipe, seed)
 

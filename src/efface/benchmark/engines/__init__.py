@@ -23,10 +23,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from efface.benchmark.engines.base import Engine, InLineEngine, Outcome, worker_device
+from efface.benchmark.engines.base import Engine, InLineEngine, Outcome
 from efface.benchmark.engines.processes import ProcessEngine
 from efface.benchmark.engines.ray import RayEngine
 from efface.benchmark.engines.slurm import SlurmEngine
+from efface.devices import AUTO, FORM
 from efface.errors import InputError
 from efface.settings import unknown_name
 
@@ -36,17 +37,22 @@ JOBS = Path("runs/jobs")
 ENGINES: tuple[type[Engine], ...] = (InLineEngine, ProcessEngine, RayEngine, SlurmEngine)
 
 
-def engine_named(text: str, folder: Path = JOBS) -> Engine:
+def engine_named(text: str, folder: Path = JOBS, on: str = AUTO) -> Engine:
     """Read `name` or `name:argument` (see the table of this package); raises `InputError` if it is neither.
 
-    `folder` is where the jobs of `slurm` keep scripts and logs.
+    `folder` is where the jobs of `slurm` keep scripts and logs. on: the device of all tasks, if one is named.
     """
+    device = [] if on == AUTO else [on]
     text, gpus = _gpus_apart(text.strip())
     name, colon, argument = text.partition(":")
     if name not in {engine.name for engine in ENGINES}:
         raise InputError(unknown_name("engine", name, [engine.name for engine in ENGINES]))
     if colon and not argument:
         raise InputError(f"engine '{text}': nothing stands after the colon; write {name} or {_example(name)}")
+    if device and (name in (RayEngine.name, SlurmEngine.name) or "@" in argument):
+        raise InputError(
+            f"device '{on}': the engine '{text}' names or gives its devices itself; leave --device out"
+        )
     if name == RayEngine.name:
         return RayEngine(argument or None, gpus_per_task=gpus)
     if name == SlurmEngine.name:
@@ -58,12 +64,12 @@ def engine_named(text: str, folder: Path = JOBS) -> Engine:
         if workers and not (workers.isascii() and workers.isdecimal()):
             raise InputError(f"engine '{text}': '{workers}' is no number of workers; write {_example(name)}")
         named = [device.strip() for device in devices.split(",")] if at else []
-        if at and not all(re.fullmatch(r"cpu|cuda(:\d+)?", device) for device in named):
+        if at and not all(FORM.fullmatch(one) and one != AUTO for one in named):
             raise InputError(f"engine '{text}': '{devices}' are no devices; write processes:6@cuda:0,cuda:1")
-        return ProcessEngine(int(workers) if workers else None, devices=named)
+        return ProcessEngine(int(workers) if workers else None, devices=named or device)
     if argument:
         raise InputError(f"engine '{text}': {name} takes no argument; write {name}")
-    return InLineEngine()
+    return InLineEngine(*device)
 
 
 def _known(text: str) -> str:
@@ -105,5 +111,4 @@ __all__ = [
     "Outcome",
     "ProcessEngine",
     "engine_named",
-    "worker_device",
 ]

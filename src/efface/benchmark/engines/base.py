@@ -6,7 +6,6 @@ whole or not at all, whatever dies. `done(task)` asks whether it is there; an en
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 import sys
@@ -17,6 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
+from efface.devices import AUTO, on_device
 from efface.errors import InputError, Stopped
 
 T = TypeVar("T")
@@ -24,8 +24,6 @@ T = TypeVar("T")
 RETRIES = 2
 """How often a task is run again after its worker died. One that raised is not: it would raise again."""
 
-DEVICE = "EFFACE_WORKER_DEVICE"
-"""The environment variable that tells a worker its device."""
 
 NO_RESULT = (
     "the task ended without an error, but its result is not there: does the worker write to the same folder as this "
@@ -62,6 +60,8 @@ class Engine(ABC):
     """Whether tasks may run on other machines, which must then see the folders that tasks name."""
     workers: int = 1
     """Tasks that run at a time, where that is known beforehand."""
+    devices: tuple[str, ...] = ()
+    """Those of this machine that it names for its tasks."""
 
     @property
     def uses_gpu(self) -> bool:
@@ -115,17 +115,17 @@ class InLineEngine(Engine):
 
     name: ClassVar[str] = "in-line"
 
+    def __init__(self, device: str = AUTO) -> None:
+        self.devices = (device,)
+
     def _run_once(
         self, function: Callable[[T], None], tasks: Sequence[T], done: Callable[[T], bool], deaths: int
     ) -> Generator[Outcome[T], None, None]:
         for task in tasks:
             # a handler of the caller raises `Stopped` inside the task here; it is meant for all of them
-            yield Outcome(task, *attempt(function, task, passing=(Stopped,)))
-
-
-def worker_device() -> str:
-    """The device that a task is to use, for example `cuda:0`; `cpu` where the engine was given none."""
-    return os.environ.get(DEVICE, "cpu")
+            with on_device(*self.devices[:1]):
+                report = attempt(function, task, passing=(Stopped,))
+            yield Outcome(task, *report)
 
 
 def thread_variables(threads: int) -> dict[str, str]:

@@ -22,7 +22,6 @@ from typing import Any, ClassVar
 from pebble import ProcessPool
 
 from efface.benchmark.engines.base import (
-    DEVICE,
     RETRIES,
     Engine,
     Fact,
@@ -35,6 +34,7 @@ from efface.benchmark.engines.base import (
     packed,
     thread_variables,
 )
+from efface.devices import WORKER
 from efface.errors import Faults, Stopped
 
 STARTS = 3
@@ -51,7 +51,7 @@ class ProcessEngine(Engine):
     """`workers` processes of `threads` threads each; by default as many as fill the usable cores.
 
     `devices` are dealt out to the workers in turn, so several may share one; a task asks for its own with
-    `worker_device()`. A script that uses this engine needs the usual `if __name__ == "__main__":`.
+    `efface.devices.chosen_device()`. A script that uses this engine needs the usual `if __name__ == "__main__":`.
     """
 
     name: ClassVar[str] = "processes"
@@ -122,7 +122,7 @@ class ProcessEngine(Engine):
                 worker.pool.join()
 
     def _environment(self, place: int) -> dict[str, str]:
-        return thread_variables(self.threads) | {DEVICE: self.devices[place % len(self.devices)]}
+        return thread_variables(self.threads) | {WORKER: self.devices[place % len(self.devices)]}
 
 
 class _Worker:

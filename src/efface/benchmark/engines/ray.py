@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 from pydantic import JsonValue
 
 from efface.benchmark.engines.base import (
-    DEVICE,
     RETRIES,
     Engine,
     Fact,
@@ -30,6 +29,7 @@ from efface.benchmark.engines.base import (
     thread_variables,
 )
 from efface.benchmark.engines.processes import usable_cores
+from efface.devices import WORKER
 from efface.errors import Faults, InputError
 
 IN_FLIGHT = 256
@@ -46,7 +46,7 @@ class RayEngine(Engine):
     `address` None uses the Ray that this process is connected to already, or else starts one on this machine and
     shuts it down at the end; anything else is what `ray.init` takes: `auto`, `host:port`, `ray://host:port`. The
     cluster's nodes need efface installed, and the folder of results. With `gpus_per_task` (below 1: shared) a task's
-    `worker_device()` is `cuda:0`, of those that Ray lets it see.
+    `efface.devices.chosen_device()` is `cuda:0`, of those that Ray lets it see.
     """
 
     name: ClassVar[str] = "ray"
@@ -103,9 +103,8 @@ class RayEngine(Engine):
                 ray.shutdown()
 
     def _remote(self, ray: Any) -> Any:
-        variables = thread_variables(self.cpus_per_task)
-        if self.gpus_per_task:
-            variables[DEVICE] = "cuda:0"
+        device = "cuda:0" if self.gpus_per_task else "cpu"
+        variables = thread_variables(self.cpus_per_task) | {WORKER: device}
         return ray.remote(_work).options(
             num_cpus=self.cpus_per_task,
             num_gpus=self.gpus_per_task,

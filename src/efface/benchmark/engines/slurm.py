@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal
 
 from efface.benchmark.engines.base import (
-    DEVICE,
     Engine,
     Fact,
     Outcome,
@@ -29,6 +28,7 @@ from efface.benchmark.engines.base import (
     packed,
     thread_variables,
 )
+from efface.devices import WORKER
 from efface.errors import Faults, InputError
 
 POLL = {"slurm": 5.0, "local": 0.1}
@@ -154,7 +154,7 @@ class SlurmEngine(Engine):
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         work = [packed(function, task, cloudpickle.dumps) for task in tasks]
-        variables = thread_variables(self.cpus_per_task) | ({DEVICE: "cuda:0"} if self.gpus_per_task else {})
+        variables = thread_variables(self.cpus_per_task) | {WORKER: "cuda:0" if self.gpus_per_task else "cpu"}
         try:
             return executor.submit(work_through, work, variables)
         except (FailedJobError, FailedSubmissionError) as error:
