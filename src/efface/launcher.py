@@ -40,3 +40,9 @@ def drop_leftovers(environment: MutableMapping[str, str] = os.environ) -> str | 
     if not telling:
         return None
     return f"{', '.join(telling)} {'is' if len(telling) == 1 else 'are'} set, but no launcher started this process: ignored"
+
+
+def launched(environment: MutableMapping[str, str] = os.environ) -> int:
+    """How many processes a launcher has started, this one among them; 1 without a launcher."""
+    drop_leftovers(environment)
+    return int(environment.get("WORLD_SIZE", "1"))

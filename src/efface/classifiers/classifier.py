@@ -21,6 +21,7 @@ from efface.images.labelled import LabelledImages
 from efface.memory import in_batches
 from efface.randomness import key
 from efface.recomputing import in_micro_batches
+from efface.sharing import in_shares
 from efface.weights import weights_digest
 
 
@@ -258,9 +259,15 @@ def logits_of(model: Classifier, images: LabelledImages, batch_size: int = BATCH
     def logits(part: range) -> Tensor:
         return model(pictures_of(images, part).to(model.device)).float().cpu()  # type: ignore[no-any-return]
 
-    parts = list(in_batches(len(images), batch_size, model.image_size, logits))
+    def share(mine: range) -> npt.NDArray[np.float32]:
+        def of_batch(part: range) -> Tensor:
+            return logits(mine[part.start : part.stop])
+
+        return torch.cat(list(in_batches(len(mine), batch_size, model.image_size, of_batch))).numpy()
+
+    found = in_shares(len(images), share, np.concatenate) if len(images) else None
     model.train(before)
-    return torch.cat(parts).numpy() if parts else np.zeros((0, len(model.classes)), np.float32)
+    return np.zeros((0, len(model.classes)), np.float32) if found is None else found
 
 
 def pictures_of(images: LabelledImages, part: range) -> Tensor:

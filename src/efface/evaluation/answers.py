@@ -10,10 +10,10 @@ bytes for each class where the extractor classifies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -36,6 +36,7 @@ from efface.metrics.extractors import FeatureExtractor, load_extractor
 from efface.metrics.hole_statistics import hole_statistics
 from efface.progress import Progress
 from efface.randomness import Draws, numpy_draws
+from efface.sharing import in_shares
 from efface.training.data import Crops
 
 Features = npt.NDArray[np.float32]
@@ -59,6 +60,18 @@ class Answers:
     crops: int
     pictures: npt.NDArray[np.uint8]
     probabilities: Features | None = None
+
+    @classmethod
+    def together(cls, parts: Sequence[Answers]) -> Answers:
+        """Answers to one set whose images were shared out, in their order."""
+        values = {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values}
+        features, hole, pictures = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("features", "hole", "pictures")
+        )
+        probabilities = [part.probabilities for part in parts if part.probabilities is not None]
+        classified = np.concatenate(probabilities) if probabilities else None
+        return cls(values, features, hole, parts[0].crops, pictures, classified)
 
     def of_images(self, name: str) -> Values:
         """The mean of a metric over the views of each image, `[images]`."""
@@ -185,6 +198,41 @@ def answers_of(
     """
     wanted, progress = wanted or Wanted(), progress or Progress()
     extractors = _Extractors(extractor, similarity or similarity_of(settings, extractor))
+
+    def share(mine: range) -> tuple[dict[ModelName, Answers], Truth]:
+        pictures = max(0, min(wanted.pictures - mine.start, len(mine)))
+        return _answers_of(
+            models, images.subset(mine), cache, corruption, extractors, settings, pairs,
+            replace(wanted, pictures=pictures), progress, name,
+        )  # fmt: skip
+
+    return in_shares(len(images), share, _together)
+
+
+def _together(
+    shares: list[tuple[dict[ModelName, Answers], Truth]],
+) -> tuple[dict[ModelName, Answers], Truth]:
+    """What processes found of parts of a set, as if one had found it."""
+    answers = {model: Answers.together([given[model] for given, _ in shares]) for model in shares[0][0]}
+    truths = [truth for _, truth in shares]
+    return answers, Truth(
+        np.concatenate([truth.features for truth in truths]),
+        np.concatenate([truth.pictures for truth in truths]),
+    )
+
+
+def _answers_of(
+    models: Mapping[ModelName, Generator],
+    images: ImageSet,
+    cache: PixelSource,
+    corruption: Corruption,
+    extractors: _Extractors,
+    settings: EvaluationSettings,
+    pairs: Mapping[str, str] | None,
+    wanted: Wanted,
+    progress: Progress,
+    name: str,
+) -> tuple[dict[ModelName, Answers], Truth]:
     found = {model: _Collected() for model in models}
     truth: tuple[list[Tensor], list[Tensor]] = [], []
     crops, size = settings.crops_per_image, next(iter(models.values())).image_size

@@ -10,7 +10,7 @@ from efface.classifiers.architecture import ClassifierSettings
 from efface.classifiers.classifier import Classifier, Normalisation, Origin
 from efface.classifiers.networks import blocks_of, build
 from efface.devices import chosen_device
-from efface.errors import Faults
+from efface.errors import Faults, InputError
 from efface.evaluation.classifiers import evaluate_classifiers
 from efface.evaluation.protocol import Evaluation
 from efface.evaluation.results import ModelName
@@ -40,6 +40,7 @@ from efface.jobs.operations import (
 )
 from efface.jobs.sets import split_from_scratch, told
 from efface.jobs.timing import retraining_seconds
+from efface.launcher import launched
 from efface.memory import room
 from efface.methods.classifier.base import ClassifierMethod, check_sets
 from efface.methods.classifier.retrain import RetrainClassifier
@@ -53,14 +54,23 @@ from efface.runs.train_config import ClassifierTrainConfig
 from efface.runs.unlearn_config import ClassifierRunConfig, parse_time_limit
 from efface.training.classification import PassesReport, run_passes
 from efface.training.micro_batches import refuse_micro_batches
+from efface.training.optimisation import accelerator
 from efface.training.passes import Cost, Pass, cost_of
+from efface.training.settings import TrainingSettings
 
 
 class ClassifierOperations(Operations[Classifier, Labelled]):
     """Jobs on classifiers."""
 
     def processes(self, config: Any) -> Processes:
-        return Processes()
+        if launched() == 1:
+            return Processes()
+        if config.verb != "evaluate":
+            raise InputError(
+                f"a classifier is trained in one process, and {launched()} were started: leave torchrun out. Only evaluate "
+                "shares images out over several"
+            )
+        return Processes(accelerator(TrainingSettings(precision="fp32")))
 
     def load(self, settings: ClassifierSettings | str) -> Classifier:
         return load_classifier(settings)

@@ -74,7 +74,7 @@ class GeneratorOperations(Operations[Generator, Views]):
     """Jobs on generators."""
 
     def processes(self, config: RunConfig | TrainConfig | EvaluateConfig) -> Processes:
-        return Processes(accelerator(config.training) if config.verb != "evaluate" else None)
+        return Processes(accelerator(config.training))
 
     def load(self, settings: ModelSettings | str) -> Generator:
         try:
@@ -203,7 +203,7 @@ class GeneratorOperations(Operations[Generator, Views]):
             models, sets, views.cache, views.corruption, views.features, settings, pairs=views.pairs,
             wanted=Wanted(task_loss=bool(config.probes)), similarity=views.similarity, progress=start.progress,
         )  # fmt: skip
-        if config.with_pictures:
+        if config.with_pictures and start.processes.first:
             from efface.evaluation.pictures import restored
             from efface.reports.pictures import write_pictures
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from efface.runs.results import (
     write_requirements,
     write_verdict,
 )
+from efface.sharing import of_the_first
 
 ALONE = "it trains, and this run has several processes: ask it afterwards with efface evaluate, in one"
 
@@ -47,7 +48,8 @@ def judge_models(start: Start, subject: AnySubject, sets: Mapping[SetName, Image
     config, run = start.config, start.run
     began = time.monotonic()
     findings = _findings(start, subject)
-    if config.probes:
+    first = start.processes.first
+    if config.probes and first:
         write_findings(run.path, _keyed(findings, keyed_by_id(sets, run.key), run.key))
     verdict = verdict_on(
         subject.evaluation.per_image,
@@ -57,7 +59,8 @@ def judge_models(start: Start, subject: AnySubject, sets: Mapping[SetName, Image
         contradicting(findings),
     )
     if verdict is not None:
-        write_verdict(run.path, verdict)
+        if first:
+            write_verdict(run.path, verdict)
         start.progress.log("verdict", word=verdict.word, specific=verdict.specific.word)
     if config.require:
         # the advice to retrain is out of place for a model that was retrained
@@ -72,7 +75,8 @@ def judge_models(start: Start, subject: AnySubject, sets: Mapping[SetName, Image
             verdict=verdict,
             advise=not exact,
         )
-        write_requirements(run.path, outcomes)
+        if first:
+            write_requirements(run.path, outcomes)
         start.progress.log("requirements", **{outcome.requirement: outcome.state for outcome in outcomes})
     return round(time.monotonic() - began, 3) if config.probes or config.require else None
 
@@ -122,13 +126,14 @@ def _findings(start: Start, subject: AnySubject) -> Findings:
             continue
         key = sha256_of_json([about, probe.name, probe.model_dump(mode="json")])
         place = start.run.work / "probes" / f"{probe.name}.json"
-        answer = _kept(place, key)
+        answer = of_the_first(partial(_kept, place, key))
         if answer is None:
             start.progress.say(f"probe {number} of {len(probes)}: {probe.name}")
             began = time.monotonic()
             answer = _answer(probe, subject)
             plain = plain_findings(answer)
-            write_json(place, {"key": key, "check": sha256_of_json(plain), "findings": plain})
+            if start.processes.first:
+                write_json(place, {"key": key, "check": sha256_of_json(plain), "findings": plain})
             start.progress.log("probe", name=probe.name, seconds=round(time.monotonic() - began, 3))
         findings.append(answer)
     return reduce(Findings.join, findings, Findings())

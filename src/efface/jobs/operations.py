@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from efface.classifiers.classifier import Classifier
 from efface.devices import chosen_device
@@ -31,6 +32,7 @@ from efface.runs.earlier import EarlierRequests
 from efface.runs.folder import RunFolder
 from efface.runs.record import EvaluationFacts, ModelFacts
 from efface.runs.state import TrainedPart
+from efface.sharing import Sharers
 
 ModelT = TypeVar("ModelT", Generator, Classifier)
 PixelsT = TypeVar("PixelsT")
@@ -54,6 +56,13 @@ class Processes:
     @property
     def device(self) -> torch.device:
         return self.accelerator.device if self.accelerator else chosen_device()
+
+    @property
+    def sharing(self) -> Sharers | None:
+        """These processes, as they share out work on images."""
+        if self.accelerator is None:
+            return None
+        return Sharers(self.accelerator.process_index, self.count, lambda value: list(gather_object([value])))
 
     def wait(self) -> None:
         """Go on when all have come here."""

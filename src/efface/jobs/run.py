@@ -73,6 +73,7 @@ from efface.runs.seal import is_sealed
 from efface.runs.state import EvaluatedPart, FurtherPart, PreparedPart, TrainedPart
 from efface.runs.train_config import ClassifierTrainConfig, TrainConfig
 from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
+from efface.sharing import of_the_first, sharing
 from efface.training.trackers import following, refuse_missing
 
 KIND_OF_RUN: dict[Verb, RunKind] = {"unlearn": "unlearning", "train": "training", "evaluate": "evaluation"}
@@ -243,8 +244,9 @@ class _Run:
                 if trained:
                     self.run.finish(trained)
                 self.processes.wait()
-            if self.measures and first and not results_are_whole(self.run):
-                self._evaluate(prepared)
+            with sharing(self.processes.sharing):
+                if self.measures and of_the_first(lambda: not results_are_whole(self.run)):
+                    self._evaluate(prepared)
         finally:
             prepared.close()
 
@@ -335,10 +337,14 @@ class _Run:
         began = time.monotonic()
         models = self._models(prepared)
         evaluation = self.operations.evaluate(self.start, prepared, models)
-        write_evaluation(self.run.path, evaluation, prepared.sets, self.run.key)
+        first = self.processes.first
+        if first:
+            write_evaluation(self.run.path, evaluation, prepared.sets, self.run.key)
         seconds = round(time.monotonic() - began, 3)
         subject = self.operations.subject(self.start, prepared, models, evaluation)
         probing = judge_models(self.start, subject, prepared.sets)
+        if not first:
+            return
         facts = self.operations.evaluation_facts(self.config, prepared)
         files = file_digests(self.run.path, RESULT_FILES)
         notes = room().notes

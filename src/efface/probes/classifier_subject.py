@@ -28,6 +28,7 @@ from efface.probes.subject import LOG_ERROR, WRONG, Change, ErrorKind, Errors, S
 from efface.probes.trigger import MAGENTA, Trigger
 from efface.progress import Progress
 from efface.randomness import Draws, key
+from efface.sharing import in_shares
 from efface.training.classification import Work, run_passes
 from efface.training.passes import Facts, spans, training_pass
 from efface.training.settings import Recipe
@@ -68,7 +69,7 @@ class ClassifierSubject(Subject[Classifier, LabelledImages]):
         model, images = self.models["original"], self.sets[name]
         with torch.inference_mode():
             parts = self._in_batches(
-                images,
+                range(len(images)),
                 lambda part: model.features_and_logits(pictures_of(images, part).to(model.device))[0].cpu(),
             )
             features: Values = torch.cat(list(parts)).double().numpy()
@@ -102,15 +103,16 @@ class ClassifierSubject(Subject[Classifier, LabelledImages]):
                 for model_name, model in self.models.items()
             }
 
-        parts = []
-        with self.progress.task(name, len(images)) as task, torch.inference_mode():
-            for part in self._in_batches(images, logits):
-                parts.append(part)
-                task.advance(len(next(iter(part.values()))))
-        return {
-            model: _errors(np.concatenate([part[model] for part in parts]), images.labels)
-            for model in self.models
-        }
+        def share(mine: range) -> dict[ModelName, npt.NDArray[np.float32]]:
+            parts = []
+            with self.progress.task(name, len(mine)) as task, torch.inference_mode():
+                for part in self._in_batches(mine, logits):
+                    parts.append(part)
+                    task.advance(len(next(iter(part.values()))))
+            return _joined(parts)
+
+        found = in_shares(len(images), share, _joined)
+        return {model: _errors(values, images.labels) for model, values in found.items()}
 
     def trigger_refusal(self, trigger: Trigger) -> str | None:
         if trigger.target is None:
@@ -181,9 +183,20 @@ class ClassifierSubject(Subject[Classifier, LabelledImages]):
     def _names(self) -> tuple[str, ...]:
         return next(iter(self.models.values())).classes
 
-    def _in_batches(self, images: LabelledImages, compute: Callable[[range], Part]) -> Iterator[Part]:
+    def _in_batches(self, images: range, compute: Callable[[range], Part]) -> Iterator[Part]:
         side = next(iter(self.models.values())).image_size
-        return in_batches(len(images), self.settings.batch_size, side, compute)
+        return in_batches(
+            len(images),
+            self.settings.batch_size,
+            side,
+            lambda part: compute(images[part.start : part.stop]),
+        )
+
+
+def _joined(
+    parts: list[dict[ModelName, npt.NDArray[np.float32]]],
+) -> dict[ModelName, npt.NDArray[np.float32]]:
+    return {model: np.concatenate([part[model] for part in parts]) for model in parts[0]}
 
 
 def _errors(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> Errors:

@@ -30,6 +30,7 @@ from efface.probes.subject import LOG_ERROR, Change, ErrorKind, Errors, Subject,
 from efface.probes.trigger import Trigger
 from efface.progress import Progress, Task
 from efface.randomness import key
+from efface.sharing import in_shares
 from efface.training.data import Crops, Data
 from efface.training.loop import Trainer
 from efface.training.optimisation import accelerator
@@ -151,7 +152,10 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
             region = region if bool(region.any()) else torch.ones_like(region)
             return sample_errors(samples_of(model, seen, settings), view.images, region).cpu()
 
-        return self.logarithms(torch.cat(list(self.over_views(model, images, errors))))
+        def share(mine: range) -> Values:
+            return self.logarithms(torch.cat(list(self.over_views(model, images.subset(mine), errors))))
+
+        return in_shares(len(images), share, np.concatenate)
 
     def codes_see_beyond(self) -> bool:
         """Whether visible codes of these models may depend on hidden pixels."""
@@ -228,13 +232,21 @@ class GeneratorSubject(Subject[Generator, ImageSet]):
         change: Change | None = None,
     ) -> dict[ModelName, Values]:
         """Each model's mean squared error in the region, `[images, views]`; arguments as of `restorations`."""
-        parts: dict[ModelName, list[Values]] = {model: [] for model in self.models}
-        for restoration in self.restorations(
-            images, name=name, corruption=corruption, settings=settings, change=change
-        ):
-            parts[restoration.model].append(restoration.errors())
         views = (settings or self.settings).crops_per_image
-        return {model: np.concatenate(values).reshape(-1, views) for model, values in parts.items()}
+
+        def share(mine: range) -> dict[ModelName, Values]:
+            parts: dict[ModelName, list[Values]] = {model: [] for model in self.models}
+            for restoration in self.restorations(
+                images.subset(mine), name=name, corruption=corruption, settings=settings, change=change
+            ):
+                parts[restoration.model].append(restoration.errors())
+            return {model: np.concatenate(values).reshape(-1, views) for model, values in parts.items()}
+
+        return in_shares(
+            len(images),
+            share,
+            lambda shares: {model: np.concatenate([one[model] for one in shares]) for model in self.models},
+        )
 
     def trigger_refusal(self, trigger: Trigger) -> str | None:
         if trigger.target is not None:
