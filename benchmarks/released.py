@@ -94,13 +94,13 @@ def pipeline_folder(folder: Path) -> tuple[Path, Settings]:
 
 
 CHECKPOINTS = {
-    "vit-mae-base": Checkpoint("facebook/vit-mae-base", transformers_folder, {"norm_pix_loss": True}),
+    "vit-mae-base": Checkpoint("hub:facebook/vit-mae-base", transformers_folder, {"norm_pix_loss": True}),
     "mage": Checkpoint(
         "mage-vitb-1600.pth", partial(published_file, "mage.pth", {"heads": 4, "decoder_heads": 4})
     ),
     "palette": Checkpoint("16_Network.pth", partial(published_file, "palette.pth", {"image_size": 32})),
     "stable-diffusion-inpainting": Checkpoint(
-        "stable-diffusion-v1-5/stable-diffusion-inpainting", pipeline_folder
+        "hub:stable-diffusion-v1-5/stable-diffusion-inpainting", pipeline_folder
     ),
 }
 

@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from efface.errors import InputError
 from efface.training import optimisation
-from efface.training.optimisation import accelerator, chosen_precision, learning_rate, optimizer
+from efface.training.optimisation import accelerator, chosen_precision, clipped, learning_rate, optimizer
 from efface.training.settings import TrainingSettings, parse_budget
 from support.tiny_models import settings, tiny
 
@@ -139,3 +140,21 @@ def test_one_process_can_train_in_one_precision_after_the_other() -> None:
 def test_wrong_settings_are_refused(wrong: dict, told: str) -> None:
     with pytest.raises(InputError, match=told):
         TrainingSettings.read(wrong)
+
+
+@pytest.mark.parametrize("most", [None, 0.5, 2.0, 2.000001, 3.0])
+def test_gradients_are_clipped_as_torch_clips_them(most: float | None) -> None:
+    """The norm of both together is 2."""
+    mine, theirs = (
+        [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))]
+        for _ in "ab"
+    )
+    for parameters in (mine, theirs):
+        parameters[0].grad, parameters[1].grad = torch.tensor([1.2, 0.9]), torch.tensor([1.75**0.5])
+    norm = clipped(mine, most)
+    assert torch.equal(norm, nn.utils.clip_grad_norm_(theirs, float("inf") if most is None else most))
+    assert norm.item() == pytest.approx(2)
+    for one, other in zip(mine[:2], theirs[:2], strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert torch.equal(one.grad, other.grad)

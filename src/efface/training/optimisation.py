@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import nn
+from torch import Tensor, nn
 
 from efface.devices import chosen_device
 from efface.launcher import drop_leftovers
@@ -45,6 +45,17 @@ def learning_rate(settings: TrainingSettings, step: int, steps: int) -> float:
         return settings.learning_rate
     share = (step - warm) / max(steps - warm, 1)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def clipped(parameters: Sequence[nn.Parameter], most: float | None) -> Tensor:
+    """Bound the norm of all gradients together, as `torch.nn.utils.clip_grad_norm_`; their norm before that is returned.
+
+    Gradients within the bound, which that function multiplies by 1, are left alone where that is known without waiting.
+    """
+    norm = nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None])
+    if most is not None and not (norm.device.type == "cpu" and most / (norm + 1e-6) >= 1):
+        nn.utils.clip_grads_with_norm_(parameters, most, norm)
+    return norm
 
 
 def accelerator(settings: TrainingSettings) -> Accelerator:

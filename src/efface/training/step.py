@@ -16,7 +16,7 @@ from efface.training.checkpoint import random_states, restore_random_states
 from efface.training.codes import Codes
 from efface.training.data import CropBatch, Data, Streams
 from efface.training.micro_batches import more_micro_batches
-from efface.training.optimisation import optimizer
+from efface.training.optimisation import clipped, optimizer
 from efface.training.phases import Batch, Combiner, LossFunction, Training
 from efface.training.settings import OWN_MASK, TrainingSettings
 
@@ -109,7 +109,7 @@ class Step:
             self.accelerator.backward(total)
         else:
             numbers |= self._combined(self.combine, objectives)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip or float("inf"))
+        norm = clipped(self.parameters, self.settings.clip)
         return total, numbers, norm
 
     def _combined(self, combine: Combiner, objectives: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

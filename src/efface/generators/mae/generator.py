@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
+from efface.attention import cast_once, use_attended
 from efface.corruptions import Corrupted, Corruption
 from efface.corruptions.patches import RandomPatches
 from efface.errors import InputError
@@ -71,6 +72,15 @@ class MaeGenerator(Generator):
         origin: dict[str, JsonValue] | None = None,
     ) -> None:
         super().__init__(network)
+        if not network.config.attention_probs_dropout_prob:
+            use_attended(network)
+        cast_once(
+            [
+                module
+                for name, module in network.named_modules()
+                if name.endswith(("layernorm_before", "layernorm_after"))
+            ]
+        )
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.origin = origin or {}

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from efface.attention import attended
+
 NORM_EPSILON = 1e-6
 HEAD_EPSILON = 1e-5
 
@@ -30,20 +32,6 @@ class Attention(nn.Module):
         mixed = attended(query, key, value)
         projected: Tensor = self.projection(mixed.transpose(1, 2).flatten(2))
         return projected
-
-
-def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Softmax attention over `[B, heads, L, width / heads]`.
-
-    Written out for bf16 on a CPU, where torch's fused kernel takes up to five times as long in training.
-    """
-    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
-        return functional.scaled_dot_product_attention(query, key, value)
-    # autocast would have the softmax keep float32 for the backward pass, beside the bf16 that the product keeps
-    with torch.autocast("cpu", enabled=False):
-        likeness = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        mixed: Tensor = likeness.softmax(dim=-1) @ value
-        return mixed
 
 
 class Block(nn.Module):
