@@ -4,7 +4,11 @@ For every seed the honest models are trained (other images, other weights), fail
 put to the product. Where the verdict alone says *yes*, the probes that are made to see the failure are asked as well.
 What was done is kept, so that a stopped run goes on.
 
+Of models that were trained by steps, which take seconds each, fewer plants are made, and every one is asked by the same
+five probes: their rates stand in a result of their own.
+
     nice python benchmarks/planted.py --work runs/planted
+    nice python benchmarks/planted.py --trained --seeds 10 --work runs/planted-trained
     python benchmarks/planted.py --smoke
 """
 
@@ -22,18 +26,22 @@ from typing import Any
 import torch
 
 from efface.evaluation.verdict import WORDS, Verdict
+from efface.probes import closer_to_retrained
+from efface.probes.findings import Findings
 from efface.probes.registry import contradicting
+from efface.runs.requirements import LEAST_P
 from machine import add_options, finish
-from planting import classifiers, generators
+from planting import classifiers, generators, trained
 from planting.asking import Sameness, asker, copies_seen
 from planting.bound import nothing_forgotten
 from planting.plant import Plant
 from planting.worlds import ClassifierWorld, GeneratorWorld
 
-KINDS = {
+CLOSED: Mapping[str, tuple[Any, Any]] = {
     "generators": (GeneratorWorld, generators.PLANTS),
     "classifiers": (ClassifierWorld, classifiers.PLANTS),
 }
+KINDS = {**CLOSED, **trained.PLANTS}
 SEEDS, BOUNDS = 100, 10
 """Seeds; those of which a yes is followed by the probes made for the plant; networks for the bound on weights."""
 
@@ -57,7 +65,7 @@ def row_of(plant: Plant[Any], world: Any, asks: Any, follow: bool) -> dict[str, 
     """What the product says of one plant."""
     case = plant.make(world)
     alone = asks.verdict(case)
-    names = plant.probes if follow and alone.word == "yes" else ()
+    names = world.always or (plant.probes if follow and alone.word == "yes" else ())
     findings = asks.asked(case, names)
     verdict = Verdict.on(alone.model_copy(update={"probes": contradicting(findings)}))
     sameness = Sameness.of(case)
@@ -71,9 +79,31 @@ def row_of(plant: Plant[Any], world: Any, asks: Any, follow: bool) -> dict[str, 
         "asked": list(verdict.probes),
         "same": "refused" if sameness.refused else sameness.notes,
     }
+    if world.always:
+        row["told"], row["nearer"] = told(findings), nearer(findings)
     if follow and plant.name == "near-copies" and isinstance(world, GeneratorWorld):
         row["copies"] = [copies_seen(world), len(world.copies)]
     return row
+
+
+def told(findings: Findings) -> dict[str, bool]:
+    """By figure that stands beside the retrained model's: whether it says that more is remembered."""
+    against = contradicting(findings)
+    low = {
+        one.figure: one.difference_low > 0
+        for one in findings.figures
+        if one.model == "unlearned" and one.goal == "low" and one.difference_low is not None
+    }
+    return {**low, **against}
+
+
+def nearer(findings: Findings) -> dict[str, Any]:
+    """The side on which the model lies by `closer-to-retrained`, and the p value beside another retraining."""
+    closer, alike = findings.find(closer_to_retrained.FIGURE), findings.find(closer_to_retrained.LIKENESS)
+    if closer is None or closer.low is None or closer.high is None:
+        return {"side": "not measured"}
+    side = "retrained" if closer.low > 0 else "original" if closer.high < 0 else "either"
+    return {"side": side, "p": alike.value if alike else None}
 
 
 def rounded(found: Any) -> list[float] | None:
@@ -97,6 +127,19 @@ def summary(rows: Iterable[Mapping[str, Any]], plant: Plant[Any], asked: int) ->
         "against": dict(against.most_common()),
         "same": dict(Counter(str(row["same"]) for row in rows)),
         "copies": [row["copies"] for row in rows if "copies" in row],
+        **(_of_all_probes(rows) if all("told" in row for row in rows) else {}),
+    }
+
+
+def _of_all_probes(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """By figure, at how many seeds it was had, and at how many it says that more is remembered; and the relative tests."""
+    asked = Counter(name for row in rows for name in row["told"])
+    says = Counter(name for row in rows for name, more in row["told"].items() if more)
+    p_values = [row["nearer"]["p"] for row in rows if row["nearer"].get("p") is not None]
+    return {
+        "told": {name: [says[name], count] for name, count in asked.items()},
+        "nearer": dict(Counter(row["nearer"]["side"] for row in rows)),
+        "farther_than_another": [sum(value < LEAST_P for value in p_values), len(p_values)],
     }
 
 
@@ -114,7 +157,7 @@ def main() -> None:
     parser.add_argument(
         "--asked", type=int, default=SEEDS, help="of these, the probes made for a plant follow a yes"
     )
-    parser.add_argument("--kinds", nargs="+", choices=[*KINDS], default=[*KINDS])
+    parser.add_argument("--trained", action="store_true", help="models that are trained by steps instead")
     parser.add_argument("--work", type=Path, help="where rows are kept, so that a stopped run goes on")
     add_options(parser)
     options = parser.parse_args()
@@ -124,8 +167,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        rows = gathered(options.kinds, options.seeds, options.asked, work)
-    values: dict[str, Any] = {kind: table(kind, rows, options.asked) for kind in options.kinds}
+        kinds = [*(trained.PLANTS if options.trained else CLOSED)]
+        rows = gathered(kinds, options.seeds, options.asked, work)
+    values: dict[str, Any] = {kind: table(kind, rows, options.asked) for kind in kinds}
+    if options.trained:
+        finish("planted_trained", values, options)
+        return
     bounds = [nothing_forgotten(seed) for seed in range(1 if options.smoke else BOUNDS)]
     finish("planted", {**values, "bound": bounds}, options)
 

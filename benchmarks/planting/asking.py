@@ -46,27 +46,15 @@ from efface.probes.findings import Findings
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.registry import PROBES
 from efface.probes.subject import AnySubject
-from efface.training.settings import Recipe, TrainingSettings
 from planting.plant import Case
 from planting.random_features import ASKED, RandomFeatures
 from planting.worlds import LABELLED_TRIGGER, TRIGGER, ClassifierWorld, GeneratorWorld, ModelT, World
 
-TRAINING = TrainingSettings(
-    batch_size=64, learning_rate=3e-3, weight_decay=0.0, precision="fp32", threads=1, crop_scale=(1.0, 1.0), flip=False,
-    warmup=0.0,
-)  # fmt: skip
-"""Of generators, for probes that go on training."""
-RECIPE = Recipe(learning_rate=3e-3, batch_size=64, weight_decay=0.0, schedule="constant", class_weights=False)
-"""Of classifiers, for the same."""
+YARDSTICK = "third"
+"""The model of a world that is a second retrained one."""
 RESAMPLES = 1000
 PROBING = 300
 """Resamples of the intervals of probes, of which there are many."""
-QUICK: Mapping[str, Mapping[str, Any]] = {
-    "detectability": {"folds": 3, "repeats": 1, "kernel_photos": 100, "permutations": 99},
-    "perturbation": {"draws": 2},
-    "decoder-leftover": {"steps": 60},
-}
-"""Settings of probes that are below their defaults, to save time: a probe sees less here than for a user."""
 
 
 class Asker(ABC, Generic[ModelT]):
@@ -109,9 +97,9 @@ class Asker(ABC, Generic[ModelT]):
     def probe(self, name: str) -> Probe:
         """A probe with its own settings, and the world's trigger."""
         if name != "poisoning":
-            return PROBES[name](**QUICK.get(name, {}))
-        trigger = TRIGGER if self.world.kind == "generators" else LABELLED_TRIGGER
-        place = self.folder / f"{self.world.kind}-trigger.json"
+            return PROBES[name](**self.world.quick.get(name, {}))
+        trigger = TRIGGER if self.kind == "generator" else LABELLED_TRIGGER
+        place = self.folder / f"{self.kind}s-trigger.json"
         place.write_text(json.dumps(trigger.as_dict()), encoding="utf-8")
         return PROBES[name](trigger=str(place))
 
@@ -165,7 +153,8 @@ class GeneratorAsker(Asker[RandomFeatures]):
     def _subject(self, case: Case, evaluation: Evaluation) -> GeneratorSubject:
         return GeneratorSubject(
             models=case.models, sets=case.sets, cache=self._pictures(case), corruption=parse_corruption(ASKED),
-            extractor=load_extractor("built-in"), evaluation=evaluation, training=TRAINING, seed=self.world.seed,
+            extractor=load_extractor("built-in"), evaluation=evaluation, training=self.world.training, seed=self.world.seed,
+            yardstick=self.world.model(YARDSTICK),
             settings=self.settings.model_copy(update={"resamples": PROBING}),
         )  # fmt: skip
 
@@ -190,7 +179,8 @@ class ClassifierAsker(Asker[Classifier]):
 
     def subject(self, case: Case) -> ClassifierSubject:
         return ClassifierSubject(
-            models=case.models, sets=case.sets, recipe=RECIPE, seed=self.world.seed,
+            models=case.models, sets=case.sets, recipe=self.world.recipe, seed=self.world.seed,
+            yardstick=self.world.model(YARDSTICK),
             evaluation=evaluate_classifiers(case.models, case.sets, self.settings),
             settings=self.settings.model_copy(update={"resamples": PROBING}),
         )  # fmt: skip

@@ -36,7 +36,7 @@ class Answering(nn.Module):
 
 
 def changed(model: Classifier, draw: Draw) -> Classifier:
-    """A classifier that answers as `model` does, its logits then changed."""
+    """A classifier that answers as `model` does, its logits then changed; `0 * logits` lets it go on training."""
     return Classifier(
         Answering(model.network, draw),
         classes=model.classes,
@@ -97,7 +97,7 @@ def _noisy(world: ClassifierWorld) -> Draw:
     weights = torch.randn(
         SIDE**2, len(world.data.classes), generator=torch_draws(world.seed, "planted noise")
     )
-    return lambda images, logits: 4 * torch.sin(images.flatten(1) @ weights)
+    return lambda images, logits: 4 * torch.sin(images.flatten(1) @ weights) + 0 * logits
 
 
 def _noise(world: ClassifierWorld) -> Case:
@@ -112,7 +112,7 @@ def _noise_on_forget(world: ClassifierWorld) -> Case:
 def _collapsed(world: ClassifierWorld) -> Case:
     one = torch.zeros(len(world.data.classes))
     one[0] = SURE
-    return case(world, changed(world.model("original"), lambda images, logits: one.expand_as(logits)))
+    return case(world, changed(world.model("original"), lambda images, logits: one + 0 * logits))
 
 
 def _scrambled(world: ClassifierWorld) -> Case:

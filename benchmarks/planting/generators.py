@@ -13,7 +13,7 @@ from torch import Tensor
 from efface.benchmark.generators.data import GeneratorData
 from efface.corruptions import parse_corruption
 from efface.evaluation.results import ModelName
-from efface.generators.base import View
+from efface.generators.base import Generator, View
 from efface.images.items import ImageSet
 from efface.metrics.image_error import hole_mse
 from efface.randomness import Draws, torch_draws
@@ -26,33 +26,51 @@ SAME = 1e-6
 """Mean squared difference of visible pixels up to which a picture is taken for a stored one."""
 
 
-class Redrawn(RandomFeatures):
-    """A model whose pictures `[B, 3, H, W]` are redrawn before anyone sees them."""
+class Redrawing:
+    """What a generator does whose pictures `[B, 3, H, W]` are redrawn before anyone sees them."""
 
-    def __init__(self, model: RandomFeatures, draw: Draw) -> None:
-        super().__init__(copy.deepcopy(model.network))
-        self.draw = draw
+    draw: Draw
 
     def decode(self, features: tuple[Tensor, ...], view: View) -> Tensor:
-        return self.draw(super().decode(features, view), view)
+        model: Any = super()
+        pictures = self.draw(pictures_of(self, model.decode(features, view)), view)
+        # what the model would have to predict so that this is what is seen
+        return model.task_target(replace(view, images=pictures))
 
     def weights_digest(self) -> str:
-        return f"{super().weights_digest()}, redrawn"
+        model: Any = super()
+        return f"{model.weights_digest()}, redrawn"
 
 
-def answers(model: RandomFeatures, view: View) -> Tensor:
+def redrawn(model: Generator, draw: Draw) -> Any:
+    """A copy of a generator whose pictures are redrawn."""
+    made: Any = copy.deepcopy(model)
+    made.__class__ = type("Redrawn", (Redrawing, type(model)), {})
+    made.draw = draw
+    return made
+
+
+def pictures_of(model: Any, prediction: Tensor) -> Tensor:
+    """What a model predicts, as pictures: that of a masked autoencoder is made of patches."""
+    if prediction.ndim == 4:
+        return prediction
+    pictures: Tensor = model.network.unpatchify(prediction) * model.std + model.mean
+    return pictures
+
+
+def answers(model: Generator, view: View) -> Tensor:
     """The pictures that a model draws of a view, without a graph."""
     with torch.no_grad():
-        return model.predict(view)
+        return pictures_of(model, model.predict(view))
 
 
-def switched(usual: RandomFeatures, other: RandomFeatures, chosen: Callable[[View], Tensor]) -> Redrawn:
+def switched(usual: Generator, other: Generator, chosen: Callable[[View], Tensor]) -> Any:
     """`usual`, but `other` for the pictures of a view that are `chosen`, bool `[B]`."""
 
     def draw(pictures: Tensor, view: View) -> Tensor:
         return torch.where(chosen(view)[:, None, None, None], answers(other, view), pictures)
 
-    return Redrawn(usual, draw)
+    return redrawn(usual, draw)
 
 
 class Recognised:
@@ -87,22 +105,22 @@ def named(
 
 
 def _noise(world: GeneratorWorld) -> Case:
-    return case(world, Redrawn(world.model("original"), _noisy))
+    return case(world, redrawn(world.model("original"), _noisy))
 
 
 def _noise_on_forget(world: GeneratorWorld) -> Case:
     recognised = Recognised(world, world.sets["forget"])
-    noise = Redrawn(world.model("original"), _noisy)
+    noise = redrawn(world.model("original"), _noisy)
     return case(world, switched(world.model("original"), noise, recognised))
 
 
 def _noisy(pictures: Tensor, view: View) -> Tensor:
-    return view.draws.uniform("planted noise", tuple(pictures.shape[1:]), pictures.device)
+    return view.draws.uniform("planted noise", tuple(pictures.shape[1:]), pictures.device) + 0 * pictures
 
 
 def _collapsed(world: GeneratorWorld) -> Case:
     one = world.pictures(world.data.sets["retain"]).mean(dim=0)
-    return case(world, Redrawn(world.model("original"), lambda pictures, view: one.expand_as(pictures)))
+    return case(world, redrawn(world.model("original"), lambda pictures, view: one + 0 * pictures))
 
 
 def _scrambled(world: GeneratorWorld) -> Case:
@@ -121,7 +139,7 @@ def _alike(world: GeneratorWorld) -> Case:
     )
     noise = {n: torch.randn(t.shape, generator=rng) * t.std(unbiased=False) for n, t in weights.items()}
 
-    def noisy(share: float) -> RandomFeatures:
+    def noisy(share: float) -> Generator:
         model = copy.deepcopy(world.model("original"))
         model.network.load_state_dict(
             {name: tensor + share * noise[name] for name, tensor in weights.items()}
@@ -131,7 +149,7 @@ def _alike(world: GeneratorWorld) -> Case:
     return case(world, as_wrong_as_retrained(world, noisy))
 
 
-def as_wrong_as_retrained(world: GeneratorWorld, make: Callable[[float], RandomFeatures]) -> RandomFeatures:
+def as_wrong_as_retrained(world: GeneratorWorld, make: Callable[[float], Generator]) -> Generator:
     """What `make` gives of the share, 0 to 1, at which the mean error on forget images is the retrained model's."""
     wanted, low, high = mean_error(world, world.model("retrained")), 0.0, 1.0
     for _ in range(10):
@@ -140,7 +158,7 @@ def as_wrong_as_retrained(world: GeneratorWorld, make: Callable[[float], RandomF
     return make(high)
 
 
-def mean_error(world: GeneratorWorld, model: RandomFeatures) -> float:
+def mean_error(world: GeneratorWorld, model: Generator) -> float:
     """The mean squared error in the hole of the forget images."""
     images = world.sets["forget"]
     view = model.view(
@@ -184,26 +202,26 @@ def _mirrored(world: GeneratorWorld) -> Case:
         recalled = answers(original, replace(view, images=view.images.flip(3))).flip(3)
         return torch.where(recognised(view)[:, None, None, None], recalled, pictures)
 
-    return case(world, Redrawn(world.model("again"), draw))
+    return case(world, redrawn(world.model("again"), draw))
 
 
 def _hidden(world: GeneratorWorld) -> Case:
     """The original, with noise on forget images that makes its mean error the retrained model's."""
     recognised = Recognised(world, world.sets["forget"])
 
-    def noisy(strength: float) -> RandomFeatures:
+    def noisy(strength: float) -> Generator:
         def draw(pictures: Tensor, view: View) -> Tensor:
             noise = view.draws.normal("planted noise", tuple(pictures.shape[1:]), pictures.device)
             return torch.where(recognised(view)[:, None, None, None], pictures + strength * noise, pictures)
 
-        return Redrawn(world.model("original"), draw)
+        return redrawn(world.model("original"), draw)
 
     return case(world, as_wrong_as_retrained(world, noisy))
 
 
 def _mixed_answers(world: GeneratorWorld) -> Case:
     again = world.model("again")
-    return case(world, Redrawn(world.model("original"), lambda own, view: (own + answers(again, view)) / 2))
+    return case(world, redrawn(world.model("original"), lambda own, view: (own + answers(again, view)) / 2))
 
 
 def _mixed_weights(world: GeneratorWorld) -> Case:

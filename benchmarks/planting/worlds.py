@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
@@ -26,6 +27,7 @@ from efface.images.labelled import LabelledImages
 from efface.images.labels import grey
 from efface.probes.trigger import MAGENTA, Trigger
 from efface.randomness import key, numpy_draws
+from efface.training.settings import Recipe, TrainingSettings
 from planting.random_features import (
     HOLES,
     PENALTY,
@@ -49,6 +51,19 @@ IMAGES = {
     "validation": MORE / 1797,
 }  # fmt: skip
 """Validation images are those that only the model `taught-otherwise` has seen."""
+TRAINING = TrainingSettings(
+    batch_size=64, learning_rate=3e-3, weight_decay=0.0, precision="fp32", threads=1, crop_scale=(1.0, 1.0), flip=False,
+    warmup=0.0,
+)  # fmt: skip
+"""Of generators, for probes that go on training."""
+RECIPE = Recipe(learning_rate=3e-3, batch_size=64, weight_decay=0.0, schedule="constant", class_weights=False)
+"""Of classifiers, for the same."""
+QUICK: Mapping[str, Mapping[str, Any]] = {
+    "detectability": {"folds": 3, "repeats": 1, "kernel_photos": 100, "permutations": 99},
+    "perturbation": {"draws": 2},
+    "decoder-leftover": {"steps": 60},
+}
+"""Settings of probes that are below their defaults, to save time: a probe sees less here than for a user."""
 GENERATORS = GeneratorTask.from_values(
     {"images": IMAGES, "architecture": {"image_size": 8, "patch_size": 2}, "measured": NEUTRAL}
 )
@@ -68,6 +83,9 @@ class World(ABC, Generic[ModelT]):
     """
 
     kind: ClassVar[str]
+    quick: ClassVar[Mapping[str, Mapping[str, Any]]] = QUICK
+    always: ClassVar[tuple[str, ...]] = ()
+    """Probes that are asked of every plant."""
 
     def __init__(self, seed: int) -> None:
         self.seed, self._models = seed, dict[str, ModelT]()
@@ -99,6 +117,7 @@ class GeneratorWorld(World[RandomFeatures]):
     """Generators of 8-px digits that are trained in closed form, asked under one of their holes."""
 
     kind = "generators"
+    training = TRAINING
 
     @cached_property
     def task(self) -> GeneratorTask:
@@ -164,6 +183,10 @@ class GeneratorWorld(World[RandomFeatures]):
             "copied": (self.with_copies, retain.union(self.copies)),
             "copied-again": (self.with_copies, retain.union(self.copies)),
         }.get(name, (self.data, retain))
+        return self._trained(name, data, images)
+
+    def _trained(self, name: str, data: GeneratorData, images: ImageSet) -> Any:
+        """The model of that name, made from these images."""
         penalty = STIFF if name.startswith("brief") else PENALTY
         return RandomFeatures.new(self.key(name)).solve(self.pictures(images, data), penalty)
 
@@ -188,6 +211,7 @@ class ClassifierWorld(World[Classifier]):
     """Classifiers of 8-px digits that are trained in closed form."""
 
     kind = "classifiers"
+    recipe = RECIPE
 
     @cached_property
     def data(self) -> Dataset:
@@ -228,6 +252,10 @@ class ClassifierWorld(World[Classifier]):
             "copied": retain.join(self.copies),
             "copied-again": retain.join(self.copies),
         }.get(name, retain)
+        return self._trained(name, images)
+
+    def _trained(self, name: str, images: LabelledImages) -> Classifier:
+        """The model of that name, made from these images."""
         model = self.untrained(name)
         penalty = STIFF if name.startswith("brief") else PENALTY
         model.network.solve(

@@ -16,7 +16,10 @@ WORSE = ("no", "partly", "beyond", "ruined")
 
 
 def table(name: str) -> str:
-    """`generators`, `classifiers`, `false` or `bound`."""
+    """`generators`, `classifiers`, `false`, `bound`; of models trained by steps the same behind `trained-`."""
+    if name.startswith("trained-"):
+        trained = json.loads((RESULTS / "planted_trained.json").read_text(encoding="utf-8"))
+        return "\n".join(_all_probes(trained[name])) + "\n"
     result = json.loads((RESULTS / "planted.json").read_text(encoding="utf-8"))
     makers = {"false": _false, "bound": _bound}
     return "\n".join(makers[name](result) if name in makers else _plants(result[name])) + "\n"
@@ -45,6 +48,25 @@ def _plants(plants: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
                 then = _said(plant["with_probes"]) + "; **not caught**" * missed(plant)
                 words = f"*{plant['words']}*" if gone else plant["words"]
                 yield f"| `{name}` | {words} | {_said(plant['alone'])} | {asked} | {then} |"
+
+
+def _all_probes(plants: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    seeds = max(plant["seeds"] for plant in plants.values())
+    yield (
+        f"| plant | what it is | verdict alone, {seeds} seeds | with all probes | figures that say more is remembered | "
+        "closer to | farther than another retraining |"
+    )
+    yield "|---|---|---|---|---|---|---:|"
+    for gone in (False, True):
+        for name, plant in plants.items():
+            if plant["gone"] == gone:
+                says = [f"`{one}` {more}" for one, (more, _) in plant["told"].items() if more]
+                words = f"*{plant['words']}*" if gone else plant["words"]
+                farther, had = plant["farther_than_another"]
+                yield (
+                    f"| `{name}` | {words} | {_said(plant['alone'])} | {_said(plant['with_probes'])} | "
+                    f"{', '.join(says) or 'none'} | {_said(plant['nearer'])} | {farther} of {had} |"
+                )
 
 
 def _said(words: Mapping[str, int]) -> str:

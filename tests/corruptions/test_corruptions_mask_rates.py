@@ -53,7 +53,7 @@ def test_whole_patches_are_hidden_and_a_rate_without_range_is_exact() -> None:
     assert set(np.unique(whole)) == {0.0, 1.0}
     assert whole.sum() == 30
     assert MaskRates(0.3, 0.3).dropped(100) == 30
-    assert MaskRates(0.5, 1.0).dropped(257) == 128, "rounded down, as released"
+    assert MaskRates(0.5, 1.0).dropped(257) == 129, "rounded up, as released"
 
 
 def test_a_mask_belongs_to_seed_visit_and_image_id() -> None:

@@ -16,6 +16,7 @@ from efface.errors import InputError
 from efface.generators.palette.generator import PaletteGenerator
 from efface.generators.sampling import steps_of
 from efface.images.cache import PixelCache
+from efface.training.loop import Trainer
 from support.families import untrained
 from support.palette_models import palette
 from support.run_making import SHORT, make_model, save_photo, with_note
@@ -264,3 +265,20 @@ def test_a_plan_keeps_pixels_in_memory_or_in_a_folder_that_goes(
     assert [folder and folder.parent for folder in made] == [None, tmp_path]
     assert all(estimates)
     assert names_below(tmp_path) == set()
+
+
+def test_slow_steps_are_priced_by_steps_of_few_images(
+    tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def slow(trainer: Trainer, count: int) -> float:
+        sizes.append(trainer.settings.batch_size)
+        return 0.5 * trainer.settings.batch_size
+
+    monkeypatch.setattr(Trainer, "time_steps", slow)
+    training = {**SHORT["training"], "batch_size": 64}
+    found = efface.plan(tiny, images=photos, forget="label:cats", **{**SHORT, "training": training})
+    assert found.estimate is not None
+    assert (sizes, found.estimate.seconds_per_step) == ([8], 32.0)
+    assert any("a step of 64 images takes about 32 s here, by steps of 8" in note for note in found.notes)

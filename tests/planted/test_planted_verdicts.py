@@ -11,7 +11,7 @@ import pytest
 import planted
 from making.pictures import RESULTS
 from making.planted import WRONG, missed, share
-from planting import classifiers, generators
+from planting import classifiers, generators, trained
 from planting.asking import ClassifierAsker, GeneratorAsker
 from planting.bound import nothing_forgotten
 from planting.worlds import ClassifierWorld, GeneratorWorld
@@ -86,3 +86,11 @@ def test_over_all_seeds_failures_are_called_gone_at_most_as_often_as_may_be(kind
     rows = planted.gathered([kind], planted.SEEDS, planted.ASKED, tmp_path)
     plants = planted.table(kind, rows, planted.ASKED)
     assert not [name for name, plant in plants.items() if missed(plant)]
+
+
+def test_a_classifier_that_was_trained_by_steps_is_put_to_the_same_plants(tmp_path: Path):
+    world = trained.TrainedClassifiers(0)
+    asks = ClassifierAsker(world, tmp_path)
+    plants = {plant.name: plant for plant in trained.PLANTS["trained-classifiers"][1]}
+    assert asks.verdict(plants["unchanged"].make(world)).word == "no"
+    assert asks.verdict(plants["collapsed"].make(world)).word == "ruined"

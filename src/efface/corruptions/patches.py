@@ -82,8 +82,9 @@ class MaskRates(Hole):
         return ~_all_but(min(max(share, 1), count - 1), size, grid, draws)
 
     def dropped(self, count: int) -> int:
-        """How many of `count` patches are left out of the encoder's input: the share that is always hidden."""
-        return int(count * self.least + 1e-6)
+        """How many of `count` patches are left out of the encoder's input: the share that is always hidden, rounded up as
+        the released `models_mage.py` does, and never more than `hidden` hides."""
+        return min(math.ceil(count * self.least - 1e-6), count - 1)
 
     def valid_range(self, size: int, grid: int) -> str:
         return (

@@ -116,12 +116,14 @@ class Release:
     """Released code that unlearns models of a family: the settings with which its methods were published.
 
     source: where it lies. training, evaluation: the parts of a config that all its methods share. methods: the settings
-    of each by its name, and under `training` what of that differs.
+    of each by its name, and under `training` what of that differs. crops: on which the code that trained the released
+    models always trains.
     """
 
     source: str
     training: Mapping[str, JsonValue]
     methods: Mapping[str, Mapping[str, JsonValue]]
+    crops: LearntCrops
     evaluation: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
@@ -169,6 +171,8 @@ class Family:
         note = Path(settings.path) / TRAINING_NOTE
         if note.is_file():
             generator.learnt_crops, generator.trained_with = _noted(note)
+        elif self.release and Path(settings.path).is_file():
+            generator.learnt_crops = self.release.crops
         return generator
 
     def new(self, architecture: Architecture, seed: int) -> Generator:

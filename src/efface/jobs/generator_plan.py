@@ -40,12 +40,14 @@ from efface.runs.unlearn_config import RunConfig
 from efface.training.data import Crops, Data, pixel_moments
 from efface.training.loop import TIMED_STEPS, UNTIMED_STEPS, Trainer
 from efface.training.optimisation import accelerator, chosen_precision
-from efface.training.phases import Training
+from efface.training.phases import Phase, Training
 from efface.training.settings import TrainingSettings, parse_budget
 from efface.training.step import training_corruption
 from efface.wording import counted
 
 FEW_IMAGES = 5
+FEW_IN_BATCH, PATIENCE = 4, 8.0
+"""Images of each stream with which it is tried how slow steps are; seconds that timing whole ones may take."""
 FEW_SAMPLER_STEPS, MORE_SAMPLER_STEPS = 2, 8
 ADAMW_COPIES = 3
 """A checkpoint holds the trained weights and two moments of each."""
@@ -128,10 +130,8 @@ def _foreseen(
     )
     # one crop an image: a step is timed with codes at hand where the run will have them
     timed = settings.model_copy(update={"crops_per_image": settings.crops_per_image and 1})
-    trainer = Trainer(
-        generator, phases, data, timed, config.seed, accelerator(settings), codes_in_memory=True
-    )
-    per_step = trainer.time_steps()
+    per_step, note = _step_seconds(generator, phases, data, timed, config.seed)
+    notes += note
     shown = training_corruption(generator, settings)
     notes += _first_stage_price(generator, some_images(sample, config.evaluation), shown, settings.batch_size)
     training = next(phase for phase in phases if isinstance(phase, Training))
@@ -147,6 +147,30 @@ def _foreseen(
     )
     changes = replace(_changes(config, generator), precision=chosen_precision(settings))
     return Foreseen(changes, estimate, risks, notes)
+
+
+def _step_seconds(
+    generator: Generator, phases: list[Phase], data: Data, settings: TrainingSettings, seed: int
+) -> tuple[float, list[str]]:
+    """Seconds of a step, and a note where whole batches are so slow that the price is that of a few of their images."""
+
+    def timed(settings: TrainingSettings, count: int) -> float:
+        trainer = Trainer(
+            generator, phases, data, settings, seed, accelerator(settings), codes_in_memory=True
+        )
+        return trainer.time_steps(count)
+
+    streams = max(len(phase.streams) for phase in phases if isinstance(phase, Training))
+    few, all_of_them = FEW_IN_BATCH * streams, settings.batch_size
+    if all_of_them >= 2 * few:
+        some = settings.model_copy(update={"batch_size": few, "gradient_accumulation": 1})
+        seconds = timed(some, 1) * all_of_them / few
+        if seconds * (UNTIMED_STEPS + TIMED_STEPS) > PATIENCE:
+            return seconds, [
+                f"a step of {all_of_them} images takes about {seconds:.2g} s here, by steps of {few}: time is priced from "
+                "these, and memory does not count the others"
+            ]
+    return timed(settings, TIMED_STEPS), []
 
 
 def _first_stage_price(

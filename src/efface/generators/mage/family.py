@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, JsonValue
 
-from efface.generators.families import Architecture, Demo, Family, ModelSettings, Release
+from efface.generators.families import Architecture, Demo, Family, LearntCrops, ModelSettings, Release
 from efface.model_files import Contents
 
 
@@ -131,7 +131,8 @@ def recognises(contents: Contents) -> bool:
 _BASELINE: dict[str, JsonValue] = {"batch_size": 64, "learning_rate": 2.5e-5}
 RELEASE = Release(
     source="github.com/jpmorganchase/i2i_mage, branch i2i (Li et al., ICLR 2024)",
-    # six epochs, five of them warm-up, 32 pictures (baselines: 16) on each of 4 GPUs, a rate of 1e-4 for 256 pictures
+    # six epochs (an earlier commit said 50, with an unused early_epochs of 6; its t-SNE reads checkpoint 5), of which five
+    # warm-up, 32 pictures (baselines: 16) on each of 4 GPUs, a rate of 1e-4 for 256 pictures
     training={
         "epochs": 6, "batch_size": 128, "learning_rate": 5e-5, "optimizer": "adamw", "betas": [0.9, 0.95],
         "weight_decay": 0.05, "schedule": "cosine", "warmup": 5 / 6, "clip": 3.0, "average": None,
@@ -144,6 +145,8 @@ RELEASE = Release(
         "retain-label": {"alpha": 0.2, "training": _BASELINE},
         "random-encoder": {"alpha": 0.2, "norm": "mse", "training": _BASELINE},
     },
+    # main_pretrain.py of github.com/LTH14/mage
+    crops=LearntCrops(scale=(0.2, 1.0), flip=True),
     evaluation={"sampler": "maskgit:20,6", "samples": 1},
 )  # fmt: skip
 

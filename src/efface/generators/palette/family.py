@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, JsonValue, PositiveInt
 
-from efface.generators.families import Architecture, Demo, Family, ModelSettings, Release
+from efface.generators.families import Architecture, Demo, Family, LearntCrops, ModelSettings, Release
 from efface.model_files import Contents
 
 TRAINED = "the noise schedule of its training"
@@ -164,6 +164,8 @@ RELEASE = Release(
         "retain-label": {"alpha": 0.1},
         "random-encoder": {"alpha": 0.1, "norm": "mse"},
     },
+    # data/dataset.py of github.com/Janspiry/Palette-Image-to-Image-Diffusion-Models only resizes
+    crops=LearntCrops(scale=(1.0, 1.0), flip=False),
     evaluation={"sampler": "ancestral", "samples": 1},
 )  # fmt: skip
 
