@@ -30,6 +30,7 @@ from support.latent_pipelines import (
     text_encoder,
     unet,
     vae,
+    xl_pipeline,
 )
 from support.tiny_models import draws, pictures
 
@@ -108,6 +109,38 @@ def test_guidance_is_that_of_plain_diffusers(folder: Path) -> None:
     view = view_of(generator, pictures(COUNT))
     theirs = inpainted(plain(folder), view, prompt=["a cat"] * COUNT, guidance_scale=3.0)
     assert torch.allclose(generator.sampled(view, f"ddim:{STEPS}", start()), theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+@pytest.mark.parametrize("zeros_for_none", [True, False])
+def test_inpainting_with_stable_diffusion_xl_is_that_of_plain_diffusers(
+    tmp_path: Path, scale: float, zeros_for_none: bool
+) -> None:
+    xl_pipeline(tmp_path / "words", zeros_for_none).save_pretrained(tmp_path / "xl")
+    generator = opened(tmp_path / "xl", prompt="a cat", guidance_scale=scale)
+    view = view_of(generator, pictures(COUNT))
+    ours = generator.sampled(view, f"ddim:{STEPS}", start())
+    asked = {"prompt": ["a cat"] * COUNT, "guidance_scale": scale, "strength": 1.0}
+    assert torch.allclose(ours, inpainted(plain(tmp_path / "xl"), view, **asked), atol=1e-4)
+    generator.save_pretrained(tmp_path / "saved")
+    again = opened(tmp_path / "saved")
+    assert again.weights_digest() == generator.weights_digest()
+    assert torch.allclose(ours, inpainted(plain(tmp_path / "saved"), view, **asked), atol=1e-4)
+    trained = {**generator.encoder_parameters(), **generator.decoder_parameters()}
+    assert all(name.startswith("unet.") for name in trained)
+    assert "unet.add_embedding.linear_1.weight" in generator.decoder_parameters()
+
+
+def test_parts_of_stable_diffusion_xl_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    xl_pipeline(tmp_path / "words", cross_attention_dim=16).save_pretrained(tmp_path / "xl")
+    edit(tmp_path / "xl" / "unet" / "config.json", projection_class_embeddings_input_dim=99)
+    said = "\n".join(faults_of(tmp_path / "xl"))
+    assert "the text encoders of Stable Diffusion XL are together 40 wide, and the UNet attends to 16" in said
+    assert "told 99 numbers beside the timestep, and prompt and sizes are 68" in said
+    edit(tmp_path / "xl" / "model_index.json", requires_aesthetics_score=True)
+    assert "a score of beauty, as the refiner of Stable Diffusion XL is" in "\n".join(
+        faults_of(tmp_path / "xl")
+    )
 
 
 def test_editing_is_that_of_plain_diffusers(tmp_path: Path) -> None:

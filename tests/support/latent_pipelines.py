@@ -12,9 +12,10 @@ from diffusers import (
     DDIMScheduler,
     StableDiffusionInpaintPipeline,
     StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionXLInpaintPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VOCABULARY = [
@@ -70,7 +71,7 @@ def vae(seed: int = 1, **changes: Any) -> AutoencoderKL:
     return AutoencoderKL(**{**options, **changes})
 
 
-def text_encoder(seed: int = 2, **changes: Any) -> CLIPTextModel:
+def text_encoder(seed: int = 2, kind: Any = CLIPTextModel, **changes: Any) -> Any:
     torch.manual_seed(seed)
     options = {
         "vocab_size": len(VOCABULARY),
@@ -83,7 +84,7 @@ def text_encoder(seed: int = 2, **changes: Any) -> CLIPTextModel:
         "eos_token_id": 1,
         "pad_token_id": 1,
     }
-    return CLIPTextModel(CLIPTextConfig(**{**options, **changes}))
+    return kind(CLIPTextConfig(**{**options, **changes}))
 
 
 def tokenizer(folder: Path) -> CLIPTokenizer:
@@ -111,6 +112,33 @@ def pipeline(
     }
     kind = StableDiffusionInstructPix2PixPipeline if channels == 8 else StableDiffusionInpaintPipeline
     made = kind(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+XL: dict[str, Any] = {
+    **SECOND,
+    "cross_attention_dim": WIDTH + 24,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 20 + 6 * 8,
+}
+
+
+def xl_pipeline(folder: Path, zeros_for_none: bool = True, **changes: Any) -> Any:
+    """Stable Diffusion XL for inpainting; `changes` are those of its UNet."""
+    second = text_encoder(5, CLIPTextModelWithProjection, hidden_size=24, projection_dim=20)
+    made = StableDiffusionXLInpaintPipeline(
+        vae=vae(),
+        text_encoder=text_encoder().eval(),
+        tokenizer=tokenizer(folder),
+        text_encoder_2=second.eval(),
+        tokenizer_2=tokenizer(folder),
+        unet=unet(9, **{**XL, **changes}),
+        scheduler=DDIMScheduler(**SCHEDULE),
+        force_zeros_for_empty_prompt=zeros_for_none,
+        add_watermarker=False,
+    )
     made.set_progress_bar_config(disable=True)
     return made
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import JsonValue
 
 from efface.adapters import merge, read_adapter
 from efface.documents import read_object
@@ -33,8 +33,8 @@ class Opened:
 
     parts: Parts
     use: Use
-    origin: dict[str, Any]
-    base: dict[str, Any]
+    origin: dict[str, JsonValue]
+    base: dict[str, JsonValue]
 
 
 def load(settings: LatentSettings) -> LatentGenerator:
@@ -47,7 +47,8 @@ def load(settings: LatentSettings) -> LatentGenerator:
     parts, use = opened.parts, opened.use
     pipeline = PipelineSettings(
         scheduler=parts.scheduler,
-        tokenizer=parts.tokenizer,
+        tokenizers=parts.tokenizers,
+        zeros_for_none=parts.zeros_for_none,
         prompt=use.prompt if settings.prompt is None else settings.prompt,
         guidance_scale=settings.guidance_scale or use.guidance_scale,
         lora_rank=settings.lora_rank,
@@ -77,17 +78,19 @@ def _opened(settings: LatentSettings) -> Opened:
         return _from_hub(settings)
     if not (folder / INDEX).exists() and (folder / DELTA).exists():
         return _from_delta(folder)
-    base = {"base": str(folder.resolve()), "revision": None}
+    base: dict[str, JsonValue] = {"base": str(folder.resolve()), "revision": None}
     return _from_folder(folder, settings.variant, {"kind": "diffusers"}, base)
 
 
 def _from_file(file: Path, settings: LatentSettings) -> Opened:
     parts, weights = read_single_file(file, settings.entry, settings.text_tokenizer)
-    origin = {"kind": "single file", **weights.facts, "sha256": sha256_of_file(file)}
+    origin: dict[str, JsonValue] = {"kind": "single file", **weights.facts, "sha256": sha256_of_file(file)}
     return Opened(parts, Use(), origin, {})
 
 
-def _from_folder(folder: Path, variant: str | None, origin: dict[str, Any], base: dict[str, Any]) -> Opened:
+def _from_folder(
+    folder: Path, variant: str | None, origin: dict[str, JsonValue], base: dict[str, JsonValue]
+) -> Opened:
     parts = read_parts(folder, variant)
     origin |= stored_facts(str(folder), variant, NETWORKS)
     note = folder / USE
@@ -109,7 +112,7 @@ def _from_hub(settings: LatentSettings) -> Opened:
     except UNREADABLE as error:
         raise InputError(f"the model {HUB}{name} cannot be read: {why_unreadable(error)}") from None
     # a snapshot lies in a folder named by its commit
-    origin = {"kind": "diffusers", "hub": name, "revision": folder.name}
+    origin: dict[str, JsonValue] = {"kind": "diffusers", "hub": name, "revision": folder.name}
     return _from_folder(folder, variant, origin, {"base": f"{HUB}{name}", "revision": folder.name})
 
 
@@ -127,7 +130,7 @@ def _from_delta(folder: Path) -> Opened:
         )
     network = opened.parts.network
     merge(read_adapter(str(folder / FILE)), {"unet": network.unet})
-    base = {
+    base: dict[str, JsonValue] = {
         "base": str(folder.resolve()),
         "revision": None,
         "base_weights": weights_digest(network.state_dict()),

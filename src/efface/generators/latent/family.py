@@ -106,7 +106,7 @@ def recognises(contents: Contents) -> bool:
 
 FAMILY = Family(
     name=NAME,
-    summary="latent diffusion that fills holes or edits pictures (diffusers StableDiffusionInpaintPipeline or "
+    summary="latent diffusion that fills holes or edits pictures (diffusers StableDiffusionInpaintPipeline, its XL, or "
     "StableDiffusionInstructPix2PixPipeline)",
     architecture=LatentArchitecture,
     sizes=SIZES,

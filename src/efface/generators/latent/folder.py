@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from efface.documents import Absent, read_object
 from efface.errors import Faults, InputError
@@ -30,25 +30,32 @@ CLASSES = {
     "vae": ("AutoencoderKL",),
     "text_encoder": ("CLIPTextModel",),
     "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "text_encoder_2": ("CLIPTextModelWithProjection",),
+    "tokenizer_2": ("CLIPTokenizer", "CLIPTokenizerFast"),
 }
-NETWORKS = ("unet", "vae", "text_encoder")
+NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
 NEEDED = ("unet", "vae", "scheduler")
 TAKEN = (*CLASSES, "scheduler")
 PREDICTIONS = ("epsilon", "v_prediction")
 PIPELINES = {
-    "inpainting": "StableDiffusionInpaintPipeline",
-    "instruct": "StableDiffusionInstructPix2PixPipeline",
+    "inpainting": ("StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline"),
+    "instruct": ("StableDiffusionInstructPix2PixPipeline", "StableDiffusionXLInstructPix2PixPipeline"),
 }
+"""The classes of a pipeline and of the same in Stable Diffusion XL, which has two text encoders."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What was read of a folder. left_out: parts of the pipeline that are not needed here, such as a filter."""
+    """What was read of a folder. left_out: parts of the pipeline that are not needed here, such as a filter.
+
+    zeros_for_none: of XL, whether no prompt is told as zeros, not as the embedding of an empty one.
+    """
 
     network: LatentNetwork
-    tokenizer: Any
+    tokenizers: list[Any]
     scheduler: dict[str, Any]
     left_out: list[str]
+    zeros_for_none: bool = False
 
 
 def read_parts(folder: Path, variant: str | None = None) -> Parts:
@@ -74,11 +81,15 @@ def read_parts(folder: Path, variant: str | None = None) -> Parts:
             loaded = {
                 name: _loaded(folder / name, name, variant, faults) for name in present if name in CLASSES
             }
-    network = LatentNetwork(loaded["unet"], loaded["vae"], loaded.get("text_encoder"))
+    parts = (loaded.get(name) for name in NETWORKS)
+    network = LatentNetwork(*parts)
     left_out = sorted(
         name for name in index if not name.startswith("_") and name not in TAKEN and _named(index[name])
     )
-    return Parts(network, loaded.get("tokenizer"), scheduler, left_out)
+    tokenizers = [loaded[name] for name in ("tokenizer", "tokenizer_2") if name in loaded]
+    return Parts(
+        network, tokenizers, scheduler, left_out, bool(index.get("force_zeros_for_empty_prompt", True))
+    )
 
 
 def patterns(variant: str | None = None, kind: str = "safetensors") -> list[str]:
@@ -119,8 +130,13 @@ def _present(index: Mapping[str, Any], faults: Faults) -> list[str]:
     for name in NEEDED:
         if index and name not in present:
             faults.add(f"{INDEX} names no {name}")
-    if ("text_encoder" in present) != ("tokenizer" in present):
-        faults.add("a text encoder and a tokenizer are of use only together, and one of them is missing")
+    for number in ("", "_2"):
+        if (f"text_encoder{number}" in present) != (f"tokenizer{number}" in present):
+            faults.add("a text encoder and a tokenizer are of use only together, and one of them is missing")
+    if "text_encoder_2" in present and "text_encoder" not in present:
+        faults.add("of the two text encoders of Stable Diffusion XL the first one is missing")
+    if index.get("requires_aesthetics_score"):
+        faults.add("the UNet is told a score of beauty, as the refiner of Stable Diffusion XL is")
     for name in present:
         library, kind = index[name]
         if library not in ("diffusers", "transformers"):
@@ -176,17 +192,34 @@ def check_shapes(configs: Mapping[str, Mapping[str, Any]], faults: Faults) -> No
         faults.add("the VAE shifts its latents, as no pipeline of this kind does")
     if found := halves.unsupported(unet):
         faults.add(f"the UNet needs more than latents, timestep and prompt: {', '.join(found)}")
+    second = configs.get("text_encoder_2", {})
     width = unet.get("cross_attention_dim", 1280)
-    if text and text.get("hidden_size", 512) != width:
+    told = sum(encoder.get("hidden_size", 512) for encoder in (text, second) if encoder)
+    if text and told != width:
+        encoders = "text encoders of Stable Diffusion XL are together" if second else "text encoder is"
+        faults.add(f"the {encoders} {told} wide, and the UNet attends to {width}")
+    _check_added(unet, second, faults)
+
+
+def _check_added(unet: Mapping[str, Any], second: Mapping[str, Any], faults: Faults) -> None:
+    """Whether the UNet is told sizes and a pooled prompt if and only if there is a second text encoder."""
+    is_told = unet.get("addition_embed_type") == halves.SIZES_AND_TEXT
+    if is_told != bool(second):
         faults.add(
-            f"the text encoder is {text.get('hidden_size', 512)} wide, and the UNet attends to {width}"
+            "the UNet is told sizes and a pooled prompt, as in Stable Diffusion XL, and there is no second text encoder"
+            if is_told
+            else "there are two text encoders, as in Stable Diffusion XL, and the UNet is not told what the second one says"
         )
+    wanted = unet.get("projection_class_embeddings_input_dim")
+    given = second.get("projection_dim", 512) + 6 * (unet.get("addition_time_embed_dim") or 0)
+    if is_told and second and wanted != given:
+        faults.add(f"the UNet is told {wanted} numbers beside the timestep, and prompt and sizes are {given}")
 
 
 def _loaded(folder: Path, name: str, variant: str | None, faults: Faults) -> Any:
     try:
         with quiet():
-            if name == "tokenizer":
+            if name.startswith("tokenizer"):
                 return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
             form = stored_form(folder, variant)
             if form is None and folder.is_dir():
@@ -208,11 +241,10 @@ def _network(folder: Path, name: str, form: StoredForm, faults: Faults) -> Any:
         "local_files_only": True,
         "output_loading_info": True,
     }
-    if name == "text_encoder":
+    if name.startswith("text_encoder"):
         # with output_loading_info the libraries return a pair, which their annotations do not say
-        loaded: Any = CLIPTextModel.from_pretrained(
-            folder, dtype=torch.float32, ignore_mismatched_sizes=True, **options
-        )
+        kind: Any = CLIPTextModel if name == "text_encoder" else CLIPTextModelWithProjection
+        loaded = kind.from_pretrained(folder, dtype=torch.float32, ignore_mismatched_sizes=True, **options)
     else:
         kind = UNET if name == "unet" else VAE
         loaded = kind.from_pretrained(

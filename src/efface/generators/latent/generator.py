@@ -47,7 +47,7 @@ SAMPLERS = {"ddim": 50, "dpm-solver++": 20}
 DEFAULT_SAMPLER = "dpm-solver++"
 TRAINING_CORRUPTIONS = {"inpainting": "box-brush", "instruct": "colour"}
 """Masks of boxes and strokes are those of the released models; pictures to be edited are stood in for by grey ones."""
-FIRST_STAGE = ("vae.", "text_encoder.")
+FIRST_STAGE = ("vae.", "text_encoder.", "text_encoder_2.")
 ENCODER = ("unet.conv_in.", "unet.down_blocks.", "unet.mid_block.")
 
 
@@ -80,6 +80,8 @@ class LatentGenerator(Generator):
     alphas: Tensor
     context: Tensor
     unprompted: Tensor
+    added: Tensor | None
+    unadded: Tensor | None
 
     def __init__(self, network: LatentNetwork, pipeline: PipelineSettings) -> None:
         super().__init__(network)
@@ -207,11 +209,14 @@ class LatentGenerator(Generator):
     def encode(self, view: View) -> tuple[Tensor, ...]:
         assert isinstance(view, LatentView)
         inputs = torch.cat([view.noisy, view.shown], dim=1)
-        return halves.down(self._running.unet, inputs, view.timesteps, self._contexts(view))
+        return halves.down(
+            self._running.unet, inputs, view.timesteps, *self._told(self.context, self.added, len(view))
+        )
 
     def decode(self, features: tuple[Tensor, ...], view: View) -> Tensor:
         assert isinstance(view, LatentView)
-        return halves.up(self._running.unet, features, view.timesteps, self._contexts(view))
+        told = self._told(self.context, self.added, len(view))
+        return halves.up(self._running.unet, features, view.timesteps, *told)
 
     def task_target(self, view: View) -> Tensor:
         assert isinstance(view, LatentView)
@@ -357,12 +362,19 @@ class LatentGenerator(Generator):
             raise InputError(
                 "model.guidance_scale is for inpainting models: this one restores without guidance"
             )
-        for name, prompt in (("context", about.prompt), ("unprompted", "")):
-            context = self.network.context(about.tokenizer, prompt)
+        for name, of_sizes, prompt in (("context", "added", about.prompt), ("unprompted", "unadded", "")):
+            context, added = self.network.context(about.tokenizers, prompt)
+            if name == "unprompted" and about.zeros_for_none and added is not None:
+                pooled = int(self.network.text_encoder_2.config.projection_dim)
+                context, added = torch.zeros_like(context), added.clone()
+                added[:, :pooled] = 0
             self.register_buffer(name, context.to(self.device), persistent=False)
+            self.register_buffer(of_sizes, None if added is None else added.to(self.device), persistent=False)
 
-    def _contexts(self, view: View) -> Tensor:
-        return self.context.expand(len(view), -1, -1)
+    @staticmethod
+    def _told(context: Tensor, added: Tensor | None, count: int) -> tuple[Tensor, Tensor | None]:
+        """What the UNet is told beside `count` pictures."""
+        return context.expand(count, -1, -1), None if added is None else added.expand(count, -1)
 
     def _levels(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """Shares of signal and of noise, `[B, 1, 1, 1]`; their squares sum to 1."""
@@ -380,17 +392,21 @@ class LatentGenerator(Generator):
 
     def _predictor(self, view: LatentView) -> Callable[[Tensor, int], Tensor]:
         """The UNet on latents at one timestep, beside what the view shows; with guidance if that is asked for."""
-        unet, scale, context = self._running.unet, self.pipeline.guidance_scale, self._contexts(view)
+        unet, scale = self._running.unet, self.pipeline.guidance_scale
+        context, added = self._told(self.context, self.added, len(view))
         guided = scale > 1
         if guided:
-            context = torch.cat([self.unprompted.expand_as(context), context])
+            empty, without = self._told(self.unprompted, self.unadded, len(view))
+            context = torch.cat([empty, context])
+            added = None if added is None or without is None else torch.cat([without, added])
 
         def predict(noisy: Tensor, timestep: int) -> Tensor:
             inputs = torch.cat([noisy, view.shown], dim=1)
             if guided:
                 inputs = torch.cat([inputs, inputs])
             timesteps = torch.full((len(inputs),), timestep, device=inputs.device)
-            prediction = halves.up(unet, halves.down(unet, inputs, timesteps, context), timesteps, context)
+            maps = halves.down(unet, inputs, timesteps, context, added)
+            prediction = halves.up(unet, maps, timesteps, context, added)
             if not guided:
                 return prediction
             without, given = prediction.chunk(2)

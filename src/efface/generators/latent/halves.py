@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
+SIZES_AND_TEXT = "text_time"
+"""The embedding that Stable Diffusion XL adds to the timestep's: a pooled prompt, and the sizes of the picture."""
 LEFT_OUT = (
-    "addition_embed_type",
     "class_embed_type",
     "num_class_embeds",
     "encoder_hid_dim_type",
@@ -26,6 +28,8 @@ LEFT_OUT = (
 def unsupported(config: Mapping[str, Any]) -> list[str]:
     """Settings of a UNet whose parts `down` and `up` do not run."""
     found = [f"{name}={config[name]}" for name in LEFT_OUT if config.get(name) is not None]
+    if (added := config.get("addition_embed_type")) not in (None, SIZES_AND_TEXT):
+        found.append(f"addition_embed_type={added}")
     if config.get("center_input_sample"):
         found.append("center_input_sample=True")
     if config.get("attention_type", "default") != "default":
@@ -33,12 +37,15 @@ def unsupported(config: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def down(unet: Any, sample: Tensor, timesteps: Tensor, context: Tensor) -> tuple[Tensor, ...]:
+def down(
+    unet: Any, sample: Tensor, timesteps: Tensor, context: Tensor, added: Tensor | None = None
+) -> tuple[Tensor, ...]:
     """All residual maps that the path up consumes, highest resolution first, and the middle's output.
 
-    sample: `[B, C, h, w]`; timesteps: long `[B]`; context: prompt embeddings `[B, L, D]`.
+    sample: `[B, C, h, w]`; timesteps: long `[B]`; context: prompt embeddings `[B, L, D]`; added: what `addition`
+    gives, of Stable Diffusion XL.
     """
-    time = _time(unet, timesteps)
+    time = _time(unet, timesteps, added)
     sample = unet.conv_in(sample)
     residuals: tuple[Tensor, ...] = (sample,)
     for block in unet.down_blocks:
@@ -55,9 +62,15 @@ def down(unet: Any, sample: Tensor, timesteps: Tensor, context: Tensor) -> tuple
     return (*residuals, sample)
 
 
-def up(unet: Any, features: tuple[Tensor, ...], timesteps: Tensor, context: Tensor) -> Tensor:
+def up(
+    unet: Any,
+    features: tuple[Tensor, ...],
+    timesteps: Tensor,
+    context: Tensor,
+    added: Tensor | None = None,
+) -> Tensor:
     """The prediction `[B, C, h, w]` from what `down` gives."""
-    time = _time(unet, timesteps)
+    time = _time(unet, timesteps, added)
     *residuals, sample = features
     factor = 2**unet.num_upsamplers
     uneven = any(side % factor for side in residuals[0].shape[-2:])
@@ -76,8 +89,16 @@ def up(unet: Any, features: tuple[Tensor, ...], timesteps: Tensor, context: Tens
     return prediction
 
 
-def _time(unet: Any, timesteps: Tensor) -> Tensor:
+def addition(unet: Any, pooled: Tensor, side: int) -> Tensor:
+    """What Stable Diffusion XL adds to the timestep, before it is embedded, `[B, K]`: of a whole picture of that side."""
+    sizes = torch.tensor([side, side, 0, 0, side, side], device=pooled.device)
+    return torch.cat([pooled, unet.add_time_proj(sizes).flatten().expand(len(pooled), -1)], dim=1)
+
+
+def _time(unet: Any, timesteps: Tensor, added: Tensor | None) -> Tensor:
     time: Tensor = unet.time_embedding(unet.time_proj(timesteps))
+    if added is not None:
+        time = time + unet.add_embedding(added)
     if unet.time_embed_act is not None:
         time = unet.time_embed_act(time)
     return time

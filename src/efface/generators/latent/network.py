@@ -6,15 +6,16 @@ and latents that are computed again must be the same, and some released VAEs ove
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
-from transformers import CLIPTextModel
 
 from efface.errors import InputError
+from efface.generators.latent import halves
 from efface.randomness import Draws
 
 KL_WEIGHT = 1e-2
@@ -31,17 +32,23 @@ VAE: Any = AutoencoderKL
 
 
 class LatentNetwork(nn.Module):
-    """What is saved and digested: `unet`, `vae`, and `text_encoder` where the model has one."""
+    """What is saved and digested: `unet`, `vae`, and `text_encoder` where the model has one, of XL `text_encoder_2` too."""
 
     unet: Any
     vae: Any
     text_encoder: Any
+    text_encoder_2: Any
 
-    def __init__(self, unet: Any, vae: Any, text_encoder: CLIPTextModel | None = None) -> None:
+    def __init__(self, unet: Any, vae: Any, text_encoder: Any = None, text_encoder_2: Any = None) -> None:
         super().__init__()
         self.unet = unet
         self.vae = vae
         self.text_encoder = text_encoder
+        self.text_encoder_2 = text_encoder_2
+
+    @property
+    def text_encoders(self) -> list[Any]:
+        return [encoder for encoder in (self.text_encoder, self.text_encoder_2) if encoder is not None]
 
     def fresh(self, seed: int) -> LatentNetwork:
         """An untrained network of the same shape. The global random state is left as it was."""
@@ -49,8 +56,8 @@ class LatentNetwork(nn.Module):
             torch.manual_seed(seed)
             unet = UNET.from_config(self.unet.config)
             vae = VAE.from_config(self.vae.config)
-            text_encoder = None if self.text_encoder is None else CLIPTextModel(self.text_encoder.config)
-        return LatentNetwork(unet, vae, text_encoder)
+            encoders = [type(encoder)(encoder.config) for encoder in self.text_encoders]
+        return LatentNetwork(unet, vae, *encoders)
 
     @property
     def scaling(self) -> float:
@@ -100,29 +107,41 @@ class LatentNetwork(nn.Module):
         loss: Tensor = per_value.flatten(1).mean(1) + KL_WEIGHT * 0.5 * divergence.flatten(1).mean(1)
         return loss
 
-    def context(self, tokenizer: Any, prompt: str) -> Tensor:
+    def context(self, tokenizers: Sequence[Any], prompt: str) -> tuple[Tensor, Tensor | None]:
         """Embeddings of one prompt, `[1, L, D]`; one row of zeros where there is no text encoder.
 
-        Raises `InputError` if the prompt cannot be used.
+        With them what XL adds to the timestep, `[1, K]`. Raises `InputError` if the prompt cannot be used.
         """
         if self.text_encoder is None:
             if prompt:
                 raise InputError("model.prompt is given, but the model has no text encoder: leave it out")
-            return torch.zeros(1, 1, int(self.unet.config.cross_attention_dim))
-        if prompt and len(tokenizer) < FEWEST_WORDS:
-            raise InputError(
-                "model.prompt is given, but the model was read from one file, which has no tokenizer: name the folder of "
-                "one with model.text_tokenizer, or leave the prompt out"
-            )
-        length = min(tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
-        if (count := len(tokenizer(prompt).input_ids)) > length:
-            raise InputError(f"model.prompt has {count} tokens, and the text encoder takes at most {length}")
-        tokens = tokenizer(prompt, padding="max_length", max_length=length, return_tensors="pt")
-        masked = getattr(self.text_encoder.config, "use_attention_mask", False)
-        device = self.text_encoder.device
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            embeddings: Tensor = self.text_encoder.eval()(
-                tokens.input_ids.to(device),
-                attention_mask=tokens.attention_mask.to(device) if masked else None,
-            ).last_hidden_state
-        return embeddings
+            return torch.zeros(1, 1, int(self.unet.config.cross_attention_dim)), None
+        outputs = [
+            _embedded(encoder, tokenizer, prompt)
+            for encoder, tokenizer in zip(self.text_encoders, tokenizers, strict=True)
+        ]
+        if self.text_encoder_2 is None:
+            return outputs[0].last_hidden_state, None
+        embeddings = torch.cat([output.hidden_states[-2] for output in outputs], dim=2)
+        side = int(self.unet.config.sample_size) * self.reduction
+        return embeddings, halves.addition(self.unet, outputs[-1].text_embeds, side)
+
+
+def _embedded(encoder: Any, tokenizer: Any, prompt: str) -> Any:
+    """What a text encoder makes of one prompt, with its hidden states."""
+    if prompt and len(tokenizer) < FEWEST_WORDS:
+        raise InputError(
+            "model.prompt is given, but the model was read from one file, which has no tokenizer: name the folder of "
+            "one with model.text_tokenizer, or leave the prompt out"
+        )
+    length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+    if (count := len(tokenizer(prompt).input_ids)) > length:
+        raise InputError(f"model.prompt has {count} tokens, and the text encoder takes at most {length}")
+    tokens = tokenizer(prompt, padding="max_length", max_length=length, return_tensors="pt")
+    masked = getattr(encoder.config, "use_attention_mask", False)
+    with torch.no_grad(), torch.autocast(encoder.device.type, enabled=False):
+        return encoder.eval()(
+            tokens.input_ids.to(encoder.device),
+            attention_mask=tokens.attention_mask.to(encoder.device) if masked else None,
+            output_hidden_states=True,
+        )

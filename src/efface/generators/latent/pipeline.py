@@ -63,19 +63,21 @@ class Delta(Settings):
 class PipelineSettings:
     """What a pipeline holds beside its networks, and how it is used.
 
-    scheduler: the whole `scheduler_config.json`; tokenizer: transformers' own, where there is a text encoder.
+    scheduler: the whole `scheduler_config.json`; tokenizers: transformers' own, one for each text encoder.
+    zeros_for_none: as in `Parts`.
     base: where the weights lie to which low-rank factors may be added later; never printed or recorded.
     """
 
     scheduler: dict[str, Any]
-    tokenizer: Any = None
+    tokenizers: list[Any] = field(default_factory=list)
+    zeros_for_none: bool = False
     prompt: str = ""
     guidance_scale: float = 1.0
     lora_rank: int | None = None
     lora_alpha: float | None = None
     train_adapter: bool = False
     origin: dict[str, JsonValue] = field(default_factory=dict)
-    base: dict[str, Any] | None = None
+    base: dict[str, JsonValue] | None = None
 
     @property
     def use(self) -> Use:
@@ -96,13 +98,16 @@ def save_pipeline(network: LatentNetwork, pipeline: PipelineSettings, kind: str,
         merged = plain_weights(network)
         network = without_factors(network)
         network.load_state_dict(merged, assign=True)
-    parts = {
-        "unet": network.unet,
-        "vae": network.vae,
-        "text_encoder": network.text_encoder,
-        "tokenizer": pipeline.tokenizer,
+    is_xl = network.text_encoder_2 is not None
+    parts = {"unet": network.unet, "vae": network.vae, "text_encoder": None, "tokenizer": None}
+    for number, encoder, tokenizer in zip(
+        ("", "_2"), network.text_encoders, pipeline.tokenizers, strict=False
+    ):
+        parts |= {f"text_encoder{number}": encoder, f"tokenizer{number}": tokenizer}
+    index: dict[str, Any] = {
+        "_class_name": PIPELINES[kind][is_xl],
+        "_diffusers_version": diffusers.__version__,
     }
-    index: dict[str, Any] = {"_class_name": PIPELINES[kind], "_diffusers_version": diffusers.__version__}
     with quiet():
         for name, part in parts.items():
             index[name] = [None, None]
@@ -114,8 +119,12 @@ def save_pipeline(network: LatentNetwork, pipeline: PipelineSettings, kind: str,
     index["scheduler"] = ["diffusers", pipeline.scheduler.get("_class_name", SCHEDULE["_class_name"])]
     write_json(folder / "scheduler" / "scheduler_config.json", pipeline.scheduler)
     write_json(folder / USE, pipeline.use.as_dict())
-    index |= {name: [None, None] for name in ("safety_checker", "feature_extractor", "image_encoder")}
-    write_json(folder / INDEX, {**index, "requires_safety_checker": False})
+    index |= {name: [None, None] for name in ("feature_extractor", "image_encoder")}
+    if is_xl:
+        index["force_zeros_for_empty_prompt"] = pipeline.zeros_for_none
+    else:
+        index |= {"safety_checker": [None, None], "requires_safety_checker": False}
+    write_json(folder / INDEX, index)
 
 
 def save_delta(network: LatentNetwork, pipeline: PipelineSettings, folder: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusers.loaders import single_file_utils as ldm
+from pydantic import JsonValue
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -71,9 +72,8 @@ def read_single_file(path: Path, entry: str | None, tokenizer: str | None) -> tu
         for name, network in parts.items():
             check_tensors(f"{name} in {path}", converted[name], network.state_dict())
             network.load_state_dict(converted[name])
-        words = (
-            _tokenizer(tokenizer, pad="!" if OPEN_CLIP_NAMES in "".join(tensors) else "") if text else None
-        )
+        is_open = any(name.startswith(OPEN_CLIP_NAMES) for name in tensors)
+        words = [_tokenizer(tokenizer, pad="!" if is_open else "")] if text else []
     network = LatentNetwork(parts["unet"].eval(), parts["vae"].eval(), text)
     return Parts(network, words, dict(SCHEDULE), []), weights
 
@@ -89,7 +89,7 @@ def _with_average(path: Path, entry: str | None) -> Weights:
     )
 
 
-def _unet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def _unet(tensors: Mapping[str, Tensor]) -> dict[str, JsonValue]:
     """What the training config of the release says of its UNet."""
     width, taken = tensors[SINGLE_FILE].shape[:2]
     blocks = 1 + max(
@@ -127,7 +127,7 @@ def _unet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _vae(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def _vae(tensors: Mapping[str, Tensor]) -> dict[str, JsonValue]:
     first = tensors[f"{VAE_NAMES}encoder.conv_in.weight"]
     widths = {
         int(found[1]): tensor.shape[0]
