@@ -99,7 +99,7 @@ class Bench:
         settings = self.task.evaluation
         found, _ = answers_of(
             {"unlearned": generator}, images, self.data.pictures, parse_corruption(self.task.corruptions[0]),
-            load_extractor(settings.extractor), settings,
+            load_extractor(settings.extractor, settings.extractor_input), settings,
         )  # fmt: skip
         return found["unlearned"].of_images("hole_mse")
 

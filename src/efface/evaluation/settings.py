@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import (
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from efface.images.crops import SCALE
+from efface.metrics.extractors import ExtractorInput
 from efface.metrics.intervals import Resampling
 from efface.settings import Settings
 
@@ -47,11 +55,16 @@ class EvaluationSettings(MeasuringSettings):
     """For generators: which views of which images are measured, and with what."""
 
     extractor: str = Field(
-        "built-in", description="features: built-in, inception:FILE, clip:FOLDER_OR_ID or dinov2:FOLDER_OR_ID"
+        "built-in",
+        description="features: built-in, natural, inception:FILE, clip:FOLDER_OR_ID, dinov2:FOLDER_OR_ID, torchscript:FILE "
+        "or module:PACKAGE:BUILD",
     )
     similarity: str | None = Field(
         None,
         description="another extractor for feature_cosine alone, named as `extractor` is; default: that extractor",
+    )
+    extractor_input: ExtractorInput = Field(
+        ExtractorInput(), description="how pictures are prepared for torchscript: and module:"
     )
     ruin: float = Field(
         1.5,
@@ -86,6 +99,16 @@ class EvaluationSettings(MeasuringSettings):
         """The share of an image's area that views cover, smallest and largest."""
         return self.crop_scale or SCALE
 
+    @model_validator(mode="after")
+    def _input_of_what_takes_one(self) -> Self:
+        named = (self.extractor, self.similarity or "")
+        given = self.extractor_input != ExtractorInput()
+        if given and not any(text.startswith(("torchscript:", "module:")) for text in named):
+            raise ValueError(
+                "extractor_input: only torchscript:FILE and module:PACKAGE:BUILD take it; leave it out"
+            )
+        return self
+
     @field_validator("crop_scale")
     @classmethod
     def _in_order(cls, scale: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -96,9 +119,11 @@ class EvaluationSettings(MeasuringSettings):
     @model_serializer(mode="wrap")
     def _without_what_is_not_asked_for(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
         values: dict[str, JsonValue] = write(self)
-        # runs and pools that were begun before this setting was there compare what they wrote with this
-        if values["similarity"] is None:
+        # runs and pools that were begun before these settings were there compare what they wrote with this
+        if self.similarity is None:
             del values["similarity"]
+        if self.extractor_input == ExtractorInput():
+            del values["extractor_input"]
         return values
 
 

@@ -260,7 +260,9 @@ class GeneratorOperations(Operations[Generator, Views]):
         """The models and extractors; batch and corruptions are looked at too: all that precedes the images."""
         models = self.models(config, faults)
         original = models.get("original")
-        extractor = attempt(lambda: load_extractor(config.evaluation.extractor), faults)
+        extractor = attempt(
+            lambda: load_extractor(config.evaluation.extractor, config.evaluation.extractor_input), faults
+        )
         similarity = open_similarity(config.evaluation, extractor, faults)
         texts = [config.corruption]
         if isinstance(config, RunConfig):

@@ -164,4 +164,4 @@ def open_similarity(
     """The extractor of `feature_cosine`; None if it has a fault, or is that of all metrics and that one has a fault."""
     if settings.similarity in (None, settings.extractor):
         return extractor
-    return attempt(lambda: load_extractor(str(settings.similarity)), faults)
+    return attempt(lambda: load_extractor(str(settings.similarity), settings.extractor_input), faults)

@@ -15,7 +15,7 @@ from efface.files import write_text
 from efface.reports.facts import CLASSES
 from efface.reports.tables import DIRECTIONS, Cell, SetTable, set_tables
 from efface.runs.limits import limits_of
-from efface.runs.record import ClassifierTraining, Record
+from efface.runs.record import ClassifierTraining, ModelFacts, Record
 from efface.runs.results import Finding, Findings, Row, find, read_findings, read_results
 from efface.runs.words import corruption_words, metric_named
 from efface.wording import counted, figure, interval, moment, name_of, printable, sentence, setting
@@ -74,7 +74,8 @@ def _metadata(record: Record, rows: Sequence[Row]) -> str:
     after = record.model.after
     assert after is not None
     kind = record.model_kind
-    base = _hub_base(record)
+    began = _base(record)
+    base = began.description.hub if began else None
     results = []
     for row in rows:
         if row.model != "unlearned" or row.value is None:
@@ -123,10 +124,13 @@ def _title(record: Record) -> str:
     )
 
 
-def _hub_base(record: Record) -> str | None:
-    """The hub's name of the model that the weights were changed from; None for one that has none, or for fresh weights."""
-    before = record.model.before
-    return before.description.hub if before and record.claim.level != "exact" else None
+def _base(record: Record) -> ModelFacts | None:
+    """The model whose weights were changed or trained on; None for fresh weights."""
+    if record.claim.level == "exact":
+        return None
+    if record.claim.level == "exact from base" or record.model.before is None:
+        return record.model.base
+    return record.model.before
 
 
 def _facts(record: Record) -> list[str]:
@@ -135,10 +139,12 @@ def _facts(record: Record) -> list[str]:
     told = after.description
     kind = told.family or told.network or told.kind
     facts = [f"Model: {kind}, {told.parameters:,} parameters, {told.image_size} px"]
-    if before:
-        hub = before.description.hub
-        where = f"`{hub}` of the hub, " if hub else ""
-        facts.append(f"Made from: {where}weights `{before.weights}`")
+    told_of = {"Made to forget": before, "Trained on from": record.model.base}
+    for what, model in told_of.items():
+        if model:
+            hub = model.description.hub
+            where = f"`{hub}` of the hub, " if hub else "a model with "
+            facts.append(f"{what}: {where}weights `{model.weights}`")
     if method:
         facts.append(f"Method: `{method.name}`, after {method.source}. {method.summary}")
         facts += [f"Its settings: {named}"] if (named := _named(method.settings)) else []

@@ -300,7 +300,7 @@ class _Verification:
             yield self._delivered("model", after, kind)
         for name, facts in record.model.path.items():
             yield self._delivered(f"path/{name}", facts, kind)
-        known = (record.model.before, after, record.retrained)
+        known = (record.model.before, record.model.base, after, record.retrained)
         tensors = {one.weights: one.tensors for one in known if one}
         if self.source_model:
             for name, weights in record.sources.items():

@@ -318,7 +318,7 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
         return self._compared[key]
 
     def _true_features(self, images: ImageSet) -> Features:
-        extractor = load_extractor(self.task.evaluation.extractor)
+        extractor = load_extractor(self.task.evaluation.extractor, self.task.evaluation.extractor_input)
         side, settings = self.task.architecture.image_size, self.task.evaluation
 
         def features(batch: Crops) -> Features:

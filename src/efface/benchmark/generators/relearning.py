@@ -58,6 +58,6 @@ def _log_error(generator: Generator, task: GeneratorTask, data: GeneratorData, i
     plain = task.evaluation.model_copy(update={"extractor": "built-in", "similarity": None})
     found, _ = answers_of(
         {"unlearned": generator}, images, data.pictures, parse_corruption(task.corruptions[0]),
-        load_extractor(plain.extractor), plain,
+        load_extractor(plain.extractor, plain.extractor_input), plain,
     )  # fmt: skip
     return float(np.log(errors_of(found["unlearned"])).mean())

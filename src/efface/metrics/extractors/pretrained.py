@@ -58,7 +58,7 @@ class Clip:
         self.name = f"clip:{_shown(place)}"
         self._network, self._prepare, self.digest = _loaded(CLIPModel, place, f"clip:{place}")
         self.dimension = int(self._network.config.projection_dim)
-        self.comparable_to = _comparable_to(self.name)
+        self.comparable_to = only_with_itself(self.name)
 
     def features(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] in [0, 1] to float32 [B, dimension], not normalised."""
@@ -81,7 +81,7 @@ class Dinov2:
         self.name = f"dinov2:{_shown(place)}"
         self._network, self._prepare, self.digest = _loaded(Dinov2Model, place, f"dinov2:{place}")
         self.dimension = int(self._network.config.hidden_size)
-        self.comparable_to = _comparable_to(self.name)
+        self.comparable_to = only_with_itself(self.name)
 
     def features(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] in [0, 1] to float32 [B, dimension]."""
@@ -120,10 +120,10 @@ def _loaded(model: Any, place: str, name: str) -> tuple[Any, Preparation, str]:
             f"reading it failed at {error}"
         ) from None
     network.eval().requires_grad_(False)
-    return network, prepare, _digest(network, prepare)
+    return network, prepare, digest_of_network(network, prepare)
 
 
-def _digest(network: nn.Module, prepare: Preparation) -> str:
+def digest_of_network(network: nn.Module, prepare: Preparation) -> str:
     """sha256 over the preparation and all weights by name: the same for a folder and its hub original."""
     digest = hashlib.sha256(canonical_json(asdict(prepare)).encode())
     for key, weight in sorted(network.state_dict().items()):
@@ -140,7 +140,8 @@ def _height_and_width(size: int | Mapping[str, int]) -> tuple[int, int]:
     return int(size["height"]), int(size["width"])
 
 
-def _comparable_to(name: str) -> str:
+def only_with_itself(name: str) -> str:
+    """What the distances of an extractor may be compared with."""
     return f"only with {name} distances of the same digest; not comparable with published FID"
 
 
