@@ -36,7 +36,6 @@ from efface.images.copies import near_copies
 from efface.images.fingerprints import PrintRows, fingerprint, stacked
 from efface.images.items import ImageSet
 from efface.images.labelled import LabelledImages
-from efface.jobs.sameness import same_models
 from efface.metrics.base import Classified, ModelKind
 from efface.metrics.catalogue import HOLE_ERROR
 from efface.metrics.extractors import load_extractor
@@ -46,6 +45,7 @@ from efface.probes.findings import Findings
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.registry import PROBES
 from efface.probes.subject import AnySubject
+from efface.runs.sameness import same_models
 from planting.plant import Case
 from planting.random_features import ASKED, RandomFeatures
 from planting.worlds import LABELLED_TRIGGER, TRIGGER, ClassifierWorld, GeneratorWorld, ModelT, World

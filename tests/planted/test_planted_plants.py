@@ -10,8 +10,8 @@ from efface.classifiers.classifier import logits_of
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
 from efface.forgetting.confidence import logit_scaled_confidence
-from efface.jobs.sameness import same_models
 from efface.randomness import Draws
+from efface.runs.sameness import same_models
 from planting import classifiers, generators
 from planting.asking import copies_seen
 from planting.classifiers import confidences

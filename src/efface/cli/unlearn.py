@@ -15,6 +15,7 @@ SETTINGS: dict[str, str | o.Setting] = {
     "neutral": "images.neutral",
     "retrained": "retrained",
     "yardstick": "yardstick",
+    "base": o.Setting("base", flag="--from"),
     "method": o.Setting("method.name", o.METHOD),
     "preset": "preset",
     "corruption": "corruption",

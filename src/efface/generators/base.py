@@ -478,6 +478,10 @@ class Generator(nn.Module, ABC):
         """The model's own training loss of each image, `[B]`."""
         return self.prediction_loss(self.predict(view), self.task_target(view), view)
 
+    def take_weights(self, other: Generator) -> None:
+        """All weights of a model of the same family and shape, those of its first stage too."""
+        self.network.load_state_dict(other.weights())
+
     def weights_digest(self) -> str:
         """sha256 over names, shapes, types and bytes of all weights, in name order."""
         return weights_digest(self.weights())

@@ -6,18 +6,20 @@ from typing import Any
 
 from efface.errors import InputError
 from efface.images.selection import Split
-from efface.runs.bases import seen_by
+from efface.jobs.operations import Base
+from efface.runs.bases import seen_by, trained_by
 from efface.runs.people import keyed_word
-from efface.runs.record import BaseFacts, ModelFacts, Saw
+from efface.runs.record import BaseFacts, Saw
 
 
-def base_facts(config: Any, base: ModelFacts | None, split: Split, key: bytes) -> BaseFacts | None:
-    """The base of a job for its record; raises `InputError` where it is no base that never saw the forget images."""
+def base_facts(config: Any, base: Base[Any] | None, split: Split, key: bytes) -> BaseFacts | None:
+    """The base of a job for its record; raises `InputError` where it was trained on the forget images."""
     if base is None:
         return None
-    path, hub = str(config.base.path), base.description.origin.get("hub")
+    facts = base.facts
+    path, hub = str(config.base.path), facts.description.origin.get("hub")
     place = str(hub) if hub else keyed_word(key, path, "place")
-    return BaseFacts(**vars(base), place=place, saw=base_saw(config, base.weights, split))
+    return BaseFacts(**vars(facts), place=place, saw=base_saw(config, facts.weights, split))
 
 
 def base_saw(config: Any, weights: str, split: Split) -> Saw:
@@ -33,3 +35,13 @@ def base_saw(config: Any, weights: str, split: Split) -> Saw:
             "forget them first"
         )
     return seen.saw
+
+
+def base_of_reference(config: Any) -> BaseFacts | None:
+    """The base from which the reference of a job was trained, by the records behind it."""
+    settings = getattr(config, "retrained", None)
+    try:
+        made = trained_by(settings.path) if settings else None
+    except InputError:
+        return None
+    return made[1].model.base if made else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from efface.classifiers import NetworkSettings, load_classifier
 from efface.classifiers.architecture import ClassifierSettings
 from efface.classifiers.classifier import Classifier, Normalisation, Origin
+from efface.classifiers.heads import differences, for_classes
 from efface.classifiers.networks import blocks_of, build
 from efface.devices import chosen_device
 from efface.errors import Faults, InputError
@@ -29,8 +31,9 @@ from efface.jobs.classifier_models import (
 )
 from efface.jobs.classifier_plan import foresee, risks_of_sets
 from efface.jobs.earlier import earlier_of
-from efface.jobs.facts import delivered_facts, save_model
+from efface.jobs.facts import delivered_facts, model_facts, save_model
 from efface.jobs.operations import (
+    Base,
     Foreseen,
     Operations,
     Prepared,
@@ -84,18 +87,23 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         with Faults(what) as faults:
             models, _ = self.open(config, faults)
             yardstick = self.yardstick(config, models, faults)
+            base = self.base(config, models.get("original"), faults)
             if (
                 isinstance(config, ClassifierRunConfig)
                 and config.method.claim == "exact"
+                and config.base is None
                 and "original" in models
             ):
                 # better now than after all images were read: not every network can draw its weights anew
                 attempt(lambda: models["original"].copy().reinitialise(config.seed), faults)
-        original, earlier = models["original"], earlier_of(config, models)
+        original, earlier = (
+            models["original"],
+            earlier_of(config, models, base.facts.weights if base else None),
+        )
         with PixelCache(start.run.work / "cache", original.image_size) as cache:
             split = told(lambda: _chosen(config, earlier, cache, start.progress), start.progress)
             images = labelled(split.sets, cache, original)
-            prepared = Prepared(models, split, images, earlier, yardstick=yardstick)
+            prepared = Prepared(models, split, images, earlier, base=base, yardstick=yardstick)
         if isinstance(config, ClassifierRunConfig):
             check_sets(config.method, given_to(config.method, prepared), len(original.classes))
             _refuse_micro_batches(config.method, config, prepared)
@@ -120,7 +128,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         if limit.share is None:
             return limit.seconds
         given = given_to(config.method, prepared)
-        facts, _ = facts_for(prepared.model, config.method, given, config.recipe, config.seed)
+        facts, _ = facts_for(prepared, config.method, given, config.recipe, config.seed)
         whole = retraining_seconds(prepared.model.copy().to(chosen_device()), given, facts, config.training)
         start.progress.say(
             f"retraining would take about {whole:.1f} s; the method may take {limit.share:.0%} of it"
@@ -134,7 +142,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         config: ClassifierRunConfig | ClassifierTrainConfig = start.config
         method = config.method if isinstance(config, ClassifierRunConfig) else RetrainClassifier()
         given = given_to(method, prepared)
-        facts, everything = facts_for(prepared.model, method, given, config.recipe, config.seed)
+        facts, everything = facts_for(prepared, method, given, config.recipe, config.seed)
         model, passes = prepared.model.copy().to(chosen_device()), method.passes(facts)
         report = run_passes(
             model,
@@ -155,7 +163,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         save_model(lambda folder: save_with_recipe(model, noted, folder), start.run.model, prepared.forgets)
         cost = cost_of(passes, facts.sizes)
         budget = config.budget if isinstance(config, ClassifierRunConfig) else None
-        statistics = statistics_facts(model, report.recomputed, exact)
+        statistics = statistics_facts(model, report.recomputed, exact, based=facts.base is not None)
         return TrainedPart(
             seconds=report.seconds,
             work=_work(report, cost, prepared.model, model, config, budget),
@@ -197,6 +205,26 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
             progress=start.progress,
             yardstick=prepared.yardstick.to(chosen_device()) if prepared.yardstick else None,
         )
+
+    def base(
+        self,
+        config: ClassifierRunConfig | ClassifierEvaluateConfig,
+        original: Classifier | None,
+        faults: Faults,
+    ) -> Base[Classifier] | None:
+        """With the original's classes: where these are others, with a fresh head."""
+        if not isinstance(config, ClassifierRunConfig) or config.base is None:
+            return None
+        named = config.base
+        base = attempt(lambda: load_classifier(named), faults)
+        if base is None or original is None:
+            return None
+        if config.method.asks_base and base.classes != original.classes:
+            faults.add(f"{named.path} has other classes than the model: it cannot answer in its place")
+        fitted = attempt(lambda: for_classes(base, original.classes, config.seed), faults)
+        unlike = differences(original, fitted) if fitted else []
+        faults.problems += [f"{named.path} is no base of this model: {problem}" for problem in unlike]
+        return Base(model_facts(base), fitted) if fitted else None
 
     # for plans
 
@@ -258,8 +286,21 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
 OPERATIONS = ClassifierOperations()
 
 
-def new_classifier(config: ClassifierTrainConfig, split: Split, like: Classifier | None) -> Classifier:
-    """Fresh weights in the shape that `config` asks for; its classes are the labels of all images, left out ones too."""
+def new_classifier(
+    config: ClassifierTrainConfig, split: Split, like: Classifier | None, base: Classifier | None = None
+) -> Classifier:
+    """What `config` trains: `base`, or fresh weights in the shape that it asks for.
+
+    Its classes are those of `like`, else the labels of all images, left out ones too, unless the base has these.
+    """
+    if base is not None:
+        classes = like.classes if like else class_names((split.forget, split.retain, split.neutral))
+        model = for_classes(base, classes, config.seed)
+        if like is not None and config.like and config.base:
+            whose = f"{config.like.path} is no model that was trained on from {config.base.path}"
+            if unlike := differences(like, model):
+                raise InputError(*(f"{whose}: {problem}" for problem in unlike))
+        return model
     if like is not None:
         like.reinitialise(config.seed)
         return like
@@ -295,16 +336,20 @@ def of_the_bound(report: PassesReport) -> list[str]:
 
 def _prepare_training(start: Start) -> Prepared[Classifier, Labelled]:
     config: ClassifierTrainConfig = start.config
-    like = load_classifier(config.like) if config.like is not None else None
-    size = like.image_size if like else config.architecture.image_size
+    named = {"like": config.like, "base": config.base}
+    with Faults("this training cannot start") as faults:
+        opened = {name: attempt(partial(load_classifier, one), faults) for name, one in named.items() if one}
+    like, base = opened.get("like"), opened.get("base")
+    shape = base or like
+    size = shape.image_size if shape else config.architecture.image_size
     weights = like.weights_digest() if like else None
-    earlier = earlier_of(config, {"like": like} if like else {})
+    earlier = earlier_of(config, {name: model for name, model in opened.items() if model})
     with PixelCache(start.run.work / "cache", size) as cache:
         split = told(lambda: _chosen(config, earlier, cache, start.progress), start.progress)
-        model = new_classifier(config, split, like)
-        prepared = Prepared(
-            {"original": model}, split, labelled(split.sets, cache, model), earlier, like=weights
-        )
+        model = new_classifier(config, split, like, base)
+        pixels = labelled(split.sets, cache, model)
+        based = Base(model_facts(base), model) if base else None
+        prepared = Prepared({"original": model}, split, pixels, earlier, like=weights, base=based)
         _refuse_micro_batches(RetrainClassifier(), config, prepared)
         return prepared
 
@@ -315,7 +360,7 @@ def _refuse_micro_batches(
     prepared: Prepared[Classifier, Labelled],
 ) -> None:
     """Raise `InputError` where a pass of the method would take other statistics from parts of its batches."""
-    facts, _ = facts_for(prepared.model, method, given_to(method, prepared), config.recipe, config.seed)
+    facts, _ = facts_for(prepared, method, given_to(method, prepared), config.recipe, config.seed)
     if any(isinstance(one, Pass) and one.mode == "train" for one in method.passes(facts)):
         refuse_micro_batches(prepared.model, config.training)
 

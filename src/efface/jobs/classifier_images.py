@@ -63,7 +63,7 @@ def given_to(method: ClassifierMethod, prepared: Prepared[Classifier, Labelled])
 
 
 def facts_for(
-    classifier: Classifier,
+    prepared: Prepared[Classifier, Labelled],
     method: ClassifierMethod,
     given: Mapping[str, LabelledImages],
     recipe: Recipe,
@@ -71,6 +71,7 @@ def facts_for(
 ) -> tuple[Facts, dict[str, LabelledImages]]:
     """What the method knows when it lays down its passes, and all sets that these name, its own among them."""
     sizes = {name: len(images) for name, images in given.items()}
-    facts = Facts(sizes, len(classifier.classes), classifier.blocks, recipe, seed)
+    classifier = prepared.model
+    facts = Facts(sizes, len(classifier.classes), classifier.blocks, recipe, seed, prepared.base_model)
     everything, facts = with_own_sets(method, given, facts)
     return facts, everything

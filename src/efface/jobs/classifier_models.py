@@ -86,8 +86,13 @@ def averaged_weights(path: Path) -> list[str]:
     return sorted(name for name in names if AVERAGED.search(name))
 
 
-def statistics_facts(classifier: Classifier, recomputed: int, exact: bool) -> StatisticsFacts:
-    """How many layers keep running statistics of images, and what was done with these; recomputed: layers."""
+def statistics_facts(
+    classifier: Classifier, recomputed: int, exact: bool, *, based: bool = False
+) -> StatisticsFacts:
+    """How many layers keep running statistics of images, and what was done with these; recomputed: layers.
+
+    based: whether a new training began with those of a base.
+    """
     count, replaced = (len(layers(classifier.network)) for layers in (statistics_layers, replaced_by_a_batch))
     handled: Handled = "kept (may hold forgotten images)"
     if not count:
@@ -95,7 +100,7 @@ def statistics_facts(classifier: Classifier, recomputed: int, exact: bool) -> St
     elif recomputed == count:
         handled = "recomputed from retain images"
     elif exact:
-        handled = "of the new training alone"
+        handled = "of the base and the new training" if based else "of the new training alone"
     elif recomputed:
         handled = "recomputed from retain images in part, else kept (may hold forgotten images)"
     return StatisticsFacts(

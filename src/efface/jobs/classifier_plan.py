@@ -75,7 +75,7 @@ def foresee(config: ClassifierRunConfig, prepared: Prepared[Classifier, Labelled
     whole = replace(prepared, pixels=_without_pixels(prepared))
     given = given_to(method, whole)
     check_sets(method, given, len(original.classes))
-    facts, everything = facts_for(original, method, given, config.recipe, config.seed)
+    facts, everything = facts_for(whole, method, given, config.recipe, config.seed)
     changes = _planned(config, facts, everything)
     notes = (
         []
@@ -127,7 +127,7 @@ def _foreseen(
     """What steps, edits and answers take on the sample, counted for all images."""
     original = sample.model
     model, given = original.copy().to(chosen_device()), given_to(config.method, sample)
-    few, everything = facts_for(original, config.method, given, config.recipe, config.seed)
+    few, everything = facts_for(sample, config.method, given, config.recipe, config.seed)
     times = times_of(model, config.method.passes(few), everything, few, sizes, config.training)
     steps = max(cost_of([training_pass(config.recipe, "retain")], few.sizes).steps, 1)
     retraining = retraining_seconds(model, given, few, config.training) / steps * changes.retraining_steps

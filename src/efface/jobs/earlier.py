@@ -33,14 +33,14 @@ class Weighed(Protocol):
     def weights_digest(self) -> str: ...
 
 
-def earlier_of(config: Any, models: Mapping[Any, Weighed]) -> EarlierRequests:
-    """What the runs behind a job's models forgot.
+def earlier_of(config: Any, models: Mapping[Any, Weighed], base: str | None = None) -> EarlierRequests:
+    """What the runs behind a job's models forgot. base: digest of the base's weights, where an unlearning run has one.
 
     Raises `InputError` where that cannot be read to its beginning, unless the config says that it is unknown.
     """
     known = {
         section: models[name].weights_digest() for section, name in MADE_FROM[config.verb] if name in models
-    }
+    } | ({"base": base} if base else {})
     return earlier_by_weights(config, known)
 
 

@@ -198,11 +198,17 @@ def without_places(value: Any) -> Any:
     return "(a place)" if isinstance(value, str) and "/" in value else value
 
 
-def retrained_facts(reference: ModelFacts | None, original: ModelFacts, stages: str) -> ReferenceFacts | None:
-    """The facts of the reference; a first stage that it shares with the original was not retrained."""
+def retrained_facts(
+    reference: ModelFacts | None, original: ModelFacts, stages: str, base: ModelFacts | None
+) -> ReferenceFacts | None:
+    """The facts of the reference; a first stage that it shares with the original was not retrained.
+
+    base: that from which the reference was trained on: a first stage that both have of it was trained by neither.
+    """
     if reference is None:
         return None
-    if stages == "all" and reference.shares_first_stage(original):
+    of_base = base is not None and reference.shares_first_stage(base)
+    if stages == "all" and not of_base and reference.shares_first_stage(original):
         stages = "encoder and decoder only; the first stage is the original's"
     return ReferenceFacts(**vars(reference), stages=stages)
 

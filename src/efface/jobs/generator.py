@@ -36,6 +36,7 @@ from efface.jobs.generator_images import (
 )
 from efface.jobs.generator_plan import foresee, risks_of_sets
 from efface.jobs.operations import (
+    Base,
     Foreseen,
     Operations,
     Prepared,
@@ -45,6 +46,7 @@ from efface.jobs.operations import (
 )
 from efface.jobs.sets import split_from_scratch, told
 from efface.memory import room
+from efface.methods.base import phases_of
 from efface.methods.generator.early import differences
 from efface.methods.generator.retrain import from_scratch
 from efface.metrics.extractors import load_extractor
@@ -110,15 +112,17 @@ class GeneratorOperations(Operations[Generator, Views]):
         with Faults(what) as faults:
             models, views = self.open(config, faults, start.processes.count)
             yardstick = self.yardstick(config, models, faults)
+            base = self.base(config, models.get("original"), faults)
         assert views is not None
         views.opened = PixelCache(
             start.run.work / "cache", config.stored_side or stored_side(models["original"].image_size)
         )
-        earlier, cache = earlier_of(config, models), views.cache
+        earlier, cache = earlier_of(config, models, base.facts.weights if base else None), views.cache
         split = told(lambda: _chosen(config, earlier, cache, start.progress), start.progress)
         read_all_pairs(config, split, views)
         pairs = views.digest(start.run.key)
-        return Prepared(models, split, views, earlier, pairs, close=views.cache.close, yardstick=yardstick)
+        close = views.cache.close
+        return Prepared(models, split, views, earlier, pairs, base=base, close=close, yardstick=yardstick)
 
     def risks(self, config: RunConfig | EvaluateConfig, prepared: Prepared[Generator, Views]) -> list[str]:
         return [
@@ -133,7 +137,7 @@ class GeneratorOperations(Operations[Generator, Views]):
         if isinstance(config, RunConfig):
             sets, phases, trains = (
                 {"forget": split.forget, "retain": split.retain},
-                config.method.phases(),
+                phases_of(config.method, prepared.base_model),
                 config.method.trains,
             )
             moments = pixel_moments(split.forget, views.cache)
@@ -252,6 +256,20 @@ class GeneratorOperations(Operations[Generator, Views]):
     def corruption(self, config: RunConfig | EvaluateConfig) -> str:
         return parse_corruption(config.corruption).label
 
+    def base(
+        self, config: RunConfig | EvaluateConfig, original: Generator | None, faults: Faults
+    ) -> Base[Generator] | None:
+        """Where it only takes the place of fresh weights, it may have a first stage of its own."""
+        if not isinstance(config, RunConfig) or config.base is None:
+            return None
+        named = config.base
+        base = attempt(lambda: load_generator(named), faults)
+        if base is None or original is None:
+            return None
+        unlike = differences(original, base, first_stage=config.method.claim != "exact")
+        faults.problems += [f"{named.path} is no base of this model: {problem}" for problem in unlike]
+        return Base(model_facts(base), base)
+
     # for plans
 
     def open(
@@ -307,10 +325,10 @@ def new_generator(config: TrainConfig, like: Generator | None, base: Generator |
         )
     if base is None:
         generator.reinitialise(config.seed, config.keep_first_stage)
-    elif like is not None and config.like and (unlike := differences(base, like)):
-        raise InputError(
-            *unlike, what=f"{config.like.path} is no model that was trained on from {named.path}"
-        )
+    elif like is not None and config.like:
+        whose = f"{config.like.path} is no model that was trained on from {named.path}"
+        if unlike := differences(base, like):
+            raise InputError(*(f"{whose}: {problem}" for problem in unlike))
     return generator
 
 
@@ -339,7 +357,8 @@ def _prepare_training(start: Start) -> Prepared[Generator, Views]:
         opened = {name: attempt(partial(load_generator, one), faults) for name, one in named.items() if one}
         models = {name: model for name, model in opened.items() if model}
         like, base = models.get("like"), models.get("base")
-        weights, facts = like.weights_digest() if like else None, model_facts(base) if base else None
+        weights = like.weights_digest() if like else None
+        based = Base(model_facts(base), base) if base else None
         earlier = attempt(lambda: earlier_of(config, models), faults)
         generator = attempt(lambda: new_generator(config, like, base), faults) if models == opened else None
         corruption = attempt(lambda: _shown(config, generator), faults) if generator else None
@@ -360,7 +379,7 @@ def _prepare_training(start: Start) -> Prepared[Generator, Views]:
     pairs = read_pairs(corruption, Split(ImageSet(), split.retain, ImageSet()), cache)
     views = Views(corruption, training_pairs=pairs, opened=cache)
     return Prepared(
-        {"original": generator}, split, views, earlier, like=weights, base=facts, close=cache.close
+        {"original": generator}, split, views, earlier, like=weights, base=based, close=cache.close
     )
 
 

@@ -34,6 +34,7 @@ from efface.jobs.generator_images import (
 from efface.jobs.operations import Changes, Foreseen, Prepared, RunEstimate, peak_memory
 from efface.jobs.sets import measured_sets, trial_cache
 from efface.memory import fitting
+from efface.methods.base import phases_of
 from efface.metrics.frechet import frechet_refusal
 from efface.randomness import Draws
 from efface.runs.unlearn_config import RunConfig
@@ -114,7 +115,7 @@ def _foreseen(
         *crop_risks(config, sample),
         *_unfamiliar(generator, views.corruption),
     ]
-    phases = config.method.phases()
+    phases = phases_of(config.method, prepared.base_model)
     notes = [
         *generator.remarks(),
         masks_of_training(generator, settings),

@@ -90,7 +90,12 @@ def kind_of(values: Mapping[str, Any]) -> Kind:
     `InputError` where the method is one for classifiers only: the fault is then the model, not the method.
     """
     values = written_out(values)
-    model = next((section for name in NAMING if isinstance(section := values.get(name), Mapping)), {})
+    named = {name: section for name in NAMING if isinstance(section := values.get(name), Mapping)}
+    model = next(iter(named.values()), {})
+    if "like" in named and "base" in named and names_classifier(named["like"]) != names_classifier(model):
+        raise InputError(
+            "like and base are models of different kinds, a generator and a classifier: leave one out"
+        )
     if values.get("classifier") is not None or names_classifier(model) or _described_as_classifier(model):
         return CLASSIFIER
     method = values.get("method")

@@ -89,6 +89,18 @@ class Start:
     processes: Processes = field(default_factory=Processes)
 
 
+@dataclass(frozen=True)
+class Base(Generic[ModelT]):
+    """The model from which one is trained on.
+
+    facts: what it is where it lies. model: its weights for the model in hand, with a head for that one's classes; what is
+    trained may be this very object.
+    """
+
+    facts: ModelFacts
+    model: ModelT
+
+
 @dataclass
 class Prepared(Generic[ModelT, PixelsT]):
     """Everything that a job works on. Who asked for it calls `close`.
@@ -96,8 +108,7 @@ class Prepared(Generic[ModelT, PixelsT]):
     models: the original, or the new model of a training, and those beside which it is put. yardstick: a second retrained
     model, at which probes alone look. pixels: how the kind reads the images. earlier: what earlier requests forgot. pairs:
     of a paired corruption, a digest of which picture stands in for which image, that says nothing without the run's key.
-    like: of a training, the digest of the model that the new one is made like. base: what the model is from which it trains
-    on.
+    like: of a training, the digest of the model that the new one is made like. base: the model that one is trained on from.
     """
 
     models: dict[ModelName, ModelT]
@@ -106,7 +117,7 @@ class Prepared(Generic[ModelT, PixelsT]):
     earlier: EarlierRequests = field(default_factory=EarlierRequests)
     pairs: str | None = None
     like: str | None = None
-    base: ModelFacts | None = None
+    base: Base[ModelT] | None = None
     close: Callable[[], None] = lambda: None
     yardstick: ModelT | None = None
 
@@ -120,6 +131,11 @@ class Prepared(Generic[ModelT, PixelsT]):
         """All models that were read, by name: `yardstick` too."""
         models: dict[Any, ModelT] = dict(self.models)
         return models | ({"yardstick": self.yardstick} if self.yardstick else {})
+
+    @property
+    def base_model(self) -> ModelT | None:
+        """The base's weights, for the model in hand."""
+        return self.base.model if self.base else None
 
     @property
     def forgets(self) -> bool:
@@ -213,6 +229,10 @@ class Operations(ABC, Generic[ModelT, PixelsT]):
         Code that the user named for that one may be run for this one too.
         """
         return settings
+
+    @abstractmethod
+    def base(self, config: Any, original: ModelT | None, faults: Faults) -> Base[ModelT] | None:
+        """The base that an unlearning run names, if it fits the original; what is wrong with it goes to `faults`."""
 
     @abstractmethod
     def prepare(self, start: Start) -> Prepared[ModelT, PixelsT]:

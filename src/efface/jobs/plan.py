@@ -14,19 +14,20 @@ from pydantic import JsonValue
 from efface.devices import device_words, on_device
 from efface.errors import Faults, InputError
 from efface.images.selection import Split
+from efface.jobs.bases import base_saw
 from efface.jobs.earlier import earlier_notes, earlier_of, reference_seen
 from efface.jobs.facts import description_of, reading_notes
 from efface.jobs.judging import reference_notes
 from efface.jobs.kinds import KINDS
 from efface.jobs.operations import Changes, Prepared, RunEstimate, attempt
-from efface.jobs.sameness import same_models
 from efface.jobs.sets import measured_sets
 from efface.memory import Room, within
 from efface.progress import Progress
 from efface.runs.earlier import EarlierRequests
 from efface.runs.presets import as_published
-from efface.runs.record import Description
+from efface.runs.record import OF_BASE, Description
 from efface.runs.requirements import foreseen
+from efface.runs.sameness import same_models
 from efface.runs.temporary import erase_abandoned
 from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
 from efface.training.trackers import refuse_missing
@@ -73,10 +74,13 @@ def _plan(config: RunConfig | ClassifierRunConfig, progress: Progress) -> Plan:
     models, pixels = operations.open(config, faults)
     compared: dict[Any, Any] = {**models, "yardstick": operations.yardstick(config, models, faults)}
     attempt(lambda: refuse_missing(config.training.trackers), faults)
-    known = attempt(lambda: earlier_of(config, models), faults) if "original" in models else None
+    base = operations.base(config, models.get("original"), faults)
+    based = base.facts.weights if base else None
+    known = attempt(lambda: earlier_of(config, models, based), faults) if "original" in models else None
     earlier = known or EarlierRequests()
     split = attempt(lambda: operations.choose(config, earlier, progress), faults)
     digests = {name: model.weights_digest() for name, model in compared.items() if model}
+    digests |= {"base": based} if based else {}
     attempt(lambda: same_models(digests), faults)
     descriptions = {name: description_of(model) for name, model in models.items()}
     outlook.model = descriptions.get("original")
@@ -85,6 +89,9 @@ def _plan(config: RunConfig | ClassifierRunConfig, progress: Progress) -> Plan:
         attempt(lambda: operations.check_sets(config, models, split), faults)
         outlook.notes += [*split.notes, *earlier_notes(earlier)]
         outlook.notes += attempt(lambda: reference_seen(config, split), faults) or []
+        if based:
+            saw = attempt(lambda: base_saw(config, based, split), faults)
+            outlook.notes += [OF_BASE[saw]] if saw else []
         outlook.sets = {name: len(images) for name, images in split.sets.items()}
         outlook.risks += _risks_of_sets(config, split) + operations.risks_of_sets(config, split, pixels)
     outlook.notes += [
@@ -94,7 +101,7 @@ def _plan(config: RunConfig | ClassifierRunConfig, progress: Progress) -> Plan:
     outlook.notes.append(config.evaluation.verdict_rule)
     outlook.notes += reference_notes(config, config.retrained is not None)
     if split and not faults:
-        prepared = Prepared(models, split, pixels)
+        prepared = Prepared(models, split, pixels, base=base)
         if tried := attempt(lambda: operations.foresee(config, prepared), faults):
             outlook.changes, outlook.estimate = tried.changes, tried.estimate
             outlook.risks += tried.risks

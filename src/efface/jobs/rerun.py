@@ -144,7 +144,7 @@ def _refuse_others(prepared: Prepared[Any, Any], record: Record, key: Path) -> b
     before, base = record.model.before, record.model.base
     if before and prepared.model.weights_digest() != before.weights:
         raise InputError("the model is not the one with which the run began; name that one with --model")
-    if base and (prepared.base is None or prepared.base.weights != base.weights):
+    if base and (prepared.base is None or prepared.base.facts.weights != base.weights):
         raise InputError("the base is not the one from which the run trained on; name that one with --model")
     if not key.is_file():
         return False

@@ -28,7 +28,7 @@ from efface.evaluation.verdict import Verdict
 from efface.files import NO_LOCKS_NOTE
 from efface.generators import load_generator
 from efface.generators.base import Generator
-from efface.jobs.bases import base_facts
+from efface.jobs.bases import base_facts, base_of_reference
 from efface.jobs.concluding import begin, conclude
 from efface.jobs.earlier import earlier_by_weights, earlier_notes, reference_seen, same_run_beside
 from efface.jobs.exactness import exactly
@@ -48,7 +48,6 @@ from efface.jobs.judging import judge_models, judgement, probe_facts, reference_
 from efface.jobs.kinds import KINDS
 from efface.jobs.operations import AnyOperations, Prepared, Start
 from efface.jobs.resuming import manifests_are_whole, refuse_other_outputs, results_are_whole
-from efface.jobs.sameness import same_models
 from efface.memory import Room, room, within
 from efface.probes.findings import Findings
 from efface.progress import Progress
@@ -69,6 +68,7 @@ from efface.runs.record import (
 )
 from efface.runs.requirements import Outcome
 from efface.runs.results import read_findings, read_requirements, read_verdict
+from efface.runs.sameness import same_models, unchanged
 from efface.runs.seal import is_sealed
 from efface.runs.state import EvaluatedPart, FurtherPart, PreparedPart, TrainedPart
 from efface.runs.train_config import ClassifierTrainConfig, TrainConfig
@@ -199,15 +199,6 @@ def _of_memory(*parts: TrainedPart | EvaluatedPart | None) -> list[str]:
     return list(dict.fromkeys(note for part in parts if part for note in part.notes))
 
 
-def _unchanged(preparation: PreparedPart, training: TrainedPart | None) -> list[str]:
-    """What is odd about the weights of the model that was made."""
-    if training is None or preparation.before is None:
-        return []
-    made = {"original": preparation.before.weights, "unlearned": training.after.weights}
-    beside = {"retrained": preparation.retrained, "yardstick": preparation.yardstick}
-    return same_models({**made, **{name: facts.weights for name, facts in beside.items() if facts}})
-
-
 class _Run:
     """One start of a run."""
 
@@ -275,17 +266,19 @@ class _Run:
             )
         if self.measures:
             refuse_other_models(prepared.compared, recorded)
-        refuse_another_base(prepared.base, recorded)
+        refuse_another_base(prepared.base.facts if prepared.base else None, recorded)
 
     def _preparation(self, prepared: Prepared[Any, Any], began: float) -> PreparedPart:
         """Everything that can refuse the run comes before its first file is written."""
         models = (
             {name: model_facts(model) for name, model in prepared.compared.items()} if self.measures else {}
         )
-        said = self._said(prepared)
+        said, weights = self._said(prepared), {name: facts.weights for name, facts in models.items()}
         notes = [
             *reading_notes({name: facts.description for name, facts in models.items()}),
-            *same_models({name: facts.weights for name, facts in models.items()}),
+            *same_models(
+                weights | ({"base": prepared.base.facts.weights} if self.measures and prepared.base else {})
+            ),
             *earlier_notes(prepared.earlier),
             *reference_notes(said, "retrained" in prepared.models),
             *reference_seen(self.config, prepared.split),
@@ -307,7 +300,11 @@ class _Run:
             risks=risks,
             before=original,
             unlearned=models.get("unlearned"),
-            retrained=retrained_facts(reference, original, said.retrained_stages) if original else None,
+            retrained=retrained_facts(
+                reference, original, said.retrained_stages, base_of_reference(self.config)
+            )
+            if original
+            else None,
             yardstick=models.get("yardstick"),
             request=said.request if self.measures else None,
             substitute=said.substitute if self.measures else None,
@@ -418,7 +415,7 @@ class _Run:
             risks=[
                 *preparation.risks,
                 *(training.risks if training else []),
-                *_unchanged(preparation, training),
+                *unchanged(preparation, training),
             ],
             evaluation=evaluation.facts if evaluation else None,
             probes=probe_facts(config.probes) if self.measures else [],

@@ -47,9 +47,16 @@ class Method(Settings, ABC):
     """Whether the result does not depend on the unlearning seed."""
     drives_away: ClassVar[bool] = False
     """Whether it drives the model away from the forget images, rather than towards one that never saw them."""
+    begins_anew: ClassVar[bool] = False
+    """Whether it begins with fresh weights, in whose place those of a base stand where one is named."""
     claim: ClassVar[ClaimLevel] = "empirical"
     search_space: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """For tuning: settings and the range in which each is searched, on a logarithmic scale."""
+
+    @property
+    def asks_base(self) -> bool:
+        """Whether it asks, with these settings, the base from which the model was trained on."""
+        return False
 
     @classmethod
     def deviations_on(cls, family: str | None) -> str:
@@ -70,10 +77,19 @@ class GeneratorMethod(Method):
     def phases(self) -> list[Phase]:
         """What is done, in order."""
 
+    def phases_from(self, base: Generator) -> list[Phase]:
+        """The same for a model that was trained on from `base`, which has its family and shape."""
+        return self.phases()
+
     @classmethod
     def training_settings(cls, chosen: Mapping[str, JsonValue]) -> TrainingSettings:
         """The recommended training settings with the user's own in their place."""
         return TrainingSettings.read({**cls.recommended, **chosen}, where="training")
+
+
+def phases_of(method: GeneratorMethod, base: Generator | None) -> list[Phase]:
+    """What a method does, from a base where there is one."""
+    return method.phases() if base is None else method.phases_from(base)
 
 
 class OneLossMethod(GeneratorMethod):

@@ -30,6 +30,7 @@ from efface.runs.record import (
     GeneratorTraining,
     Record,
 )
+from efface.runs.sameness import unchanged
 from efface.runs.stated import SETS, Stated, Unanswered
 from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
 from efface.wording import counted
@@ -296,7 +297,7 @@ def _parts(stated: Stated) -> Iterator[str]:
     stated.need("state.json")
     record, parts = stated.record, stated.parts
     prepared, trained, evaluated = parts.prepared, parts.trained, parts.evaluated
-    risks = [*prepared.risks, *(trained.risks if trained else [])]
+    risks = [*prepared.risks, *(trained.risks if trained else []), *unchanged(prepared, trained)]
     remembered: dict[str, tuple[object, object]] = {
         "started": (record.started, parts.started.at),
         "images": (record.images, prepared.images),

@@ -40,7 +40,8 @@ def limits_of(stated: Statement, rows: Iterable[Row]) -> list[str]:
             "Fréchet and kernel distance use the small built-in extractor, which sees texture, edges and colour "
             "but no objects. They cannot be compared with published FID or KID values."
         )
-    if stated.method and _drives_away(stated.method.name, stated.model_kind):
+    # a method that asks a base draws to its answers
+    if stated.method and stated.model.base is None and _drives_away(stated.method.name, stated.model_kind):
         limits.append(
             "The method drives the model away from the forgotten images rather than towards a model that never "
             "saw them. Where the error exceeds the retrained model's, the overshoot itself can betray that an "

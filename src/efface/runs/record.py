@@ -281,6 +281,7 @@ Handled = Literal[
     "recomputed from retain images",
     "recomputed from retain images in part, else kept (may hold forgotten images)",
     "of the new training alone",
+    "of the base and the new training",
     "kept (may hold forgotten images)",
 ]
 """What was done with running statistics of batch normalisation."""

@@ -145,7 +145,7 @@ class TrainConfig(FromScratchConfig):
 
 
 class ClassifierTrainConfig(FromScratchConfig):
-    """Training a classifier from scratch, for instance the reference without the forget images."""
+    """Training a classifier, for instance the reference without the forget images."""
 
     verb: ClassVar[Verb] = "train"
     kind: ClassVar[ModelKind] = "classifier"
@@ -155,6 +155,7 @@ class ClassifierTrainConfig(FromScratchConfig):
     like: ClassifierSettings | None = Field(
         None, description="a model whose network, classes and normalisation are taken over"
     )
+    base: ClassifierSettings | None = Field(None, description=BASE)
     normalisation: SavedNormalisation = Field(
         SavedNormalisation(scale=255, mean=(0.5,), std=(0.5,)),
         description="from values 0..255 to what the network is fed; by default to -1..1",
@@ -169,18 +170,28 @@ class ClassifierTrainConfig(FromScratchConfig):
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
         """A config from plain values; raises `InputError` naming all faults."""
-        values = written_out(values)
         with Faults("the config cannot be used") as faults:
+            values = _with_base(written_out(values), faults)
             recipe = recipe_of(values, "like", faults)
             return cls.read({**values, "recipe": recipe}, where="the config")
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values, without a word about a base that nobody thinks of."""
+        values = super().as_dict()
+        if self.base is None and self.like is None:
+            del values["base"]
+        return values
+
     @model_validator(mode="after")
     def _one_source_of_the_shape(self) -> Self:
-        if (self.classifier is None) == (self.like is None):
-            raise ValueError("classifier or like: give one of them, a network by name or a model that has it")
-        if self.like is not None and {"architecture", "normalisation"} & self.model_fields_set:
+        named = "base" if self.base else "like" if self.like else None
+        if (self.classifier is None) == (named is None):
             raise ValueError(
-                "architecture, normalisation: with like, they are those of the model named there"
+                "classifier, like or base: give one of them, a network by name or a model that has it"
+            )
+        if named and {"architecture", "normalisation"} & self.model_fields_set:
+            raise ValueError(
+                f"architecture, normalisation: with {named}, they are those of the model named there"
             )
         return self
 

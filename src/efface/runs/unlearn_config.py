@@ -12,9 +12,11 @@ from efface.classifiers.architecture import ClassifierSettings
 from efface.errors import Faults, InputError
 from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
 from efface.methods import GeneratorMethod, read_method
+from efface.methods.base import Method
 from efface.methods.classifier.base import ClassifierMethod
 from efface.methods.classifier.fine_tune import FineTuneClassifier
 from efface.methods.generator.encoder_noise import EncoderNoise
+from efface.methods.generator.fine_tune import FineTune
 from efface.methods.registry import read_classifier_method
 from efface.metrics.base import ModelKind
 from efface.runs.config import (
@@ -77,6 +79,10 @@ PRESET: Preset | None = Field(
     None,
     description="published: the settings with which the method was published, for those that you do not give yourself",
 )
+BASE = (
+    "the model from which this one was trained on, as a public one that was fine-tuned: `retrain` and `shrink-perturb` "
+    "take its weights in the place of fresh ones, and other methods can ask it about forget images"
+)
 TimeLimitText = Annotated[str, AfterValidator(lambda text: readable(parse_time_limit, text))]
 
 
@@ -93,6 +99,7 @@ class RunConfig(MeasuredConfig):
     evaluation: EvaluationSettings = EvaluationSettings()
     retrained: ModelSection | None = Field(None, description="a model trained without the forget images")
     yardstick: ModelSection | None = YARDSTICK
+    base: ModelSection | None = Field(None, description=BASE)
     seed: int = Field(0, description="seed of unlearning")
     stored_side: int | None = Field(
         None,
@@ -119,7 +126,10 @@ class RunConfig(MeasuredConfig):
                 except InputError as error:
                     faults.problems += error.problems
             method = chosen(read_method, values, "method", stand_in, faults)
-            recommended = type(method).training_settings
+            faults.problems += _of_base(method, values.get("base"))
+            based = values.get("base") is not None and method.begins_anew
+            # what begins with a base's weights goes on as fine-tuning does
+            recommended = FineTune.training_settings if based else type(method).training_settings
             training = chosen(
                 lambda section: recommended(
                     {**shown_in_training(values.get("corruption")), **in_full_precision(values, section)}
@@ -162,6 +172,7 @@ class ClassifierRunConfig(MeasuredConfig):
         None, description="a model trained without the forget images"
     )
     yardstick: ClassifierSettings | None = YARDSTICK
+    base: ClassifierSettings | None = Field(None, description=BASE)
     statistics: StatisticsChoice = STATISTICS
     seed: int = Field(0, description="seed of unlearning")
     budget: TimeLimitText | None = Field(
@@ -179,6 +190,7 @@ class ClassifierRunConfig(MeasuredConfig):
         with Faults("the config cannot be used") as faults:
             stand_in: ClassifierMethod = FineTuneClassifier()
             method = chosen(read_classifier_method, values, "method", stand_in, faults)
+            faults.problems += _of_base(method, values.get("base"))
             recipe = recipe_of(values, "model", faults)
             if values.get("preset") == "published" and not faults:
                 check_published(method)
@@ -204,3 +216,12 @@ class ClassifierRunConfig(MeasuredConfig):
     @field_serializer("method")
     def _with_name(self, method: ClassifierMethod) -> dict[str, Any]:
         return {"name": method.name, **method.model_dump(mode="json")}
+
+
+def _of_base(method: Method, base: object) -> list[str]:
+    """What is wrong where a method asks a base and none is named, or makes no use of the one that is."""
+    if base is None and method.asks_base:
+        return [f"base: {method.name} asks it with these settings: name it with --from BASE"]
+    if base is not None and not (method.asks_base or method.begins_anew):
+        return [f"base: {method.name} makes no use of it with these settings; leave it out"]
+    return []

@@ -116,6 +116,13 @@ class Work:
         """The seed of unlearning, by which every draw is keyed."""
         return self.facts.seed
 
+    def begin_anew(self) -> None:
+        """Give the model the weights of the base, where there is one, else fresh ones."""
+        if self.facts.base is None:
+            self.model.reinitialise(self.seed)
+        else:
+            self.model.network.load_state_dict(self.facts.base.network.state_dict())
+
     def draws(self, *parts: str | int) -> torch.Generator:
         """A torch generator for the draw named by `parts`."""
         return torch_draws(self.seed, *parts, device=self.device)

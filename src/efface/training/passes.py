@@ -26,7 +26,8 @@ class Facts:
     """What a method knows when it lays down its passes.
 
     sizes: images of each set (`forget`, `retain`, `validation`); classes: how many; blocks: the classifier's, from input
-    to output; recipe: how the original was trained; seed: of unlearning.
+    to output; recipe: how the original was trained; seed: of unlearning. base: the model from which the original was
+    trained on, with its classes, where one is named.
     """
 
     sizes: Mapping[str, int]
@@ -34,6 +35,7 @@ class Facts:
     blocks: tuple[str, ...]
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
+    base: Classifier | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ saved. On disk they are diffusers' own format, with the scale multiplied in, so 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,25 @@ def plain_weights(network: nn.Module) -> dict[str, Tensor]:
     for name, (a, b) in factors(network).items():
         weights[f"{name}.weight"] = with_product(weights[f"{name}.weight"], a, b)
     return weights
+
+
+def without_effect(network: nn.Module, weights: Mapping[str, Tensor], anew: bool) -> dict[str, Tensor]:
+    """Plain weights under the names of a network that may have factors, whose own then add nothing.
+
+    anew: whether their random halves are drawn again, since they were trained.
+    """
+    state = {
+        name: tensor.clone() if ".lora_" in name else weights[name.replace(".base_layer.", ".")]
+        for name, tensor in network.state_dict().items()
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        for name, tensor in state.items():
+            if ".lora_B." in name:
+                tensor.zero_()
+            elif ".lora_A." in name and anew:
+                tensor.copy_(nn.init.kaiming_uniform_(torch.empty(tensor.shape), a=5**0.5))
+    return state
 
 
 def save_factors(unet: Any, folder: Path) -> None:

@@ -34,6 +34,7 @@ from efface.generators.latent.factors import (
     go_on_with,
     has_factors,
     plain_weights,
+    without_effect,
     without_factors,
 )
 from efface.generators.latent.network import LatentNetwork
@@ -304,6 +305,12 @@ class LatentGenerator(Generator):
         else:
             self.network.vae.register_to_config(scaling_factor=1.0)
         self.network.load_state_dict({**self.network.state_dict(), **fresh})
+        self._read_prompt()
+
+    def take_weights(self, other: Generator) -> None:
+        """As in the base; low-rank factors change nothing afterwards, and keep nothing of a training."""
+        anew = bool(self.pipeline.train_adapter)
+        self.network.load_state_dict(without_effect(self.network, other.weights(), anew))
         self._read_prompt()
 
     def compile_network(self) -> None:

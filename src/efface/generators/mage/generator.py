@@ -310,6 +310,10 @@ class MageGenerator(Generator):
         self.network.load_state_dict(fresh)
         self._noise.clear()
 
+    def take_weights(self, other: Generator) -> None:
+        super().take_weights(other)
+        self._noise.clear()
+
     def compile_network(self) -> None:
         for network in (self.network, *self._teacher):
             assert isinstance(network, MageModel)

@@ -41,6 +41,11 @@ class BadTeacher(ClassifierMethod):
     epochs: float = Field(1, gt=0, description="passes over the forget images and the sample")
     learning_rate: float = Field(1e-4, gt=0, description="learning rate of Adam, constant")
     batch_size: int = Field(256, ge=2, description="images a step")
+    teacher: Literal["random", "base"] = Field(
+        "random",
+        description="who answers forget images. random: a network with random weights, as published; base: the model from "
+        "which this one was trained on, which never saw them",
+    )
     mode: Literal["train", "eval"] = Field(
         "train", description="eval: statistics of batch normalisation stay as they are, and dropout is off"
     )
@@ -61,6 +66,10 @@ class BadTeacher(ClassifierMethod):
         "epochs": (0.5, 10),
     }
 
+    @property
+    def asks_base(self) -> bool:
+        return self.teacher == "base"
+
     def own_sets(self, sets: Mapping[str, LabelledImages], facts: Facts) -> dict[str, LabelledImages]:
         retain = sets["retain"]
         order = numpy_draws(facts.seed, "bad teacher", "retain sample").permutation(len(retain))
@@ -78,8 +87,11 @@ class BadTeacher(ClassifierMethod):
         """Keep in memory what each teacher answers to its images."""
         import torch
 
-        bad = work.original_model.copy()
-        bad.reinitialise(work.seed)
+        if self.teacher == "base" and work.facts.base is not None:
+            bad = work.facts.base.copy().to(work.device)
+        else:
+            bad = work.original_model.copy()
+            bad.reinitialise(work.seed)
         bad.eval()
         forgotten = [bad(batch.images) for batch in work.batches("forget", self.batch_size)]
         kept = work.original_logits(TAUGHT)[len(work.sets["forget"]) :]

@@ -1,7 +1,7 @@
 """`retrain`: fresh weights, trained by the original's recipe on the retain images alone.
 
 Follows: the reference of every unlearning work; recipe as published for the competition (arXiv:2406.09073).
-Deviations: none known.
+Of a model that was trained on from a base, the base's weights stand in the place of fresh ones. Deviations: none known.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class RetrainClassifier(ClassifierMethod):
     summary: ClassVar[str] = "fresh weights, trained on the retain images alone: the exact reference"
     source: ClassVar[str] = "the reference of the competition, arXiv:2406.09073"
     needs_forget: ClassVar[bool] = False
+    begins_anew: ClassVar[bool] = True
     claim: ClassVar[ClaimLevel] = "exact"
     reads_recipe: ClassVar[bool] = True
 
@@ -30,5 +31,5 @@ class RetrainClassifier(ClassifierMethod):
         return [Edit("fresh weights", self.renew), training_pass(facts.recipe, "retain")]
 
     def renew(self, work: Work) -> None:
-        """Draw all weights anew."""
-        work.model.reinitialise(work.seed)
+        """Draw all weights anew, or take the base's."""
+        work.begin_anew()

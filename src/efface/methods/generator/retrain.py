@@ -2,7 +2,8 @@
 
 Follows: the definition of exact unlearning (Cao and Yang, S&P 2015; Bourtoule et al., S&P 2021): a model that
 never saw the data. It is exact only if the retain images are all that it sees, and if no part of it was
-trained on the forget images: no kept first stage, no proxy images. Deviations: none known.
+trained on the forget images: no kept first stage, no proxy images. Of a model that was trained on from a base, the
+base's weights stand in the place of fresh ones. Deviations: none known.
 """
 
 from __future__ import annotations
@@ -25,19 +26,26 @@ class Retrain(GeneratorMethod):
 
     first_stage: Literal["train", "keep"] = Field(
         "train",
-        description="whether a tokenizer or VAE is trained anew as well; a kept one may hold forgotten images",
+        description="whether a tokenizer or VAE is trained anew as well; a kept one may hold forgotten images; a base's is "
+        "always kept",
     )
 
     name: ClassVar[str] = "retrain"
     summary: ClassVar[str] = "fresh weights trained on retain images only: the reference for all others"
     source: ClassVar[str] = "Cao and Yang, S&P 2015; Bourtoule et al., S&P 2021"
     needs_forget: ClassVar[bool] = False
+    begins_anew: ClassVar[bool] = True
     trains: ClassVar[Trained] = "all"
     claim: ClassVar[ClaimLevel] = "exact"
     recommended: ClassVar[dict[str, JsonValue]] = {"steps": 20000, "learning_rate": 6e-4}
 
     def phases(self) -> list[Phase]:
         return [EditPhase("re-initialise", self._reinitialise), *from_scratch(self.first_stage == "train")]
+
+    def phases_from(self, base: Generator) -> list[Phase]:
+        """A base's first stage stays as it is."""
+        first = EditPhase("take weights of base", lambda generator, seed: generator.take_weights(base))
+        return [first, *from_scratch(with_first_stage=False)]
 
     def _reinitialise(self, generator: Generator, seed: int) -> None:
         generator.reinitialise(seed, keep_first_stage=self.first_stage == "keep")

@@ -9,6 +9,7 @@ the training, where theirs is repeated as data arrive. Its use on generators is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, JsonValue
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class ShrinkPerturb(GeneratorMethod):
-    """theta = keep * theta_0 + (1 - keep) * theta_fresh; then minimise the task loss on retain images."""
+    """theta = keep * theta_0 + (1 - keep) * theta_fresh; then minimise the task loss on retain images.
+
+    theta_fresh is the base, where the model was trained on from one.
+    """
 
     keep: float = Field(
         0.4,
@@ -39,15 +43,27 @@ class ShrinkPerturb(GeneratorMethod):
     source: ClassVar[str] = "Ash and Adams, NeurIPS 2020, arXiv 1910.08475; on generators: ours"
     deviations: ClassVar[str] = "fresh initial weights in place of Gaussian noise, once before the training"
     needs_forget: ClassVar[bool] = False
+    begins_anew: ClassVar[bool] = True
     trains: ClassVar[Trained] = "all"
     recommended: ClassVar[dict[str, JsonValue]] = {"steps": 5000, "learning_rate": 6e-4}
 
     def phases(self) -> list[Phase]:
-        return [EditPhase("shrink and perturb", self._mix), *from_scratch(with_first_stage=False)]
-
-    def _mix(self, generator: Generator, seed: int) -> None:
-        original = {name: one.data.clone() for name, one in generator.trained_parameters("all").items()}
         # not the seed itself: a retrained model of this seed starts from its weights
-        generator.reinitialise(key("shrink-perturb", seed), keep_first_stage=True)
-        for name, weights in generator.trained_parameters("all").items():
-            weights.data.lerp_(original[name], self.keep)
+        return self._phases(
+            lambda generator, seed: generator.reinitialise(key("shrink-perturb", seed), keep_first_stage=True)
+        )
+
+    def phases_from(self, base: Generator) -> list[Phase]:
+        """The weights are drawn towards the base's in the place of fresh ones."""
+        return self._phases(lambda generator, seed: generator.take_weights(base))
+
+    def _phases(self, begin: Callable[[Generator, int], None]) -> list[Phase]:
+        """begin: puts the weights in place that the original's are drawn to."""
+
+        def mix(generator: Generator, seed: int) -> None:
+            original = {name: one.data.clone() for name, one in generator.trained_parameters("all").items()}
+            begin(generator, seed)
+            for name, weights in generator.trained_parameters("all").items():
+                weights.data.lerp_(original[name], self.keep)
+
+        return [EditPhase("shrink and perturb", mix), *from_scratch(with_first_stage=False)]

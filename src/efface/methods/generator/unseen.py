@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from efface.corruptions.base import mean_fill
 from efface.corruptions.degradations import gaussian
 from efface.methods.base import HOLD, GeneratorMethod, Hold, feature_distance, weighted
-from efface.methods.generator.early import put_in_place
+from efface.methods.generator.early import keep_as_shadow, put_in_place
 from efface.methods.generator.fine_tune import task_loss_on_retain
 from efface.methods.generator.further_views import further_view, shown
 from efface.training.phases import Batch, EditPhase, Loss, Phase, Training
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from efface.generators.base import Generator, Trained, View
 
-StandIn = Literal["fine-tuned", "scratch", "early", "perturbed"]
+StandIn = Literal["fine-tuned", "scratch", "early", "base", "perturbed"]
 Perturbation = Literal["noise", "blur", "mix"]
 STRENGTH: dict[Perturbation, float] = {"noise": 0.25, "blur": 0.05, "mix": 0.5}
 
@@ -46,7 +46,7 @@ class Unseen(GeneratorMethod):
         "perturbed",
         description="who answers for the model that never saw them. perturbed: the original, shown the forget image with "
         "its visible part changed; fine-tuned: the original, trained on with retain images alone; scratch: a new network "
-        "trained on them; early: the model at `path`",
+        "trained on them; early: the model at `path`; base: the one from which the model was trained on",
     )
     space: Literal["prediction", "features"] = Field(
         "prediction",
@@ -127,9 +127,17 @@ class Unseen(GeneratorMethod):
                 EditPhase("keep shadow", keep_shadow),
             ],
             "early": [EditPhase("open early model", self._open_early)],
+            "base": [],
             "perturbed": [],
         }
         return [*before[self.stand_in], unlearn]
+
+    @property
+    def asks_base(self) -> bool:
+        return self.stand_in == "base"
+
+    def phases_from(self, base: Generator) -> list[Phase]:
+        return [keep_as_shadow(base), *self.phases()]
 
     def loss(self, student: Generator, batch: Batch) -> Loss:
         """The loss of the last phase."""

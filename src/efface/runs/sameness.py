@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from efface.errors import Faults
+from efface.runs.state import PreparedPart, TrainedPart
 
 
 def same_models(weights: Mapping[Any, str]) -> list[str]:
@@ -14,10 +15,15 @@ def same_models(weights: Mapping[Any, str]) -> list[str]:
     Raises `InputError` where the reference is the original itself, which was trained on what is to be forgotten, or the
     yardstick either of these.
     """
-    original, unlearned, retrained, yardstick = (
-        weights.get(name) for name in ("original", "unlearned", "retrained", "yardstick")
+    original, unlearned, retrained, yardstick, base = (
+        weights.get(name) for name in ("original", "unlearned", "retrained", "yardstick", "base")
     )
     with Faults("these models cannot be compared") as faults:
+        if original is not None and base == original:
+            faults.add(
+                "the base has the same weights as the model: nothing was trained on from it. Name the model from which "
+                "this one was fine-tuned, or leave --from out"
+            )
         if retrained is not None and retrained == original:
             faults.add(
                 "the model given as retrained has the same weights as the original: it is no model trained without the "
@@ -49,3 +55,12 @@ def same_models(weights: Mapping[Any, str]) -> list[str]:
             "The unlearned model has the same weights as the one given as yardstick: one of the two was given twice."
         )
     return notes
+
+
+def unchanged(prepared: PreparedPart, trained: TrainedPart | None) -> list[str]:
+    """What is odd about the weights of the model that a run made."""
+    if trained is None or prepared.before is None:
+        return []
+    made = {"original": prepared.before.weights, "unlearned": trained.after.weights}
+    beside = {"retrained": prepared.retrained, "yardstick": prepared.yardstick}
+    return same_models({**made, **{name: facts.weights for name, facts in beside.items() if facts}})
