@@ -16,10 +16,12 @@ from transformers import ViTMAEModel
 
 from efface.errors import InputError
 from efface.generators import load_generator
+from efface.generators.base import PixelMoments
 from efface.generators.mae.family import MaeSettings
+from efface.generators.mae.generator import MaeGenerator
 from efface.generators.registry import FAMILIES
 from support.released_layout import released, save_released
-from support.tiny_models import tiny
+from support.tiny_models import pictures, tiny, view
 
 HEADS = {"heads": 2, "decoder_heads": 2}
 
@@ -227,7 +229,7 @@ def test_heads_that_do_not_divide_the_width_are_refused(tmp_path: Path) -> None:
     [
         ({"image_size": [32, 64]}, "image_size is (32, 64): only square"),
         ({"patch_size": [8, 4]}, "patch_size is (8, 4): only square"),
-        ({"num_channels": 1}, "takes 1 channels: only RGB"),
+        ({"num_channels": 4}, "takes 4 channels: images have three, or one for a grey network"),
         ({"image_size": 36}, "image_size 36 is no multiple of patch_size 8"),
         ({"hidden_size": "wide"}, "expected int, got str"),
     ],
@@ -239,12 +241,13 @@ def test_architectures_that_cannot_be_used_are_refused(changes: dict, told: str,
 def test_all_faults_of_an_architecture_come_at_once(folder: Path) -> None:
     message = refusal(with_config(folder, image_size=[32, 64], num_channels=4))
     assert "only square" in message
-    assert "only RGB" in message
+    assert "it takes 4 channels" in message
 
 
-def test_a_release_for_grey_images_is_refused(tmp_path: Path) -> None:
+def test_a_release_for_grey_images_opens(tmp_path: Path) -> None:
     path = save_released(tiny(num_channels=1).network, tmp_path / "grey.pth")
-    assert "takes 1 channels: only RGB" in refusal(MaeSettings(path=path, **HEADS))
+    model = load_generator(MaeSettings(path=path, **HEADS))
+    assert model.describe()["origin"]["reading"][-1].startswith("pictures: shown and restored in grey")
 
 
 @pytest.mark.parametrize("changes", [{"image_size": [32, 32]}, {"patch_size": [8, 8]}])
@@ -326,3 +329,26 @@ def test_channel_statistics_that_cannot_be_read_are_named(text: str, fault: str,
 def test_a_deviation_of_zero_is_refused() -> None:
     with pytest.raises(InputError, match=r"image_std\.1: Input should be greater than 0"):
         MaeSettings.read({"path": "x", "image_std": (0.2, 0.0, 0.2)})
+
+
+def test_a_grey_model_is_shown_grey_and_answers_in_grey(tmp_path: Path) -> None:
+    tiny(num_channels=1).save_pretrained(tmp_path / "grey")
+    model = load_generator(str(tmp_path / "grey"))
+    assert isinstance(model, MaeGenerator)
+    images = pictures(2)
+    seen = view(model, images)
+    brightness = (images * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1)
+    assert torch.allclose(seen.images[:, 2], brightness)
+    restored = model.restore(seen)
+    assert torch.equal(restored[:, 0], restored[:, 2])
+    assert bool(
+        torch.isfinite(model.prediction_loss(model.predict(seen), model.task_target(seen), seen)).all()
+    )
+    moments = PixelMoments(torch.full((3,), 0.5), torch.full((3,), 0.2))
+    for kind in ("standard-normal", "moment-matched"):
+        assert model.noise_view(seen, kind, moments).inputs.shape == (2, 1, *images.shape[2:])
+    assert "shown and restored in grey" in str(model.origin["reading"])
+    model.save_pretrained(tmp_path / "saved")
+    again = load_generator(str(tmp_path / "saved"))
+    assert again.weights_digest() == model.weights_digest()
+    assert torch.allclose(again.restore(view(again, images)), restored, atol=1e-6)

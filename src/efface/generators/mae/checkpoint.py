@@ -23,7 +23,16 @@ from efface.generators.mae.generator import IMAGENET_MEAN, IMAGENET_STD, MaeGene
 from efface.generators.mae.risks import risks
 from efface.hub import hub_facts, source_of
 from efface.model_files import beside
-from efface.weights import SHOWN_TENSORS, check_fit, pretrained, quiet, read_weights, reading, stored_facts
+from efface.weights import (
+    READING,
+    SHOWN_TENSORS,
+    check_fit,
+    pretrained,
+    quiet,
+    read_weights,
+    reading,
+    stored_facts,
+)
 from efface.wording import several
 
 __all__ = ["load", "new", "risks"]
@@ -58,6 +67,9 @@ def load(settings: MaeSettings) -> MaeGenerator:
         if statistics
         else "ImageNet (assumed)"
     )
+    if network.config.num_channels == 1:
+        said = origin.get(READING, [])
+        origin[READING] = [*said, "pictures: shown and restored in grey, as the network has one channel"]
     return MaeGenerator(network, tuple(mean), tuple(std), origin)
 
 
@@ -231,7 +243,7 @@ def _check_complete(where: str, missing: Collection[str], *others: Any) -> None:
 
 
 def _check_architecture(config: ViTMAEConfig) -> None:
-    """Refuse what is not square and RGB; a side that is written as a pair of equal numbers becomes one."""
+    """Refuse what is not square, and neither RGB nor grey; a side written as a pair of equal numbers becomes one."""
     with Faults("this masked autoencoder cannot be used") as faults:
         sides = {}
         for name in ("image_size", "patch_size"):
@@ -243,8 +255,11 @@ def _check_architecture(config: ViTMAEConfig) -> None:
             setattr(config, name, sides[name])
         if sides["image_size"] % sides["patch_size"]:
             faults.add("image_size {image_size} is no multiple of patch_size {patch_size}".format(**sides))
-        if config.num_channels != 3:
-            faults.add(f"it takes {config.num_channels} channels: only RGB models are supported")
+        if config.num_channels not in (1, 3):
+            faults.add(
+                f"it takes {config.num_channels} channels: images have three, or one for a grey network, "
+                "and none for depth or transparency"
+            )
 
 
 def _preprocessor(settings: MaeSettings) -> dict[str, Any]:

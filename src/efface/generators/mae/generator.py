@@ -81,6 +81,9 @@ class MaeGenerator(Generator):
                 if name.endswith(("layernorm_before", "layernorm_after"))
             ]
         )
+        self.channels = int(network.config.num_channels)
+        if self.channels == 1:
+            mean, std = _alike(mean), _alike(std)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.origin = origin or {}
@@ -139,6 +142,9 @@ class MaeGenerator(Generator):
         draws: Draws,
         codes: Tensor | None,
     ) -> MaeView:
+        """A grey network's pictures are grey, in three channels that are alike: it is not asked for colours."""
+        if self.channels == 1:
+            images = in_grey(images)
         touched = corrupted.touched.reshape(len(images), -1)
         visible = (~touched).sum(axis=1)
         if len(set(visible.tolist())) > 1:
@@ -190,7 +196,7 @@ class MaeGenerator(Generator):
                     mean = from_visible_neighbours(mean, view.hidden, self.grid)
                     variance = from_visible_neighbours(variance, view.hidden, self.grid)
                 patches = denormalised(patches, mean, variance)
-            pictures = self.network.unpatchify(patches) * self.std + self.mean
+            pictures = self.network.unpatchify(patches).expand(-1, 3, -1, -1) * self.std + self.mean
             return torch.where(view.corrupted.known, view.images, pictures.clamp(0, 1))
 
     def encoder_parameters(self) -> dict[str, nn.Parameter]:
@@ -228,8 +234,8 @@ class MaeGenerator(Generator):
                 "do_rescale": True,
                 "rescale_factor": 1 / 255,
                 "do_normalize": True,
-                "image_mean": rounded(self.mean),
-                "image_std": rounded(self.std),
+                "image_mean": rounded(self.mean)[: self.channels],
+                "image_std": rounded(self.std)[: self.channels],
             },
         )
 
@@ -255,11 +261,12 @@ class MaeGenerator(Generator):
         return cast(ViTMAEForPreTraining, self.active)
 
     def _to_inputs(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std
+        return ((images - self.mean) / self.std)[:, : self.channels]
 
     def _noise_inputs(self, view: View, kind: NoiseKind, moments: PixelMoments) -> Tensor:
         if kind == "standard-normal":
-            return view.draws.normal("noise", tuple(view.images.shape[1:]), view.images.device)
+            shape = (self.channels, *view.images.shape[2:])
+            return view.draws.normal("noise", shape, view.images.device)
         return self._to_inputs(noise_pixels(view.images, kind, moments, view.draws))
 
     def _patches(self, inputs: Tensor) -> Tensor:
@@ -278,6 +285,18 @@ class MaeGenerator(Generator):
             for name, parameter in self.network.named_parameters()
             if name.startswith(prefix) and not name.endswith(fixed)
         }
+
+
+def in_grey(images: Tensor) -> Tensor:
+    """The brightness of pictures `[B, 3, H, W]` in each of their channels (ITU-R BT.601, as Pillow has it)."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)
+    return (images * weights).sum(dim=1, keepdim=True).expand_as(images)
+
+
+def _alike(values: tuple[float, float, float]) -> tuple[float, float, float]:
+    """One number for the channel of a grey network, where a processor of colour pictures gives three."""
+    mean = sum(values) / len(values)
+    return mean, mean, mean
 
 
 def rounded(values: Tensor) -> list[float]:
