@@ -118,7 +118,7 @@ def test_two_nodes_give_the_figures_of_one_process(tmp_path: Path) -> None:
     for process in (*nodes, alone):
         said, _ = process.communicate(timeout=600)
         assert process.returncode == 0, said.decode()[-3000:]
-    for name in ("results.json", "probes.json", "verdict.json"):
+    for name in ("results.json", "verdict.json"):
         one, two = (
             dict(figures(json.loads((tmp_path / run / name).read_text()))) for run in ("one", "nodes")
         )
