@@ -113,7 +113,7 @@ def send(parcel: Parcel, api: HfApi | None = None) -> str:
         raise
     # whatever the client and the connection behind it may raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise Stopped(
             f"{HUB}{name} was not reached, or refused it: {reason}. The same command tries once more"
         ) from None

@@ -119,9 +119,7 @@ def _title(record: Record) -> str:
     if record.method:
         return f"An {what} that was made to forget images"
     left_out = bool(record.images.count("forget") or record.images.earlier.requests)
-    return f"An {what} that was trained " + (
-        "without images that were left out" if left_out else "from scratch"
-    )
+    return f"An {what} that was trained " + ("without images to be forgotten" if left_out else "from scratch")
 
 
 def _base(record: Record) -> ModelFacts | None:
