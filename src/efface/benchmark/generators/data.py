@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from efface.benchmark.generators.task import GeneratorTask
 from efface.errors import InputError
-from efface.files import canonical_json
+from efface.files import canonical_json, sha256_of_json
 from efface.images.datasets import DatasetSettings, Purpose, open_dataset
 from efface.images.items import ImageItem, ImageSet
 from efface.images.labelled import LabelledImages
@@ -77,8 +77,13 @@ def images_of(task: GeneratorTask, purpose: Purpose = "score") -> GeneratorData:
 
 
 def digest_of(task: GeneratorTask) -> str:
-    """A digest of the images of a task."""
-    return open_dataset(task.images).digest()
+    """A digest of the images of a task, and of the weights of its base, where it has one."""
+    images = open_dataset(task.images).digest()
+    if task.base is None:
+        return images
+    from efface.generators.registry import load_generator
+
+    return sha256_of_json({"images": images, "base": load_generator(task.base).weights_digest()})
 
 
 def drop_images() -> None:

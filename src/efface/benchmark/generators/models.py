@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from efface.benchmark.generators.data import GeneratorData
 from efface.benchmark.generators.task import GeneratorTask, section_parts
 from efface.benchmark.runs import Section
+from efface.errors import InputError
 from efface.images.items import ImageSet
+from efface.methods.base import phases_of
 from efface.training.settings import OWN_MASK, TrainingSettings, shown_in_training
 
 if TYPE_CHECKING:
@@ -24,11 +26,11 @@ NEVER = 10**9
 def trained(
     task: GeneratorTask, data: GeneratorData, images: ImageSet, seed: int
 ) -> tuple[Generator, TrainingReport]:
-    """A model of the task trained from scratch on `images`, every stage of it."""
+    """A model of the task trained on `images`: from fresh weights every stage of it, from a base all but its first."""
     from efface.methods.generator.retrain import from_scratch
 
     generator = new_generator(task, seed)
-    phases: list[Phase] = list(from_scratch(True, _unchecked(task.first_stage.as_dict())))
+    phases: list[Phase] = list(from_scratch(task.base is None, _unchecked(task.first_stage.as_dict())))
     settings = task.training.as_dict()
     return generator, run_phases(generator, phases, {"retain": images}, task, data, settings, seed)
 
@@ -40,7 +42,8 @@ def unlearn(
     method, _, share = section_parts(section)
     settings = unlearning_settings(section, task)
     sets = {**data.sets, "retain": data.retained(share, task.images.split_seed)}
-    return run_phases(generator, method.phases(), sets, task, data, settings.as_dict(), seed)
+    base = new_generator(task) if method.asks_base or (task.base and method.begins_anew) else None
+    return run_phases(generator, phases_of(method, base), sets, task, data, settings.as_dict(), seed)
 
 
 def unlearning_settings(section: Section, task: GeneratorTask) -> TrainingSettings:
@@ -51,11 +54,25 @@ def unlearning_settings(section: Section, task: GeneratorTask) -> TrainingSettin
 
 
 def new_generator(task: GeneratorTask, seed: int = 0) -> Generator:
-    """An untrained model of the task, which knows with what it will be trained."""
-    from efface.corruptions import parse_corruption
-    from efface.generators.registry import FAMILIES
+    """A model of the task as it is before its training, fresh or the base; it knows with what it will be trained.
 
-    generator = FAMILIES.named(task.generator).new(task.architecture, seed)
+    Raises `InputError` where the base is of another family or size than the task says.
+    """
+    from efface.corruptions import parse_corruption
+    from efface.generators.registry import FAMILIES, load_generator
+
+    if task.base is None:
+        generator = FAMILIES.named(task.generator).new(task.architecture, seed)
+    else:
+        generator = load_generator(task.base)
+        asked, there = (
+            (task.generator, task.architecture.image_size),
+            (generator.family, generator.image_size),
+        )
+        if there != asked:
+            raise InputError(
+                f"base: {task.base} is of {there[0]} and {there[1]} px, the task of {asked[0]} and {asked[1]} px"
+            )
     if task.training.corruption != OWN_MASK:
         generator.trained_with = parse_corruption(task.training.corruption)
     return generator

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, SerializeAsAny, field_validator, model_validator
@@ -24,6 +25,7 @@ from efface.evaluation.settings import EvaluationSettings
 from efface.generators.families import Architecture
 from efface.generators.registry import FAMILIES
 from efface.methods.base import GeneratorMethod
+from efface.methods.generator.fine_tune import FineTune
 from efface.methods.generator.retrain import Retrain
 from efface.methods.registry import read_method
 from efface.runs.presets import published_section
@@ -61,6 +63,11 @@ class GeneratorTask(BenchTask):
     files: ClassVar[tuple[tuple[str, str], ...]] = (("evaluation", "extractor"), ("evaluation", "similarity"))
     generator: str = Field("mae", description="the family of the model")
     architecture: SerializeAsAny[Architecture] = Field(description="its shape; `size` names one")
+    base: str | None = Field(
+        None,
+        description="a folder with a model of this family and shape, from whose weights originals and retrained models are "
+        "trained on; default: fresh weights",
+    )
     training: TrainingSettings = Field(description="how originals and retrained models are trained")
     first_stage: TrainingSettings = Field(description="how a tokenizer or VAE is trained, if there is one")
     unlearning: Mapping[str, Any] = Field(
@@ -102,7 +109,12 @@ class GeneratorTask(BenchTask):
                 shape = {**family.sizes[size], **shape}
                 architecture = family.architecture.read(shape, where="architecture")
                 faults.problems += [f"architecture: {problem}" for problem in architecture.faults()]
-                training = Retrain.training_settings({**family.training, **(values.get("training") or {})})
+                given = values.get("training") or {}
+                training = (
+                    FineTune.training_settings(given)
+                    if values.get("base")
+                    else Retrain.training_settings({**family.training, **given})
+                )
                 stage = {
                     **training.as_dict(),
                     **(family.first_stage or {}),
@@ -124,6 +136,21 @@ class GeneratorTask(BenchTask):
             if not faults:
                 return cls.read({**values, **sections}, where="the task")
         raise AssertionError("faults are raised above")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values, without a word about a base where there is none."""
+        values = super().as_dict()
+        if self.base is None:
+            del values["base"]
+        return values
+
+    def with_whole_path(self) -> Self:
+        whole = super().with_whole_path()
+        return whole.model_copy(update={"base": self.base and str(Path(self.base).absolute())})
+
+    def without_paths(self) -> dict[str, JsonValue]:
+        values = super().without_paths()
+        return {**values, "base": Path(self.base).name} if self.base else values
 
     @field_validator("corruptions")
     @classmethod

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from efface.errors import InputError
 from efface.methods.classifier.base import ClassifierMethod
 from efface.randomness import numpy_draws
 from efface.training.losses import kl_divergence
@@ -87,7 +88,9 @@ class BadTeacher(ClassifierMethod):
         """Keep in memory what each teacher answers to its images."""
         import torch
 
-        if self.teacher == "base" and work.facts.base is not None:
+        if self.teacher == "base":
+            if work.facts.base is None:
+                raise InputError("teacher: base: the model from which this one was trained on is not at hand")
             bad = work.facts.base.copy().to(work.device)
         else:
             bad = work.original_model.copy()

@@ -1,0 +1,66 @@
+"""A task of generators that begins with a base: its models are trained on from it, and its runs lie apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from efface.benchmark.generators.data import digest_of, images_of
+from efface.benchmark.generators.kind import GENERATORS
+from efface.benchmark.generators.models import new_generator, trained, unlearn
+from efface.benchmark.generators.task import GeneratorBench, GeneratorTask
+from efface.errors import InputError
+
+SMALL = {"batch_size": 8, "crop_scale": [1.0, 1.0], "flip": False, "precision": "fp32"}
+VALUES: dict[str, Any] = {
+    "images": {"data": "digits", "forget": "random:12", "limit": 40, "limit_test": 20},
+    "architecture": {
+        "image_size": 8, "patch_size": 2, "hidden_size": 16, "layers": 1, "heads": 2,
+        "decoder_hidden_size": 16, "decoder_layers": 1, "decoder_heads": 2,
+    },
+    "training": {**SMALL, "steps": 1, "learning_rate": 1e-12, "corruption": "centre:0.5"},
+    "unlearning": {**SMALL, "steps": 2},
+    "corruptions": ["centre:0.5"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base") / "model"
+    new_generator(GeneratorTask.from_values(VALUES), seed=5).save(folder)
+    return folder
+
+
+def test_models_of_a_task_begin_with_its_base(base: Path) -> None:
+    task = GeneratorTask.from_values({**VALUES, "base": str(base)})
+    before, data = new_generator(task).network.state_dict(), images_of(task)
+    original, _ = trained(task, data, data.sets["retain"], seed=0)
+    after = {name: tensor.clone() for name, tensor in original.network.state_dict().items()}
+    assert all(float((before[name] - after[name]).abs().max()) < 1e-6 for name in before)
+    unlearn(original, {"name": "encoder-noise", "target": "base"}, task, data, seed=0)
+    now = original.network.state_dict()
+    moved = {name for name in now if not now[name].equal(after[name])}
+    assert moved
+    assert moved <= set(original.encoder_parameters())
+
+
+def test_runs_of_another_base_or_none_lie_apart(base: Path, tmp_path: Path) -> None:
+    plain = GeneratorTask.from_values(VALUES)
+    assert "base" not in plain.as_dict(), "pools from before there were bases stay as they are"
+    other = new_generator(plain, seed=6)
+    other.save(tmp_path / "other")
+    tasks = [GeneratorTask.from_values({**VALUES, "base": str(path)}) for path in (base, tmp_path / "other")]
+    assert len({digest_of(one) for one in (plain, *tasks)}) == 3
+    assert tasks[0].without_paths()["base"] == base.name
+
+
+def test_a_method_that_asks_a_base_needs_one_and_it_has_the_tasks_size(base: Path) -> None:
+    asking = {"methods": [{"name": "encoder-noise", "target": "base"}]}
+    plain = GeneratorTask.from_values(VALUES)
+    with pytest.raises(InputError, match="they ask the task's base, and it has none"):
+        GENERATORS.check(GeneratorBench.read({"tasks": {"one": plain}, **asking}), plain)
+    larger = {**VALUES, "base": str(base), "architecture": {**VALUES["architecture"], "image_size": 16}}
+    with pytest.raises(InputError, match="is of mae and 8 px, the task of mae and 16 px"):
+        new_generator(GeneratorTask.from_values(larger))
