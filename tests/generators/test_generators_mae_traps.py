@@ -19,6 +19,7 @@ from efface.generators import load_generator
 from efface.generators.base import PixelMoments
 from efface.generators.mae.family import MaeSettings
 from efface.generators.mae.generator import MaeGenerator
+from efface.generators.mae.risks import risks
 from efface.generators.registry import FAMILIES
 from support.released_layout import released, save_released
 from support.tiny_models import pictures, tiny, view
@@ -348,6 +349,7 @@ def test_a_grey_model_is_shown_grey_and_answers_in_grey(tmp_path: Path) -> None:
     for kind in ("standard-normal", "moment-matched"):
         assert model.noise_view(seen, kind, moments).inputs.shape == (2, 1, *images.shape[2:])
     assert "shown and restored in grey" in str(model.origin["reading"])
+    assert all("mean" not in risk for risk in risks(model, images))
     model.save_pretrained(tmp_path / "saved")
     again = load_generator(str(tmp_path / "saved"))
     assert again.weights_digest() == model.weights_digest()

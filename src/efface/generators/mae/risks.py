@@ -116,7 +116,7 @@ def _explained(
         baseline = torch.zeros_like(target)
     else:
         visible = (~view.hidden).float().unsqueeze(-1)
-        colours = patches.unflatten(-1, (-1, 3))
+        colours = patches.unflatten(-1, (-1, generator.channels))
         context = (colours.mean(dim=2) * visible).sum(dim=1) / visible.sum(dim=1)
         baseline = context[:, None, None, :].expand_as(colours).flatten(2)
     error = ((prediction - target).square() * hidden).sum()
