@@ -174,3 +174,30 @@ def test_the_command_line_takes_a_base(
     )  # fmt: skip
     assert "architecture: with base, the shape is that of the model named there" in refused.err
     assert "keep_first_stage: with base, its tokenizer or VAE stays as it is" in refused.err
+
+
+def test_unlearning_by_retraining_from_the_base_makes_the_very_reference(
+    tiny: Path, photos: Path, tuned: RunResult, reference: RunResult, tmp_path: Path
+) -> None:
+    run = efface.unlearn(
+        tuned.model, images=photos, forget="label:cats", method="retrain", base=tiny,
+        retrained=reference.model, out=tmp_path / "run", **SHORT,
+    )  # fmt: skip
+    assert weights(run) == weights(reference)
+    assert run.record.claim.level == "exact from base"
+    assert set(run.record.sources) == {"model", "retrained", "base"}
+    assert {check.outcome for check in verify(run.run)} == {"matches"}
+
+
+def test_a_base_that_does_not_fit_is_named_with_all_else(
+    tiny: Path, photos: Path, tuned: RunResult, tmp_path: Path
+) -> None:
+    config: dict[str, Any] = {"images": photos, "forget": "label:cats", "method": "retrain", **SHORT}
+    same = efface.plan(tuned.model, base=tuned.model, **config).faults
+    assert any("the base has the same weights as the model" in fault for fault in same)
+    assert any("was trained on 3 of these 3" in fault for fault in same)
+    larger = efface.load(tiny)
+    other = type(larger).new(0, **{**larger.config.to_dict(), "num_hidden_layers": 2})  # type: ignore[union-attr]
+    other.save(tmp_path / "larger")
+    faults = efface.plan(tuned.model, base=tmp_path / "larger", **config).faults
+    assert any("is no base of this model: layers is 2 there and 1 here" in fault for fault in faults)
