@@ -174,7 +174,7 @@ def test_an_adapter_is_added_to_its_base_and_both_are_in_the_record(
     told = description_of(model).origin["adapter"]
     assert told["layout"] == layout
     assert told["base"] == base.weights_digest()
-    assert f"adapter: LoRA in the layout of {layout}, added to the weights of its base" in reading(model)
+    assert f"adapter: LoRA in the layout of {layout}, on top of its base" in reading(model)
 
 
 @pytest.mark.parametrize("layout", ["peft", "kohya"])

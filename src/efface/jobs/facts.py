@@ -159,7 +159,7 @@ def description_of(model: Model) -> Description:
 def with_adapter(origin: dict[str, JsonValue], adapter: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """A model's origin with that of the LoRA adapter that was added to its weights."""
     said = origin.get(READING)
-    note = f"adapter: LoRA in the layout of {adapter['layout']}, added to the weights of its base"
+    note = f"adapter: LoRA in the layout of {adapter['layout']}, on top of its base"
     return {**origin, READING: [*(said if isinstance(said, list) else []), note], "adapter": adapter}
 
 
