@@ -11,6 +11,7 @@ Its code runs, so only a name that the user gave, or an installed entry point, m
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import sys
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 GROUP = "efface.networks"
+MEMORY = "memory:"
+"""How the place of a network begins that is held in memory."""
+_HELD: dict[str, nn.Module] = {}
 FORM = "write it as package.module:build, or as the name of an entry point of the group efface.networks"
 """How a network is named."""
 
@@ -61,6 +65,49 @@ def build(name: str, arguments: Mapping[str, JsonValue], seed: int = 0) -> nn.Mo
             f"network {printable(name)} returns {given}, not a torch.nn.Module: name what returns the network itself"
         )
     return network
+
+
+def fresh(name: str, arguments: Mapping[str, JsonValue], seed: int) -> nn.Module:
+    """The same with fresh weights; raises `InputError` also where some are read from somewhere rather than drawn.
+
+    A weight is taken for read where it is the same for two seeds, and not one number throughout.
+    """
+    import torch
+
+    made, other = (build(name, arguments, one) for one in (seed, seed + 1))
+    for (weight, one), another in zip(made.named_parameters(), other.parameters(), strict=True):
+        if (
+            one.requires_grad
+            and torch.equal(one, another)
+            and one.numel()
+            and (one != one.flatten()[0]).any()
+        ):
+            raise InputError(
+                f"fresh weights: {printable(name)} gives the same {weight} for every seed, so it reads it from somewhere; "
+                "name a factory, or arguments, that draw all weights"
+            )
+    return made
+
+
+def hold(name: str, network: nn.Module) -> str:
+    """Keep a network in memory under a name; gives the place at which `held` finds it."""
+    _HELD[f"{MEMORY}{name}"] = network
+    return f"{MEMORY}{name}"
+
+
+def is_held(place: str) -> bool:
+    """Whether a place names a network in memory."""
+    return place.startswith(MEMORY)
+
+
+def held(place: str) -> nn.Module:
+    """A copy of the network that is held at a place; raises `InputError` if none is, in this process."""
+    if place not in _HELD:
+        raise InputError(
+            f"{printable(place)} names a network that was held in memory and is no longer: give it again as efface.Module, "
+            "under the same name"
+        )
+    return copy.deepcopy(_HELD[place])
 
 
 def is_installed(name: str) -> bool:

@@ -18,7 +18,7 @@ from efface.classifiers.architecture import NetworkSettings
 from efface.classifiers.classifier import Classifier, Normalisation
 from efface.classifiers.committee import Committee
 from efface.classifiers.networks import build
-from efface.classifiers.own_networks import ResNet18
+from efface.classifiers.own_networks import ResNet
 from efface.errors import InputError
 from efface.files import sha256_of_file
 from support.classifier_models import CLASSES, NORMALISATION, logits, pictures, small, stirred
@@ -181,7 +181,7 @@ def test_a_state_dict_of_the_starting_kit_opens(
     torch.save(pack(resnet.state_dict()), path)
     assert is_classifier(str(path))
     found = load_classifier(ClassifierSettings(path=str(path), image_size=32, **CIFAR))
-    assert isinstance(found.network, ResNet18)
+    assert isinstance(found.network, ResNet)
     assert found.classes == tuple("0123456789")
     origin = found.describe()["origin"]
     assert origin.pop("reading", []) == said
@@ -201,7 +201,7 @@ def test_stem_channels_and_classes_are_read_off_the_tensors(tmp_path: Path) -> N
     found = load_classifier(
         ClassifierSettings(path=str(tmp_path / "weights.safetensors"), image_size=28, scale=1)
     )
-    assert isinstance(found.network, ResNet18)
+    assert isinstance(found.network, ResNet)
     assert (found.network.stem, found.channels, len(found.classes)) == ("cifar", 1, 7)
     assert found.normalisation == Normalisation(1.0)
     save_classifier(found, tmp_path / "folder")
@@ -237,15 +237,63 @@ def test_a_mean_without_a_deviation_is_refused() -> None:
         ClassifierSettings.read({"path": "x", "std": [0.5]})
 
 
-def test_other_resnets_are_refused_by_name(narrow: dict[str, Tensor], tmp_path: Path) -> None:
-    for tensor, kind in (
-        ("layer1.0.conv3.weight", "ResNet-50, -101 or -152"),
-        ("layer1.2.conv1.weight", "ResNet-34"),
-    ):
-        torch.save({**narrow, tensor: torch.zeros(1)}, tmp_path / "other.pth")
-        assert f"holds a {kind}; of files with bare state dicts only those of ResNet-18" in refusal(
-            tmp_path / "other.pth"
-        )
+RESNETS: dict[str, dict[str, Any]] = {
+    "34": {"stages": (3, 4, 6, 3)},
+    "50": {"stages": (3, 4, 6, 3), "inner": 8},
+    "wide": {"stages": (1, 1, 1, 1), "inner": 16},
+    "next": {"stages": (1, 2, 1, 1), "inner": 8, "groups": 4},
+    "cifar": {"stages": (3, 3, 3), "shortcut": "padding"},
+}
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_other_resnets_are_told_by_their_tensors(name: str, tmp_path: Path) -> None:
+    shape = {**RESNETS[name], "planes": 8}
+    before = stirred(ResNet(4, stem="cifar" if name == "cifar" else "imagenet", **shape)).eval()
+    torch.save(
+        {"state_dict": {f"model.{key}": value for key, value in before.state_dict().items()}},
+        tmp_path / "a.ckpt",
+    )
+    found = load_classifier(ClassifierSettings(path=str(tmp_path / "a.ckpt"), image_size=32, scale=255))
+    assert isinstance(found.network, ResNet)
+    images = pictures(2, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(found(images), before(images / 255))
+    assert found.blocks[-2:] == (f"layer{len(shape['stages'])}", "fc")
+    save_classifier(found, tmp_path / "folder")
+    again = load_classifier(tmp_path / "folder")
+    assert again.weights_digest() == found.weights_digest()
+    assert torch.equal(logits(again), logits(found))
+
+
+def test_a_resnet_of_pytorch_cifar_opens(tmp_path: Path) -> None:
+    network = stirred(ResNet(4, stem="cifar", planes=8)).eval()
+    theirs = {
+        f"module.{name.replace('fc.', 'linear.').replace('downsample', 'shortcut')}": value
+        for name, value in network.state_dict().items()
+    }
+    torch.save({"net": theirs, "acc": 95.1, "epoch": 199}, tmp_path / "ckpt.pth")
+    found = load_classifier(ClassifierSettings(path=str(tmp_path / "ckpt.pth"), image_size=32, **CIFAR))
+    assert {name: tuple(value.shape) for name, value in found.network.state_dict().items()} == {
+        name: tuple(value.shape) for name, value in network.state_dict().items()
+    }
+    assert torch.equal(found.network.get_parameter("fc.weight"), network.get_parameter("fc.weight"))
+
+
+def test_the_published_resnets_have_as_many_parameters_as_their_papers_say() -> None:
+    """ResNet-50 and wide ResNet-50-2 of torchvision, and the ResNet-20 for CIFAR of He et al., table 6."""
+    deep = (3, 4, 6, 3)
+    with torch.device("meta"):
+        counts = [
+            sum(parameter.numel() for parameter in network.parameters())
+            for network in (
+                ResNet(1000, stages=deep, inner=64),
+                ResNet(1000, stages=deep, inner=128),
+                ResNet(1000, stages=deep, inner=128, groups=32),
+                ResNet(10, stem="cifar", stages=(3, 3, 3), planes=16, shortcut="padding"),
+            )
+        ]
+    assert counts == [25_557_032, 68_883_240, 25_028_904, 269_722]
 
 
 def test_a_stem_of_another_kernel_is_refused(narrow: dict[str, Tensor], tmp_path: Path) -> None:
@@ -306,7 +354,10 @@ def test_what_is_no_classifier_is_told_and_what_is_known_is_listed(tmp_path: Pat
         message = refusal(tmp_path / name)
         assert words in message
         if "Known are" in message:
-            assert "torchvision: a file with the state dict of a ResNet-18" in message
+            assert (
+                "torchvision: a file with the state dict of a ResNet, in the layout of torchvision or of pytorch-cifar"
+                in message
+            )
     assert not is_classifier("nobody/nothing")
     assert "If a model of the hub is meant: hub:nobody/nothing" in refusal("nobody/nothing")
     assert "the model hub:nobody/nothing cannot be read: " in refusal("hub:nobody/nothing")
@@ -363,8 +414,8 @@ def test_pictures_of_a_size_that_the_network_cannot_take_are_refused(tmp_path: P
     assert "give --set model.image_size=N" in message
 
 
-def test_a_network_of_unknown_make_cannot_be_saved(tmp_path: Path) -> None:
+def test_a_network_of_unknown_make_is_saved_without_saying_what_builds_it(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
-    classifier = Classifier(network, classes=("a", "b"), image_size=2)
-    with pytest.raises(InputError, match="a Sequential cannot be saved as a folder that can be opened again"):
-        save_classifier(classifier, tmp_path)
+    save_classifier(Classifier(network, classes=("a", "b"), image_size=2), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["network"] is None
+    assert load_file(tmp_path / "model.safetensors")["1.weight"].shape == (2, 12)

@@ -12,7 +12,7 @@ from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, 
 from efface.classifiers.architecture import NetworkSettings
 from efface.classifiers.committee import Committee
 from efface.classifiers.networks import blocks_of, build, settings_of
-from efface.classifiers.own_networks import Convolution, Mlp, ResNet18, SmallConv
+from efface.classifiers.own_networks import Convolution, Mlp, ResNet, SmallConv
 from efface.errors import InputError
 from support.classifier_models import pictures, small, stirred
 
@@ -43,12 +43,12 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 def test_a_resnet18_has_as_many_parameters_as_published(classes: int, stem: str, count: int) -> None:
     # the first is torchvision's published count; a 3x3 stem has 3 * 64 * (49 - 9) weights less
     with torch.device("meta"):
-        assert parameters(ResNet18(classes, stem=stem)) == count
+        assert parameters(ResNet(classes, stem=stem)) == count
 
 
 def test_a_resnet18_has_the_names_and_shapes_of_torchvision() -> None:
     with torch.device("meta"):
-        found = {name: tuple(tensor.shape) for name, tensor in ResNet18(10).state_dict().items()}
+        found = {name: tuple(tensor.shape) for name, tensor in ResNet(10).state_dict().items()}
     statistics = ("weight", "bias", "running_mean", "running_var")
     expected: dict[str, tuple[int, ...]] = {"conv1.weight": (64, 3, 7, 7)}
     expected |= {f"bn1.{part}": (64,) for part in statistics} | {"bn1.num_batches_tracked": ()}
@@ -128,7 +128,7 @@ def test_a_resnet18_agrees_with_that_of_transformers() -> None:
 def test_a_cifar_stem_keeps_the_side_of_small_pictures() -> None:
     sides: list[int] = []
     for stem in ("imagenet", "cifar"):
-        network = ResNet18(4, stem=stem).eval()
+        network = ResNet(4, stem=stem).eval()
         network.layer1.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
         with torch.no_grad():
             network(torch.zeros(1, 3, 32, 32))
@@ -216,7 +216,7 @@ def test_settings_that_do_not_belong_to_the_network_are_refused() -> None:
     for changes, message in (
         ({"network": "resnet18", "width": 32}, "width: a resnet18 has none; leave it out"),
         ({"network": "mlp", "stem": "cifar"}, "stem: only a resnet18 has one, not a mlp"),
-        ({"network": "resnet50"}, "'resnet18', 'small-conv' or 'mlp'"),
+        ({"network": "resnet50"}, "'resnet18', 'small-conv', 'mlp' or 'resnet'"),
         ({"network": "mlp", "classes": 1}, "classes: Input should be greater than or equal to 2"),
         ({"network": "mlp", "widht": 1}, "did you mean 'width'?"),
     ):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from efface.classifiers.classifier import Classifier
 from efface.classifiers.committee import Committee
-from efface.classifiers.own_networks import Mlp, ResNet18
+from efface.classifiers.own_networks import Mlp, ResNet
 from efface.errors import InputError
 from efface.methods.classifier.amnesiacs import Amnesiacs
 from efface.methods.classifier.base import unlearn_classifier
@@ -242,7 +242,7 @@ def test_the_noise_of_sun_has_its_deviation():
 
 @pytest.mark.parametrize(("normalisation", "others"), [("type", 22), ("name", 28)])
 def test_sun_knows_the_normalisation_of_a_resnet_by_type_or_by_name(normalisation: Any, others: int):
-    model = classifier(ResNet18(CLASSES, 1))
+    model = classifier(ResNet(CLASSES, 1))
     everything = Sun(normalisation=normalisation, tensors=100).trained(model, 0, 0)
     assert len(everything) == others // 2 + (62 - others)
     drawn = Sun(normalisation=normalisation).drawn(model, 0, 0)

@@ -44,7 +44,7 @@ def test_a_training_is_of_a_classifier_if_it_names_one_or_is_like_one(model: Pat
     assert isinstance(read_config("train", {"images": "x", "classifier": "mlp"}), ClassifierTrainConfig)
     assert isinstance(read_config("train", {"images": "x", "like": str(model)}), ClassifierTrainConfig)
     assert isinstance(read_config("train", {"images": "x"}), TrainConfig)
-    with pytest.raises(InputError, match="classifier or like: give one of them"):
+    with pytest.raises(InputError, match="classifier, like or base: give one of them"):
         read_config("train", {"images": "x", "like": str(model), "classifier": "mlp"})
     with pytest.raises(InputError, match="with like, they are those of the model"):
         read_config("train", {"images": "x", "like": str(model), "architecture": {"image_size": 8}})
@@ -87,7 +87,7 @@ def test_every_fault_of_a_config_is_named_at_once(model: Path) -> None:
     assert "did you mean 'scrub'?" in told
     assert "recipe: unknown setting 'epoch'; did you mean 'epochs'?" in told
     assert "budget 'soon': write it as 90s, 10m, 1.5h, or 20% (of retraining)" in told
-    assert "statistics: Input should be 'keep' or 'recompute'" in told
+    assert "statistics: Input should be 'auto', 'keep' or 'recompute'" in told
     assert "unknown setting 'sede'; did you mean 'seed'?" in told
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -53,6 +53,7 @@ class Classifier(nn.Module):
     blocks: names of sub-modules from input to output; together they hold all weights, and the last is the head, an
     `nn.Linear` (or 1x1 convolution) that gives the logits. Default: the children of `network`, with chains of
     containers that have only one weighted child opened.
+    fresh: a like network with weights drawn from a seed; default: each layer draws its own (`reset_parameters`).
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Classifier(nn.Module):
         normalisation: Normalisation | None = None,
         blocks: tuple[str, ...] | None = None,
         origin: Origin | None = None,
+        fresh: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         keep_contiguous(network)
@@ -72,7 +74,7 @@ class Classifier(nn.Module):
         self.classes, self.image_size, self.channels = tuple(classes), image_size, channels
         self.normalisation = normalisation or Normalisation()
         self.blocks = blocks if blocks is not None else default_blocks(network)
-        self.origin = origin or Origin()
+        self.origin, self.fresh = origin or Origin(), fresh
         # into how many parts a batch is cut, to save memory
         self.micro_batches = 1
         # of a LoRA adapter that was added: its layout, and the digests of its weights and of its base's
@@ -143,6 +145,9 @@ class Classifier(nn.Module):
         Raises `InputError` where a layer with weights cannot do so. The global random state stays as it was.
         """
         chosen = self.blocks if blocks is None else blocks
+        if self.fresh is not None:
+            self._take(self.fresh(key(seed, "initialise")), chosen)
+            return
         layers = [
             (f"{block}.{name}".rstrip("."), module)
             for block in chosen
@@ -161,6 +166,15 @@ class Classifier(nn.Module):
             for _, module in layers:
                 module.reset_parameters()
         self.network.to(device)
+
+    def _take(self, other: nn.Module, blocks: tuple[str, ...]) -> None:
+        """Weights and statistics of these blocks as in a like network."""
+        prefixes = tuple(f"{block}." for block in blocks)
+        given = other.state_dict()
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                if name.startswith(prefixes) or name in blocks:
+                    value.copy_(given[name])
 
     def weights_digest(self) -> str:
         """sha256 over names, types, shapes and values of all weights and statistics."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from efface.classifiers.architecture import ClassifierSettings, SavedClassifier, SavedNormalisation
+from efface.classifiers.architecture import CONFIG, ClassifierSettings, SavedClassifier, SavedNormalisation
 from efface.classifiers.classifier import Classifier, Normalisation, Origin
 from efface.classifiers.networks import build, settings_of
-from efface.classifiers.reading import CONFIG, WEIGHTS, Stored, assembled, fill, needed, write_tensors
+from efface.classifiers.reading import WEIGHTS, Stored, assembled, fill, needed, write_tensors
 from efface.documents import read_object
 from efface.files import write_json
 from efface.hub import hub_facts

@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from efface.classifiers.architecture import MODEL_TYPE, ClassifierSettings
-from efface.errors import InputError
+from efface.classifiers.architecture import BY_FACTORY, MODEL_TYPE, ClassifierSettings
+from efface.factories import is_held
 from efface.hub import NothingThere
 from efface.model_files import Contents, UnknownModel, contents_of, model_place
 from efface.model_formats import OWN_NETWORK
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 TRANSFORMERS_HEAD = "ForImageClassification"
 TIMM_KEYS = frozenset({"architecture", "num_classes", "pretrained_cfg"})
-RESNET_TENSORS = frozenset({"conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "fc.weight"})
-"""Tensors that every ResNet in torchvision's layout has."""
+RESNET_TENSORS = frozenset({"conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "layer1.0.bn1.weight"})
+"""Tensors that every ResNet in torchvision's layout has, and in that of pytorch-cifar."""
+HEADS = frozenset({"fc.weight", "linear.weight"})
+"""The last layer in the one and in the other."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,16 @@ TIMM = Layout(
 )
 TORCHVISION = Layout(
     name="torchvision",
-    summary="a file with the state dict of a ResNet-18",
+    summary="a file with the state dict of a ResNet, in the layout of torchvision or of pytorch-cifar",
     module="efface.classifiers.torchvision_file",
-    recognises=lambda contents: contents.tensors >= RESNET_TENSORS,
+    recognises=lambda contents: contents.tensors >= RESNET_TENSORS and bool(contents.tensors & HEADS),
+)
+FACTORY = Layout(
+    name="factory",
+    summary="any network that code of yours builds: --set model.network=package.module:build with a file of weights, and "
+    "model.classes, model.image_size and the normalisation, which no file of weights says (docs/classifiers.md)",
+    module="efface.classifiers.factory_network",
+    recognises=lambda contents: contents.config.get("model_type") == BY_FACTORY,
 )
 
 
@@ -85,7 +94,10 @@ LAYOUTS: Registry[Layout] = Registry(
     "layout of classifiers",
     "efface.classifiers",
     Layout,
-    tuple(f"efface.classifiers.layouts:{name}" for name in ("EFFACE", "TRANSFORMERS", "TIMM", "TORCHVISION")),
+    tuple(
+        f"efface.classifiers.layouts:{name}"
+        for name in ("EFFACE", "TRANSFORMERS", "TIMM", "TORCHVISION", "FACTORY")
+    ),
 )
 
 
@@ -130,6 +142,9 @@ def load_classifier(settings: ClassifierSettings | str | Path) -> Classifier:
         settings = ClassifierSettings(path=str(settings))
     from efface.model_bounds import check_opened, opening
 
+    if settings.network is not None or is_held(settings.path):
+        with opening(settings.path):
+            return FACTORY.load(settings)
     layout = layout_at(settings.path, settings.revision, settings.entry, settings.base)
     place = model_place(settings.path, settings.base)
     with opening(place):
@@ -145,16 +160,12 @@ def load_classifier(settings: ClassifierSettings | str | Path) -> Classifier:
 def save_classifier(classifier: Classifier, folder: Path) -> None:
     """Write a folder that `load_classifier` opens to the same logits: efface's own, or that of the network's library.
 
-    Raises `InputError` for a network that belongs to neither.
+    Any other network is written as weights and the name of what builds it.
     """
     # efface's own first: other libraries take seconds to import, and workers save hundreds of models
-    for name in dict.fromkeys(("efface", classifier.origin.kind, "transformers")):
+    for name in dict.fromkeys(("efface", classifier.origin.kind, "transformers", FACTORY.name)):
         if name in LAYOUTS and LAYOUTS[name].save(classifier, Path(folder)):
             return
-    raise InputError(
-        f"a {type(classifier.network).__name__} cannot be saved as a folder that can be opened again: it is no network "
-        "of efface or transformers, nor was it read by timm. Save its state dict where it was made"
-    )
 
 
 def _layout_of(contents: Contents) -> Layout | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from efface.classifiers.architecture import NetworkSettings
+from efface.classifiers.architecture import RESNETS, NetworkSettings, ResNetShape
 from efface.classifiers.committee import Committee
-from efface.classifiers.own_networks import BLOCKS as RESNET_BLOCKS
-from efface.classifiers.own_networks import Mlp, ResNet18, SmallConv
+from efface.classifiers.own_networks import Mlp, ResNet, SmallConv
 from efface.errors import InputError
 from efface.randomness import key
 
@@ -34,13 +33,21 @@ def settings_of(network: nn.Module, image_size: int) -> NetworkSettings | None:
         if one is None or one.committee > 1:
             return None
         return one.model_copy(update={"committee": len(network.members), "vote": network.vote.kind})
-    if type(network) is ResNet18:
+    if type(network) is ResNet:
+        shape = ResNetShape(
+            stages=network.stages,
+            planes=network.planes,
+            inner=network.inner,
+            groups=network.groups,
+            shortcut=network.shortcut,
+        )
         return NetworkSettings(
-            network="resnet18",
+            network="resnet18" if shape == ResNetShape() else "resnet",
             classes=network.fc.out_features,
             channels=network.conv1.in_channels,
             image_size=image_size,
             stem=network.stem,
+            resnet=shape,
         )
     if type(network) is SmallConv:
         first = network.block1.conv
@@ -69,8 +76,8 @@ def blocks_of(network: nn.Module) -> tuple[str, ...]:
     a block. The order is that in which the parts were registered, which is the way through in such networks.
     Raises `InputError` where weights belong to no part.
     """
-    if isinstance(network, ResNet18):
-        return RESNET_BLOCKS
+    if isinstance(network, ResNet):
+        return network.blocks
     if isinstance(network, Committee):
         return (*(f"members.{number}" for number in range(len(network.members))), "vote")
     blocks = _opened(network, "")
@@ -86,8 +93,18 @@ def blocks_of(network: nn.Module) -> tuple[str, ...]:
 
 
 def _single(settings: NetworkSettings) -> nn.Module:
-    if settings.network == "resnet18":
-        return ResNet18(settings.classes, settings.channels, settings.stem)
+    if settings.network in RESNETS:
+        shape = settings.resnet
+        return ResNet(
+            settings.classes,
+            settings.channels,
+            settings.stem,
+            stages=shape.stages,
+            planes=shape.planes,
+            inner=shape.inner,
+            groups=shape.groups,
+            shortcut=shape.shortcut,
+        )
     if settings.network == "small-conv":
         return SmallConv(settings.channels, settings.classes, settings.width)
     return Mlp(settings.channels, settings.image_size, settings.classes, settings.width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from efface.model_files import beside
 from efface.weights import UNREADABLE, check_tensors, why_unreadable
 from efface.wording import counted
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+WEIGHTS = "model.safetensors"
 NORMALISATIONS = {
     "CIFAR-10, as in the starting kit of the unlearning challenge": "--set 'model.mean=[0.4914, 0.4822, 0.4465]' "
     "--set 'model.std=[0.2023, 0.1994, 0.2010]'",
@@ -44,6 +44,8 @@ class Stored:
     classes: tuple[str, ...] | None = None
     image_size: int | None = None
     normalisation: Normalisation | None = None
+    blocks: tuple[str, ...] | None = None
+    fresh: Callable[[int], nn.Module] | None = None
 
 
 def assembled(stored: Stored, settings: ClassifierSettings) -> Classifier:
@@ -59,6 +61,8 @@ def assembled(stored: Stored, settings: ClassifierSettings) -> Classifier:
             faults.add(
                 f"model.classes has {counted(len(classes), 'name')}, and the network gives {stored.outputs} logits"
             )
+        if settings.channels not in (None, stored.channels):
+            faults.add(f"model.channels is {settings.channels}, and the network takes {stored.channels}")
         if image_size is None:
             faults.add("its file does not say the size of its pictures: give --set model.image_size=N")
         if normalisation is None:
@@ -73,8 +77,9 @@ def assembled(stored: Stored, settings: ClassifierSettings) -> Classifier:
         image_size=image_size,
         channels=stored.channels,
         normalisation=normalisation,
-        blocks=blocks_of(stored.network),
+        blocks=stored.blocks or blocks_of(stored.network),
         origin=stored.origin,
+        fresh=stored.fresh,
     ).eval()
     _check_by_trying(classifier, settings.path)
     return classifier

@@ -9,10 +9,9 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, JsonValue, PositiveInt
 
-from efface.classifiers.architecture import ClassifierSettings
+from efface.classifiers.architecture import CONFIG, ClassifierSettings
 from efface.classifiers.classifier import Classifier, Normalisation, Origin
 from efface.classifiers.reading import (
-    CONFIG,
     WEIGHTS,
     Stored,
     assembled,

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
-from efface.classifiers.architecture import ClassifierSettings
+from efface.classifiers.architecture import CONFIG, ClassifierSettings
 from efface.classifiers.classifier import Classifier, Normalisation, Origin
-from efface.classifiers.reading import CONFIG, Stored, assembled, numbers, side_of, spread
+from efface.classifiers.reading import Stored, assembled, numbers, side_of, spread
 from efface.documents import read_object
 from efface.errors import InputError
 from efface.files import write_json

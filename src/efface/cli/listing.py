@@ -94,7 +94,7 @@ def _classifiers() -> list[dict[str, Any]]:
         {"name": "mlp", "summary": "two hidden layers, without batch normalisation"},
         {
             "name": "any other",
-            "summary": "a ...ForImageClassification of transformers, a folder of timm, a ResNet-18 file",
+            "summary": "a ...ForImageClassification of transformers, a folder of timm, a ResNet's file, or your code",
         },
     ]
 

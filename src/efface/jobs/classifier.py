@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
-from efface.classifiers import NetworkSettings, load_classifier
-from efface.classifiers.architecture import ClassifierSettings
+from efface.classifiers import NetworkSettings, factory_network, load_classifier
+from efface.classifiers.architecture import ClassifierSettings, NetworkName
 from efface.classifiers.classifier import Classifier, Normalisation, Origin
 from efface.classifiers.heads import differences, for_classes
 from efface.classifiers.networks import blocks_of, build
@@ -77,6 +77,13 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
 
     def load(self, settings: ClassifierSettings | str) -> Classifier:
         return load_classifier(settings)
+
+    def beside(
+        self, settings: ClassifierSettings | str, named: ClassifierSettings | str
+    ) -> ClassifierSettings | str:
+        if isinstance(named, str):
+            return settings
+        return (ClassifierSettings(path=settings) if isinstance(settings, str) else settings).beside(named)
 
     def prepare(self, start: Start) -> Prepared[Classifier, Labelled]:
         if start.config.verb == "train":
@@ -305,18 +312,30 @@ def new_classifier(
         like.reinitialise(config.seed)
         return like
     classes = class_names((split.forget, split.retain, split.neutral))
-    shape = config.architecture.as_dict()
+    values = config.normalisation
+    normalisation = Normalisation(values.scale, values.mean, values.std)
+    architecture, name = config.architecture, str(config.classifier)
+    if name not in get_args(NetworkName):
+        return factory_network.new(
+            name,
+            architecture.arguments or {},
+            config.seed,
+            classes=classes,
+            image_size=architecture.image_size,
+            channels=architecture.channels,
+            normalisation=normalisation,
+        )
+    shape = architecture.as_dict()
     settings = NetworkSettings.read(
         {"network": config.classifier, "classes": len(classes), **shape}, where="architecture"
     )
     network = build(settings, config.seed)
-    values = config.normalisation
     return Classifier(
         network,
         classes=classes,
         image_size=settings.image_size,
         channels=settings.channels,
-        normalisation=Normalisation(values.scale, values.mean, values.std),
+        normalisation=normalisation,
         blocks=blocks_of(network),
         origin=Origin("efface"),
     )

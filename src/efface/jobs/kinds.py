@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from efface.classifiers import ClassifierSettings, is_classifier
 from efface.classifiers.layouts import layout_at
 from efface.errors import InputError
+from efface.factories import is_held
 from efface.generators.families import ModelSettings
 from efface.generators.registry import FAMILIES, family_of, read_model
 from efface.methods.registry import CLASSIFIER_METHODS, GENERATOR_METHODS
@@ -112,8 +113,9 @@ def names_classifier(model: Mapping[str, Any]) -> bool:
     """Whether the section of a config names a classifier; False also where nothing readable lies there."""
     if not isinstance(model.get("path"), str):
         return False
-    if model.get("network") is not None and model.get("classes") is None and not Path(model["path"]).is_dir():
-        return False
+    by_code = model.get("network") is not None or is_held(model["path"])
+    if by_code and (model.get("classes") is not None or not Path(model["path"]).is_dir()):
+        return model.get("classes") is not None
     try:
         return is_classifier(model["path"], *(_text(model, name) for name in ("revision", "entry", "base")))
     except InputError:

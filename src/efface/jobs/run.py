@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efface.classifiers import load_classifier
+from efface.classifiers import ClassifierSettings, load_classifier
 from efface.classifiers.classifier import Classifier
 from efface.devices import device_words, on_device
 from efface.errors import InputError, RunRefused, Stopped
@@ -116,9 +116,9 @@ class RunResult:
         """The generator that was made, opened."""
         return load_generator(str(self.model))
 
-    def classifier(self) -> Classifier:
-        """The classifier that was made, opened."""
-        return load_classifier(str(self.model))
+    def classifier(self, **settings: Any) -> Classifier:
+        """The classifier that was made, opened; settings: of `ClassifierSettings`, as the `network` that builds it."""
+        return load_classifier(ClassifierSettings(path=str(self.model), **settings))
 
 
 def carry_out(config: JobConfig, out: Path, progress: Progress | None = None) -> RunResult:

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from efface.classifiers.architecture import ClassifierSettings, NetworkName, SavedNormalisation
+from efface.classifiers.architecture import AnyNetwork, ClassifierSettings, SavedNormalisation
 from efface.errors import Faults, InputError
 from efface.generators.families import Architecture, Family
 from efface.generators.registry import FAMILIES, family_of, named_by_option, read_model
@@ -47,6 +47,9 @@ class Shape(Settings):
     )
     stem: Literal["imagenet", "cifar"] | None = Field(
         None, description="resnet18: imagenet (default), or cifar for small pictures"
+    )
+    arguments: dict[str, JsonValue] | None = Field(
+        None, description="package.module:build: keyword arguments for that code"
     )
 
     @model_serializer(mode="wrap")
@@ -150,7 +153,10 @@ class ClassifierTrainConfig(FromScratchConfig):
     verb: ClassVar[Verb] = "train"
     kind: ClassVar[ModelKind] = "classifier"
 
-    classifier: NetworkName | None = Field(None, description="the network: resnet18, small-conv or mlp")
+    classifier: AnyNetwork | None = Field(
+        None,
+        description="the network: resnet18, small-conv, mlp, or code that builds it: package.module:build",
+    )
     architecture: Shape = Shape()
     like: ClassifierSettings | None = Field(
         None, description="a model whose network, classes and normalisation are taken over"

@@ -8,17 +8,25 @@ methods depends on the setup.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
-from pydantic import Field, JsonValue, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from efface.benchmark.config import BenchConfig, TuningSettings
 from efface.benchmark.results import KindName
 from efface.benchmark.runs import Section
 from efface.benchmark.setups import Setup
 from efface.benchmark.tasks import BenchTask
-from efface.classifiers.architecture import NetworkName, NetworkSettings
+from efface.classifiers.architecture import AnyNetwork, NetworkName, NetworkSettings
 from efface.errors import InputError
 from efface.images.datasets import Dataset
 from efface.images.datasets.cifar import MEAN, STD, kit_lies_in
@@ -38,14 +46,32 @@ RAW_VALUES = 255.0
 class TaskNetwork(Settings):
     """The network of a task, but for what its data say: number of classes, channels and side."""
 
-    network: NetworkName = Field("resnet18", description="resnet18, small-conv or mlp")
+    network: AnyNetwork = Field(
+        "resnet18", description="resnet18, small-conv, mlp, or code that builds it: package.module:build"
+    )
+    arguments: dict[str, JsonValue] = Field(
+        {}, description="package.module:build: keyword arguments for that code"
+    )
     width: int = Field(16, ge=1, description="small-conv: channels of the first block; mlp: hidden units")
     stem: Literal["imagenet", "cifar"] = Field("imagenet", description="resnet18: how it begins")
 
+    @property
+    def own(self) -> bool:
+        """Whether it is one of efface's own."""
+        return self.network in get_args(NetworkName)
+
+    @model_serializer(mode="wrap")
+    def _with_arguments_given(self, write: SerializerFunctionWrapHandler) -> Any:
+        return {name: value for name, value in write(self).items() if name != "arguments" or value}
+
     @model_validator(mode="after")
     def _as_networks_are(self) -> Self:
+        if not self.own:
+            return self
+        if self.arguments:
+            raise ValueError(f"arguments: only code of yours takes some, not a {self.network}")
         try:
-            NetworkSettings(network=self.network, width=self.width, stem=self.stem, classes=2, image_size=32)
+            NetworkSettings.model_validate({**self.as_dict(), "classes": 2, "image_size": 32})
         except ValidationError as error:
             raise ValueError(str(error.errors()[0].get("ctx", {}).get("error", error))) from None
         return self
@@ -111,6 +137,19 @@ def new_classifier(task: ClassifierTask, data: Dataset, seed: int) -> Classifier
     from efface.classifiers.classifier import Classifier
     from efface.classifiers.networks import blocks_of, build
 
+    normalisation = _normalisation(task, data)
+    if not task.network.own:
+        from efface.classifiers.factory_network import new
+
+        return new(
+            task.network.network,
+            task.network.arguments,
+            seed,
+            classes=data.classes,
+            image_size=task.images.side,
+            channels=task.images.colours,
+            normalisation=normalisation,
+        )
     values = {"classes": len(data.classes), "channels": task.images.colours, "image_size": task.images.side}
     network = build(NetworkSettings.read({**task.network.as_dict(), **values}, where="network"), seed)
     return Classifier(
@@ -118,7 +157,7 @@ def new_classifier(task: ClassifierTask, data: Dataset, seed: int) -> Classifier
         classes=data.classes,
         image_size=task.images.side,
         channels=task.images.colours,
-        normalisation=_normalisation(task, data),
+        normalisation=normalisation,
         blocks=blocks_of(network),
     )
 

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils import _pytree as pytree
 
+from efface import factories
 from efface.corruptions import Corrupted, Corruption, parse_corruption
 from efface.corruptions.degradations import Downsample, Noise, luma, shrunk
 from efface.errors import InputError
-from efface.factories import build
 from efface.files import write_json
 from efface.generators.base import Generator, PixelMoments, View, noise_pixels
 from efface.generators.families import NoiseKind
@@ -421,14 +421,7 @@ def fresh(use: Use, seed: int) -> nn.Module:
         raise InputError(
             "fresh weights: nothing says how this network is built; give its factory as model.network=package.module:build"
         )
-    made, other = (build(use.network, use.arguments, one) for one in (seed, seed + 1))
-    pairs = zip(made.parameters(), other.parameters(), strict=True)
-    if all(torch.equal(one, another) for one, another in pairs):
-        raise InputError(
-            f"fresh weights: {use.network} gives the same weights for every seed, so it reads them from somewhere; name a "
-            "factory, or arguments, that draw them"
-        )
-    return made
+    return factories.fresh(use.network, use.arguments, seed)
 
 
 def _by_channel(numbers: tuple[float, ...], like: Tensor) -> Tensor:
