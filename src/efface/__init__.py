@@ -14,9 +14,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from efface.api import bench, bench_generators, compare_runs, evaluate, load, plan, train, unlearn
+    from efface.api import Module, bench, bench_generators, compare_runs, evaluate, load, plan, train, unlearn
 
-__all__ = ["bench", "bench_generators", "compare_runs", "evaluate", "load", "plan", "train", "unlearn"]
+__all__ = [
+    "Module",
+    "bench",
+    "bench_generators",
+    "compare_runs",
+    "evaluate",
+    "load",
+    "plan",
+    "train",
+    "unlearn",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,10 +11,14 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+from torch import nn
+
 from efface.benchmark.classifiers.task import ClassifierBench
 from efface.benchmark.config import read_bench
 from efface.benchmark.generators.task import GeneratorBench
 from efface.classifiers.classifier import Classifier
+from efface.factories import hold
 from efface.generators.base import Generator
 from efface.jobs.bench import BenchOutcome
 from efface.jobs.bench import bench as bench_run
@@ -25,25 +29,46 @@ from efface.jobs.run import RunResult, carry_out
 from efface.progress import Progress
 
 PathOrName = str | PathLike[str]
+
+
+class Module:
+    """A network that is held in memory, in the place of a model's path: with a `name` for the record, and its settings.
+
+    settings: of a network from picture to picture those that a config has beside `model.network`, `image_size` at least, as
+    in `Module(network, "my-network", image_size=64, value_range=(-1, 1))`; of a classifier its `classes` and the others of
+    `ClassifierSettings`. `network=` names what builds it with fresh weights.
+    """
+
+    def __init__(self, module: nn.Module, name: str, **settings: Any) -> None:
+        self.module, self.name, self.settings = module, name, settings
+
+    def section(self) -> dict[str, JsonValue]:
+        """What stands in a config in its place; the module is held under its name from now on."""
+        place = hold(self.name, self.module)
+        return {"path": place, "network": place, **self.settings}
+
+
+Model = PathOrName | Module
+"""What a model is named by: where it lies, or a module in memory."""
 Selection = PathOrName | Iterable[PathOrName] | None
 Probes = str | Iterable[str | dict[str, Any]] | None
 Requirements = str | Iterable[str] | None
 
 
-def load(model: PathOrName, **settings: Any) -> Generator | Classifier:
-    """Open a trained model, a generator or a classifier: a folder, `hub:owner/name`, or a file of weights.
+def load(model: Model, **settings: Any) -> Generator | Classifier:
+    """Open a trained model, a generator or a classifier: a folder, `hub:owner/name`, a file of weights, or a `Module`.
 
     settings: those of its family, for example `norm_pix_loss=True`, or for a classifier those of `ClassifierSettings`.
     Raises `InputError`.
     """
-    values = {"path": fspath(model), **settings}
+    values = {**_section(model), **settings}
     kind = kind_of({"model": values})
     opened: Generator | Classifier = kind.operations.load(kind.read_model(values))
     return opened
 
 
 def unlearn(
-    model: PathOrName,
+    model: Model,
     *,
     out: PathOrName,
     forget: Selection,
@@ -51,8 +76,8 @@ def unlearn(
     neutral: Selection = None,
     proxy_retain: Selection = None,
     images: PathOrName | None = None,
-    retrained: PathOrName | None = None,
-    yardstick: PathOrName | None = None,
+    retrained: Model | None = None,
+    yardstick: Model | None = None,
     method: str | dict[str, Any] | None = None,
     probes: Probes = None,
     require: Requirements = None,
@@ -78,15 +103,15 @@ def unlearn(
 
 
 def plan(
-    model: PathOrName,
+    model: Model,
     *,
     forget: Selection,
     retain: Selection = None,
     neutral: Selection = None,
     proxy_retain: Selection = None,
     images: PathOrName | None = None,
-    retrained: PathOrName | None = None,
-    yardstick: PathOrName | None = None,
+    retrained: Model | None = None,
+    yardstick: Model | None = None,
     method: str | dict[str, Any] | None = None,
     probes: Probes = None,
     require: Requirements = None,
@@ -106,7 +131,7 @@ def train(
     out: PathOrName,
     without: Selection = None,
     neutral: Selection = None,
-    like: PathOrName | None = None,
+    like: Model | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> RunResult:
@@ -122,23 +147,23 @@ def train(
         "images": fspath(images),
         "without": _selectors(without),
         "neutral": _selectors(neutral),
-        **({"like": fspath(like)} if like is not None else {}),
+        **(_models(like=like)),
         **settings,
     }
     return carry_out(read_config("train", values), Path(out), progress)
 
 
 def evaluate(
-    original: PathOrName,
-    unlearned: PathOrName | None = None,
+    original: Model,
+    unlearned: Model | None = None,
     *,
     out: PathOrName,
     forget: Selection,
     retain: Selection = None,
     neutral: Selection = None,
     images: PathOrName | None = None,
-    retrained: PathOrName | None = None,
-    yardstick: PathOrName | None = None,
+    retrained: Model | None = None,
+    yardstick: Model | None = None,
     probes: Probes = None,
     require: Requirements = None,
     progress: Progress | None = None,
@@ -174,8 +199,12 @@ def _judged(probes: Probes, require: Requirements) -> dict[str, Any]:
     return given
 
 
-def _models(**models: PathOrName | None) -> dict[str, Any]:
-    return {name: {"path": fspath(model)} for name, model in models.items() if model is not None}
+def _section(model: Model) -> dict[str, JsonValue]:
+    return model.section() if isinstance(model, Module) else {"path": fspath(model)}
+
+
+def _models(**models: Model | None) -> dict[str, Any]:
+    return {name: _section(model) for name, model in models.items() if model is not None}
 
 
 def _images(

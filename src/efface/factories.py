@@ -6,7 +6,8 @@ found among what is installed, or in the working directory; another package may 
     [project.entry-points."efface.networks"]
     my-network = "my_package:build"
 
-Its code runs, so only a name that the user gave, or an installed entry point, may reach `build`. Imports no torch.
+Its code runs, so only a name that the user gave, or an installed entry point, may reach `build`. A network that is held in
+memory has a name too, `memory:NAME`, in this process alone. Imports no torch.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from __future__ import annotations
 import copy
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -90,7 +93,11 @@ def fresh(name: str, arguments: Mapping[str, JsonValue], seed: int) -> nn.Module
 
 
 def hold(name: str, network: nn.Module) -> str:
-    """Keep a network in memory under a name; gives the place at which `held` finds it."""
+    """Keep a network in memory under a name; gives the place at which `held` finds it. Raises `InputError`."""
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise InputError(
+            f"name {shortened(name)}: a network in memory is named by letters, digits, dots and hyphens"
+        )
     _HELD[f"{MEMORY}{name}"] = network
     return f"{MEMORY}{name}"
 
@@ -117,6 +124,8 @@ def is_installed(name: str) -> bool:
 
 def _factory(name: str) -> Callable[..., object]:
     """What the name stands for; raises `InputError`."""
+    if is_held(name):
+        return partial(copy.deepcopy, held(name))
     offered = _offered()
     if name in offered:
         try:

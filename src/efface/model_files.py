@@ -16,6 +16,7 @@ from typing import Any
 
 from efface.documents import read_object
 from efface.errors import InputError
+from efface.factories import is_held
 from efface.files import replacing, write_json
 from efface.hub import HUB, NothingThere, hub_name
 from efface.model_formats import check_format, header_of
@@ -68,6 +69,8 @@ def contents_of(
 
     entry: which of several sets of weights in a single file is meant; base: as in `model_place`, where a LoRA adapter lies.
     """
+    if is_held(path):
+        return Contents()
     path = model_place(path, base)
     place = Path(path)
     if place.is_file():

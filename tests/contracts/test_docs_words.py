@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 import make
 from efface.benchmark.results import BenchRow, Estimate
 from efface.cli import app, listing
+from efface.generators.registry import FAMILIES
 from efface.jobs.kinds import KINDS
 from efface.methods import CLASSIFIER_METHODS, GENERATOR_METHODS
 from efface.probes.registry import PROBES
@@ -128,6 +129,9 @@ def faults_of(words: list[str]) -> Iterator[str]:
     yield from faults_of_names(given, is_bench=command.name in ("classifiers", "generators", "memorisation"))
 
 
+OF_FAMILIES = {f"model.{name}" for family in FAMILIES.values() for name in family.settings.model_fields}
+
+
 def faults_of_names(given: dict[str, Any], *, is_bench: bool) -> Iterator[str]:
     """Methods, probes and settings that there are not."""
     method = given.get("method") or "encoder-noise"
@@ -139,7 +143,9 @@ def faults_of_names(given: dict[str, Any], *, is_bench: bool) -> Iterator[str]:
     # the settings of a benchmark's task depend on its file
     for key in (pair.partition("=")[0] for pair in given.get("set_") or () if not is_bench):
         name = re.sub(r"^method\.", f"method[{method}].", key)
-        if not any(known == name or known.startswith(f"{name}.") for known in SETTINGS):
+        if name not in OF_FAMILIES and not any(
+            known == name or known.startswith(f"{name}.") for known in SETTINGS
+        ):
             yield f"no setting {key}"
 
 

@@ -236,7 +236,7 @@ def test_what_was_hidden_in_training_is_written_out_and_specific_said_as_the_ver
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"corruption": "centre:0.25"}, "hidden from the models: centre:0.25; in run 1 (one): centre:0.5"),
+        ({"corruption": "centre:0.25"}, "corruption: centre:0.25; in run 1 (one): centre:0.5"),
         ({"evaluation": an_evaluation(seed=6)}, "seed of the evaluation: 6; in run 1 (one): 5"),
         (
             {"evaluation": an_evaluation(crops_per_image=4)},

@@ -206,7 +206,7 @@ def test_without_a_retrained_model_distances_are_to_the_original(report: Report)
 def test_without_a_hole_there_is_no_chart_and_it_is_said(report: Report) -> None:
     page = report(rows_of("forget", 0.9, 0.5, 0.7, metric="ssim"), a_record(corruption="jpeg:5"))
     assert not page.named("svg")
-    assert "No error in a hidden region was measured." in page.text
+    assert "No error of restored pixels was measured." in page.text
 
 
 def test_an_evaluation_is_titled_as_one(report: Report) -> None:

@@ -80,7 +80,7 @@ def test_a_probe_has_its_question_every_models_value_and_differences(tmp_path: P
         {"name": "detectability", "question": "Does the output give it away?", "source": "", "settings": {}}
     ]
     run = write_run(tmp_path, UNLEARNED, findings=some_findings(), record={"probes": asked})
-    text = between(page_of(run).text, "Each probe asks one question", "Error in the hidden region")
+    text = between(page_of(run).text, "Each probe asks one question", "Error of the restored pixels")
     assert "Does the output give it away?" in text
     assert "0.5200 0.490 to 0.550 0.9700 0.94 to 1.00 0.5500 0.520 to 0.580" in text
     assert "unlearned +0.42 0.39 to 0.45 more than the retrained model's" in text

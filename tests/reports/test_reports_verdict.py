@@ -54,7 +54,7 @@ def test_a_reference_that_was_retrained_in_part_is_named_so() -> None:
 def test_without_a_hole_similarity_is_said_to_be_the_yardstick() -> None:
     headline = headline_of(verdict(0.1), rows_of("forget", 0.9, 0.5, 0.7, metric="ssim"))
     assert "0.5000 against the original's 0.9000" in headline.finding
-    assert any("No error in a hidden region" in caution for caution in headline.cautions)
+    assert any("No error of restored pixels" in caution for caution in headline.cautions)
 
 
 def test_costs_are_told_for_each_set_and_absence_too() -> None:

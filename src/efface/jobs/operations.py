@@ -271,7 +271,7 @@ class Operations(ABC, Generic[ModelT, PixelsT]):
         """What probes question."""
 
     def corruption(self, config: Any) -> str | None:
-        """What is hidden from the models, as records name it."""
+        """The corruption, as records name it."""
         return None
 
     # for plans

@@ -26,14 +26,14 @@ C1, C2 = 0.01**2, 0.03**2
 
 
 class HoleMse(ImageMetric):
-    """Mean squared error in the hidden region."""
+    """Mean squared error of the restored pixels: those of a hole, or all where nothing is hidden."""
 
     name: ClassVar[str] = "hole_mse"
     short: ClassVar[str] = "error"
-    title: ClassVar[str] = "Mean squared error in the hidden region"
-    label: ClassVar[str] = "hole error"
-    phrase: ClassVar[str] = "error in the hidden region"
-    summary: ClassVar[str] = "How far the filled-in pixels are from the true ones."
+    title: ClassVar[str] = "Mean squared error of the restored pixels"
+    label: ClassVar[str] = "error"
+    phrase: ClassVar[str] = "error of the restored pixels"
+    summary: ClassVar[str] = "How far the restored pixels are from the true ones."
     unit: ClassVar[str] = "squared intensity, 0 to 1"
     least: ClassVar[float] = 0.0
     most: ClassVar[float] = 1.0
@@ -53,7 +53,7 @@ class MeanHoleMse(ImageMetric):
 
     name: ClassVar[str] = "mean_hole_mse"
     short: ClassVar[str] = "mean-error"
-    title: ClassVar[str] = "Mean squared error of the mean of many answers in the hidden region"
+    title: ClassVar[str] = "Mean squared error of the mean of many answers"
     label: ClassVar[str] = "mean answer's error"
     phrase: ClassVar[str] = "error of the mean answer"
     summary: ClassVar[str] = (
@@ -76,7 +76,7 @@ class HoleSpread(ImageMetric):
 
     name: ClassVar[str] = "hole_spread"
     short: ClassVar[str] = "spread"
-    title: ClassVar[str] = "Spread of the answers in the hidden region"
+    title: ClassVar[str] = "Spread of the answers"
     label: ClassVar[str] = "spread of answers"
     phrase: ClassVar[str] = "spread of the answers"
     summary: ClassVar[str] = "How much the answers that a sampling model draws differ from each other."
@@ -92,14 +92,14 @@ class HoleSpread(ImageMetric):
 
 
 class HolePsnr(ImageMetric):
-    """Peak signal-to-noise ratio in the hidden region."""
+    """Peak signal-to-noise ratio of the restored pixels."""
 
     name: ClassVar[str] = "hole_psnr"
     short: ClassVar[str] = "psnr"
-    title: ClassVar[str] = "PSNR in the hidden region"
-    label: ClassVar[str] = "hole PSNR"
-    phrase: ClassVar[str] = "PSNR in the hidden region"
-    summary: ClassVar[str] = "The error in the hidden region on a logarithmic scale."
+    title: ClassVar[str] = "PSNR of the restored pixels"
+    label: ClassVar[str] = "PSNR"
+    phrase: ClassVar[str] = "PSNR of the restored pixels"
+    summary: ClassVar[str] = "The error of the restored pixels on a logarithmic scale."
     unit: ClassVar[str] = "dB"
     least: ClassVar[float] = 0.0
     most: ClassVar[float] = PSNR_CEILING
@@ -127,7 +127,7 @@ class Ssim(ImageMetric):
     ratio: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
     yardstick: ClassVar[Yardstick | None] = Yardstick(
-        caution="No error in a hidden region was measured; the verdict rests on structural similarity.",
+        caution="No error of restored pixels was measured; the verdict rests on structural similarity.",
     )
     decides: ClassVar[bool] = True
 

@@ -229,7 +229,7 @@ def _relearning_charts(table: BenchTable, name: str) -> list[Chart | None]:
             if curve.after == after and (row.place is None or row.place <= len(SERIES))
         ]
         title = f"Relearning: {about}"
-        charts.append(line_chart(f"{name}-{after}", title, "steps", "log hole error on forget images", lines))
+        charts.append(line_chart(f"{name}-{after}", title, "steps", "log error on forget images", lines))
     return charts
 
 

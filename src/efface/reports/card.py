@@ -165,7 +165,7 @@ def _named(settings: dict[str, Any]) -> str:
 def _measured(record: Record, rows: Sequence[Row]) -> list[str]:
     if not rows:
         return ["## What was measured", "Nothing: this model was trained, and not yet compared with another."]
-    hidden = f" Hidden from the models: {corruption_words(record.corruption)}." if record.corruption else ""
+    hidden = f" Corruption: {corruption_words(record.corruption)}." if record.corruption else ""
     goal = (
         "On forget images the goal is the retrained model's value, neither a lower nor a higher one."
         if record.retrained

@@ -79,7 +79,7 @@ def work_facts(record: Record, log: TrainingLog) -> list[Fact]:
     if record.training:
         facts += _training(record.training, log)
     if record.corruption:
-        facts.append(Fact("Hidden when it was measured", [corruption_words(record.corruption)]))
+        facts.append(Fact("Corruption when it was measured", [corruption_words(record.corruption)]))
     if record.evaluation and record.evaluation.views:
         facts.append(Fact("Views that were asked for", view_words(record.evaluation)))
     if record.statistics:
@@ -233,7 +233,7 @@ def _training(training: GeneratorTraining | ClassifierTraining, log: TrainingLog
             mode="json", exclude={"steps", "precision", "corruption"}, exclude_none=True
         )
         own = " (what the model's own training hides)" if training.under_own_masks else ""
-        facts.append(Fact("Hidden while it trained", [corruption_words(training.corruption) + own]))
+        facts.append(Fact("Corruption while it trained", [corruption_words(training.corruption) + own]))
         facts.append(Fact("Training settings", ["; ".join(_named(settings))]))
     else:
         facts.append(Fact("Recipe", ["; ".join(_named(training.recipe.as_dict()))]))

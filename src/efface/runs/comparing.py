@@ -121,7 +121,7 @@ def _conditions(run: ComparedRun) -> dict[str, str]:
         "measure": run.compared_by.words if run.compared_by else "none",
         **counts,
         "retain images": counts["retain images"] + (" (proxy)" if record.images.proxy_retain else ""),
-        "hidden from the models": printable(record.corruption or "nothing"),
+        "corruption": printable(record.corruption or "nothing"),
         "feature extractor": f"{extractor.name} {extractor.digest[:16]}" if extractor else "none",
         "seed of the evaluation": setting(settings.get("seed")),
         "views of each image": setting(settings.get("crops_per_image")),

@@ -34,7 +34,9 @@ class EvaluateConfig(MeasuredConfig):
     unlearned: ModelSection | None = Field(None, description="the model after unlearning")
     retrained: ModelSection | None = Field(None, description="a model trained without the forget images")
     yardstick: ModelSection | None = YARDSTICK
-    corruption: CorruptionText = Field("centre:0.5", description="what is hidden from the models")
+    corruption: CorruptionText = Field(
+        "centre:0.5", description="what is hidden from the models, or shown to them instead"
+    )
     evaluation: EvaluationSettings = EvaluationSettings()
     training: TrainingSettings = Field(
         TrainingSettings(), description="how the run trained, for probes that train: batch, precision, crops"

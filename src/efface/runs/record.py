@@ -247,7 +247,7 @@ class WorkFacts(Described):
 class GeneratorTraining(WorkFacts):
     """How a generator was trained."""
 
-    corruption: str = Field(description="what was hidden while it trained: `own-mask` is written out")
+    corruption: str = Field(description="the corruption while it trained: `own-mask` is written out")
     settings: TrainingSettings = Field(description="the training settings")
 
     @property
@@ -551,9 +551,7 @@ class Statement(Described):
     statistics: StatisticsFacts | None = Field(
         description="running statistics of a trained or unlearned classifier"
     )
-    corruption: str | None = Field(
-        description="what was hidden from the models in evaluation; null for classifiers"
-    )
+    corruption: str | None = Field(description="the corruption in evaluation; null for classifiers")
     seeds: Seeds = Field(description="seeds of all draws")
     images: ImagesFacts = Field(description="the image sets, and how they came about")
     notes: list[str] = Field(

@@ -95,7 +95,9 @@ class RunConfig(MeasuredConfig):
     model: ModelSection
     method: SerializeAsAny[GeneratorMethod]
     training: TrainingSettings
-    corruption: CorruptionText = Field("centre:0.5", description="what is hidden from the model")
+    corruption: CorruptionText = Field(
+        "centre:0.5", description="what is hidden from the model, or shown to it instead"
+    )
     evaluation: EvaluationSettings = EvaluationSettings()
     retrained: ModelSection | None = Field(None, description="a model trained without the forget images")
     yardstick: ModelSection | None = YARDSTICK

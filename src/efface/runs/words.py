@@ -45,14 +45,14 @@ class KindWords:
 WORDS: dict[ModelKind, KindWords] = {
     "generator": KindWords(
         metric=HOLE_ERROR,
-        heading="Error in the hidden region",
+        heading="Error of the restored pixels",
         axis="squared error (intensity 0 to 1)",
         worse_side="Further right is worse restoration, not better forgetting",
-        unmeasured="No error in a hidden region was measured.",
+        unmeasured="No error of restored pixels was measured.",
         shown="Every model restored the same views of the same images.",
         well="restores",
         kept="Images that the model should go on restoring as before.",
-        hit="whose error in the hidden region rose most",
+        hit="whose error rose most",
     ),
     "classifier": KindWords(
         metric=Accuracy.name,

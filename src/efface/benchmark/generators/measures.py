@@ -45,12 +45,12 @@ def _forgetting() -> list[Measure]:
     return [
         Measure(
             name="forget_ratio", heading="forget error / retrained's", goal="towards 1", table=FORGETTING, of_set="forget",
-            about="hole error on forget images / the retrained model's",
+            about="error on forget images / the retrained model's",
         ),
         Measure(
             name="forget_gap", heading="forget gap (log)", goal="towards 0", table=FORGETTING, of_set="forget",
             brief="forget gap",
-            about="mean over forget images of log (hole error / the retrained model's)",
+            about="mean over forget images of log (error / the retrained model's)",
         ),
         Measure(
             name="detectability", heading="detectability, AUC − retrained's", goal="at most 0", table=FORGETTING,
@@ -75,11 +75,11 @@ def _costs() -> list[Measure]:
         Measure(
             name="retain_cost", heading="retain error / original's", goal="down", table=COST, of_set="retain",
             brief="retain",
-            about="hole error on retain images / the original's",
+            about="error on retain images / the original's",
         ),
         Measure(
             name="neutral_cost", heading="neutral error / original's", goal="down", table=COST, of_set="neutral",
-            about="hole error on neutral images / the original's",
+            about="error on neutral images / the original's",
         ),
         Measure(
             name="time_share", heading="time / retraining", goal="down", table=COST, least=0.0,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from efface.documents import read_object
 from efface.errors import InputError
-from efface.factories import build, is_installed
+from efface.factories import build, is_held, is_installed
 from efface.files import sha256_of_file
 from efface.generators.families import Architecture
 from efface.generators.network.family import CONFIG, NetworkArchitecture, NetworkSettings, Use
@@ -28,6 +28,13 @@ __all__ = ["load", "new", "risks"]
 def load(settings: NetworkSettings) -> NetworkGenerator:
     """A network with its weights; raises `InputError` naming all faults."""
     path = Path(settings.path)
+    if is_held(settings.path):
+        if settings.image_size is None:
+            raise InputError(
+                "image_size: say the side in pixels of the square pictures that the network answers with"
+            )
+        network = build(settings.path, {})
+        return NetworkGenerator(network.eval(), _use(settings), settings.image_size, {"kind": "memory"})
     if path.is_dir():
         settings = _with_config(settings)
     if settings.network is None:

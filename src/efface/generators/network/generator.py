@@ -71,7 +71,7 @@ class NetworkGenerator(Generator):
         network.eval()
         self.channels, self.answer_channels = self._tried()
         with torch.inference_mode(False):
-            self.parts = parts_of(network, use.encoder, self._inputs, self._call)
+            self.parts = parts_of(network, use.encoder, self._inputs, self._answer)
         network.train(training)
 
     @property
@@ -370,6 +370,10 @@ class NetworkGenerator(Generator):
         placed = [one for text, one in zip(self.use.condition, inputs, strict=True) if "=" not in text]
         return network(*placed, **named)
 
+    def _answer(self, network: nn.Module, inputs: list[Tensor]) -> Tensor:
+        """The picture that a network gives for these inputs, in its own values."""
+        return self._picture_in(self._call(network, inputs))
+
     def _inputs(self, images: int) -> list[Tensor]:
         """Random inputs, to try the network with."""
         side = self._size // self.use.scale
@@ -417,7 +421,7 @@ class NetworkGenerator(Generator):
 
 def fresh(use: Use, seed: int) -> nn.Module:
     """The network that `use` names, with fresh weights; raises `InputError` if nothing makes any."""
-    if use.network is None:
+    if use.network is None or factories.is_held(use.network):
         raise InputError(
             "fresh weights: nothing says how this network is built; give its factory as model.network=package.module:build"
         )

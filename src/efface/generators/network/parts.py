@@ -40,12 +40,15 @@ class Parts:
 
 
 def parts_of(
-    network: nn.Module, named: Sequence[str], make: Callable[[int], list[Tensor]], call: Callable[..., Any]
+    network: nn.Module,
+    named: Sequence[str],
+    make: Callable[[int], list[Tensor]],
+    call: Callable[[nn.Module, list[Tensor]], Tensor],
 ) -> Parts:
     """The parts of a network in evaluation mode; raises `InputError` if it cannot be cut so.
 
     named: the encoder's modules and parameters; a cut in the middle is proposed where there are none. make: some inputs for
-    so many images; call: calls a network with them.
+    so many images; call: the picture that a network answers them with.
     """
 
     def run(part: nn.Module, images: int) -> Any:
@@ -193,7 +196,7 @@ def _reached(network: nn.Module, parts: Parts, inputs: list[Tensor], call: Calla
         cut,
         tuple(encoder),
         tuple(decoder),
-        tuple(name for name in decoder if name in before and name not in behind),
+        tuple(name for name in decoder if name in before),
         tuple(name for name in encoder if name in behind),
         bool(behind & set(pictures)),
     )
