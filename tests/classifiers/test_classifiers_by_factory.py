@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from efface.classifiers import ClassifierSettings, is_classifier, load_classifier, save_classifier
 from efface.classifiers.classifier import Normalisation
+from efface.classifiers.heads import for_classes
 from efface.errors import InputError
 from efface.factories import hold
 from efface.jobs.kinds import kind_of
@@ -137,6 +138,13 @@ def test_a_network_in_memory_is_copied_saved_and_opened_by_what_builds_it(tmp_pa
 )
 def test_faults_are_named_with_what_to_do(changes: dict[str, Any], message: str, weights: str) -> None:
     assert message in refusal(weights, **changes)
+
+
+def test_a_head_for_other_classes_is_left_to_the_code(weights: str) -> None:
+    found = opened(weights)
+    assert for_classes(found, ("0", "1"), 0).classes == found.classes
+    with pytest.raises(InputError, match="a head for 5 classes has to come from there"):
+        for_classes(found, [str(number) for number in range(5)], 0)
 
 
 def test_classes_in_a_file_that_is_missing_are_refused(weights: str) -> None:

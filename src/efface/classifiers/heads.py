@@ -23,6 +23,11 @@ def for_classes(base: Classifier, classes: Iterable[str], seed: int) -> Classifi
     model, wanted = base.copy(), tuple(classes)
     if set(wanted) <= set(base.classes):
         return model
+    if base.origin.kind in ("factory", "memory"):
+        raise InputError(
+            f"the base has other classes than the images, and its network is built by code of yours: a head for "
+            f"{len(wanted)} classes has to come from there. Give weights of a network with that head"
+        )
     path, head = base.blocks[-1], base.head
     if isinstance(base.network, Committee) or not isinstance(head, nn.Linear | nn.Conv2d):
         what = "committee" if isinstance(base.network, Committee) else type(head).__name__
