@@ -56,10 +56,10 @@ def enlarging(scale: int) -> dict[str, Any]:
 
 
 TASKS = {
-    "x2": Task("esrgan_slim_x2", "downsample:2", 2000, enlarging(2)),
-    "x4": Task("esrgan_slim_x4", "downsample:4", 2000, enlarging(4)),
-    "colourise": Task("ffdnet_color", "colour", 800, DENOISER | {"trained_with": "colour"}),
-    "centre hole": Task("ffdnet_color", "centre:0.5", 800, DENOISER | {"trained_with": "centre:0.5"}),
+    "x2": Task("esrgan_slim_x2", "downsample:2", 600, enlarging(2)),
+    "x4": Task("esrgan_slim_x4", "downsample:4", 600, enlarging(4)),
+    "colourise": Task("ffdnet_color", "colour", 400, DENOISER | {"trained_with": "colour"}),
+    "centre hole": Task("ffdnet_color", "centre:0.5", 400, DENOISER | {"trained_with": "centre:0.5"}),
 }
 
 
