@@ -64,9 +64,7 @@ def test_options_of_generators_are_refused_together(
         "--set", "evaluation.sampler=ddim:5", "--out", tmp_path / "run",
     )  # fmt: skip
     assert outcome.code == 2
-    named = (
-        "corruption, evaluation.extractor, evaluation.sampler, model.norm_pix_loss, training, with_pictures"
-    )
+    named = "corruption, evaluation.extractor, evaluation.sampler, model.norm_pix_loss, training.steps, with_pictures"
     assert f"{named}: settings of generators, and this model is a classifier; leave them out" in outcome.err
     assert not (tmp_path / "run").exists()
     evaluated = cli(

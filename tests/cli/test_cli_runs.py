@@ -171,6 +171,7 @@ def test_settings_come_from_the_file_then_options_then_set(
         "alpha": 0.125,
         "noise": "standard-normal",
         "norm": "mse",
+        "target": "noise",
     }
     assert (config["seed"], config["corruption"], config["training"]["steps"]) == (3, "centre:0.25", 6)
 

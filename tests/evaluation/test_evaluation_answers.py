@@ -215,7 +215,7 @@ def test_likeness_is_taken_with_the_extractor_named_for_it_and_distances_with_th
 def test_rows_name_the_extractor_of_each_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(
-        "efface.evaluation.answers.load_extractor", lambda spec: opened.append(spec) or Brightness()
+        "efface.evaluation.answers.load_extractor", lambda spec, _: opened.append(spec) or Brightness()
     )
     rows = rows_of(Classifier(3), similarity="clip:folder")
     assert opened == ["clip:folder"]

@@ -19,11 +19,11 @@ from efface.runs.digests import file_digests
 from efface.runs.verification import verify
 from efface.weights import with_product
 from support.classifier_fixtures import Story
-from support.family_runs import SAMPLERS, UNLEARNING, FamilyStory, evaluation
+from support.family_runs import STORIES, UNLEARNING, FamilyStory, evaluation
 from support.run_fixtures import CommandLine
 
 
-@pytest.fixture(params=SAMPLERS)
+@pytest.fixture(params=STORIES)
 def family(request: pytest.FixtureRequest, stories: dict[str, FamilyStory]) -> FamilyStory:
     return stories[request.param]
 

@@ -297,6 +297,7 @@ def test_a_probe_that_trains_is_left_to_a_job_of_one_process(
     tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Processes, "count", 2)
+    monkeypatch.setattr(Processes, "sharing", None)  # there is no second one to do its part
     result = unlearn(tiny, photos, tmp_path / "run", probes="all")
     assert asked == ["darkness"]
     assert result.probes is not None

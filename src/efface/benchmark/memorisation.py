@@ -7,6 +7,7 @@ forget set of them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ def carry_out(job: MemorisationJob) -> None:
     from efface.training.classification import run_passes
     from efface.training.passes import Facts, training_pass
 
-    data, train = _opened(job.task, job.data)
+    data, train = _opened(json.dumps(job.task.images.as_dict()), job.data)
     member = _members(job, len(train))
     draw = key("memorisation", job.seed, job.number)
     model = new_classifier(job.task, data, draw).to(chosen_device())
@@ -184,11 +185,11 @@ def _proportion(right: npt.NDArray[np.int64], of: npt.NDArray[np.int64]) -> tupl
 
 
 @lru_cache(maxsize=1)
-def _opened(task: ClassifierTask, digest: str) -> tuple[Dataset, LabelledImages]:
-    """The data of a task, opened once in each worker."""
-    from efface.images.datasets import open_dataset
+def _opened(images: str, digest: str) -> tuple[Dataset, LabelledImages]:
+    """The data of a task, whose section `images` is given as JSON, opened once in each worker."""
+    from efface.images.datasets import DatasetSettings, open_dataset
 
-    data = open_dataset(task.images)
+    data = open_dataset(DatasetSettings.read(json.loads(images), where="images"))
     train = data.train
     if _digest(train) != digest:
         raise InputError("the training images are no longer those with which the estimate began")
