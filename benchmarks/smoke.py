@@ -42,6 +42,8 @@ BENCHMARKS = (
     "benchmarks/sequence.py WORK/sequence.yaml --out WORK/sequence --results WORK",
     "benchmarks/score_behaviour.py --smoke",
     "benchmarks/planted.py --smoke",
+    "benchmarks/extractors.py --smoke",
+    "benchmarks/remembered.py --smoke",
     "docs/make.py --demo DEMO --out WORK/demo.png",
 )
 """`WORK` is a temporary folder, `DEMO` a finished demo."""
