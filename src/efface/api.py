@@ -200,7 +200,14 @@ def _judged(probes: Probes, require: Requirements) -> dict[str, Any]:
 
 
 def _section(model: Model) -> dict[str, JsonValue]:
-    return model.section() if isinstance(model, Module) else {"path": fspath(model)}
+    if isinstance(model, Module):
+        return model.section()
+    if not isinstance(model, str | PathLike):
+        raise InputError(
+            f"a model is named by its path, not by a {type(model).__name__}: give a network in memory as "
+            "efface.Module(network, name=...)"
+        )
+    return {"path": fspath(model)}
 
 
 def _models(**models: Model | None) -> dict[str, Any]:

@@ -94,7 +94,9 @@ def contents_of(
 
 
 def beside(path: str, revision: str | None, *names: str) -> Path | None:
-    """The first of these files that is in the model's folder or hub repository, if any is."""
+    """The first of these files that is in the model's folder or hub repository, if any is; none of one in memory."""
+    if is_held(path):
+        return None
     if Path(path).exists():
         return next((Path(path) / name for name in names if (Path(path) / name).is_file()), None)
     from huggingface_hub import hf_hub_download
