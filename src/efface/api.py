@@ -18,6 +18,7 @@ from efface.benchmark.classifiers.task import ClassifierBench
 from efface.benchmark.config import read_bench
 from efface.benchmark.generators.task import GeneratorBench
 from efface.classifiers.classifier import Classifier
+from efface.errors import InputError
 from efface.factories import hold
 from efface.generators.base import Generator
 from efface.jobs.bench import BenchOutcome

@@ -303,6 +303,8 @@ def test_fresh_weights_are_the_factorys_and_another_seed_gives_others(file: Path
 
 def test_a_module_in_memory_is_opened_as_a_copy_and_has_no_fresh_weights() -> None:
     network = unet()
+    with pytest.raises(InputError, match=r"give a network in memory as efface\.Module"):
+        efface.load(network)
     generator = efface.load(efface.Module(network, "mine", image_size=SIDE))
     next(iter(generator.network.parameters())).data.zero_()
     assert next(iter(network.parameters())).abs().sum() > 0
