@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -14,20 +9,10 @@ import pytest
 
 import efface
 from efface.jobs.run import RunResult
-from efface.training.interruption import STOPPING
+from support.command_line import CommandLine, Outcome, cli
 from support.run_making import SHORT, make_model, make_photos
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How the command line ended and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-CommandLine = Callable[..., Outcome]
+__all__ = ["CommandLine", "Outcome", "cli"]
 
 
 @pytest.fixture(scope="session")
@@ -47,31 +32,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path, photos: Path)
     return efface.unlearn(
         tiny, forget="label:cats", neutral="label:birds", images=photos, out=out, request={"id": "7"}, **SHORT
     )
-
-
-@pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Outcome]]:
-    """`cli("verify", run)` runs the command line in this process."""
-    from efface.cli import main
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["efface", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        return Outcome(code, *capsys.readouterr())
-
-    handlers, umask = {number: signal.getsignal(number) for number in STOPPING}, os.umask(0o022)
-    os.umask(umask)
-    yield run
-    os.umask(umask)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

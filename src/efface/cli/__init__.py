@@ -18,6 +18,7 @@ from efface.cli.plan import plan
 from efface.cli.purge import purge
 from efface.cli.push import push
 from efface.cli.report import report
+from efface.cli.requests import app as requests_app
 from efface.cli.score import score
 from efface.cli.split import split
 from efface.cli.train import train
@@ -66,6 +67,7 @@ benches.command("classifiers")(expected(bench.classifiers))
 benches.command("generators")(expected(bench.generators))
 benches.command("memorisation")(expected(bench.memorisation))
 app.add_typer(benches, name="bench")
+app.add_typer(requests_app, name="requests")
 
 
 @app.callback(invoke_without_command=True)

@@ -17,11 +17,13 @@ from typing import Any
 
 import typer
 
-from efface.errors import EffaceError, PluginWarning, Stopped, of_system
+from efface.errors import EffaceError, InputError, PluginWarning, Stopped, of_system
 from efface.launcher import drop_leftovers
 from efface.wording import printable_lines
 
 CONTINUES = "What was finished is kept; the same command continues."
+EXTRAS = {"sqlalchemy": "requests", "alembic": "requests", "psycopg": "postgresql"}
+"""Packages that not everyone needs, and what to install for them."""
 BEGINS_ANEW = "Nothing was kept; the same command begins anew."
 
 
@@ -40,6 +42,12 @@ def expected(verb: Callable[..., None], keeps: bool = True) -> Callable[..., Non
             raise Stopped(f"stopped. {afterwards}") from None
         except MemoryError:
             raise Stopped(f"stopped: there is not enough memory. {afterwards}") from None
+        except ModuleNotFoundError as error:
+            if extra := EXTRAS.get((error.name or "").partition(".")[0]):
+                raise InputError(
+                    f"this needs packages that are not installed: pip install 'efface[{extra}]'"
+                ) from None
+            raise
         except BrokenPipeError:
             raise
         except OSError as error:

@@ -240,13 +240,15 @@ def open_run(path: Path) -> dict[str, JsonValue]:
 
 def read_key(path: Path) -> bytes:
     """The key of a run's keyed ids; raises `InputError` where it is gone or damaged."""
-    place = path / "run.key"
+    return key_in(path / "run.key")
+
+
+def key_in(place: Path) -> bytes:
+    """The key in a file; raises `InputError` where it is gone or damaged."""
     try:
         key = bytes.fromhex(place.read_text(encoding="ascii").strip())
     except FileNotFoundError:
-        raise InputError(
-            f"{place} is gone: without it nobody can tell which images the run is about"
-        ) from None
+        raise InputError(f"{place} is gone: without it nobody can tell which images are meant") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{place} cannot be read: {error}") from None
     if len(key) != KEY_BYTES:

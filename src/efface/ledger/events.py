@@ -1,0 +1,140 @@
+"""The chain of events: what happened, who did it, when. Each event holds the digest of the one before.
+
+Events hold ids and digests, never names or texts of people: these are erased, and the chain must outlive that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+from pydantic import Field, JsonValue
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from efface.documents import Described, parse_json
+from efface.errors import Mismatch
+from efface.files import canonical_json, sha256_of_bytes, sha256_of_json
+from efface.ledger.tables import Event, Head
+
+KINDS: Mapping[str, str] = {
+    "ledger-made": "the ledger was made",
+    "set-added": "an image set was indexed",
+    "model-added": "a model version was registered",
+    "model-status": "a model version got another status",
+    "request-added": "a request was taken in",
+    "request-state": "a request got another state",
+    "photos-erased": "supplied photos were erased",
+    "personal-erased": "names, addresses and letters of a request were erased",
+    "key-rotated": "keyed ids and masked fingerprints were made anew under another key",
+}
+ID = re.compile(r"[\w.:/+-]{1,200}", re.ASCII)
+Id = str | int | None
+READ = 1000
+"""Events read at a time."""
+
+
+class HeadFacts(Described):
+    """Where the chain ends."""
+
+    ledger: str = Field(description="id of the ledger, a UUID")
+    number: int = Field(description="number of the last event")
+    digest: str = Field(description="its digest (sha256)")
+
+
+class EventFacts(Described):
+    """One line of what happened."""
+
+    number: int = Field(description="place in the chain, from 1 on")
+    time: str = Field(description="when, in UTC")
+    kind: str = Field(description="what happened")
+    actor: str = Field(description="who did it")
+    ids: dict[str, JsonValue] = Field(description="ids and digests of what it happened to")
+    digest: str = Field(description="sha256 over this event and the digest of the one before")
+
+
+def append(session: Session, kind: str, actor: str, **ids: Id | list[str] | list[int]) -> Event:
+    """Write the next event; the session is one of `Ledger.session`, which holds the chain's lock.
+
+    ids: numbers, and texts without blanks. Raises `ValueError` for an unknown kind, or an id that looks like a text.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"no kind of event: {kind}")
+    for name, value in ids.items():
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, str) and not ID.fullmatch(each):
+                raise ValueError(f"{name} of {kind} is no id: {each!r}")
+    head = head_row(session)
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    event = Event(number=head.number + 1, time=time, kind=kind, actor=actor, ids=canonical_json(ids))
+    event.digest = head.digest = chained(event, head.digest)
+    head.number = event.number
+    session.add(event)
+    session.flush()
+    return event
+
+
+def head_row(session: Session) -> Head:
+    """The row of the head, locked until the end of the transaction where the database locks rows."""
+    return session.execute(select(Head).with_for_update()).scalar_one()
+
+
+def head(session: Session) -> HeadFacts:
+    """Where the chain ends."""
+    row = session.execute(select(Head)).scalar_one()
+    return HeadFacts(ledger=row.ledger, number=row.number, digest=row.digest)
+
+
+def chained(event: Event, before: str) -> str:
+    """The digest of an event behind the one with the digest `before`."""
+    return sha256_of_json(
+        {
+            "number": event.number,
+            "time": event.time,
+            "kind": event.kind,
+            "actor": event.actor,
+            "ids": parse_json(event.ids, f"event {event.number}"),
+            "before": before,
+        }
+    )
+
+
+def digest_of(text: str) -> str:
+    """sha256 (hex) of a text, as it stands in events in the place of the text."""
+    return sha256_of_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def events_after(session: Session, number: int = 0) -> Iterator[Event]:
+    """The events after the one with this number, in order, some at a time."""
+    rows = select(Event).where(Event.number > number).order_by(Event.number)
+    yield from session.scalars(rows.execution_options(yield_per=READ))
+
+
+def facts_of(event: Event) -> EventFacts:
+    """An event as it is printed."""
+    ids = parse_json(event.ids, f"event {event.number}")
+    return EventFacts(
+        number=event.number,
+        time=event.time,
+        kind=event.kind,
+        actor=event.actor,
+        ids=ids if isinstance(ids, dict) else {},
+        digest=event.digest,
+    )
+
+
+def check_chain(session: Session) -> HeadFacts:
+    """Compute every digest again; raises `Mismatch` at the first event that does not follow from those before."""
+    end, number, digest = head(session), 0, ""
+    for event in events_after(session):
+        if event.number != number + 1:
+            raise Mismatch(f"event {number + 1} is missing: the chain goes on with {event.number}")
+        number, digest = event.number, chained(event, digest)
+        if digest != event.digest:
+            raise Mismatch(
+                f"event {number} ({event.kind}) was changed after it was written, or one before it"
+            )
+    if (number, digest) != (end.number, end.digest):
+        raise Mismatch(f"the chain ends with event {number}, and the head names event {end.number}")
+    return end

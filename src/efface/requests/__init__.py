@@ -1,0 +1,1 @@
+"""What people do with requests: take them in, locate images, decide, run, answer, hand out evidence, verify."""
