@@ -6,18 +6,25 @@
     result.generator()          # the unlearned model; result.model is its folder
     efface.evaluate("my-mae", result.model, forget="photos/remove", retain="photos/keep", out="runs/again")
 
-Importing this package does not import torch.
+What goes wrong is raised as one of the errors below, whose text is for a person. Importing this package does not import
+torch.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from efface.errors import EffaceError, InputError, RunRefused, Stopped
+
 if TYPE_CHECKING:
     from efface.api import Module, bench, bench_generators, compare_runs, evaluate, load, plan, train, unlearn
 
 __all__ = [
+    "EffaceError",
+    "InputError",
     "Module",
+    "RunRefused",
+    "Stopped",
     "bench",
     "bench_generators",
     "compare_runs",

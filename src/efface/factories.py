@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from efface.errors import InputError
+from efface.errors import EffaceError, InputError
+from efface.memory import is_out_of_memory
 from efface.settings import unknown_name
 from efface.wording import printable, shortened
 
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 GROUP = "efface.networks"
+DRAWS = (
+    "the network draws at random in evaluation mode: it answers the same picture in two ways, so that models cannot be "
+    "compared. Have its code draw only while it is trained (if self.training); a VAE then decodes the mean, and dropout is "
+    "given training=self.training"
+)
+"""Why a network is refused that samples in its forward."""
 MEMORY = "memory:"
 """How the place of a network begins that is held in memory."""
 _HELD: dict[str, nn.Module] = {}
@@ -90,6 +97,27 @@ def fresh(name: str, arguments: Mapping[str, JsonValue], seed: int) -> nn.Module
                 "name a factory, or arguments, that draw all weights"
             )
     return made
+
+
+@contextmanager
+def running(network: nn.Module) -> Iterator[None]:
+    """Code of `network` runs in the block: whatever it raises becomes one `InputError` that says what.
+
+    What efface and torch raise through it passes as it is: memory that ended, the end of what is computed again.
+    """
+    from torch.utils import checkpoint
+
+    try:
+        yield
+    except (EffaceError, checkpoint._StopRecomputationError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        mode = "training" if network.training else "evaluation"
+        raise InputError(
+            f"the network {type(network).__name__} fails in {mode} mode: {_what(error)}"
+        ) from error
 
 
 def hold(name: str, network: nn.Module) -> str:

@@ -45,6 +45,7 @@ UNREADABLE = (
     pickle.UnpicklingError,
 )
 """What the libraries raise for files that are damaged or not what they claim to be."""
+TRUNCATED = "it is truncated, or no file of weights at all"
 READING = "reading"
 """The part of a model's origin that says how its files were read."""
 INDEX = ".index.json"
@@ -181,7 +182,9 @@ def read_pickle(path: Path, mapped: bool = False) -> Any:
                     return torch.load(file, map_location="cpu", weights_only=True)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipped(path))
     except (*UNREADABLE, LookupError, AttributeError) as error:
-        raise InputError(f"{path} is not a readable checkpoint: {why_unreadable(error)}") from None
+        cut_short = isinstance(error, LookupError | AttributeError)
+        reason = TRUNCATED if cut_short else why_unreadable(error)
+        raise InputError(f"{path} is not a readable checkpoint: {reason}") from None
 
 
 def zipped(path: Path) -> bool:
@@ -202,7 +205,7 @@ def check_fit(
             if names:
                 faults.add(f"{kind}: {several(names)}")
         for name, stored, wanted in sorted(mismatched)[:SHOWN_TENSORS]:
-            faults.add(f"{name}: stored as {tuple(stored)}, the config asks for {tuple(wanted)}")
+            faults.add(f"{name}: stored as {tuple(stored)}, the network has {tuple(wanted)}")
 
 
 def check_tensors(
@@ -237,11 +240,11 @@ def why_unreadable(error: BaseException) -> str:
             "Ask its maker for a safetensors file, or for the bare state dict: torch.save(model.state_dict(), FILE), "
             "not torch.save(model, FILE)"
         )
-    broken = isinstance(error, (pickle.UnpicklingError, EOFError, LookupError, AttributeError))
+    broken = isinstance(error, (pickle.UnpicklingError, EOFError))
     # torch seeks before the start of a file that was cut short
     short = isinstance(error, OSError) and error.errno == errno.EINVAL
     if broken or short or "PytorchStreamReader" in str(error):
-        return "it is truncated, or no file of weights at all"
+        return TRUNCATED
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return " ".join(line.strip() for line in lines) if lines[0].endswith(":") else lines[0]
 

@@ -194,6 +194,18 @@ def counted(count: int, singular: str, plural: str = "") -> str:
     return f"{count} {singular if count == 1 else plural or singular + 's'}"
 
 
+def magnitude(count: float) -> str:
+    """A large count in three digits.
+
+    >>> magnitude(812), magnitude(1612), magnitude(86_567_656)
+    ('812', '1.61 thousand', '86.6 million')
+    """
+    for unit, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if count >= unit:
+            return f"{count / unit:.3g} {word}"
+    return f"{count:g}"
+
+
 def sentence(text: str) -> str:
     """
     >>> sentence("the model may be untrained"), sentence("Is it?")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from efface.classifiers import ClassifierSettings, is_classifier, load_classifier, save_classifier
 from efface.classifiers.classifier import Normalisation
@@ -138,6 +139,53 @@ def test_a_network_in_memory_is_copied_saved_and_opened_by_what_builds_it(tmp_pa
 )
 def test_faults_are_named_with_what_to_do(changes: dict[str, Any], message: str, weights: str) -> None:
     assert message in refusal(weights, **changes)
+
+
+class Answering(nn.Module):
+    """Gives its logits in some form, and fails while it is trained where that is asked for."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.body, self.head, self.form = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), nn.Linear(4, 3), form
+
+    def forward(self, x: torch.Tensor) -> Any:
+        if self.form == "fails" and self.training:
+            raise ValueError("not while training")
+        logits = self.head(self.body(x))
+        noisy = logits + torch.randn_like(logits)
+        forms = {
+            "mapping": {"logits": logits},
+            "other": {"out": logits},
+            "pair": (logits, logits),
+            "draws": noisy,
+        }
+        return forms.get(self.form, logits)
+
+
+def answering(form: str) -> Any:
+    said = {name: value for name, value in SAID.items() if name != "network"} | {"classes": 3}
+    return load_classifier(ClassifierSettings.read({"path": hold("answering", Answering(form)), **said}))
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ("other", r"returns a dict \(out: Tensor\), where logits are wanted"),
+        ("pair", r"returns a tuple \(0: Tensor, 1: Tensor\)"),
+        ("draws", "draws at random in evaluation mode"),
+    ],
+)
+def test_what_a_network_returns_is_named_where_it_is_no_logits(form: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        answering(form)
+    assert "truncated" not in str(refused.value)
+
+
+def test_logits_in_a_mapping_are_taken_and_what_fails_in_training_is_said() -> None:
+    picture = torch.zeros(2, 1, 8, 8)
+    assert answering("mapping")(picture).shape == (2, 3)
+    with pytest.raises(InputError, match="Answering fails in training mode: ValueError: not while training"):
+        answering("fails").train()(picture)
 
 
 def test_a_head_for_other_classes_is_left_to_the_code(weights: str) -> None:

@@ -310,7 +310,7 @@ def test_every_tensor_that_does_not_fit_is_named(resnet: nn.Module, tmp_path: Pa
     message = refusal(tmp_path / "bad.pth", image_size=32, scale=1)
     assert "missing: layer4.1.bn2.bias" in message
     assert "not part of it: extra.weight" in message
-    assert "layer1.0.conv1.weight: stored as (64, 64, 1, 1), the config asks for (64, 64, 3, 3)" in message
+    assert "layer1.0.conv1.weight: stored as (64, 64, 1, 1), the network has (64, 64, 3, 3)" in message
 
 
 # what is no classifier
@@ -379,7 +379,7 @@ def test_what_is_no_classifier_is_told_and_what_is_known_is_listed(tmp_path: Pat
         ({"network": {"network": "vgg", "classes": 4, "image_size": 16}}, "network.network: "),
         (
             {"network": {"network": "small-conv", "classes": 4, "image_size": 16, "width": 5}},
-            "block1.conv.weight: stored as (4, 3, 3, 3), the config asks for (5, 3, 3, 3)",
+            "block1.conv.weight: stored as (4, 3, 3, 3), the network has (5, 3, 3, 3)",
         ),
         (
             {"network": {"network": "mlp", "classes": 4, "image_size": 16}},

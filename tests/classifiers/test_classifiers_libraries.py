@@ -188,7 +188,7 @@ def test_faults_of_a_folder_of_transformers_are_named(folder: Path) -> None:
     )
     weights = load_file(folder / "model.safetensors")
     save_file({**weights, "classifier.1.weight": torch.zeros(4, 9)}, folder / "model.safetensors")
-    assert "classifier.1.weight: stored as (4, 9), the config asks for (4, 8)" in refusal(folder)
+    assert "classifier.1.weight: stored as (4, 9), the network has (4, 8)" in refusal(folder)
     del weights["classifier.1.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     assert "missing: classifier.1.weight" in refusal(folder)
@@ -301,7 +301,7 @@ def test_without_timm_the_folder_is_refused_with_what_is_needed(
             "pretrained_cfg.input_size: it is needed and was not given",
         ),
         ({"pretrained_cfg": {**TIMM["pretrained_cfg"], "input_size": [3, 8, 16]}}, "only square ones"),
-        ({"num_classes": 5}, "head.weight: stored as (4, 6), the config asks for (5, 6)"),
+        ({"num_classes": 5}, "head.weight: stored as (4, 6), the network has (5, 6)"),
     ],
 )
 def test_faults_of_a_folder_of_timm_are_named(

@@ -147,7 +147,7 @@ def test_mismatched_shapes_name_the_first_tensors_with_both_shapes(tmp_path: Pat
     state = {f"blocks.{number}.norm1.weight": torch.zeros(7) for number in range(2)}
     message = refusal(changed_release(tmp_path / "odd.pth", "", **state))
     assert re.search(
-        r"layers?\.0\S*layernorm_before\.weight: stored as \(7,\), the config asks for \(32,\)", message
+        r"layers?\.0\S*layernorm_before\.weight: stored as \(7,\), the network has \(32,\)", message
     )
     assert re.search(r"layers?\.1\S*layernorm_before\.weight: stored as \(7,\)", message)
 
@@ -155,7 +155,7 @@ def test_mismatched_shapes_name_the_first_tensors_with_both_shapes(tmp_path: Pat
 def test_a_config_that_asks_for_other_weights_names_at_most_five(folder: Path) -> None:
     message = refusal(with_config(folder, hidden_size=48))
     assert message.count("stored as") == 5
-    assert "stored as (1, 1, 32), the config asks for (1, 1, 48)" in message
+    assert "stored as (1, 1, 32), the network has (1, 1, 48)" in message
     assert "missing: vit.layers.2" in refusal(with_config(folder, hidden_size=32, num_hidden_layers=3))
     assert "not part of it: vit.layers.1" in refusal(with_config(folder, num_hidden_layers=1))
 

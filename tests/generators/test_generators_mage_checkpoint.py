@@ -138,7 +138,7 @@ def test_every_fault_of_a_files_tensors_is_named_at_once(model: MageGenerator, t
         in message
     )
     assert "not part of it: tokenizer.encoder.mid.attn_1.q.weight" in message
-    assert "decoder.norm.weight: stored as (7,), the config asks for (24,)" in message
+    assert "decoder.norm.weight: stored as (7,), the network has (24,)" in message
 
 
 def test_parts_that_do_not_belong_together_are_named(file: Path, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_folders_tokenizer_can_be_replaced_by_one_of_its_shape(tmp_path: Path)
     assert found.network.state_dict().keys() == one.network.state_dict().keys()
     wrong = tiny_mage(code_dimension=4)
     message = refusal(tmp_path / "model", tokenizer=str(save_tokenizer(wrong.network, tmp_path / "w.ckpt")))
-    assert "tokenizer.codebook.weight: stored as (16, 4), the config asks for (16, 8)" in message
+    assert "tokenizer.codebook.weight: stored as (16, 4), the network has (16, 8)" in message
 
 
 def test_a_folder_whose_weights_do_not_fit_its_config_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import efface
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
+from efface.generators import load_generator
 from efface.generators.network.family import NetworkSettings, Use
 from efface.generators.network.generator import NetworkGenerator
 from efface.weights import write_tensors
@@ -37,6 +38,15 @@ class Alone(nn.Module):
             return {"one": self.second(deep), "other": self.second(deep)}
         if self.what == "small":
             return self.second(deep)[..., ::2, ::2]
+        if self.what == "draws":
+            deep = deep + torch.randn_like(deep)
+        if self.what == "no gradient":
+            deep = deep.sigmoid()
+            deep += 1
+        if self.what == "fails in training" and self.training:
+            raise ValueError("targets are missing")
+        if self.what == "no memory" and self.training:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         if self.what == "nothing finite":
             return self.second(deep) / 0
         return self.second(deep)
@@ -142,9 +152,23 @@ def test_a_module_that_runs_several_times_is_changed_where_it_runs_behind_the_en
         (Alone(""), {"encoder": ["unused"]}, "the network's forward does not call unused"),
         (Alone("two pictures"), {}, "the network gives 2 pictures: say which"),
         (Alone("two pictures"), {"output": "third"}, r"gives no 'third', but \['one', 'other'\]"),
-        (Alone("small"), {}, r"none of which is a picture .* 0.5 times larger: give that as model.scale"),
+        (
+            Alone("small"),
+            {},
+            r"gives \[1, 3, 8, 8\], and no picture .* 0.5 times larger: give that as model.scale",
+        ),
         (Alone("nothing finite"), {}, "values that are not finite"),
-        (nn.Conv2d(5, 3, 1), {}, r"cannot be fed with picture \[1, 1, 16, 16\]: RuntimeError"),
+        (Alone("draws"), {}, "draws at random in evaluation mode"),
+        (
+            Alone("no gradient"),
+            {},
+            "fails in evaluation mode: RuntimeError: one of the variables needed for gradient",
+        ),
+        (
+            nn.Conv2d(5, 3, 1),
+            {},
+            r"fails in evaluation mode: RuntimeError.* fed with picture \[1, 3, 16, 16\]",
+        ),
         (nn.Conv2d(3, 3, 1), {}, "fewer than two modules"),
         (enlarging(), {}, "2 times larger: give that as model.scale"),
         (enlarging(3), {"scale": 3}, "image_size 16 is no multiple of scale 3"),
@@ -156,6 +180,23 @@ def test_what_cannot_be_served_is_refused_in_one_sentence(
     with pytest.raises(InputError, match=said) as raised:
         opened(network, **settings)
     assert len(raised.value.problems) == 1
+
+
+def test_what_a_network_raises_in_training_is_said_and_memory_that_ends_passes() -> None:
+    generator = opened(Alone("fails in training"))
+    view = viewed(generator, "noise:0")
+    with pytest.raises(InputError, match="Alone fails in training mode: ValueError: targets are missing"):
+        generator.train().predict(view)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        opened(Alone("no memory")).train().predict(view)
+
+
+def test_a_network_that_runs_otherwise_in_training_cannot_be_cut_there() -> None:
+    network = UNet()
+    generator = opened(network, encoder=["stem"])
+    network.stem.forward = lambda x: (x, x)  # type: ignore[method-assign,assignment]
+    with pytest.raises(InputError, match="ran otherwise than when it was opened: stem gave 2 values, not 1"):
+        generator.encode(viewed(generator, "centre:0.5"))
 
 
 @pytest.mark.parametrize(
@@ -283,6 +324,41 @@ def test_code_that_a_folder_names_runs_only_where_the_user_names_it(file: Path, 
     named = NetworkSettings(path=str(file), network="support.networks:unet")
     assert section.beside(named).network == "support.networks:unet"
     assert section.beside(named.model_copy(update={"network": "support.networks:other"})).network is None
+
+
+def test_a_corruption_of_a_job_is_not_taken_for_what_a_network_was_trained_with(
+    file: Path, tmp_path: Path
+) -> None:
+    section = NetworkSettings(
+        path=str(file), family="network", network="support.networks:unet", image_size=SIDE
+    )
+    generator = load_generator(section.under("centre:0.5"))
+    assert str(generator.training_corruption) == "centre:0.5"
+    assert not generator.tells_training
+    assert (
+        load_generator(generator.settings_at(str(file))).training_corruption == generator.training_corruption
+    )
+    generator.save(tmp_path / "saved")
+    reopened = efface.load(tmp_path / "saved", network="support.networks:unet")
+    with pytest.raises(InputError, match="say what the network was trained to undo"):
+        _ = reopened.training_corruption
+    said = load_generator(section.model_copy(update={"trained_with": "noise:25"}).under("centre:0.5"))
+    assert said.tells_training
+    assert str(said.training_corruption) == "noise:25"
+
+
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    network = unet()
+    network.get_parameter("out.bias").data[0] = float("nan")
+    write_tensors(tmp_path / "weights.safetensors", network.state_dict())
+    for load in (
+        lambda: efface.load(
+            tmp_path / "weights.safetensors", network="support.networks:unet", image_size=SIDE
+        ),
+        lambda: efface.load(efface.Module(network, "damaged", image_size=SIDE)),
+    ):
+        with pytest.raises(InputError, match=r"NaN or infinite values in out\.bias"):
+            load()
 
 
 def test_weights_that_do_not_fit_are_named(file: Path) -> None:

@@ -71,6 +71,11 @@ def test_all_labels_that_do_not_fit_are_named_with_their_counts() -> None:
     ]
 
 
+def test_names_are_offered_for_classes_that_have_none() -> None:
+    with pytest.raises(InputError, match=r"Sorted, .*: --set 'model\.classes=\[ant, bee\]'$"):
+        class_numbers({"forget": images("bee"), "retain": images("ant", "bee")}, ("0", "1"))
+
+
 def test_a_picture_that_is_there_twice_is_taken_once_and_noted() -> None:
     once, notes = each_once(images("a", "b", "c", "a", ids="xyxz"), "retain")
     assert once.ids == ("x", "y", "z")

@@ -273,6 +273,7 @@ def test_labels_that_are_no_classes_are_named_all_at_once(story: Story, tmp_path
         in str(refused.value)
     )
     assert "retain: 1 image has no label" in str(refused.value)
+    assert "model.classes: the model's classes have no names; give names in the order" in str(refused.value)
     assert not (tmp_path / "run").exists()
 
 

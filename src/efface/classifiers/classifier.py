@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from efface.adapters import Adapter, merge
 from efface.errors import Faults, InputError
+from efface.factories import running
 from efface.group_norms import keep_contiguous
 from efface.images.labelled import LabelledImages
 from efface.memory import in_batches
@@ -23,6 +24,7 @@ from efface.randomness import key
 from efface.recomputing import in_micro_batches
 from efface.sharing import in_shares
 from efface.weights import weights_digest
+from efface.wording import several
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Origin:
 class Classifier(nn.Module):
     """Any network from pictures to logits, with what methods ask of it.
 
-    network: takes float `[B, C, H, W]` in its own value space, gives logits `[B, classes]` (or an object with `.logits`).
+    network: takes float `[B, C, H, W]` in its own value space, gives logits `[B, classes]` (or a mapping or an object
+        with `logits`).
     classes: their names; image_size: side in pixels; channels: 1 or 3.
     blocks: names of sub-modules from input to output; together they hold all weights, and the last is the head, an
     `nn.Linear` (or 1x1 convolution) that gives the logits. Default: the children of `network`, with chains of
@@ -95,9 +98,9 @@ class Classifier(nn.Module):
         return in_micro_batches(self.micro_batches, self._logits, images)
 
     def _logits(self, images: Tensor) -> Tensor:
-        out = self.network(self.prepare(images))
-        logits: Tensor = out if isinstance(out, Tensor) else out.logits
-        return logits
+        with running(self.network):
+            output = self.network(self.prepare(images))
+        return logits_in(output)
 
     def prepare(self, images: Tensor) -> Tensor:
         """What the network is fed for images in 0..255."""
@@ -226,6 +229,28 @@ class Classifier(nn.Module):
             left = [name for name, _ in self.network.named_parameters() if name not in held]
             if left:
                 faults.add(f"blocks: {', '.join(left[:3])} {'...' * (len(left) > 3)} in none of them")
+
+
+def logits_in(output: object) -> Tensor:
+    """The logits in what a network gives: a tensor, or what has them as `logits`; raises `InputError` naming what it is."""
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
+    if isinstance(logits, Tensor):
+        return logits
+    parts = (
+        output
+        if isinstance(output, Mapping)
+        else dict(enumerate(output))
+        if isinstance(output, list | tuple)
+        else {}
+    )
+    held = [f"{name}: {type(part).__name__}" for name, part in parts.items()]
+    raise InputError(
+        f"the network returns a {type(output).__name__}"
+        + (f" ({several(held)})" if held else "")
+        + ", where logits are "
+        "wanted: a tensor [B, classes], or a mapping or an object that has it as logits. Have its code return that, in "
+        "training mode too"
+    )
 
 
 def default_blocks(network: nn.Module) -> tuple[str, ...]:

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from efface.classifiers.architecture import VoteKind
+from efface.classifiers.classifier import Classifier, logits_in
 from efface.randomness import key
-
-if TYPE_CHECKING:
-    from efface.classifiers.classifier import Classifier
 
 LEAST_SHARE = 1e-6
 """What a class without a vote is given, so that its logit is finite."""
@@ -49,7 +46,7 @@ class Committee(nn.Module):
         self.vote = Vote(vote)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.vote(torch.stack([_logits(member(images)) for member in self.members], dim=1))
+        logits: Tensor = self.vote(torch.stack([logits_in(member(images)) for member in self.members], dim=1))
         return logits
 
 
@@ -76,9 +73,4 @@ def member_of(classifier: Classifier, number: int) -> nn.Module:
 
 def member_logits(classifier: Classifier, number: int, images: Tensor) -> Tensor:
     """Logits `[B, classes]` of one member alone on images in 0..255; the others are not run."""
-    return _logits(member_of(classifier, number)(classifier.prepare(images)))
-
-
-def _logits(out: object) -> Tensor:
-    logits: Tensor = out if isinstance(out, Tensor) else out.logits  # type: ignore[attr-defined]
-    return logits
+    return logits_in(member_of(classifier, number)(classifier.prepare(images)))

@@ -22,20 +22,24 @@ from efface.classifiers.architecture import (
     SavedByFactory,
     SavedNormalisation,
 )
-from efface.classifiers.classifier import Classifier, Normalisation, Origin
+from efface.classifiers.classifier import Classifier, Normalisation, Origin, logits_in
 from efface.classifiers.networks import blocks_of
 from efface.classifiers.reading import WEIGHTS, Stored, assembled, fill, needed, write_tensors
 from efface.documents import read_object
 from efface.errors import InputError
-from efface.factories import build, fresh, held, is_held, is_installed
+from efface.factories import DRAWS, build, fresh, held, is_held, is_installed, running
 from efface.files import sha256_of_file, write_json
-from efface.weights import UNREADABLE, read_weights, why_unreadable
+from efface.model_bounds import check_finite
+from efface.weights import read_weights
+from efface.wording import counted
 
 
 def load(settings: ClassifierSettings) -> Classifier:
     """A network with its weights; raises `InputError` naming all faults."""
     if is_held(settings.path):
-        return _assembled(held(settings.path), settings, Origin("memory", {"name": settings.path}))
+        network = held(settings.path)
+        check_finite(settings.path, network.state_dict())
+        return _assembled(network, settings, Origin("memory", {"name": settings.path}))
     place = Path(settings.path)
     if place.is_dir() and (place / CONFIG).is_file():
         settings = with_config(settings)
@@ -129,7 +133,8 @@ def _assembled(network: nn.Module, settings: ClassifierSettings, origin: Origin)
         )
     blocks = settings.blocks or blocks_of(network)
     if settings.image_size is not None:  # what is missing is said below, all at once
-        blocks = settings.blocks or _in_order(network, blocks, settings, settings.image_size)
+        met = _tried(network, blocks, settings, settings.image_size)
+        blocks = settings.blocks or met
         _check_head(network, blocks, len(settings.classes))
     name = origin.facts.get("network")
     draws = partial(fresh, name, origin.facts["arguments"]) if name else None
@@ -139,26 +144,35 @@ def _assembled(network: nn.Module, settings: ClassifierSettings, origin: Origin)
     return assembled(stored, settings)
 
 
-def _in_order(
+def _tried(
     network: nn.Module, blocks: tuple[str, ...], settings: ClassifierSettings, side: int
 ) -> tuple[str, ...]:
-    """The blocks in the order in which a picture goes through them; those that it leaves out come first."""
-    order: list[str] = []
+    """The blocks in the order in which a picture goes through them; those that it leaves out come first.
+
+    Raises `InputError` for a network that takes no such picture, gives no logits, or other ones the second time.
+    """
+    channels, order = settings.channels or 3, list[str]()
+    picture = torch.rand(1, channels, side, side, generator=torch.Generator().manual_seed(0))
+    modules = dict(network.named_modules())
     handles = [
-        network.get_submodule(name).register_forward_pre_hook(lambda *_, name=name: order.append(name))
+        modules[name].register_forward_pre_hook(lambda *_, name=name: order.append(name))
         for name in blocks
+        if name in modules
     ]
     try:
-        with torch.no_grad():
-            network(torch.zeros(1, settings.channels or 3, side, side))
-    except (*UNREADABLE, AttributeError) as error:
+        with torch.no_grad(), running(network):
+            outputs = network(picture), network(picture)
+    except InputError as error:
         raise InputError(
-            f"the network of {settings.path} cannot be shown a picture of {side} px and {settings.channels or 3} "
-            f"channels: {why_unreadable(error)}. Give its own with --set model.image_size=N, --set model.channels=N"
+            f"{settings.path} cannot be shown a picture of {side} px and {counted(channels, 'channel')}: {error}. Give its "
+            "own with --set model.image_size=N, --set model.channels=N"
         ) from None
     finally:
         for handle in handles:
             handle.remove()
+    first, second = (logits_in(output) for output in outputs)
+    if not torch.allclose(first, second, rtol=1e-3, atol=1e-5 * float(first.abs().max()), equal_nan=True):
+        raise InputError(DRAWS)
     met = list(dict.fromkeys(order))
     return (*(name for name in blocks if name not in met), *met)
 

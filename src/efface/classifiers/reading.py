@@ -16,8 +16,9 @@ from efface.classifiers.classifier import Classifier, Normalisation, Origin
 from efface.classifiers.networks import blocks_of
 from efface.errors import Faults, InputError
 from efface.files import replacing
+from efface.model_bounds import check_finite
 from efface.model_files import beside
-from efface.weights import UNREADABLE, check_tensors, why_unreadable
+from efface.weights import check_tensors
 from efface.wording import counted
 
 WEIGHTS = "model.safetensors"
@@ -104,6 +105,7 @@ def write_tensors(path: Path, network: nn.Module) -> None:
 def fill(network: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     """Put stored weights into `network`; raises `InputError` naming those that are missing, foreign or misshapen."""
     check_tensors(where, tensors, network.state_dict(), optional=COUNTERS)
+    check_finite(where, tensors)
     network.load_state_dict(tensors, strict=False)
 
 
@@ -121,9 +123,9 @@ def _check_by_trying(classifier: Classifier, where: str) -> None:
     try:
         with torch.no_grad():
             shape = tuple(classifier(torch.zeros(1, classifier.channels, size, size)).shape)
-    except (*UNREADABLE, AttributeError) as error:
+    except InputError as error:
         raise InputError(
-            f"the classifier at {where} cannot be shown a picture of {size} px: {why_unreadable(error)}. "
+            f"the classifier at {where} cannot be shown a picture of {size} px: {error}. "
             "If its pictures have another size, give --set model.image_size=N"
         ) from None
     if shape != (1, len(classifier.classes)):

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 import efface.cli.options as o
 from efface.cli.unlearn import SETTINGS
-from efface.wording import counted
+from efface.wording import counted, magnitude
 
 if TYPE_CHECKING:
     from efface.jobs.plan import Plan
@@ -47,7 +47,7 @@ def _tell(outlook: Plan) -> None:
     if outlook.model:
         model = outlook.model
         what = model.family or f"{model.network}, {model.classes} classes"
-        o.say(f"model: {what}, {model.image_size} px, {model.parameters / 1e6:.3g} M parameters")
+        o.say(f"model: {what}, {model.image_size} px, {magnitude(model.parameters)} parameters")
     if outlook.device:
         o.say(f"device: {outlook.device}")
     if outlook.changes:

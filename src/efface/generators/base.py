@@ -341,6 +341,11 @@ class Generator(nn.Module, ABC):
         """The corruption of the model's own training."""
         return self.trained_with or self.usual_corruption
 
+    @property
+    def tells_training(self) -> bool:
+        """Whether it is known with which corruption the model was trained, rather than taken from the job."""
+        return True
+
     def save(self, folder: Path) -> None:
         """`save_pretrained`, and beside it a note of the training's crops, and of its corruption if not the usual one."""
         self.save_pretrained(folder)

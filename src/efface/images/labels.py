@@ -58,7 +58,8 @@ def class_numbers(sets: Mapping[str, ImageSet], classes: Sequence[str]) -> dict[
     if parts := parts_not_classes(item for images in sets.values() for item in images):
         raise InputError(parts)
     numbers = {name: number for number, name in enumerate(classes)}
-    if all(re.fullmatch(r"(LABEL_)?\d+", name) for name in classes):
+    nameless = all(re.fullmatch(r"(LABEL_)?\d+", name) for name in classes)
+    if nameless:
         numbers |= {str(number): number for number in range(len(classes)) if str(number) not in numbers}
     with Faults("the labels of these images are not the classes of the model") as faults:
         for name, images in sets.items():
@@ -67,6 +68,13 @@ def class_numbers(sets: Mapping[str, ImageSet], classes: Sequence[str]) -> dict[
                 faults.add(f"{name}: {_refusal(label, count, classes)}")
             if len(missing) > SHOWN_LABELS:
                 faults.add(f"{name}: {len(missing) - SHOWN_LABELS} more labels are no class of the model")
+        named = sorted({label for images in sets.values() for label in images.labels if label} - set(numbers))
+        if faults and nameless and named:
+            hint = f". Sorted, as most loaders number them: --set 'model.classes=[{', '.join(map(printable, named))}]'"
+            faults.add(
+                "model.classes: the model's classes have no names; give names in the order of its logits, as a list or a "
+                f"file with a name in each line{hint if len(named) == len(classes) else ''}"
+            )
     return {
         name: np.array([numbers[str(label)] for label in images.labels], dtype=np.int64)
         for name, images in sets.items()

@@ -223,7 +223,7 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         if not isinstance(config, ClassifierRunConfig) or config.base is None:
             return None
         named = config.base
-        base = attempt(lambda: load_classifier(named), faults)
+        base = attempt(lambda: load_classifier(named), faults, "base")
         if base is None or original is None:
             return None
         if config.method.asks_base and base.classes != original.classes:
@@ -357,7 +357,9 @@ def _prepare_training(start: Start) -> Prepared[Classifier, Labelled]:
     config: ClassifierTrainConfig = start.config
     named = {"like": config.like, "base": config.base}
     with Faults("this training cannot start") as faults:
-        opened = {name: attempt(partial(load_classifier, one), faults) for name, one in named.items() if one}
+        opened = {
+            name: attempt(partial(load_classifier, one), faults, name) for name, one in named.items() if one
+        }
     like, base = opened.get("like"), opened.get("base")
     shape = base or like
     size = shape.image_size if shape else config.architecture.image_size

@@ -263,7 +263,7 @@ class GeneratorOperations(Operations[Generator, Views]):
         if not isinstance(config, RunConfig) or config.base is None:
             return None
         named = config.base
-        base = attempt(lambda: load_generator(named), faults)
+        base = attempt(lambda: load_generator(named), faults, "base")
         if base is None or original is None:
             return None
         unlike = differences(original, base, first_stage=config.method.claim != "exact")
@@ -354,7 +354,9 @@ def _prepare_training(start: Start) -> Prepared[Generator, Views]:
     config: TrainConfig = start.config
     with Faults("this training cannot start") as faults:
         named = {"like": config.like, "base": config.base}
-        opened = {name: attempt(partial(load_generator, one), faults) for name, one in named.items() if one}
+        opened = {
+            name: attempt(partial(load_generator, one), faults, name) for name, one in named.items() if one
+        }
         models = {name: model for name, model in opened.items() if model}
         like, base = models.get("like"), models.get("base")
         weights = like.weights_digest() if like else None

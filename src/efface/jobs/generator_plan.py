@@ -44,7 +44,7 @@ from efface.training.optimisation import accelerator, chosen_precision
 from efface.training.phases import Phase, Training
 from efface.training.settings import TrainingSettings, parse_budget
 from efface.training.step import training_corruption
-from efface.wording import counted
+from efface.wording import counted, magnitude
 
 FEW_IMAGES = 5
 FEW_IN_BATCH, PATIENCE = 4, 8.0
@@ -68,8 +68,8 @@ class WeightChanges(Changes):
     @property
     def words(self) -> str:
         return (
-            f"changes: {self.trains}, {counted(self.tensors, 'tensor')}, {self.parameters / 1e6:.1f} M "
-            f"parameters ({self.share:.0%}), such as {', '.join(self.first)}"
+            f"changes: {self.trains}, {counted(self.tensors, 'tensor')}, "
+            f"{magnitude(self.parameters)} parameters ({self.share:.0%}), such as {', '.join(self.first)}"
         )
 
 
@@ -196,6 +196,8 @@ def _first_stage_price(
 def masks_of_training(generator: Generator, settings: TrainingSettings) -> str:
     """Under which masks unlearning trains, and whether the model knows them."""
     own, used = generator.training_corruption, training_corruption(generator, settings)
+    if not generator.tells_training:
+        return f"unlearning trains under {used.label}: what the model was trained to undo is not said (model.trained_with)"
     if str(used) == str(own):
         return f"unlearning trains under {own.label}, which the model was trained with"
     return f"unlearning trains under {used.label}; the model was trained with {own.label}"
@@ -212,7 +214,8 @@ def _changes(config: RunConfig, generator: Generator) -> WeightChanges:
 def _unfamiliar(generator: Generator, corruption: Corruption) -> list[str]:
     """Whether the model was ever shown this kind of corruption."""
     own = generator.training_corruption
-    if own.hides == corruption.hides and (corruption.hides or own.name == corruption.name):
+    alike = own.hides == corruption.hides and (corruption.hides or own.name == corruption.name)
+    if alike or not generator.tells_training:
         return []
     return [
         f"the model was trained with {own}, not with {corruption}: it may never have learnt to restore that"

@@ -28,6 +28,7 @@ from efface.images.selection import Split
 from efface.jobs.sets import measured_sets
 from efface.probes.subject import AnySubject
 from efface.progress import Progress
+from efface.runs.config import of_section
 from efface.runs.earlier import EarlierRequests
 from efface.runs.folder import RunFolder
 from efface.runs.record import EvaluationFacts, ModelFacts
@@ -202,14 +203,15 @@ class Operations(ABC, Generic[ModelT, PixelsT]):
         models: dict[ModelName, ModelT] = {}
         compares = config.verb == "evaluate"
         named = config.original if compares else config.model
-        original = attempt(lambda: self.load(named), faults)
+        original = attempt(lambda: self.load(named), faults, "original" if compares else "model")
         if original is not None:
             models["original"] = original
         unlearned = config.unlearned if compares else None
         others: dict[ModelName, Any] = {"unlearned": unlearned, "retrained": config.retrained}
         for name, settings in others.items():
             if settings is not None:
-                model = attempt(partial(self.comparable, self.beside(settings, named), original), faults)
+                opening = partial(self.comparable, self.beside(settings, named), original)
+                model = attempt(opening, faults, name)
                 if model is not None:
                     models[name] = model
         return models
@@ -221,7 +223,7 @@ class Operations(ABC, Generic[ModelT, PixelsT]):
         section = self.beside(
             config.yardstick, config.original if config.verb == "evaluate" else config.model
         )
-        return attempt(partial(self.comparable, section, models.get("original")), faults)
+        return attempt(partial(self.comparable, section, models.get("original")), faults, "yardstick")
 
     def beside(self, settings: Any, named: Any) -> Any:
         """The section, or the place, of a model that stands beside the one that `named` names.
@@ -301,12 +303,12 @@ class Operations(ABC, Generic[ModelT, PixelsT]):
 AnyOperations = Operations[Any, Any]
 
 
-def attempt(action: Callable[[], Opened], faults: Faults) -> Opened | None:
-    """The result of `action`, or None with its problems added to `faults`."""
+def attempt(action: Callable[[], Opened], faults: Faults, section: str = "model") -> Opened | None:
+    """The result of `action`, or None with its problems added to `faults`. section: what names the model that it opens."""
     try:
         return action()
     except InputError as error:
-        faults.problems += error.problems
+        faults.problems += (of_section(problem, section) for problem in error.problems)
     except EffaceError as error:
         faults.add(str(error))
     return None

@@ -24,12 +24,13 @@ from pydantic import (
     model_validator,
 )
 
+from efface.classifiers.architecture import ClassifierSettings
 from efface.corruptions import parse_corruption
 from efface.devices import AUTO, readable_device
 from efface.errors import Faults, InputError
 from efface.files import sha256_of_json
 from efface.generators.families import ModelSettings
-from efface.generators.registry import read_model
+from efface.generators.registry import FAMILIES, read_model
 from efface.images.copies import ONLY_EXACT
 from efface.images.copy_index import DEFAULT_AGREEMENT
 from efface.images.selection import ImagesSettings
@@ -371,18 +372,32 @@ def _probe(section: Any) -> Probe:
         raise InputError(*(f"{name}: {problem}" for problem in error.problems)) from None
 
 
-def or_value_error(read: Any, value: Any) -> Any:
-    """pydantic collects ValueErrors; an InputError would leave the other faults unsaid."""
+def or_value_error(read: Any, value: Any, section: str = "model") -> Any:
+    """pydantic collects ValueErrors; an InputError would leave the other faults unsaid. section: as of `of_section`."""
     try:
         return read(value)
     except InputError as error:
-        raise ValueError("; ".join(error.problems)) from None
+        raise ValueError("; ".join(of_section(problem, section) for problem in error.problems)) from None
+
+
+def of_section(problem: str, section: str) -> str:
+    """A sentence on settings of `model`, where another section names the model that it is about.
+
+    >>> of_section("model.safetensors holds several sets: choose with --set model.entry=NAME", "base")
+    'model.safetensors holds several sets: choose with --set base.entry=NAME'
+    """
+    options = {*ClassifierSettings.model_fields}.union(
+        *(family.settings.model_fields for family in FAMILIES.values())
+    )
+    return re.sub(rf"\bmodel\.(?=({'|'.join(options)})\b)", f"{section}.", problem)
 
 
 ModelSection = Annotated[
     SerializeAsAny[ModelSettings],
     BeforeValidator(
-        lambda section: or_value_error(read_model, section) if isinstance(section, Mapping) else section
+        lambda section, info: (
+            or_value_error(read_model, section, info.field_name) if isinstance(section, Mapping) else section
+        )
     ),
 ]
 """The section of a config that names a generator, with the options of its family."""

@@ -12,6 +12,7 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 
+from efface.corruptions import parse_corruption
 from efface.documents import read_object
 from efface.errors import InputError
 from efface.factories import build, is_held, is_installed
@@ -20,6 +21,7 @@ from efface.generators.families import Architecture
 from efface.generators.network.family import CONFIG, NetworkArchitecture, NetworkSettings, Use
 from efface.generators.network.generator import WEIGHTS, NetworkGenerator, fresh
 from efface.generators.network.risks import risks
+from efface.model_bounds import check_finite
 from efface.weights import check_tensors, read_weights
 
 __all__ = ["load", "new", "risks"]
@@ -27,6 +29,13 @@ __all__ = ["load", "new", "risks"]
 
 def load(settings: NetworkSettings) -> NetworkGenerator:
     """A network with its weights; raises `InputError` naming all faults."""
+    generator = _opened(settings)
+    if settings.assumed is not None:
+        generator.assumed = parse_corruption(settings.assumed)
+    return generator
+
+
+def _opened(settings: NetworkSettings) -> NetworkGenerator:
     path = Path(settings.path)
     if is_held(settings.path):
         if settings.image_size is None:
@@ -34,6 +43,7 @@ def load(settings: NetworkSettings) -> NetworkGenerator:
                 "image_size: say the side in pixels of the square pictures that the network answers with"
             )
         network = build(settings.path, {})
+        check_finite(settings.path, network.state_dict())
         return NetworkGenerator(network.eval(), _use(settings), settings.image_size, {"kind": "memory"})
     if path.is_dir():
         settings = _with_config(settings)
@@ -96,5 +106,6 @@ def _fill(network: nn.Module, weights: dict[str, Tensor], where: str) -> None:
     if odd := [name for name, value in wanted.items() if not isinstance(value, Tensor)]:
         raise InputError(f"the network keeps {odd[0]} in its state, which is no tensor")
     check_tensors(where, weights, wanted, optional="num_batches_tracked")
+    check_finite(where, weights)
     with torch.no_grad():
         network.load_state_dict({**wanted, **weights})

@@ -84,7 +84,10 @@ class Cut:
         def collect(name: str, output: Any) -> None:
             nonlocal position
             call = self._call(position, name)
-            for leaf, slot in zip(pytree.tree_leaves(output), call.leaves, strict=True):
+            leaves = pytree.tree_leaves(output)
+            if len(leaves) != len(call.leaves):
+                raise _otherwise(f"{name} gave {len(leaves)} values, not {len(call.leaves)}")
+            for leaf, slot in zip(leaves, call.leaves, strict=True):
                 if isinstance(slot, Slot) and slot.kept:
                     features.append(leaf.clone() if self.changed else leaf)
             position += 1
@@ -96,10 +99,7 @@ class Cut:
                 run(network)
             except _EncoderEnded:
                 return tuple(features)
-        raise RuntimeError(
-            f"the network called its encoder's modules {position} times, not {len(self.calls)} as when it was opened: its "
-            "forward depends on the picture, so it cannot be cut"
-        )
+        raise _otherwise(f"its encoder's modules were called {position} times, not {len(self.calls)}")
 
     def decode(self, network: nn.Module, run: Run, features: Sequence[Tensor], images: int) -> Any:
         """What the network gives with `features` of `images` images in the place of its encoder."""
@@ -130,10 +130,14 @@ class Cut:
     def _call(self, position: int, name: str) -> Call:
         if position < len(self.calls) and self.calls[position].module == name:
             return self.calls[position]
-        raise RuntimeError(
-            f"the network called {name} where it did not when it was opened: its forward depends on the picture, so it "
-            "cannot be cut"
-        )
+        raise _otherwise(f"{name} was called where it had not been")
+
+
+def _otherwise(what: str) -> InputError:
+    return InputError(
+        f"the network ran otherwise than when it was opened: {what}. Its forward depends on the picture, or on training "
+        "mode, so it cannot be cut there: name other modules as model.encoder"
+    )
 
 
 def recorded(

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, JsonValue, PositiveFloat, model_validator
+from pydantic import AfterValidator, Field, JsonValue, PositiveFloat, PrivateAttr, model_validator
 
 from efface.corruptions import parse_corruption
 from efface.documents import read_object
@@ -106,7 +106,7 @@ class Use(Settings):
     trained_with: Annotated[str, AfterValidator(_a_corruption)] | None = Field(
         None,
         description="the corruption that it was trained to undo; default: downsample:SCALE of super-resolution, noise:25 "
-        "where it is told the noise level, else that of the run",
+        "where it is told the noise level, else not known, and the run's stands in",
     )
 
     @model_validator(mode="after")
@@ -152,14 +152,24 @@ class NetworkSettings(Use, ModelSettings):
         description="side of the square pictures that it answers with, in pixels; a saved folder tells it",
     )
 
+    _assumed: str | None = PrivateAttr(None)
+    """The corruption of a job, in the place of what nobody has said; neither saved nor recorded as the network's own."""
+
     @property
     def undoes(self) -> str | None:
         return self.own_corruption
 
+    @property
+    def assumed(self) -> str | None:
+        """The corruption that stands in where nothing says what the network was trained to undo."""
+        return self._assumed
+
     def under(self, corruption: str) -> Self:
         if self.undoes is not None or parse_corruption(corruption).paired:
             return self
-        return self.model_copy(update={"trained_with": corruption})
+        told = self.model_copy()
+        told._assumed = corruption
+        return told
 
     def beside(self, other: ModelSettings) -> Self:
         """Code that the user names for one model may run for the other, if that was built by it."""

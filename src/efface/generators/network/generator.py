@@ -31,7 +31,7 @@ from efface.generators.network.family import CONFIG, MODEL_TYPE, NetworkSettings
 from efface.generators.network.parts import parts_of
 from efface.randomness import Draws
 from efface.weights import write_tensors
-from efface.wording import several
+from efface.wording import counted, magnitude, several
 
 BLOCKS = 16
 CHARBONNIER = 1e-3
@@ -67,6 +67,8 @@ class NetworkGenerator(Generator):
         """Raises `InputError` if the network cannot be fed, read or cut as `use` says."""
         super().__init__(network.float())
         self.use, self._size, self.origin = use, image_size, origin or {}
+        # the corruption of a job, where nothing says what the network was trained to undo
+        self.assumed: Corruption | None = None
         training = network.training
         network.eval()
         self.channels, self.answer_channels = self._tried()
@@ -85,12 +87,18 @@ class NetworkGenerator(Generator):
 
     @property
     def usual_corruption(self) -> Corruption:
-        if self.use.own_corruption is None:
+        if self.use.own_corruption is not None:
+            return parse_corruption(self.use.own_corruption)
+        if self.assumed is None:
             raise InputError(
                 "model.trained_with: say what the network was trained to undo, as noise:25, centre:0.5, or noise:0 "
                 "where it was shown the picture itself"
             )
-        return parse_corruption(self.use.own_corruption)
+        return self.assumed
+
+    @property
+    def tells_training(self) -> bool:
+        return self.trained_with is not None or self.use.own_corruption is not None
 
     @property
     def takes_holes(self) -> bool:
@@ -238,7 +246,7 @@ class NetworkGenerator(Generator):
         numbers = sum(math.prod(slot.shape[1:]) for slot in slots)
         said = [
             f"the encoder is {several(parts.named, 12)} ({how}): {self._share:.0%} of the parameters; its features are "
-            f"{len(slots)} tensors, {numbers / 1e3:.4g} thousand numbers an image"
+            f"{counted(len(slots), 'tensor')}, {magnitude(numbers)} numbers an image"
         ]
         if parts.before:
             said.append(
@@ -256,7 +264,8 @@ class NetworkGenerator(Generator):
 
     def settings_at(self, path: str) -> NetworkSettings:
         given = {name: getattr(self.use, name) for name in Use.model_fields}
-        return NetworkSettings(**given, path=path, family=self.family, image_size=self._size)
+        settings = NetworkSettings(**given, path=path, family=self.family, image_size=self._size)
+        return settings.under(str(self.assumed)) if self.assumed else settings
 
     @property
     def _share(self) -> float:
@@ -310,10 +319,11 @@ class NetworkGenerator(Generator):
         ]
         if len(pictures) == 1:
             return pictures[0]
-        shapes = several([str(list(one.shape)) for one in tensors]) or "none"
+        shapes = several([str(list(one.shape)) for one in tensors]) or type(output).__name__
+        gives = "the network gives" + (" in training mode" if self.network.training else "")
         if pictures:
             raise InputError(
-                f"model.output: the network gives {len(pictures)} pictures: say which by its name or place"
+                f"model.output: {gives} {len(pictures)} pictures: say which by its name or place"
             )
         enlarged = {
             one.shape[2] * self.use.scale / side
@@ -325,9 +335,7 @@ class NetworkGenerator(Generator):
             if len(enlarged) == 1
             else ""
         )
-        raise InputError(
-            f"the network gives tensors of shape {shapes}, none of which is a picture [B, 3 or 1, {side}, {side}]{hint}"
-        )
+        raise InputError(f"{gives} {shapes}, and no picture [B, 3 or 1, {side}, {side}]{hint}")
 
     def _as_answer(self, images: Tensor) -> Tensor:
         return luma(images) if self.answer_channels == 1 else images
@@ -368,7 +376,8 @@ class NetworkGenerator(Generator):
             if "=" in text
         }
         placed = [one for text, one in zip(self.use.condition, inputs, strict=True) if "=" not in text]
-        return network(*placed, **named)
+        with factories.running(network):
+            return network(*placed, **named)
 
     def _answer(self, network: nn.Module, inputs: list[Tensor]) -> Tensor:
         """The picture that a network gives for these inputs, in its own values."""
@@ -393,20 +402,26 @@ class NetworkGenerator(Generator):
             try:
                 with torch.no_grad():
                     output = self._call(self.network, self._inputs(1))
-            # whatever other people's code may raise
-            except Exception as error:
-                refused.append(f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}")
+            except InputError as error:
+                shapes = [
+                    f"{text} {list(one.shape)}"
+                    for text, one in zip(self.use.condition, self._inputs(1), strict=True)
+                ]
+                refused.append(f"{error}. It was fed with {', '.join(shapes)}")
                 continue
             picture = self._picture_in(output)
             if not bool(picture.isfinite().all()):
                 raise InputError("the network answers a random picture with values that are not finite")
+            self._check_drawing(picture)
             return channels, picture.shape[1]
-        shapes = ", ".join(
-            f"{text} {list(one.shape)}" for text, one in zip(self.use.condition, self._inputs(1), strict=True)
-        )
-        raise InputError(
-            f"the network cannot be fed with {shapes}: {refused[0]}. See model.condition, image_size and scale"
-        )
+        raise InputError(f"{refused[0]}: see model.condition, channels, image_size and scale")
+
+    def _check_drawing(self, picture: Tensor) -> None:
+        """Raise `InputError` for a network that answers in another way the second time."""
+        with torch.no_grad():
+            second = self._answer(self.network, self._inputs(1))
+        if not torch.allclose(picture, second, rtol=1e-3, atol=1e-5 * float(picture.abs().max())):
+            raise InputError(factories.DRAWS)
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

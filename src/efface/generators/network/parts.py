@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from efface.errors import Faults, InputError
+from efface.factories import running
 from efface.generators.network.cut import Cut, Run, consumed, recorded
 from efface.settings import unknown_name
 from efface.wording import several
@@ -59,8 +60,11 @@ def parts_of(
     hooked, encoder = _resolved(network, chosen, set(order))
     inputs = make(TRACED_IMAGES)
     cut = recorded(network, hooked, run, TRACED_IMAGES)
-    cut = consumed(cut, network, lambda part: call(part, inputs))
-    return _reached(network, Parts(chosen, not named, cut, tuple(encoder), (), (), (), False), inputs, call)
+    # a forward that runs may still have no gradient
+    with running(network):
+        cut = consumed(cut, network, lambda part: call(part, inputs))
+        parts = Parts(chosen, not named, cut, tuple(encoder), (), (), (), False)
+        return _reached(network, parts, inputs, call)
 
 
 def proposed(network: nn.Module, order: Sequence[str]) -> tuple[str, ...]:
