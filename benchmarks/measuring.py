@@ -154,11 +154,18 @@ def print_memory(step: Callable[[], None], warm: Callable[[], None], device: tor
         step()
         print(json.dumps({"before_mib": before, "peak_mib": torch.cuda.max_memory_allocated() // 2**20}))
         return
+    found = peak_memory(step)
+    print(json.dumps({name: found[name] for name in ("before_mib", "peak_mib")}))
+
+
+def peak_memory(work: Callable[[], object]) -> dict[str, float]:
+    """Resident memory of this process before and at its peak while it works, and the difference, in MiB."""
     # not getrusage's maximum: it counts the start-up too, and a child process begins with its parent's
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
-    step()
-    print(json.dumps({"before_mib": before, "peak_mib": _status("VmHWM")}))
+    work()
+    peak = _status("VmHWM")
+    return {"before_mib": before, "peak_mib": peak, "grown_mib": peak - before}
 
 
 def _status(field: str) -> int:

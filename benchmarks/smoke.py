@@ -34,6 +34,7 @@ BENCHMARKS = (
     "benchmarks/theory.py --smoke",
     "benchmarks/caching.py --smoke",
     "benchmarks/scale.py --smoke",
+    "benchmarks/memory.py --smoke",
     "benchmarks/duplicates.py --smoke",
     "benchmarks/forgetting_score.py --smoke",
     "benchmarks/probe_calibration.py --smoke",

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from efface.training.sharding import sharding_faults
 from support.family_training import fresh
-from support.tiny_models import weights_of
+from support.tiny_models import settings, weights_of
 from support.two_processes import JOBS, SLOW_JOBS, trained
 
 NO_GRADIENT = "k_proj.bias"
@@ -61,3 +62,15 @@ def test_two_processes_train_the_same_weights_as_one(
     assert (steps < asked.training["steps"]) == (job == "decouple"), "its ascent ends early"
     assert largest_difference(one, two, asked.adam) < asked.within
     assert largest_difference(one, weights_of(fresh(asked.family)), asked.adam) > asked.moved
+
+
+def test_what_cannot_be_shared_out_is_said_at_once() -> None:
+    asked = settings(shard=True, compile=True)
+    faults = sharding_faults(asked, JOBS["bargaining"].phases())
+    assert len(faults) == 2
+    assert "compile" in faults[0]
+    assert "several objectives" in faults[1]
+    assert sharding_faults(asked.model_copy(update={"compile": False}), JOBS["sharded"].phases()) == []
+    assert sharding_faults(settings(compile=True), JOBS["bargaining"].phases()) == []
+    assert "shard" not in settings().as_dict(), "configs of runs that were begun before stay as they are"
+    assert asked.as_dict()["shard"] is True

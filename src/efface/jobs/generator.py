@@ -66,6 +66,7 @@ from efface.training.micro_batches import refuse_micro_batches
 from efface.training.optimisation import accelerator
 from efface.training.phases import Training
 from efface.training.settings import OWN_MASK, TrainingSettings, parse_budget
+from efface.training.sharding import sharding_faults
 from efface.training.step import training_corruption
 
 PICTURES = 8
@@ -285,6 +286,7 @@ class GeneratorOperations(Operations[Generator, Views]):
         texts = [config.corruption]
         if isinstance(config, RunConfig):
             faults.problems += _batch_faults(config, processes)
+            faults.problems += sharding_faults(config.training, config.method.phases())
             texts += [config.training.corruption] if config.training.corruption != OWN_MASK else []
         corruptions = [attempt(partial(parse_corruption, text), faults) for text in dict.fromkeys(texts)]
         if original:
@@ -373,6 +375,7 @@ def _prepare_training(start: Start) -> Prepared[Generator, Views]:
                 per_stream(settings.batch_size, 1, start.processes.count)
             except ValueError as error:
                 faults.add(f"{name}.batch_size: {error}")
+        faults.problems += sharding_faults(config.training, ())
     assert generator is not None
     assert corruption is not None
     assert earlier is not None

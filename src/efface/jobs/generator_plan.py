@@ -131,6 +131,11 @@ def _foreseen(
     )
     # one crop an image: a step is timed with codes at hand where the run will have them
     timed = settings.model_copy(update={"crops_per_image": settings.crops_per_image and 1})
+    if settings.shard:
+        notes.append(
+            "training.shard: time and memory were taken in one process, which keeps all whole; of N processes under "
+            "torchrun each keeps an Nth of the trained weights, their gradients and moments"
+        )
     per_step, note = _step_seconds(generator, phases, data, timed, config.seed)
     notes += note
     shown = training_corruption(generator, settings)

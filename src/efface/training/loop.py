@@ -33,6 +33,7 @@ from efface.training.interruption import StopRequest
 from efface.training.optimisation import autocast_precision, learning_rate
 from efface.training.phases import Combiner, EditPhase, Keep, Phase, Training
 from efface.training.settings import Budget, TrainingSettings
+from efface.training.sharding import load_moments, whole
 from efface.training.step import FiniteCheck, Step, training_corruption
 from efface.wording import counted
 
@@ -174,7 +175,9 @@ class Trainer:
             # one of these may keep a shadow for the loss; a step beside any other takes as long
             self.generator.keep_shadow()
         with self._saving_memory():
-            seconds = self._timed(self._step(phase), count)
+            step = self._step(phase)
+            seconds = self._timed(step, count)
+            step.close()
         self.generator.drop_teacher()
         self.generator.drop_shadow()
         self.generator.train(trained_before).set_trained("all")
@@ -249,7 +252,7 @@ class Trainer:
             steps, first = checkpoint.steps, checkpoint.step
             if step.average:
                 step.average.load(checkpoint.average)
-            step.optimizer.load_state_dict(checkpoint.optimizer)
+            load_moments(step.optimizer, checkpoint.optimizer)
             restore_random_states(checkpoint.random_states)
         else:
             steps, first = self._steps(phase, step), 0
@@ -259,6 +262,7 @@ class Trainer:
             self._run_steps(number, phase, step, range(first, steps), steps, task, stop)
         if step.average:
             step.average.settle()
+        step.close()
 
     def _run_steps(
         self,
@@ -280,7 +284,7 @@ class Trainer:
             ended = phase.until is not None and phase.until(self._means(numbers))
             last = done == steps or ended
             if finite.immediate or done % every == 0 or last:
-                self._refuse_non_finite(finite, phase, since, done)
+                self._refuse_non_finite(finite, phase, step, since, done)
             if done % every == 0 or last:
                 values = {"loss": total.item(), **{name: value.item() for name, value in numbers.items()}}
                 self.progress.measured(
@@ -297,7 +301,7 @@ class Trainer:
                 since = done
             stopping = self._wants_to_stop(stop, done)
             if (done % settings.checkpoint_every == 0 and not last) or (stopping and not last):
-                self._refuse_non_finite(finite, phase, since, done)
+                self._refuse_non_finite(finite, phase, step, since, done)
                 self._save(number, done, steps, step)
             if stopping and not last:
                 self.progress.log("stopped", reason=stopping, step=done)
@@ -314,13 +318,16 @@ class Trainer:
         """Means over processes."""
         return {name: self.accelerator.reduce(value, "mean").item() for name, value in numbers.items()}
 
-    def _refuse_non_finite(self, finite: FiniteCheck, phase: Training, since: int, done: int) -> None:
+    def _refuse_non_finite(
+        self, finite: FiniteCheck, phase: Training, step: Step, since: int, done: int
+    ) -> None:
         if finite.holds():
             return
         self.progress.log("non-finite", phase=phase.name, step=done)
         where = f"step {done}" if finite.immediate else f"one of the steps {since + 1} to {done}"
         if not finite.immediate:
             # on an accelerator the weights may already be spoilt: go back to the last checkpoint
+            step.close()
             self._resume()
         kept = f" The last good weights are in {self.folder}." if self.folder else ""
         raise Stopped(
@@ -374,8 +381,11 @@ class Trainer:
     def _save(self, number: int, done: int, steps: int, step: Step) -> None:
         if self.folder is None:
             return
+        # parts are put together by all processes
+        weights = whole(self.generator.network.state_dict(), "cpu")
+        moments = whole(step.optimizer.state_dict(), "cpu")
+        average = whole(step.average.state(), "cpu") if step.average else {}
         if self.accelerator.is_main_process:
-            weights = self.generator.network.state_dict()
             if not any(isinstance(phase, EditPhase) for phase in self.phases):
                 groups = {phase.trained for phase in self.phases if isinstance(phase, Training)}
                 trained = {name for group in groups for name in self.generator.trained_parameters(group)}
@@ -389,10 +399,10 @@ class Trainer:
                     done,
                     steps,
                     weights,
-                    step.optimizer.state_dict(),
+                    moments,
                     random_states(),
                     self.seconds,
-                    step.average.state() if step.average else {},
+                    average,
                     self._done_steps,
                     self.generator.shadow_state(),
                     {place: combiner.state() for place, combiner in self._combiners().items()},

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from efface.devices import chosen_device
 from efface.launcher import drop_leftovers
 from efface.training.settings import TrainingSettings
+from efface.training.sharding import whole
 
 
 def optimizer(parameters: Mapping[str, nn.Parameter], settings: TrainingSettings) -> torch.optim.Adam:
@@ -52,7 +53,7 @@ def clipped(parameters: Sequence[nn.Parameter], most: float | None) -> Tensor:
 
     Gradients within the bound, which that function multiplies by 1, are left alone where that is known without waiting.
     """
-    norm = nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None])
+    norm: Tensor = whole(nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None]))
     if most is not None and not (norm.device.type == "cpu" and most / (norm + 1e-6) >= 1):
         nn.utils.clip_grads_with_norm_(parameters, most, norm)
     return norm

@@ -53,12 +53,12 @@ class StepMemory(Settings):
     @model_serializer(mode="wrap")
     def _without_what_is_not_asked_for(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
         # runs and pools that were begun before these settings were there compare what they wrote with this
-        fields = StepMemory.model_fields
         values: dict[str, JsonValue] = write(self)
+        later = {*StepMemory.model_fields, "shard"}
         return {
             name: value
             for name, value in values.items()
-            if name not in fields or getattr(self, name) != fields[name].default
+            if name not in later or getattr(self, name) != type(self).model_fields[name].default
         }
 
 
@@ -108,6 +108,11 @@ class TrainingSettings(StepMemory):
     log_every: int = Field(10, ge=1, description="steps between lines of the log")
     compile: bool = Field(False, description="torch.compile the network (pays on GPUs only)")
     threads: int = Field(2, ge=1, description="threads that read and crop images")
+    shard: bool = Field(
+        False,
+        description="share out trained weights, gradients and moments over the processes of torchrun, for what does not "
+        "fit one device; one process keeps them whole",
+    )
 
     def steps_on(self, images: int) -> int:
         """Optimizer steps of a phase that trains on so many images."""

@@ -19,6 +19,7 @@ from efface.training.micro_batches import more_micro_batches
 from efface.training.optimisation import clipped, optimizer
 from efface.training.phases import Batch, Combiner, LossFunction, Training
 from efface.training.settings import OWN_MASK, TrainingSettings
+from efface.training.sharding import ShardedNetwork, divided
 
 
 class Step:
@@ -47,6 +48,10 @@ class Step:
             pairs=data.pairs if self.corruption.paired else None,
             codes=codes,
         )
+        loss = PhaseLoss(generator, phase.loss)
+        # a first stage runs outside its loss too, to make views
+        parts = settings.shard and accelerator.num_processes > 1 and phase.trained != "first-stage"
+        self.sharded = ShardedNetwork(generator, loss, accelerator.num_processes) if parts else None
         parameters = generator.trained_parameters(phase.trained)
         self.parameters = list(parameters.values())
         self.optimizer = optimizer(parameters, settings)
@@ -57,9 +62,12 @@ class Step:
             generator.compile_network()
         self.combine = phase.combine
         # gradients of single objectives are averaged here, after both are known: DDP would wait for one backward
-        self.model = accelerator.prepare_model(
-            PhaseLoss(generator, phase.loss), evaluation_mode=self.combine is not None
-        )
+        self.model = accelerator.prepare_model(loss, evaluation_mode=self.combine is not None or parts)
+
+    def close(self) -> None:
+        """Leave a whole network behind."""
+        if self.sharded:
+            self.sharded.gather()
 
     def __call__(
         self, crops: CropBatch, rate: float, finite: FiniteCheck
@@ -180,7 +188,7 @@ class Average:
         """Go on from what `state` gave."""
         self.steps = int(state[""])
         for name, average in self.weights.items():
-            average.copy_(state[name])
+            average.copy_(divided(state[name], average))
 
 
 class PhaseLoss(nn.Module):
