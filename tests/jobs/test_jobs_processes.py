@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -91,33 +92,22 @@ def figures(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_two_nodes_give_the_figures_of_one_process(tmp_path: Path) -> None:
     tiny().save(tmp_path / "model")
     for name, count, seed in (("forget", 7, 1), ("retain", 9, 2), ("neutral", 6, 3)):
         save_pictures(tmp_path / name, count, seed)
     where = ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
-    nodes = [
-        launched(
-            tmp_path,
-            *(
-                "torch.distributed.run",
-                "--nnodes",
-                "2",
-                "--node-rank",
-                str(rank),
-                "--nproc-per-node",
-                "1",
-                *where,
-                "-m",
-            ),
-            out="nodes",
-        )
-        for rank in (0, 1)
-    ]
-    alone = launched(tmp_path, out="one")
-    for process in (*nodes, alone):
-        said, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, said.decode()[-3000:]
+    launch = ["torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *where, "--node-rank"]
+    with ExitStack() as ended:
+        started = [launched(tmp_path, *launch, rank, "-m", out="nodes") for rank in ("0", "1")]
+        started.append(launched(tmp_path, out="one"))
+        for process in started:
+            ended.enter_context(process)
+            ended.callback(process.kill)
+        for process in started:
+            said, _ = process.communicate()
+            assert process.returncode == 0, said.decode()[-3000:]
     for name in ("results.json", "verdict.json"):
         one, two = (
             dict(figures(json.loads((tmp_path / run / name).read_text()))) for run in ("one", "nodes")
