@@ -125,13 +125,31 @@ def test_an_evaluation_is_priced_by_a_few_steps_of_its_sampler(
         return found.estimate.evaluation_seconds
 
     whole = seconds("ddpm:8")
-    # forget and retain, one batch of each
-    assert len(calls) == 2 * 8
+    # one step of an image of forget and retain, twice, and of a batch of each; then 1 + 3 by which a further step is timed
+    counts = [1] * 4 + [3, 7] + [7] * 4
+    assert calls == counts
     calls.clear()
     long = seconds("ancestral:1000")
-    # two steps of each batch, and 2 + 2 + 8 by which one is timed
-    assert len(calls) == 2 * 2 + 12
+    assert calls == counts
     assert long > 10 * whole
+
+
+def test_where_one_answer_is_slow_the_others_are_priced_by_it(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    palette(channel_multipliers=(1,), attention_levels=()).save(tmp_path / "model")
+    sizes: list[int] = []
+    real = PaletteGenerator.restore
+
+    def noting(self: PaletteGenerator, view: Any, sampler: str | None = None) -> Tensor:
+        sizes.append(len(view))
+        return real(self, view, sampler)
+
+    monkeypatch.setattr(PaletteGenerator, "restore", noting)
+    monkeypatch.setattr("efface.jobs.generator_plan.PATIENCE", 0.0)
+    found = efface.plan(tmp_path / "model", forget="label:cats", images=photos, **SMALL)
+    assert found.faults == []
+    assert sizes == [1] * 6
 
 
 @pytest.mark.parametrize(
@@ -154,7 +172,7 @@ def test_no_sampler_runs_whole_in_a_plan(
     chosen: dict[str, Any] = {"evaluation": {"sampler": sampler, "samples": 1}, **SMALL}
     found = efface.plan(tmp_path / "model", forget="label:cats", images=photos, **chosen)
     assert found.faults == []
-    assert [steps_of(one) for one in run] == [2, 2, 8, 2, 2]
+    assert [steps_of(one) for one in run] == [1] * 7 + [3]
     assert {one and one.partition(",")[2] for one in run} == {sampler.partition(",")[2]}
 
 
@@ -179,9 +197,15 @@ def test_risks_name_what_will_not_be_known(tiny: Path, photos: Path) -> None:
 def test_crops_of_the_training_that_are_unknown_or_others_than_those_asked_for_are_risks(
     tiny: Path, photos: Path, tmp_path: Path
 ) -> None:
-    unknown = efface.plan(tiny, forget="label:cats", images=photos, **SMALL).risks
+    unknown = efface.plan(tiny, forget="label:cats", images=photos, **SMALL)
     assert any(
-        "does not say with which crops it was trained, so views cover 0.2 to 1" in risk for risk in unknown
+        "does not say with which crops it was trained, so views cover 0.2 to 1" in risk
+        for risk in unknown.risks
+    )
+    assert any(
+        "trains on crops of 0.2 to 1 of an image's area, half of them mirrored; the model does not say which it learnt"
+        in note
+        for note in unknown.notes
     )
     near = with_note(tiny, tmp_path / "near", scale=[0.9, 1.0], flip=True)
     other = make_model(tmp_path / "other", seed=1)
@@ -201,7 +225,8 @@ def test_crops_of_the_training_that_are_unknown_or_others_than_those_asked_for_a
         "half of them mirrored",
     ):
         assert part in together, part
-    assert any("unlearning trains on 0.2 to 1 (training.crop_scale)" in note for note in found.notes)
+    learnt = "unlearning trains on crops of 0.9 to 1 of an image's area, half of them mirrored, which the model learnt"
+    assert learnt in found.notes
     same = efface.plan(near, forget="label:cats", images=photos, **SMALL)
     assert not [risk for risk in same.risks if "views" in risk or "crops" in risk]
 
@@ -280,5 +305,5 @@ def test_slow_steps_are_priced_by_steps_of_few_images(
     training = {**SHORT["training"], "batch_size": 64}
     found = efface.plan(tiny, images=photos, forget="label:cats", **{**SHORT, "training": training})
     assert found.estimate is not None
-    assert (sizes, found.estimate.seconds_per_step) == ([8], 32.0)
-    assert any("a step of 64 images takes about 32 s here, by steps of 8" in note for note in found.notes)
+    assert (sizes, found.estimate.seconds_per_step) == ([2], 32.0)
+    assert any("a step of 64 images takes about 32 s here, by steps of 2" in note for note in found.notes)

@@ -22,7 +22,7 @@ from efface.jobs.concluding import record_purge
 from efface.jobs.run import RunResult
 from efface.runs.erasing import working_files
 from efface.runs.folder import RunFolder, open_run
-from efface.runs.record import read_record
+from efface.runs.record import GeneratorTraining, read_record
 from efface.runs.verification import verify
 from support.run_making import SHORT, make_model, save_photo, texts_of, with_note
 
@@ -49,21 +49,32 @@ def passes(run: Path) -> bool:
     return all(check.passed for check in verify(run))
 
 
-def test_a_run_says_that_it_trained_on_crops_beyond_those_that_were_learnt(
+def test_unlearning_trains_on_the_crops_that_were_learnt_and_says_where_it_does_not(
     tiny: Path, photos: Path, tmp_path: Path
 ) -> None:
     model = with_note(tiny, tmp_path / "near", scale=[0.9, 1.0], flip=False)
     chosen: dict[str, Any] = {"forget": "label:cats", "images": photos}
-    said = "the model learnt crops of 0.9 to 1 of an image's area; unlearning trains on 0.2 to 1 (training.crop_scale)"
-    run = efface.unlearn(model, out=tmp_path / "run", **chosen, **SHORT)
+    same = efface.unlearn(model, out=tmp_path / "same", **chosen, **SHORT)
+    assert isinstance(same.record.training, GeneratorTraining)
+    settings = same.record.training.settings
+    assert (settings.crop_scale, settings.flip) == ((0.9, 1.0), False)
+    assert not [risk for risk in same.record.risks if "crops" in risk]
+    assert all(check.passed for check in verify(same.run))
+    said = (
+        "unlearning trains on crops of 0.2 to 1 of an image's area, none mirrored; the model learnt crops of 0.9 to 1 of "
+        "an image's area, none mirrored"
+    )
+    other = {**SHORT, "training": {**SHORT["training"], "crop_scale": [0.2, 1.0]}}
+    run = efface.unlearn(model, out=tmp_path / "run", **chosen, **other)
     assert said in run.record.risks
     # there a sentence begins with a capital
     assert said[1:] in html.unescape((run.run / "report.html").read_text(encoding="utf-8"))
-    assert all(check.passed for check in verify(run.run))
-    assert said in efface.plan(model, **chosen, training=SHORT["training"]).notes
-    within = {**SHORT, "training": {**SHORT["training"], "crop_scale": [0.9, 0.95]}}
-    same = efface.unlearn(model, out=tmp_path / "same", **chosen, **within)
-    assert not [risk for risk in same.record.risks if "crops" in risk]
+    assert said in efface.plan(model, **chosen, training=other["training"]).notes
+    like = efface.train(images=photos, like=model, out=tmp_path / "like", training=SHORT["training"])
+    assert isinstance(like.record.training, GeneratorTraining)
+    settings = like.record.training.settings
+    assert (settings.crop_scale, settings.flip) == ((0.9, 1.0), False)
+    assert all(check.passed for check in verify(like.run))
 
 
 def test_a_run_leaves_what_is_promised_and_nothing_else(finished: RunResult) -> None:

@@ -19,8 +19,10 @@ from efface.benchmark.results import (
     TaskResults,
     read_bench_results,
 )
+from efface.benchmark.tables import untold
 from efface.benchmark.told_apart import apart_measures
 from efface.errors import InputError
+from efface.evaluation.verdict import Verdict
 from efface.reports.bench_page import write_bench_page
 from efface.reports.bench_tables import (
     cell,
@@ -125,7 +127,7 @@ def test_memory_decides_whether_a_table_counts_and_strength_is_a_label(pages: di
     table = the_task(SEEDS).tables[0]
     assert (table.memory, table.stronger) == (True, True)
     memory, stronger = strength(table)
-    assert memory.startswith("Memory is shown: forget gap of the originals")
+    assert memory.startswith("Memory is shown: over seeds, the forget gap of the originals is")
     assert stronger.startswith("Stronger than filling: yes (by 20 % or more). Hole error of the originals")
     weak = table.model_copy(update={"memory": False, "stronger": False})
     memory, stronger = strength(weak)
@@ -134,6 +136,42 @@ def test_memory_decides_whether_a_table_counts_and_strength_is_a_label(pages: di
     unknown = table.model_copy(update={"fills": {}})
     assert "not known" in strength(unknown)[1]
     assert strength(the_task(DIGITS).tables[0]) == []
+
+
+def said_of(word: str, reason: str, **changes: object) -> Verdict:
+    nothing = {"word": "not measured", "more": {}, "times": {}}
+    gap = {"value": -0.05, "low": -0.06, "high": -0.04}
+    numbers = {
+        "figure": "hole_mse", "better": "down", "margin": 0.25, "ruin": 1.5, "photos": {"forget": 60}, "kept": {},
+        "models": ["original", "unlearned", "retrained"], "gap": gap, "to_retrained": gap, "to_original": gap, "left": gap,
+        "reference": nothing, "specific": nothing, "probes": {}, "word": word, "reason": reason,
+    }  # fmt: skip
+    return Verdict.model_validate({**numbers, **changes})
+
+
+def test_the_head_says_of_memory_what_the_verdicts_below_say(tmp_path: Path) -> None:
+    ((name, task),) = SEEDS.tasks.items()
+    first = task.tables[0]
+    verdicts = {"original": said_of("no", "As before."), "retrained": None}
+    partly = said_of("partly", "It lies between.")
+    rows = [row.model_copy(update={"verdict": verdicts.get(row.label, partly)}) for row in first.rows]
+    (shown, _) = strength(first.model_copy(update={"rows": rows}))
+    assert "over photos, their figure less the retrained models' is −0.0500 (−0.0600 to −0.0400)" in shown
+    unsure = rows[0].measures["forget_gap"].model_copy(update={"low": -0.4, "high": 0.1, "value": -0.15})
+    rows = [untold(row, unsure) for row in rows]
+    table = first.model_copy(update={"rows": rows, "memory": False})
+    (shown, _) = strength(table)
+    why = "No memory was shown: over seeds, the forget gap of the originals is −0.150 (−0.400 to 0.100)."
+    assert shown == f"{why} The figures below tell nothing of forgetting."
+    assert {row.verdict and (row.verdict.word, row.verdict.reason, row.verdict.left) for row in rows} == {
+        None, ("cannot be told", why, None),
+    }  # fmt: skip
+    tables = {name: task.model_copy(update={"tables": [table, *task.tables[1:]]})}
+    text = write_markdown(SEEDS.model_copy(update={"tasks": tables}), tmp_path).read_text(encoding="utf-8")
+    assert "| # | row | settings | is it gone? |" in text
+    assert f"| 1 | {rows[2].label} | default | cannot be told |" in text
+    ruined = said_of("ruined", "Noise.")
+    assert ruined.without_memory("so it is") == ruined
 
 
 def test_generators_with_few_seeds_have_no_score_and_say_so(pages: dict[str, str]) -> None:

@@ -31,6 +31,7 @@ from efface.forgetting.comparison import MODES, Mode, ScoreRange
 from efface.forgetting.official import official_score
 from efface.forgetting.robust import robust_score
 from efface.progress import Progress
+from efface.wording import with_interval
 
 NEEDS = ("forget", "retain", "validation", "labels", "original")
 Outcomes = Mapping[str, Sequence[TrialOutcome]]
@@ -98,12 +99,12 @@ class TaskTables:
         else:
             rows.sort(key=lambda row: (not row.measures, self.reader.order(row) if row.measures else 0.0))
         rows = [_placed(row, levels) for row in _numbered([nothing, retrained, *rows])]
-        fills = self.reader.fills(corruption)
+        fills, memory = self.reader.fills(corruption), self.reader.memory(rows[0])
         return BenchTable(
             corruption=corruption,
-            rows=rows,
+            rows=rows if memory else [untold(row, rows[0].forget_gap) for row in rows],
             fills=fills,
-            memory=self.reader.memory(rows[0]),
+            memory=memory,
             stronger=self.reader.stronger(rows[0], fills),
             pareto=self.reader.pareto(rows),
         )
@@ -319,6 +320,14 @@ def _placed(row: BenchRow, levels: Mapping[Mode, ScoreLevels]) -> BenchRow:
         if level.measurable and mode in row.measures
     }
     return row.model_copy(update={"share_of_ceiling": shares})
+
+
+def untold(row: BenchRow, gap: Estimate | None) -> BenchRow:
+    """`row` in a table whose originals were not shown to remember; gap: theirs over seeds, where it decides that."""
+    if row.verdict is None or gap is None or gap.low is None:
+        return row
+    why = f"over seeds, the forget gap of the originals is {with_interval(gap.value, gap.low, gap.high, 3)}"
+    return row.model_copy(update={"verdict": row.verdict.without_memory(why)})
 
 
 def _range(found: Estimate) -> ScoreRange:

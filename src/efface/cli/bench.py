@@ -268,7 +268,14 @@ def _tell(results: BenchResults) -> None:
     from rich.table import Table
 
     from efface.progress import PlainConsole
-    from efface.reports.bench_tables import cell, levels_in_words, remark_line, strength, title_of
+    from efface.reports.bench_tables import (
+        cell,
+        has_verdicts,
+        levels_in_words,
+        remark_line,
+        strength,
+        title_of,
+    )
 
     console = PlainConsole()
     console.width = max(console.width, WIDTH)
@@ -282,15 +289,19 @@ def _tell(results: BenchResults) -> None:
             table = Table(title=None, box=None, pad_edge=False)
             for heading in ("row", "settings"):
                 table.add_column(heading, no_wrap=heading == "settings")
+            verdicts = has_verdicts(found)
+            if verdicts:
+                table.add_column("is it gone?")
             for measure in there:
                 table.add_column(measure.brief, justify="right", no_wrap=True)
             for row in found.rows:
                 cells = [cell(row, measure) for measure in there]
+                gone = [row.verdict.title if row.verdict else ""] * verdicts
                 # bounds of the first column alone: a terminal is narrow, and the files have them all
                 told = [
                     value + (f" ({ends})" if ends and not n else "") for n, (value, ends) in enumerate(cells)
                 ]
-                table.add_row(row.label, row.settings, *told)
+                table.add_row(row.label, row.settings, *gone, *told)
             console.print(table)
             for text in filter(None, (remark_line(row) for row in found.rows if row.kind == "method")):
                 console.print(text, soft_wrap=True)

@@ -152,6 +152,19 @@ class Verdict(Numbers):
             **{name: getattr(numbers, name) for name in Numbers.model_fields}, word=word, reason=reason
         )
 
+    def without_memory(self, why: str) -> Verdict:
+        """The same where no memory was shown over several trainings, whatever their mean shows over photos.
+
+        why: what was measured over trainings. A model that is ruined stays so.
+        """
+        if self.word == "ruined" or self.left is None:
+            return self
+        nothing = self.specific.model_copy(update={"word": "nothing to forget"})
+        reason = f"{NO_MEMORY}{why}.{_harm(self)}"
+        return self.model_copy(
+            update={"word": "cannot be told", "reason": reason, "left": None, "specific": nothing}
+        )
+
 
 def verdict_on(
     per_image: Mapping[tuple[ModelName, SetName], Mapping[str, Values]],
@@ -260,8 +273,13 @@ def decided(numbers: Numbers) -> tuple[Word, str]:
     if numbers.kept and all(one.ruined for one in numbers.kept.values()):
         return "ruined", _ruined(numbers)
     word, reason = _on_forget_images(numbers)
-    harmed = [name for name, one in numbers.kept.items() if one.ruined]
-    return word, reason + f" On {' and '.join(harmed)} images the model is ruined." * bool(harmed)
+    return word, reason + _harm(numbers)
+
+
+def _harm(n: Numbers) -> str:
+    """Which kept set is ruined, where it is not all of them."""
+    harmed = [name for name, one in n.kept.items() if one.ruined]
+    return f" On {' and '.join(harmed)} images the model is ruined." * bool(harmed)
 
 
 def _on_forget_images(n: Numbers) -> tuple[Word, str]:
@@ -321,7 +339,7 @@ def _untold(n: Numbers) -> str | None:
     if n.left is None:
         shown = f"on the images to be forgotten the original's figure less the retrained model's is {n.gap}"
         doubt = "" if n.specific.word == "nothing to forget" else f", but {WEAK_REFERENCE}"
-        return f"No memory was shown: {shown}{doubt}."
+        return f"{NO_MEMORY}{shown}{doubt}."
     return None
 
 
@@ -431,6 +449,7 @@ def _finite(*values: Sequence[float] | Values) -> bool:
     return all(bool(np.isfinite(one).all()) for one in values)
 
 
+NO_MEMORY = "No memory was shown: "
 WEAK_REFERENCE = (
     "the retrained model differs as much on images that both models saw or neither did: it may have seen the images, or be "
     "worse altogether"

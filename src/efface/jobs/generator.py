@@ -15,7 +15,7 @@ from efface.evaluation.protocol import Evaluation, evaluate
 from efface.evaluation.results import ModelName
 from efface.generators import load_generator
 from efface.generators.base import Generator, PixelMoments
-from efface.generators.families import LearntCrops, ModelSettings
+from efface.generators.families import ModelSettings
 from efface.generators.registry import FAMILIES, read_model, risks_of
 from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
@@ -135,6 +135,7 @@ class GeneratorOperations(Operations[Generator, Views]):
     def train(self, start: Start, prepared: Prepared[Generator, Views]) -> TrainedPart | None:
         config: RunConfig | TrainConfig = start.config
         generator, split, views = prepared.model, prepared.split, prepared.pixels
+        training = config.training.under(generator.learnt_crops)
         if isinstance(config, RunConfig):
             sets, phases, trains = (
                 {"forget": split.forget, "retain": split.retain},
@@ -164,16 +165,13 @@ class GeneratorOperations(Operations[Generator, Views]):
             return None
         first_stage = None
         if isinstance(config, TrainConfig) or config.method.claim == "exact":
-            chosen = config.training
-            generator.learnt_crops = LearntCrops(
-                scale=chosen.crop_scale, flip=chosen.flip, per_image=chosen.crops_per_image
-            )
+            generator.learnt_crops = training.crops
         if isinstance(config, TrainConfig):
             if config.training.corruption != OWN_MASK and not views.corruption.paired:
                 # a pair's place is a path, which a model does not carry
                 generator.trained_with = views.corruption
             if generator.first_stage_digest() is not None:
-                settings = None if keeps_first_stage else _recorded(config.first_stage)
+                settings = None if keeps_first_stage else _recorded(config.first_stage.under(training.crops))
                 first_stage = FirstStageTraining(kept=keeps_first_stage, training=settings)
         trained_under = training_corruption(generator, config.training).label
         save_model(generator.save, start.run.model, prepared.forgets)
@@ -187,7 +185,7 @@ class GeneratorOperations(Operations[Generator, Views]):
             tensors=len(list(generator.network.parameters())),
             budget=config.budget,
             corruption=trained_under,
-            settings=_recorded(config.training),
+            settings=_recorded(training),
             micro_batches=report.micro_batches,
             activation_checkpointing=config.training.activation_checkpointing,
         )
@@ -247,7 +245,7 @@ class GeneratorOperations(Operations[Generator, Views]):
             extractor=views.features,
             settings=settings,
             evaluation=evaluation,
-            training=start.config.training,
+            training=start.config.training.under(prepared.model.learnt_crops),
             pairs=views.pairs,
             seed=settings.seed,
             progress=start.progress,
@@ -326,6 +324,7 @@ def new_generator(config: TrainConfig, like: Generator | None, base: Generator |
             "of them out"
         )
     if base is None:
+        # it still says which crops the model that is followed learnt: it is trained on the same
         generator.reinitialise(config.seed, config.keep_first_stage)
     elif like is not None and config.like:
         whose = f"{config.like.path} is no model that was trained on from {named.path}"

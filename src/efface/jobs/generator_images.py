@@ -30,7 +30,8 @@ from efface.wording import span
 
 # a crop of a fifth of the area is then still made from as many pixels as the released recipes have
 STORED_SIDE_RATIO = 256 / 224
-IMAGES_FOR_RISKS = 16
+IMAGES_FOR_RISKS, FEWEST_FOR_RISKS, PIXELS_FOR_RISKS = 16, 4, 16 * 64 * 64
+"""So many images, and of larger ones fewer, tell whether a model is shown what it learnt."""
 MUCH_HIDDEN = 0.8
 """Share of an image's area of which views that show less, on average, are told of."""
 
@@ -95,7 +96,9 @@ def read_all_pairs(config: RunConfig | EvaluateConfig, split: Split, views: View
 def some_images(prepared: Prepared[Generator, Views], settings: EvaluationSettings) -> Tensor:
     """A few centre crops of retain (else forget) images, uint8 `[B, 3, size, size]`."""
     images = prepared.split.retain if len(prepared.split.retain) else prepared.split.forget
-    some = images.subset(range(min(len(images), IMAGES_FOR_RISKS)))
+    side = prepared.model.image_size
+    count = max(FEWEST_FOR_RISKS, min(IMAGES_FOR_RISKS, PIXELS_FOR_RISKS // side**2))
+    some = images.subset(range(min(len(images), count)))
     settings = settings.model_copy(update={"batch_size": IMAGES_FOR_RISKS, "crops_per_image": 1})
     return next(view_batches(some, prepared.pixels.cache, prepared.model.image_size, settings)).images
 
@@ -145,17 +148,26 @@ def crop_risks(config: RunConfig | EvaluateConfig, prepared: Prepared[Generator,
     return risks
 
 
+def training_crops(config: RunConfig, model: Generator) -> str:
+    """On which crops a run trains, and whether the model learnt them."""
+    learnt, asked = model.learnt_crops, config.training.under(model.learnt_crops).crops
+    trains = f"unlearning trains on {asked.words}"
+    if learnt is None:
+        advice = "" if config.training.crop_scale else ": name those as training.crop_scale"
+        return f"{trains}; the model does not say which it learnt{advice}"
+    if (asked.scale, asked.flip) == (learnt.scale, learnt.flip):
+        return f"{trains}, which the model learnt"
+    return f"{trains}; the model learnt {learnt.words}"
+
+
 def other_training_crops(config: RunConfig | EvaluateConfig, model: Generator) -> list[str]:
-    """Where a run trains on crops that the model was never shown, in a sentence."""
-    if not isinstance(config, RunConfig) or (learnt := model.learnt_crops) is None:
+    """The same where the model may never have been shown such crops."""
+    if not isinstance(config, RunConfig):
         return []
-    asked = config.training.crop_scale
-    if learnt.scale[0] <= asked[0] and asked[1] <= learnt.scale[1]:
-        return []
-    return [
-        f"the model learnt crops of {span(*learnt.scale)} of an image's area; unlearning trains on {span(*asked)} "
-        "(training.crop_scale)"
-    ]
+    learnt, asked = model.learnt_crops, config.training.crop_scale
+    unknown = learnt is None and asked is None
+    outside = learnt and asked and not learnt.scale[0] <= asked[0] <= asked[1] <= learnt.scale[1]
+    return [training_crops(config, model)] if unknown or outside else []
 
 
 def open_similarity(

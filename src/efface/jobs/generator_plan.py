@@ -26,10 +26,10 @@ from efface.jobs.generator_images import (
     Views,
     crop_risks,
     measuring,
-    other_training_crops,
     read_all_pairs,
     some_images,
     stored_side,
+    training_crops,
 )
 from efface.jobs.operations import Changes, Foreseen, Prepared, RunEstimate, peak_memory
 from efface.jobs.sets import measured_sets, trial_cache
@@ -47,9 +47,9 @@ from efface.training.step import training_corruption
 from efface.wording import counted, magnitude
 
 FEW_IMAGES = 5
-FEW_IN_BATCH, PATIENCE = 4, 8.0
-"""Images of each stream with which it is tried how slow steps are; seconds that timing whole ones may take."""
-FEW_SAMPLER_STEPS, MORE_SAMPLER_STEPS = 2, 8
+FEW_IN_BATCH, PATIENCE = (1, 4), 8.0
+"""Images of each stream with which it is tried how slow steps are; seconds that timing whole batches may take."""
+FEW_SAMPLER_STEPS, MORE_SAMPLER_STEPS = 1, 3
 ADAMW_COPIES = 3
 """A checkpoint holds the trained weights and two moments of each."""
 
@@ -119,7 +119,7 @@ def _foreseen(
     notes = [
         *generator.remarks(),
         masks_of_training(generator, settings),
-        *other_training_crops(config, generator),
+        training_crops(config, generator),
     ]
     if (samples := sample_count(generator, config.evaluation)) > 1:
         notes.append(f"each model answers each view {samples} times (evaluation.samples), which is priced in")
@@ -167,13 +167,17 @@ def _step_seconds(
         return trainer.time_steps(count)
 
     streams = max(len(phase.streams) for phase in phases if isinstance(phase, Training))
-    few, all_of_them = FEW_IN_BATCH * streams, settings.batch_size
-    if all_of_them >= 2 * few:
+    whole, more = settings.batch_size, FEW_IN_BATCH[-1] * streams
+    for few in (count * streams for count in FEW_IN_BATCH):
+        if whole < 2 * few:
+            break
         some = settings.model_copy(update={"batch_size": few, "gradient_accumulation": 1})
-        seconds = timed(some, 1) * all_of_them / few
-        if seconds * (UNTIMED_STEPS + TIMED_STEPS) > PATIENCE:
+        seconds = timed(some, 1) * whole / few
+        if seconds * (UNTIMED_STEPS + TIMED_STEPS) <= PATIENCE:
+            break
+        if few == more or seconds * more / whole * (UNTIMED_STEPS + 1) > PATIENCE:
             return seconds, [
-                f"a step of {all_of_them} images takes about {seconds:.2g} s here, by steps of {few}: time is priced from "
+                f"a step of {whole} images takes about {seconds:.2g} s here, by steps of {few}: time is priced from "
                 "these, and memory does not count the others"
             ]
     return timed(settings, TIMED_STEPS), []
@@ -238,44 +242,57 @@ def _steps(config: RunConfig, per_step: float, images: int) -> int:
 
 def _evaluation_seconds(config: RunConfig, sample: Prepared[Generator, Views]) -> float:
     """Seconds for each image, over all models. Of a long sampler a few steps run, by which the others are priced."""
-    settings, views = measuring(config, sample.model).model_copy(update={"resamples": 200}), sample.pixels
-    few = {
-        name: images.subset(range(min(len(images), settings.batch_size)))
-        for name, images in sample.sets.items()
-    }
-    sampler, further_seconds = sample.model.sampler_name(settings.sampler), 0.0
-    if sampler and (steps := steps_of(sampler) or 0) > MORE_SAMPLER_STEPS:
-        settings = settings.model_copy(update={"sampler": with_steps(sampler, FEW_SAMPLER_STEPS)})
-        answers = settings.crops_per_image * sample_count(sample.model, settings)
-        each = _sampler_step_seconds(sample.model, max(few.values(), key=len), views, settings)
-        further_seconds = (steps - FEW_SAMPLER_STEPS) * each * answers
-    began = time.monotonic()
+    settings = measuring(config, sample.model)
+    answers = settings.crops_per_image * sample_count(sample.model, settings)
+    sampler = sample.model.sampler_name(settings.sampler)
+    further = max((steps_of(sampler) or 0) - FEW_SAMPLER_STEPS, 0)
+    once = {"resamples": 200, "crops_per_image": 1, "samples": 1}
+    if sampler and further:
+        once["sampler"] = with_steps(sampler, FEW_SAMPLER_STEPS)
+    settings = settings.model_copy(update=once)
+    _answer_seconds(sample, settings, 1)  # the first answer may load or allocate what later ones have
+    each, images = _answer_seconds(sample, settings, 1), 1
+    if each * settings.batch_size <= PATIENCE:
+        images = settings.batch_size
+        each = _answer_seconds(sample, settings, images)
+    if sampler and further:
+        each += further * _sampler_step_seconds(sample, settings, sampler, images)
+    return each * answers * (3 if config.retrained else 2)
+
+
+def _answer_seconds(sample: Prepared[Generator, Views], settings: EvaluationSettings, images: int) -> float:
+    """What measuring one image takes, by so many of each set."""
+    few, views = {name: _first(of_set, images) for name, of_set in sample.sets.items()}, sample.pixels
     only: dict[ModelName, Generator] = {"original": sample.model}
+    began = time.monotonic()
     evaluate(only, few, views.cache, views.corruption, views.features, settings, pairs=views.pairs)
-    measured = sum(len(images) for images in few.values())
-    each_image = (time.monotonic() - began) / max(measured, 1) + further_seconds
-    return each_image * (3 if config.retrained else 2)
+    return (time.monotonic() - began) / max(sum(map(len, few.values())), 1)
+
+
+def _first(images: ImageSet, count: int) -> ImageSet:
+    return images.subset(range(min(len(images), count)))
 
 
 @torch.inference_mode()
 def _sampler_step_seconds(
-    model: Generator, images: ImageSet, views: Views, settings: EvaluationSettings
+    sample: Prepared[Generator, Views], settings: EvaluationSettings, sampler: str, count: int
 ) -> float:
     """What one more step of the sampler takes for each answer: how much longer more steps take than few."""
+    model, views = sample.model, sample.pixels
 
     def each_step(batch: Crops) -> float:
         view = model.eval().view(batch.images, views.corruption, batch.draws, condition=batch.conditions)
         seconds = []
-        # the first one may compile or allocate what later ones have
-        for steps in (FEW_SAMPLER_STEPS, FEW_SAMPLER_STEPS, MORE_SAMPLER_STEPS):
-            sampler = with_steps(str(settings.sampler), steps)
+        for steps in (FEW_SAMPLER_STEPS, MORE_SAMPLER_STEPS):
+            so_many = settings.model_copy(update={"sampler": with_steps(sampler, steps)})
             began = time.monotonic()
             # on the CPU they are there: an accelerator may still be at work
-            next(samples_of(model, view, settings.model_copy(update={"sampler": sampler}))).cpu()
+            next(samples_of(model, view, so_many)).cpu()
             seconds.append(time.monotonic() - began)
-        longer = max(seconds[2] - seconds[1], 0)
+        longer = max(seconds[1] - seconds[0], 0)
         return longer / (MORE_SAMPLER_STEPS - FEW_SAMPLER_STEPS) / len(view)
 
+    images = _first(max(sample.sets.values(), key=len), count)
     batches = view_batches(images, views.cache, model.image_size, settings, views.pairs)
     return next(fitting(batches, model.image_size, each_step))
 

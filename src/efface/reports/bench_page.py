@@ -25,6 +25,7 @@ from efface.files import write_text
 from efface.reports.bench_tables import (
     BOOTSTRAP,
     figures,
+    has_verdicts,
     levels_in_words,
     reading,
     remarks,
@@ -150,7 +151,7 @@ def _table(
         "is_first": is_first,
         "forgetting": table.memory is not False,
         "strength": strength(table),
-        "has_verdicts": any(row.verdict for row in table.rows),
+        "has_verdicts": has_verdicts(table),
         "parts": list(tables_of(results, table)),
         "remarks": [(row, text) for row in table.rows if (text := remarks(row))],
         "charts": [chart for chart in charts if chart],

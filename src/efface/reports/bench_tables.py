@@ -17,6 +17,7 @@ from efface.benchmark.results import (
     TaskResults,
 )
 from efface.documents import csv_text
+from efface.evaluation.verdict import NO_MEMORY
 from efface.files import write_text
 from efface.runs.score import ScoreRange
 from efface.wording import DECIDES, bound, counted, decimals, figure, interval, printable
@@ -85,17 +86,20 @@ def write_markdown(results: BenchResults, folder: Path) -> Path:
                 for one in (*strength(table), *(levels_in_words(task) if _is_first(task, table) else ()))
             ]
             for part in tables_of(results, table):
-                headings = " | ".join(measure.heading for measure in part.columns)
-                goals = " | ".join(measure.goal for measure in part.columns)
+                verdicts = has_verdicts(table)
+                headings = [*["is it gone?"] * verdicts, *(measure.heading for measure in part.columns)]
+                goals = [*[""] * verdicts, *(measure.goal for measure in part.columns)]
                 lines += ["", f"**{part.title}**", ""]
                 lines += [
-                    f"| # | row | settings | {headings} |",
-                    "|---|---|---|" + "---:|" * len(part.columns),
+                    f"| # | row | settings | {' | '.join(headings)} |",
+                    "|---|---|---|" + "---|" * verdicts + "---:|" * len(part.columns),
                 ]
-                lines.append(f"| | *goal* | | {goals} |")
+                lines.append(f"| | *goal* | | {' | '.join(goals)} |")
                 for row, cells in part.lines:
-                    told = " | ".join(value + (f" ({ends})" if ends else "") for value, ends in cells)
-                    lines.append(f"| {row.place or ''} | {_escaped(row.label)} | {row.settings} | {told} |")
+                    said = [row.verdict.title if row.verdict else ""] * verdicts
+                    said += [value + (f" ({ends})" if ends else "") for value, ends in cells]
+                    place = [str(row.place or ""), _escaped(row.label), row.settings]
+                    lines.append(f"| {' | '.join([*place, *said])} |")
             told_of = [f"- {_escaped(text)}" for row in table.rows if (text := remark_line(row))]
             lines += ["", *told_of] if told_of else []
         lines += _orders(task)
@@ -131,19 +135,19 @@ def strength(table: BenchTable) -> list[str]:
 
 
 def _memory(table: BenchTable) -> list[str]:
+    """In the words of the verdicts below, so that the two never say otherwise."""
     gap, verdict = table.rows[0].forget_gap, table.rows[0].verdict
-    if table.memory is not None and gap:
-        value, ends = figures(gap)
-        shown = f"forget gap of the originals {value} ({ends})"
-    elif table.memory is not None and verdict:
-        shown = (
-            f"on forget images the originals' {verdict.figure} less the retrained models' is {verdict.gap}"
-        )
-    else:
+    over = []
+    if gap and gap.low is not None:
+        over.append("over seeds, the forget gap of the originals is {} ({})".format(*figures(gap)))
+    if verdict and verdict.gap:
+        over.append(f"over photos, their figure less the retrained models' is {verdict.gap}")
+    if table.memory is None or not over:
         return []
     if table.memory:
-        return [f"Memory is shown: {shown}. This table counts."]
-    return [f"No memory is shown: {shown}. The figures below tell nothing of forgetting."]
+        return [f"Memory is shown: {'; '.join(over)}. This table counts."]
+    why = verdict.reason if verdict else f"{NO_MEMORY}{'; '.join(over)}."
+    return [f"{why} The figures below tell nothing of forgetting."]
 
 
 def _stronger(table: BenchTable) -> list[str]:
@@ -164,6 +168,11 @@ def _stronger(table: BenchTable) -> list[str]:
         f"Hole error of the originals on neutral images {value} ({ends}); filled without a model, {filled}."
     )
     return [f"Stronger than filling: {'yes' if table.stronger else 'no'} (by 20 % or more). {said}"]
+
+
+def has_verdicts(table: BenchTable) -> bool:
+    """Whether rows say if it is gone; results from before they did have none."""
+    return any(row.verdict for row in table.rows)
 
 
 def levels_in_words(task: TaskResults) -> list[str]:

@@ -27,12 +27,14 @@ from efface.runs.record import (
     CONFIG_PURGED,
     SET_BEFORE,
     ClassifierTraining,
+    EvaluationFacts,
     GeneratorTraining,
     Record,
 )
 from efface.runs.sameness import unchanged
 from efface.runs.stated import SETS, Stated, Unanswered
 from efface.runs.unlearn_config import ClassifierRunConfig, RunConfig
+from efface.training.settings import TrainingSettings
 from efface.wording import counted
 
 OPERATORS_TEXTS = ("request", "substitute")
@@ -239,7 +241,7 @@ def _settings(
         yield "method.settings", record.method.settings, _section(config, "method")
     if isinstance(work, GeneratorTraining):
         settings = work.settings.model_dump(mode="json", exclude={"corruption"})
-        yield "training.settings", settings, _section(config, "training")
+        yield "training.settings", settings, _with_crops(config, settings, evaluation)
     elif work:
         yield "training.recipe", work.recipe.model_dump(mode="json"), _section(config, "recipe")
     if evaluation:
@@ -254,6 +256,19 @@ def _settings(
     for probe, asked in zip(record.probes, _all(config.get("probes")), strict=False):
         if isinstance(asked, Mapping):
             yield f"probes.{probe.name}.settings", probe.settings, asked
+
+
+def _with_crops(
+    config: Mapping[str, JsonValue], recorded: Mapping[str, JsonValue], evaluation: EvaluationFacts | None
+) -> Mapping[str, JsonValue]:
+    """The settings of a generator's training; of crops that they do not name, what the record says of the model."""
+    learnt = evaluation.views.learnt if evaluation and evaluation.views else None
+    crops = (learnt or TrainingSettings().crops).model_dump(mode="json")
+    open_ = {"crop_scale": crops["scale"], "flip": crops["flip"]}
+    if evaluation is None and (config.get("like") or config.get("base")):
+        open_ = {name: recorded[name] for name in open_}  # of that model a record of training says nothing
+    named = _section(config, "training")
+    return {**named, **{name: value for name, value in open_.items() if named.get(name) is None}}
 
 
 def _label(corruption: JsonValue) -> str | None:

@@ -95,8 +95,8 @@ def _name(generator: Generator, ids: list[str], cropper: Cropper, corruption: Co
         "images": [*ids],
         "crops": [
             settings.crops_per_image,
-            [*settings.crop_scale],
-            settings.flip,
+            [*cropper.crops.scale],
+            cropper.crops.flip,
             cropper.size,
             cropper.seed,
         ],

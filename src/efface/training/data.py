@@ -74,6 +74,7 @@ class Cropper:
 
     def __init__(self, cache: PixelSource, size: int, settings: TrainingSettings, seed: int) -> None:
         self.cache, self.size, self.settings, self.seed = cache, size, settings, seed
+        self.crops = settings.crops
 
     def number(self, visit: int) -> int:
         """Which of an image's crops a visit sees."""
@@ -86,8 +87,8 @@ class Cropper:
             fitted(self.cache.read(pixels_of), pixels) if pixels_of else pixels,
             self.size,
             numpy_draws(self.seed, "crop", self.number(visit), id_),
-            scale=self.settings.crop_scale,
-            flip=self.settings.flip,
+            scale=self.crops.scale,
+            flip=self.crops.flip,
         )
 
 

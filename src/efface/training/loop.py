@@ -196,7 +196,7 @@ class Trainer:
         }
 
     def _step(self, phase: Training) -> Step:
-        settings, codes = phase.settings or self.settings, None
+        settings, codes = (phase.settings or self.settings).under(self.generator.learnt_crops), None
         if (self.folder or self.codes_in_memory) and phase.trained != "first-stage":
             cropper = Cropper(self.data.cache, self.generator.image_size, settings, self.seed)
             ids = [id_ for stream in phase.streams for id_ in self.data.sets[stream].ids]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from efface.corruptions import parse_corruption
 from efface.errors import InputError
+from efface.generators.families import LearntCrops
+from efface.images.crops import SCALE
 from efface.settings import Settings
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -89,11 +91,14 @@ class TrainingSettings(StepMemory):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 autocast where the processor has it, else fp32"
     )
-    crop_scale: tuple[Share, Share] = Field(
-        (0.2, 1.0),
-        description="share of an image's area that a random resized crop covers, smallest and largest",
+    crop_scale: tuple[Share, Share] | None = Field(
+        None,
+        description="share of an image's area that a random resized crop covers, smallest and largest; default: that of "
+        "the crops with which the model was trained, or 0.2 and 1 where it does not say",
     )
-    flip: bool = Field(True, description="mirror half of the crops")
+    flip: bool | None = Field(
+        None, description="mirror half of the crops; default: as the model was trained, or yes"
+    )
     crops_per_image: int | None = Field(
         None,
         ge=1,
@@ -113,6 +118,21 @@ class TrainingSettings(StepMemory):
         description="share out trained weights, gradients and moments over the processes of torchrun, for what does not "
         "fit one device; one process keeps them whole",
     )
+
+    def under(self, learnt: LearntCrops | None) -> Self:
+        """These settings with the crops that a model learnt where they name none; those of a new one if it does not say."""
+        crops = {
+            "crop_scale": self.crop_scale or (learnt.scale if learnt else SCALE),
+            "flip": self.flip if self.flip is not None else not learnt or learnt.flip,
+        }
+        return self.model_copy(update=crops)
+
+    @property
+    def crops(self) -> LearntCrops:
+        """The crops of a training under these settings."""
+        written = self.under(None)
+        assert written.crop_scale is not None
+        return LearntCrops(scale=written.crop_scale, flip=bool(written.flip), per_image=self.crops_per_image)
 
     def steps_on(self, images: int) -> int:
         """Optimizer steps of a phase that trains on so many images."""

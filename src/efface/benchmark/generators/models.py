@@ -73,6 +73,7 @@ def new_generator(task: GeneratorTask, seed: int = 0) -> Generator:
             raise InputError(
                 f"base: {task.base} is of {there[0]} and {there[1]} px, the task of {asked[0]} and {asked[1]} px"
             )
+    generator.learnt_crops = task.training.crops
     if task.training.corruption != OWN_MASK:
         generator.trained_with = parse_corruption(task.training.corruption)
     return generator

@@ -197,8 +197,11 @@ class GeneratorReader(TaskReader[GeneratorOutputs]):
         return verdict_on(per_image, self.ids, "generator", self.task.evaluation, {})
 
     def memory(self, original: BenchRow) -> bool | None:
+        """Over seeds and over photos."""
         gap = original.forget_gap
-        return None if gap is None or gap.high is None else gap.high < 0
+        over_seeds = None if gap is None or gap.high is None else gap.high < 0
+        known = [shown for shown in (over_seeds, super().memory(original)) if shown is not None]
+        return all(known) if known else None
 
     def stronger(self, original: BenchRow, fills: dict[str, float]) -> bool | None:
         error = original.unseen_error

@@ -124,7 +124,7 @@ class GeneratorTask(BenchTask):
                     "architecture": architecture,
                     "training": training,
                     "first_stage": TrainingSettings.read(stage, where="first_stage"),
-                    "evaluation": {"crop_scale": training.crop_scale, **(values.get("evaluation") or {})},
+                    "evaluation": {"crop_scale": training.crops.scale, **(values.get("evaluation") or {})},
                     "images": {
                         "channels": 3,
                         "image_size": architecture.image_size,
