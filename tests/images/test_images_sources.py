@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from efface.images.bundled import CREDITS
 from efface.images.reading import decode
 from efface.images.selection import ImagesSettings, split_images
 from efface.images.sources import open_images
+from efface.images.tables import list_parquet
 from support.pictures import picture, save_picture
 
 
@@ -227,6 +229,45 @@ def test_parquet_rows_are_images_with_class_names(tmp_path: Path) -> None:
     assert names(images)[3] == "train.parquet#3"
     for index in (4, 0, 3):
         assert (decode(images[index].read_bytes()) == np.asarray(picture(index))).all()
+
+
+def test_a_parquet_file_takes_no_more_memory_than_its_images_are_worth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    # one picture of 8 MiB that is said to be two hundred: 1.6 GiB in 519 bytes
+    same = pyarrow.DictionaryArray.from_arrays(
+        pyarrow.array(np.zeros(200, np.int32)), pyarrow.array([bytes(8 << 20)])
+    )
+    pq.write_table(
+        pyarrow.table({"image": same}), tmp_path / "same.parquet", compression="zstd", store_schema=False
+    )
+    locator = list_parquet([tmp_path / "same.parquet"]).candidates[0].source
+    before = pyarrow.default_memory_pool().max_memory()
+    monkeypatch.setattr("efface.images.tables.MAX_GROUP_BYTES", 1 << 26)
+    with pytest.raises(OSError, match="column 'image' holds more than 64 MiB at once"):
+        locator.read_bytes()
+    assert pyarrow.default_memory_pool().max_memory() < max(before, 1 << 28)
+    nothing = pyarrow.array([None] * 100_000, pyarrow.binary())
+    pq.write_table(pyarrow.table({"image": nothing}), tmp_path / "many.parquet")
+    (found,) = problems(tmp_path / "many.parquet")
+    assert re.search(r"many\.parquet says that its [\d,]+ bytes hold 100,000 rows", found)
+    monkeypatch.setattr("efface.images.tables.MAX_LABEL_BYTES", 1 << 20)
+    labels = pyarrow.table({"image": [encoded_png(0)] * 200, "label": ["long" * 2000] * 200})
+    pq.write_table(labels, tmp_path / "labels.parquet")
+    (found,) = problems(tmp_path / "labels.parquet")
+    assert "its column 'label' holds more than 1 MiB at once" in found
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.tar", "saved"])
+def test_a_pipe_among_the_data_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    place = tmp_path / name
+    if name == "saved":
+        (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+    os.mkfifo(place)
+    (found,) = problems(tmp_path)
+    assert found == f"{place} cannot be read: it is a pipe or a device, not a file"
 
 
 def test_a_folder_of_parquet_files_is_one_data_set(tmp_path: Path) -> None:

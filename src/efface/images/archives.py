@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from efface.documents import open_file
 from efface.errors import InputError
 from efface.images.listings import Candidate, Listing, is_image_name
 from efface.images.reading import MAX_BYTES
@@ -72,7 +73,7 @@ def files_in_tar(path: str | Path, links: list[str] | None = None) -> dict[str, 
     """
     archive = os.path.realpath(path)
     try:
-        with open(archive, "rb") as file:
+        with open_file(archive) as file:
             return _files(file, archive, "", 0, os.path.getsize(archive), links)
     except OSError as error:
         raise InputError(f"{printable(os.fspath(path))} cannot be read: {error.strerror}") from None

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from efface.documents import parse_json, read_json
+from efface.documents import open_file, parse_json, read_json
 from efface.errors import InputError
 from efface.images.listings import Candidate, Listing
 from efface.images.lists import LABEL_COLUMNS
@@ -28,7 +28,9 @@ from efface.wording import printable, several
 
 IMAGE_COLUMNS = ("image", "img", "picture", "photo", "jpg", "png", "bytes", "image_bytes")
 GROUPS_KEPT = 2  # threads that read in order work on both sides of a border
-MAX_GROUP_BYTES = 1 << 34
+MAX_GROUP_BYTES, MAX_LABEL_BYTES = 1 << 32, 1 << 28
+ROWS_AT_ONCE, LABELS_AT_ONCE = 4, 64
+"""A value that is stored once may be that of many rows, so columns are read piece by piece."""
 NEEDS_HUB = "reading parquet and Hugging Face data sets needs: pip install 'efface[hub]'"
 
 
@@ -126,9 +128,11 @@ class ParquetImages:
     """The image column of one parquet file; the two row groups read last are kept."""
 
     def __init__(self, path: str) -> None:
-        pyarrow = _pyarrow()
+        self._pyarrow = _pyarrow()
         self.where = os.path.realpath(path)
-        self._file = pyarrow.parquet.ParquetFile(path)
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+        self._file = self._pyarrow.parquet.ParquetFile(path)
         self._column, self._label = _columns(self._file.schema_arrow, path)
         groups = self._file.metadata
         self._starts = [0]
@@ -140,14 +144,32 @@ class ParquetImages:
                     "write it with fewer rows a group (row_group_size=1000)"
                 )
             self._starts.append(self._starts[-1] + group.num_rows)
+        if not 0 <= self._starts[-1] <= size:
+            raise InputError(
+                f"{printable(path)} says that its {size:,} bytes hold {self._starts[-1]:,} rows: it is damaged, or no "
+                "file of images"
+            )
         self._lock = threading.Lock()
         self._groups: dict[int, Any] = {}
 
     def labels(self) -> list[str | None]:
         if self._label is None:
             return [None] * self._starts[-1]
-        names = _class_names(self._file.schema_arrow, self._label)
-        return [_as_label(value, names) for value in self._file.read([self._label])[self._label].to_pylist()]
+        names, groups = _class_names(self._file.schema_arrow, self._label), range(len(self._starts) - 1)
+        values = self._values(self._label, groups, LABELS_AT_ONCE, MAX_LABEL_BYTES)
+        return [_as_label(value, names) for value in values.to_pylist()]
+
+    def _values(self, column: str, groups: Sequence[int], rows: int, most: int) -> Any:
+        """The values of a column in these row groups, read by so many rows; raises `ValueError` above `most` bytes."""
+        chunks, size = [], 0
+        for batch in self._file.iter_batches(rows, row_groups=[*groups], columns=[column]):
+            size += batch.nbytes
+            if size > most:
+                raise ValueError(
+                    f"its column '{printable(column)}' holds more than {most >> 20:,} MiB at once"
+                )
+            chunks.append(batch.column(0))
+        return self._pyarrow.chunked_array(chunks, self._file.schema_arrow.field(column).type)
 
     def read(self, row: int) -> bytes:
         group = bisect_right(self._starts, row) - 1
@@ -155,7 +177,7 @@ class ParquetImages:
             if group not in self._groups:
                 if len(self._groups) >= GROUPS_KEPT:
                     del self._groups[next(iter(self._groups))]
-                self._groups[group] = self._file.read_row_group(group, [self._column])[self._column]
+                self._groups[group] = self._values(self._column, [group], ROWS_AT_ONCE, MAX_GROUP_BYTES)
             value = self._groups[group][row - self._starts[group]].as_py()
         return _embedded(value)
 
@@ -261,6 +283,9 @@ def _inside(name: str, folder: str) -> str:
 
 def _mapped(files: Sequence[str]) -> Any:
     pyarrow = _pyarrow()
+    for file in files:
+        with open_file(file):
+            pass  # a pipe would be waited for
     tables = [pyarrow.ipc.open_stream(pyarrow.memory_map(file)).read_all() for file in files]
     return pyarrow.concat_tables(tables)
 

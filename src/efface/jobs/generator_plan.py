@@ -246,10 +246,10 @@ def _evaluation_seconds(config: RunConfig, sample: Prepared[Generator, Views]) -
     answers = settings.crops_per_image * sample_count(sample.model, settings)
     sampler = sample.model.sampler_name(settings.sampler)
     further = max((steps_of(sampler) or 0) - FEW_SAMPLER_STEPS, 0)
-    once = {"resamples": 200, "crops_per_image": 1, "samples": 1}
-    if sampler and further:
-        once["sampler"] = with_steps(sampler, FEW_SAMPLER_STEPS)
-    settings = settings.model_copy(update=once)
+    few = with_steps(sampler, FEW_SAMPLER_STEPS) if sampler and further else settings.sampler
+    settings = settings.model_copy(
+        update={"resamples": 200, "crops_per_image": 1, "samples": 1, "sampler": few}
+    )
     _answer_seconds(sample, settings, 1)  # the first answer may load or allocate what later ones have
     each, images = _answer_seconds(sample, settings, 1), 1
     if each * settings.batch_size <= PATIENCE:
