@@ -17,7 +17,6 @@ from efface.benchmark.results import (
     TaskResults,
 )
 from efface.documents import csv_text
-from efface.evaluation.verdict import NO_MEMORY
 from efface.files import write_text
 from efface.runs.score import ScoreRange
 from efface.wording import DECIDES, bound, counted, decimals, figure, interval, printable
@@ -146,7 +145,7 @@ def _memory(table: BenchTable) -> list[str]:
         return []
     if table.memory:
         return [f"Memory is shown: {'; '.join(over)}. This table counts."]
-    why = verdict.reason if verdict else f"{NO_MEMORY}{'; '.join(over)}."
+    why = verdict.reason if verdict else f"No memory was shown: {'; '.join(over)}."
     return [f"{why} The figures below tell nothing of forgetting."]
 
 
