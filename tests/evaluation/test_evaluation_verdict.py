@@ -62,8 +62,8 @@ def test_a_side_whose_interval_holds_the_retrained_model_is_said_to_be_uncertain
     for value, word in ((-0.1, "beyond"), (0.1, "partly")):
         left = verdict.left.model_copy(update={"value": value, "low": value - 0.2, "high": value + 0.2})
         straddling = decided(verdict.model_copy(update={"left": left}))
-        assert straddling[0] == word
-        assert "the side is not certain" in straddling[1]
+        assert (straddling.word, straddling.ground) == (word, f"{word}, unsure")
+        assert "the side is not certain" in straddling.reason
 
 
 def test_noise_is_ruined_whatever_else_holds() -> None:
@@ -191,9 +191,9 @@ def test_the_numbers_are_those_of_the_results() -> None:
 
 def test_the_word_follows_from_the_numbers() -> None:
     verdict = judged(errors(forget=0.75, retain=0.5))
-    assert decided(verdict) == (verdict.word, verdict.reason)
+    assert decided(verdict) == (verdict.word, "partly", verdict.reason)
     forged = verdict.model_copy(update={"left": verdict.left.model_copy(update={"low": -0.1, "high": 0.1})})
-    assert decided(forged)[0] == "yes"
+    assert decided(forged)[:2] == ("yes", "alike")
 
 
 def test_several_images_of_a_photo_are_no_more_evidence() -> None:

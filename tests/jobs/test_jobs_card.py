@@ -182,7 +182,7 @@ def test_what_lies_beside_the_weights_later_is_said_and_not_held_against_them(co
     (copied / "model" / "model.sig").write_text("{}")
     (copied / "run.sig").write_text("{}")
     found = outcomes(copied)
-    assert (found["model/model.sig"], found["run.sig"]) == ("not bound", "not bound")
+    assert (found["model/model.sig"], found["run.sig"]) == ("not checked", "not checked")
     assert found["weights in model/"] == "matches"
     save_photo(copied / "model" / "face.png", 1)
     assert outcomes(copied)["model/face.png"] == "differs"

@@ -21,6 +21,7 @@ from efface.cli.report import report
 from efface.cli.requests import app as requests_app
 from efface.cli.score import score
 from efface.cli.split import split
+from efface.cli.statement import statement
 from efface.cli.train import train
 from efface.cli.unlearn import unlearn
 from efface.cli.verify import verify
@@ -41,7 +42,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-KEEPING_NOTHING = ("split", "plan", "score", "report", "lineage", "verify", "push", "delta", "apply", "list")
+KEEPING_NOTHING = (
+    "split", "plan", "score", "report", "lineage", "verify", "statement", "push", "delta", "apply", "list",
+)  # fmt: skip
 """Verbs that begin anew when they were stopped."""
 for name, verb in (
     ("demo", demo),
@@ -54,6 +57,7 @@ for name, verb in (
     ("report", report),
     ("lineage", lineage),
     ("verify", verify),
+    ("statement", statement),
     ("push", push),
     ("delta", delta),
     ("apply", apply),

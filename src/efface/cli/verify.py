@@ -20,6 +20,9 @@ def verify(
     key: Annotated[
         Path | None, typer.Option(help="The key of the run, if `run.key` is kept elsewhere.")
     ] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(help="The signer's public key (PEM), to check signatures in the run.")
+    ] = None,
     rerun: Annotated[
         bool, typer.Option("--rerun", help="Train the model again, and compare its weights.")
     ] = False,
@@ -45,6 +48,8 @@ def verify(
     Computes every digest again. Each check matches, differs, could not be made (and why), or is of a file that nothing
     binds; exit code 5 if anything differs.
 
+    --public-key checks every *.sig that lies in the run or its model, through the library model-signing.
+
     --rerun trains the model again in a temporary folder, with the threads, processes and precision of the run. Where all
     that decides the last bit is alike, its weights match or differ; else what is unlike is named."""
     from efface.errors import InputError, Mismatch
@@ -62,7 +67,7 @@ def verify(
     places = {name: value for name, value in sets.items() if value}
     if (places or model) and not rerun:
         raise InputError("places of models and images go with --rerun")
-    checks = check(run, source_models, key)
+    checks = check(run, source_models, key, public_key)
     checks += check_texts(run, checks)
     if rerun:
         from efface.jobs.rerun import rerun as train_again

@@ -12,7 +12,7 @@ retain and neutral ones, else a model that was made worse at everything would pa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,26 @@ from efface.wording import bound, figure, interval, sentence
 
 Word = Literal["ruined", "cannot be told", "yes", "no", "partly", "beyond"]
 WORDS: tuple[Word, ...] = get_args(Word)
+Ground = Literal[
+    "ruined",
+    "no retrained model",
+    "no original model",
+    "few photos",
+    "not finite",
+    "no memory",
+    "weak reference",
+    "wide interval",
+    "alike",
+    "a probe",
+    "kept moved as much",
+    "as the original",
+    "partly",
+    "partly, unsure",
+    "beyond",
+    "beyond, unsure",
+]
+"""Which rule decided: finer than the word, and for texts in other languages."""
+GROUNDS: tuple[Ground, ...] = get_args(Ground)
 Specificity = Literal["yes", "no", "nothing to forget", "not measured"]
 Values = npt.NDArray[np.float64]
 BySet = Mapping[SetName, Mapping[ModelName, Values]]
@@ -147,10 +167,9 @@ class Verdict(Numbers):
     @classmethod
     def on(cls, numbers: Numbers) -> Verdict:
         """The verdict that these numbers amount to."""
-        word, reason = decided(numbers)
-        return cls(
-            **{name: getattr(numbers, name) for name in Numbers.model_fields}, word=word, reason=reason
-        )
+        given = {name: getattr(numbers, name) for name in Numbers.model_fields}
+        found = decided(numbers)
+        return cls(**given, word=found.word, reason=found.reason)
 
     def without_memory(self, why: str) -> Verdict:
         """The same where no memory was shown over several trainings, whatever their mean shows over photos.
@@ -268,12 +287,20 @@ def verdict_of(
     return Verdict.on(numbers)
 
 
-def decided(numbers: Numbers) -> tuple[Word, str]:
-    """The word by the first rule that holds, and why: a function of the numbers alone, so that anyone can check it."""
+class Decided(NamedTuple):
+    """A verdict's word, the rule that decided, and why in a sentence."""
+
+    word: Word
+    ground: Ground
+    reason: str
+
+
+def decided(numbers: Numbers) -> Decided:
+    """By the first rule that holds: a function of the numbers alone, so that anyone can check it."""
     if numbers.kept and all(one.ruined for one in numbers.kept.values()):
-        return "ruined", _ruined(numbers)
-    word, reason = _on_forget_images(numbers)
-    return word, reason + _harm(numbers)
+        return Decided("ruined", "ruined", _ruined(numbers))
+    word, ground, reason = _on_forget_images(numbers)
+    return Decided(word, ground, reason + _harm(numbers))
 
 
 def _harm(n: Numbers) -> str:
@@ -282,11 +309,11 @@ def _harm(n: Numbers) -> str:
     return f" On {' and '.join(harmed)} images the model is ruined." * bool(harmed)
 
 
-def _on_forget_images(n: Numbers) -> tuple[Word, str]:
-    """The word of a model that is of some use."""
+def _on_forget_images(n: Numbers) -> Decided:
+    """Of a model that is of some use."""
     margin = n.margin
     if why := _untold(n):
-        return "cannot be told", why
+        return Decided("cannot be told", *why)
     left, original, gap = n.left, n.to_original, n.gap
     assert left is not None
     assert original is not None
@@ -298,48 +325,50 @@ def _on_forget_images(n: Numbers) -> tuple[Word, str]:
     # a copy of the original is known for one however few the photos, since the two are compared in pairs
     surely = as_original and max(-original.low, original.high) <= margin * abs(gap.value)
     if left.high - left.low > 2 * margin and not surely:
-        return "cannot be told", _too_wide(n, left)
+        return Decided("cannot be told", "wide interval", _too_wide(n, left))
     if as_original:
-        return "no", f"No difference from the original was found: {original}; {lies}."
-    unsure = UNSURE if left.low <= 0 <= left.high else ""
+        told = f"No difference from the original was found: {original}; {lies}."
+        return Decided("no", "as the original", told)
+    unsure = left.low <= 0 <= left.high
     if left.value > 0:
-        return (
-            "partly",
-            f"The unlearned model lies on the original's side of the retrained one: {lies}.{unsure}",
+        told = (
+            f"The unlearned model lies on the original's side of the retrained one: {lies}.{UNSURE * unsure}"
         )
+        return Decided("partly", "partly, unsure" if unsure else "partly", told)
     by = f"{_percent(-left.value)} of the gap ({_ends(n, -left.high, -left.low)})"
-    meaning = unsure or (
-        " Images to be forgotten are treated worse than by a model that never saw them, which can itself betray them."
-    )
-    return "beyond", f"The unlearned model lies beyond the retrained one, by {by}.{meaning}"
+    told = f"The unlearned model lies beyond the retrained one, by {by}.{UNSURE if unsure else BETRAYS}"
+    return Decided("beyond", "beyond, unsure" if unsure else "beyond", told)
 
 
-def _alike(n: Numbers, lies: str) -> tuple[Word, str]:
+def _alike(n: Numbers, lies: str) -> Decided:
     """On forget images as the retrained model: whether anything else speaks against a yes."""
     against = [name for name, contradicts in n.probes.items() if contradicts]
     doubts = [f"by {', '.join(against)} more is remembered"] * bool(against)
     doubts += ["images to be kept moved as much"] * (n.specific.word == "no")
     if doubts:
-        return "partly", f"{lies}, but {' and '.join(doubts)}."
+        ground: Ground = "a probe" if against else "kept moved as much"
+        return Decided("partly", ground, f"{lies}, but {' and '.join(doubts)}.")
     parts = [f"none of {len(n.probes)} figures of probes contradicts" if n.probes else "no probe was asked"]
     parts += ["whether other images moved as much was not measured"] * (n.specific.word == "not measured")
-    return "yes", f"{lies}; {'; '.join(parts)}."
+    return Decided("yes", "alike", f"{lies}; {'; '.join(parts)}.")
 
 
-def _untold(n: Numbers) -> str | None:
+def _untold(n: Numbers) -> tuple[Ground, str] | None:
     """Why it cannot be told; None where it can."""
-    missing = [model for model in ("retrained", "original") if model not in n.models]
     photos = n.photos.get("forget", 0)
-    if missing:
-        return f"No {missing[0]} model was measured beside the unlearned one."
+    for model, ground in LACKING:
+        if model not in n.models:
+            return ground, f"No {model} model was measured beside the unlearned one."
     if photos < FEWEST_GROUPS:
-        return f"There are {photos} photos to be forgotten, and an interval takes {FEWEST_GROUPS}."
+        told = f"There are {photos} photos to be forgotten, and an interval takes {FEWEST_GROUPS}."
+        return "few photos", told
     if n.gap is None or n.to_retrained is None or n.to_original is None:
-        return "A model answers with values that are no finite numbers."
+        return "not finite", "A model answers with values that are no finite numbers."
     if n.left is None:
+        weak = n.specific.word != "nothing to forget"
         shown = f"on the images to be forgotten the original's figure less the retrained model's is {n.gap}"
-        doubt = "" if n.specific.word == "nothing to forget" else f", but {WEAK_REFERENCE}"
-        return f"{NO_MEMORY}{shown}{doubt}."
+        doubt = f", but {WEAK_REFERENCE}" * weak
+        return "weak reference" if weak else "no memory", f"{NO_MEMORY}{shown}{doubt}."
     return None
 
 
@@ -450,6 +479,10 @@ def _finite(*values: Sequence[float] | Values) -> bool:
 
 
 NO_MEMORY = "No memory was shown: "
+LACKING: tuple[tuple[ModelName, Ground], ...] = (
+    ("retrained", "no retrained model"),
+    ("original", "no original model"),
+)
 WEAK_REFERENCE = (
     "the retrained model differs as much on images that both models saw or neither did: it may have seen the images, or be "
     "worse altogether"
@@ -458,6 +491,7 @@ UNSURE = (
     " The interval holds the retrained model itself, so the side is not certain; it reaches beyond the margin, so it is no "
     "yes. More photos narrow it."
 )
+BETRAYS = " Images to be forgotten are treated worse than by a model that never saw them, which can itself betray them."
 OUTSIDE = "All of it lies outside the margin, so a yes is ruled out. "
 SPECIFIC: Mapping[Specificity, str] = {
     "yes": "It was specific: images to be forgotten moved more than retain and neutral ones.",
@@ -472,6 +506,10 @@ def _percent(share: float) -> str:
 
 
 def _ends(n: Numbers, low: float, high: float) -> str:
-    """The ends of a share of the gap; none is printed on the wrong side of the margin or of the retrained model."""
+    return f"{' to '.join(share_ends(n, low, high))} %"
+
+
+def share_ends(n: Numbers, low: float, high: float) -> tuple[str, str]:
+    """The ends of a share of the gap, in percent; none lies on the wrong side of the margin or the retrained model."""
     decides = [-100 * n.margin, 0, 100 * n.margin]
-    return f"{bound(100 * low, 0, decides)} to {bound(100 * high, 0, decides)} %"
+    return bound(100 * low, 0, decides), bound(100 * high, 0, decides)

@@ -34,8 +34,8 @@ NOT_SEALED = (NAME, KEY, LOCK)
 """Files of a run that its seal does not list: itself, the key to which it commits, and the empty file of the lock."""
 
 LATER = {
-    "*.sig": "a signature; the tool that made it checks it",
-    "statement.json": "a statement made of this run later",
+    "*.sig": "a signature",
+    "statement.json": "a statement of the run; in the run's own folder it is compared with it",
     "README.md": "a text for readers, written later",
     "delta.safetensors": "the difference between two models' weights, written later",
 }

@@ -40,7 +40,10 @@ from efface.runs.seal import (
     raw_seal,
 )
 from efface.runs.seal import NAME as SEAL
+from efface.runs.signature import SUFFIX, check_public_key, checked
 from efface.runs.stated import Stated, Unanswered
+from efface.runs.statement import NAME as STATEMENT
+from efface.runs.statement import fault_of
 from efface.weights import stored_digest
 from efface.wording import counted, moment, several
 
@@ -59,6 +62,7 @@ MEANING = (
     "what the record says."
 )
 UNSIGNED = "No signature was checked."
+SIGNED = "What the signature covers was signed with the key that was shown: {}."
 
 Outcome = Literal["matches", "differs", "not checked", "not bound"]
 
@@ -76,13 +80,23 @@ class Check:
         return self.outcome != "differs"
 
 
-def verify(run: Path, source_model: bool = True, key: Path | None = None) -> list[Check]:
+def verify(
+    run: Path, source_model: bool = True, key: Path | None = None, public_key: Path | None = None
+) -> list[Check]:
     """Hold the seal and the record of a run against its files; raises `InputError` if there is no run that can be read.
 
     The original and the reference model are read again where the config says they lie, unless `source_model` is False.
-    key: where `run.key` lies, if it was taken out of the run's folder. No link is followed.
+    key: where `run.key` lies, if it was taken out of the run's folder. public_key: the signer's, by which signatures in
+    the run are checked; there has to be one then. No link is followed.
     """
-    return list(_Verification(Path(run), source_model, key).checks())
+    verification = _Verification(Path(run), source_model, key, public_key)
+    if public_key is not None:
+        check_public_key(public_key)
+        if not any(name.endswith(SUFFIX) and comes_later(name) for name in verification.there.files):
+            raise InputError(
+                f"no *{SUFFIX} lies in {run} or its model: there is nothing that a public key can check"
+            )
+    return list(verification.checks())
 
 
 def summary(checks: list[Check]) -> str:
@@ -100,14 +114,16 @@ def summary(checks: list[Check]) -> str:
         )
         if (names := by_outcome[outcome])
     ]
-    return " ".join([*(said or [f"All {len(checks)} checks match."]), MEANING, UNSIGNED])
+    signed = [check.what for check in checks if check.what.endswith(SUFFIX) and check.outcome == "matches"]
+    of_signatures = SIGNED.format(several(signed)) if signed else UNSIGNED
+    return " ".join([*(said or [f"All {len(checks)} checks match."]), MEANING, of_signatures])
 
 
 class _Verification:
     """One verification of one run."""
 
-    def __init__(self, run: Path, source_model: bool, key: Path | None) -> None:
-        self.run, self.source_model, self.shown_key = run, source_model, key
+    def __init__(self, run: Path, source_model: bool, key: Path | None, public_key: Path | None) -> None:
+        self.run, self.source_model, self.shown_key, self.public_key = run, source_model, key, public_key
         self.about: list[Check] = []
         self.known_key: bytes | None = None
         self._known: dict[str, list[Check]] = {}
@@ -242,7 +258,18 @@ class _Verification:
         what = comes_later(name)
         if self.seal is None:
             what = f"no {SEAL} lists what belongs here"
+        elif what and name.endswith(SUFFIX):
+            return Check(name, *checked(self.run / name, self.run, self.public_key))
+        elif name == STATEMENT:
+            return self._statement()
         return Check(name, "not bound", what) if what else Check(name, "differs", NOT_LISTED)
+
+    def _statement(self) -> Check:
+        try:
+            fault = fault_of(self.run)
+        except InputError as error:
+            return Check(STATEMENT, "not checked", str(error))
+        return Check(STATEMENT, "differs", fault) if fault else Check(STATEMENT, "matches")
 
     def _absent(self, name: str) -> Check:
         if name in KEPT_APART:
