@@ -22,7 +22,9 @@ from efface.launcher import drop_leftovers
 from efface.wording import printable_lines
 
 CONTINUES = "What was finished is kept; the same command continues."
-EXTRAS = {"sqlalchemy": "requests", "alembic": "requests", "psycopg": "postgresql"}
+EXTRAS = {"sqlalchemy": "requests", "alembic": "requests", "psycopg": "postgresql"} | dict.fromkeys(
+    ("fastapi", "uvicorn", "nacl", "cryptography", "httpx", "multipart", "python_multipart"), "server"
+)
 """Packages that not everyone needs, and what to install for them."""
 BEGINS_ANEW = "Nothing was kept; the same command begins anew."
 

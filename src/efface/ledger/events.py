@@ -6,7 +6,7 @@ Events hold ids and digests, never names or texts of people: these are erased, a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from pydantic import Field, JsonValue
@@ -27,6 +27,13 @@ KINDS: Mapping[str, str] = {
     "request-state": "a request got another state",
     "photos-erased": "supplied photos were erased",
     "personal-erased": "names, addresses and letters of a request were erased",
+    "token-added": "a token of the service was made",
+    "token-revoked": "a token of the service was revoked",
+    "decided": "a person decided on a request",
+    "photo-added": "a photo came in with a request",
+    "picture-viewed": "somebody looked at a picture",
+    "callback-made": "a sender was told where its request stands",
+    "callback-given-up": "a sender could not be told where its request stands",
     "key-rotated": "keyed ids and masked fingerprints were made anew under another key",
 }
 ID = re.compile(r"[\w.:/+-]{1,200}", re.ASCII)
@@ -109,6 +116,13 @@ def events_after(session: Session, number: int = 0) -> Iterator[Event]:
     """The events after the one with this number, in order, some at a time."""
     rows = select(Event).where(Event.number > number).order_by(Event.number)
     yield from session.scalars(rows.execution_options(yield_per=READ))
+
+
+def some_after(session: Session, number: int, most: int) -> Sequence[Event]:
+    """At most so many events after the one with this number, in order."""
+    return session.scalars(
+        select(Event).where(Event.number > number).order_by(Event.number).limit(most)
+    ).all()
 
 
 def facts_of(event: Event) -> EventFacts:

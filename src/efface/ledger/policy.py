@@ -102,6 +102,25 @@ class Locating(Settings):
     most: int = Field(20, ge=1, description="look-alikes proposed for each photo, at most")
 
 
+class Service(Settings):
+    """What `efface requests serve` needs to know."""
+
+    public_url: str = Field(
+        "", description="where people and senders reach it, such as https://erase.example.org"
+    )
+    domain: str = Field("", description="OpenDSR: the processor's domain, under which requests name images")
+    certificate: str = Field(
+        "", description="OpenDSR: a PEM file, beside this one, of the certificate that signs answers"
+    )
+    certificate_key: str = Field("", description="OpenDSR: a PEM file with the certificate's key")
+    business_id: str = Field("", description="Data Rights Protocol: our id in its directory")
+    fides: str = Field("", description="Fides: where its API is, such as https://fides.example.org")
+    callback_hosts: tuple[str, ...] = Field(
+        (), description="hosts that may be called back, by https; no others are"
+    )
+    calls_per_minute: int = Field(600, ge=1, description="calls of one token in a minute, at most")
+
+
 class Policy(Settings):
     """What an organisation decided once, for all requests."""
 
@@ -127,6 +146,8 @@ class Policy(Settings):
     keep_request_days: Days = Field(
         90, description="days after the answer until names, addresses and letters are erased"
     )
+
+    service: Service = Field(Service(), description="what the service over the network needs to know")
 
     def due_date(self, received: datetime, regime: str | None) -> datetime:
         """When a request that came in at `received` must be answered."""

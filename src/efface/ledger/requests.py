@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import Field
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, ScalarSelect, func, select, text
 from sqlalchemy.orm import Session, selectinload
 
 from efface.documents import Described
@@ -17,10 +17,27 @@ from efface.ledger import events
 from efface.ledger.opening import Ledger
 from efface.ledger.policy import Language
 from efface.ledger.states import ENDED, State, check_move
-from efface.ledger.tables import Decision, LocatedImage, PersonalFile, Request, SuppliedImage
+from efface.ledger.tables import (
+    OPEN,
+    UNANSWERED,
+    Callback,
+    Decision,
+    LocatedImage,
+    PersonalFile,
+    Request,
+    SuppliedImage,
+)
 
 PAGE = 100
 """Requests listed at once."""
+
+
+@dataclass(frozen=True)
+class NewCallback:
+    """Where a sender is to be told of each state. secret: what it wants to be shown with it."""
+
+    url: str
+    secret: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,7 @@ class NewRequest:
     name: str | None = None
     contact: str | None = None
     letter: str | None = None
+    callbacks: Sequence[NewCallback] = ()
 
 
 class RequestFacts(Described):
@@ -121,6 +139,8 @@ def add_request(ledger: Ledger, session: Session, new: NewRequest, actor: str) -
         supplied=[SuppliedImage(keyed=ledger.keyed(digest), digest=digest) for digest in digests],
     )
     session.add(request)
+    for callback in new.callbacks:
+        call_back(request, callback)
     session.flush()
     events.append(
         session,
@@ -131,6 +151,16 @@ def add_request(ledger: Ledger, session: Session, new: NewRequest, actor: str) -
         images=[image.keyed for image in request.supplied],
     )
     return request, True
+
+
+def call_back(request: Request, new: NewCallback) -> None:
+    """Tell the sender of each state of a request at one more address; a known one is told anew."""
+    known = {one.url: one for one in request.callbacks}
+    callback = known.get(new.url)
+    if callback is None:
+        request.callbacks.append(callback := Callback(url=new.url))
+    callback.secret, callback.told = new.secret, None
+    callback.attempts, callback.due = 0, datetime.now(UTC)
 
 
 def request_named(session: Session, name: str) -> Request:
@@ -183,27 +213,27 @@ def list_requests(
 
     due_before: only those that are not answered and due by then, the most urgent first; withdrawn ones are left out.
     """
-    query = select(Request).limit(most)
-    if states:
+    query = COUNTED.limit(most)
+    if set(states) == set(open_states()):
+        query = query.where(text(OPEN))
+    elif states:
         query = query.where(Request.state.in_(states))
     if due_before is None:
         query = query.where(Request.number > after).order_by(Request.number)
     else:
-        late = Request.answered.is_(None) & (Request.state != State.withdrawn) & (Request.due <= due_before)
-        query = query.where(late).order_by(Request.due, Request.number)
-    requests = session.scalars(query).all()
-    ids = [request.id for request in requests]
-    counts = select(SuppliedImage.request_id, func.count()).where(SuppliedImage.request_id.in_(ids))
-    supplied = {id_: int(count) for id_, count in session.execute(counts.group_by(SuppliedImage.request_id))}
-    located = dict[str, dict[str, int]]()
-    by_decision = select(LocatedImage.request_id, LocatedImage.decision, func.count()).where(
-        LocatedImage.request_id.in_(ids)
-    )
-    for id_, decision, count in session.execute(
-        by_decision.group_by(LocatedImage.request_id, LocatedImage.decision)
-    ):
-        located.setdefault(id_, {})[decision] = count
-    return [_facts(request, supplied.get(request.id, 0), located.get(request.id, {})) for request in requests]
+        query = query.where(text(UNANSWERED), Request.due <= due_before).order_by(Request.due, Request.number)
+    return [_facts(*row) for row in session.execute(query)]
+
+
+def short_facts(session: Session, request: Request) -> RequestFacts:
+    """What is told of one request: nothing of the person."""
+    return _facts(*session.execute(COUNTED.where(Request.id == request.id)).one())
+
+
+def facts_by(session: Session, *conditions: ColumnElement[bool]) -> RequestFacts | None:
+    """What is told of the one request for which these hold, in one query; None where there is none."""
+    row = session.execute(COUNTED.where(*conditions)).one_or_none()
+    return None if row is None else _facts(*row)
 
 
 def count_by_state(session: Session) -> dict[State, int]:
@@ -221,10 +251,7 @@ def facts_of(session: Session, request: Request) -> FullRequest:
         .order_by(LocatedImage.id)
         .options(selectinload(LocatedImage.image))
     ).all()
-    decisions = [one.decision for one in located]
-    short = _facts(
-        request, len(request.supplied), {one: decisions.count(one) for one in sorted(set(decisions))}
-    )
+    short = short_facts(session, request)
     person = request.personal
     return FullRequest(
         **dict(short),
@@ -258,7 +285,23 @@ def open_states() -> list[State]:
     return [state for state in State if state not in ENDED]
 
 
-def _facts(request: Request, images: int, located: dict[str, int]) -> RequestFacts:
+def _located(decision: str) -> ScalarSelect[int]:
+    mine = select(func.count()).where(
+        LocatedImage.request_id == Request.id, LocatedImage.decision == decision
+    )
+    return mine.correlate(Request).scalar_subquery()
+
+
+COUNTED = select(
+    Request,
+    select(func.count()).where(SuppliedImage.request_id == Request.id).correlate(Request).scalar_subquery(),
+    *map(_located, ("confirmed", "open", "rejected")),
+)
+"""A request, how many images came with it, and how many were located, by decision."""
+
+
+def _facts(request: Request, images: int, confirmed: int, open_: int, rejected: int) -> RequestFacts:
+    located = {"confirmed": confirmed, "open": open_, "rejected": rejected}
     return RequestFacts(
         id=request.id,
         sender=request.sender,
@@ -273,7 +316,7 @@ def _facts(request: Request, images: int, located: dict[str, int]) -> RequestFac
         changed=request.changed.isoformat(timespec="seconds"),
         answered=_text(request.answered),
         images=images,
-        located=located,
+        located={decision: count for decision, count in located.items() if count},
     )
 
 

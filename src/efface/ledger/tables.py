@@ -19,10 +19,15 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, deferred, mapped_column, relationship
 
 from efface.ledger.policy import Language, Status
+
+OPEN = "state NOT IN ('done', 'not-found', 'refused', 'withdrawn')"
+UNANSWERED = "answered IS NULL AND state != 'withdrawn'"
+"""Conditions of partial indexes; a query must hold them word for word to use these."""
 
 
 class Moment(TypeDecorator[datetime]):
@@ -122,7 +127,19 @@ class Request(Base):
     """One person's demand. Nothing here names the person."""
 
     __tablename__ = "requests"
-    __table_args__ = (UniqueConstraint("sender", "sender_id"), Index(None, "state", "number"))
+    __table_args__ = (
+        UniqueConstraint("sender", "sender_id"),
+        Index(None, "state", "number"),
+        # a page of what is open or due costs the same however much is done
+        Index("ix_requests_open", "number", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
+        Index(
+            "ix_requests_unanswered",
+            "due",
+            "number",
+            sqlite_where=text(UNANSWERED),
+            postgresql_where=text(UNANSWERED),
+        ),
+    )
     id: Mapped[str] = mapped_column(primary_key=True)
     """R-00017"""
     number: Mapped[int] = mapped_column(unique=True)
@@ -136,7 +153,7 @@ class Request(Base):
     received: Mapped[datetime]
     received_as: Mapped[str]
     """The same with its zone, as stated."""
-    due: Mapped[datetime] = mapped_column(index=True)
+    due: Mapped[datetime]
     regime: Mapped[str | None]
     kind: Mapped[str]
     """What is asked for: erasure"""
@@ -154,6 +171,7 @@ class Request(Base):
     located: Mapped[list[LocatedImage]] = relationship(back_populates="request", order_by="LocatedImage.id")
     decisions: Mapped[list[Decision]] = relationship(back_populates="request", order_by="Decision.id")
     answers: Mapped[list[Answer]] = relationship(back_populates="request", order_by="Answer.id")
+    callbacks: Mapped[list[Callback]] = relationship(back_populates="request", order_by="Callback.id")
 
 
 class PersonalFile(Base):
@@ -278,6 +296,43 @@ class Answer(Base):
     """The chain's head when it was written."""
     written: Mapped[datetime]
     request: Mapped[Request] = relationship(back_populates="answers")
+
+
+class Token(Base):
+    """What lets a program or a person into the service. The token itself is kept nowhere."""
+
+    __tablename__ = "tokens"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    """Who holds it, as events name them; of an agent of the Data Rights Protocol, its agent-id."""
+    role: Mapped[str]
+    """intake, agent, reviewer, approver or auditor"""
+    digest: Mapped[str | None] = mapped_column(unique=True)
+    """sha256 (hex) of the token; None for an agent that has not fetched one."""
+    verify_key: Mapped[str | None]
+    """An agent's Ed25519 key (hexadecimal), with which its messages are checked."""
+    added: Mapped[datetime]
+    expires: Mapped[datetime]
+    revoked: Mapped[datetime | None]
+
+
+class Callback(Base):
+    """Where a sender is told of each new state of its request."""
+
+    __tablename__ = "callbacks"
+    __table_args__ = (UniqueConstraint("request_id", "url"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    request_id: Mapped[str] = mapped_column(ForeignKey("requests.id"))
+    url: Mapped[str]
+    secret: Mapped[str | None]
+    """What the sender wants to be shown with it (Fides)."""
+    told: Mapped[str | None]
+    """The state that it was told last."""
+    attempts: Mapped[int]
+    """Failed ones since then."""
+    due: Mapped[datetime | None]
+    """When to call; None once it was given up."""
+    request: Mapped[Request] = relationship(back_populates="callbacks")
 
 
 class Event(Base):

@@ -7,6 +7,8 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+OPEN = "state NOT IN ('done', 'not-found', 'refused', 'withdrawn')"
+UNANSWERED = "answered IS NULL AND state != 'withdrawn'"
 
 
 def upgrade() -> None:
@@ -82,7 +84,16 @@ def upgrade() -> None:
         sa.UniqueConstraint("number", name=op.f("uq_requests_number")),
         sa.UniqueConstraint("sender", "sender_id", name=op.f("uq_requests_sender_sender_id")),
     )
-    op.create_index(op.f("ix_requests_due"), "requests", ["due"], unique=False)
+    op.create_index(
+        "ix_requests_open", "requests", ["number"], sqlite_where=sa.text(OPEN), postgresql_where=sa.text(OPEN)
+    )
+    op.create_index(
+        "ix_requests_unanswered",
+        "requests",
+        ["due", "number"],
+        sqlite_where=sa.text(UNANSWERED),
+        postgresql_where=sa.text(UNANSWERED),
+    )
     op.create_index(op.f("ix_requests_state_number"), "requests", ["state", "number"], unique=False)
     op.create_table(
         "answers",
@@ -98,6 +109,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_answers")),
     )
     op.create_index(op.f("ix_answers_request_id"), "answers", ["request_id"], unique=False)
+    op.create_table(
+        "callbacks",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=True),
+        sa.Column("told", sa.Text(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("due", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["request_id"], ["requests.id"], name=op.f("fk_callbacks_request_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_callbacks")),
+        sa.UniqueConstraint("request_id", "url", name=op.f("uq_callbacks_request_id_url")),
+    )
     op.create_table(
         "decisions",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -167,6 +191,20 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["request_id"], ["requests.id"], name=op.f("fk_supplied_images_request_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_supplied_images")),
         sa.UniqueConstraint("request_id", "keyed", name=op.f("uq_supplied_images_request_id_keyed")),
+    )
+    op.create_table(
+        "tokens",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=True),
+        sa.Column("verify_key", sa.Text(), nullable=True),
+        sa.Column("added", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("revoked", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
+        sa.UniqueConstraint("digest", name=op.f("uq_tokens_digest")),
+        sa.UniqueConstraint("name", name=op.f("uq_tokens_name")),
     )
     op.create_table(
         "work",
