@@ -9,11 +9,16 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from efface.errors import InputError
+from efface.wording import did_you_mean, printable
+
 DIGEST_BLOCK = 1 << 20
 PROBE_BYTES = 1 << 20
+NAMES_TO_COMPARE = 20_000
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What a file system says that keeps no locks: NFS without its lock service, Lustre without -o flock."""
 NO_LOCKS_NOTE = (
@@ -144,6 +149,25 @@ def write_json(path: Path, value: Any) -> None:
 def json_text(value: Any) -> str:
     """What `write_json` writes."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def no_such(path: str | Path) -> str:
+    """ "no such file or folder", with the nearest existing name in that folder."""
+    folder, name = os.path.split(os.fspath(path).rstrip("/"))
+    while folder and not os.path.isdir(folder):
+        folder, name = os.path.split(folder)
+    try:
+        with os.scandir(folder or ".") as entries:
+            names = [entry.name for entry in islice(entries, NAMES_TO_COMPARE)]
+    except OSError:
+        names = []
+    return "no such file or folder" + did_you_mean(name, names)
+
+
+def refuse_absent(path: str | Path, what: str = "") -> None:
+    """Raise `InputError` where nothing lies at `path`. what: what was looked for there."""
+    if not os.path.lexists(path):
+        raise InputError(f"{what and f'no {what} at '}{printable(os.fspath(path))}: {no_such(path)}")
 
 
 def flush_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from efface.errors import InputError
+from efface.files import no_such
 
 HUB = "hub:"
 """Stands before the name of a model of the hub."""
@@ -31,19 +32,28 @@ def hub_name(path: str) -> str:
     if Path(path).exists():
         raise NothingThere(f"no model at {path}: it is neither a folder nor a file, but a pipe or a device")
     if not HUB_NAME.fullmatch(path):
-        raise NothingThere(f"no model at {path}: neither a folder nor a file lies there")
+        raise NothingThere(f"no model at {path}: {no_such(path)}")
     from huggingface_hub.constants import HF_HUB_CACHE
 
     if (Path(HF_HUB_CACHE) / f"models--{path.replace('/', '--')}").is_dir():
         return path
     raise NothingThere(
-        f"no model at {path}: neither a folder nor a file lies there. If a model of the hub is meant: {HUB}{path}"
+        f"no model at {path}: {no_such(path).rstrip('?.')}. If a model of the hub is meant: {HUB}{path}"
     )
 
 
 def source_of(path: str) -> str:
     """`path` as the libraries take it: what lies here as it is, a model of the hub by its name alone."""
     return path if Path(path).exists() else hub_name(path)
+
+
+def local_weights(path: str) -> Path:
+    """Where the weights of a network built by code lie; raises `InputError` where nothing does, or for the hub."""
+    if Path(path).exists():
+        return Path(path)
+    raise InputError(
+        f"{HUB}{hub_name(path)}: weights of a network that code builds are read from a file or a folder; fetch them first"
+    )
 
 
 def commit_of(file: Path | None) -> str | None:

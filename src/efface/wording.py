@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -223,6 +224,12 @@ def several(names: Sequence[str], most: int = 5) -> str:
     """
     rest = len(names) - most
     return ", ".join(printable(name) for name in names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """ "; did you mean 'cats'?" or nothing."""
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return f"; did you mean '{printable(near[0])}'?" if near else ""
 
 
 def printable(text: str) -> str:

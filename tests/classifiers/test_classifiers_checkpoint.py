@@ -348,7 +348,7 @@ def test_what_is_no_classifier_is_told_and_what_is_known_is_listed(tmp_path: Pat
         ("generator", "holds a 'vit_mae' model, which is no classifier"),
         ("bare", "holds a config that names neither model_type nor architecture, which is no classifier"),
         ("nothing", "is not a model folder: it has no config.json"),
-        ("missing", "neither a folder nor a file lies there"),
+        ("missing", "no such file or folder"),
     ):
         assert not is_classifier(str(tmp_path / name))
         message = refusal(tmp_path / name)

@@ -157,8 +157,23 @@ def test_every_listed_setting_says_what_it_is(cli: CommandLine) -> None:
         (["train", "--images", "x", "--out", "r", "--size", "tny"], "did you mean 'tiny'?"),
         (["plan", "m", "--extractor", "clp:x"], "nothing is said to be forgotten"),
         (["demo", "--method", "max-los"], "did you mean 'max-loss'?"),
-        (["purge", "r"], "r is not an efface run: it has no config.yaml"),
-        (["report", "r"], "holds no seal.json"),
+        *(
+            (call.split(), "nowhere: no such file or folder")
+            for call in (
+                "purge nowhere",
+                "report nowhere",
+                "verify nowhere",
+                "lineage nowhere",
+                "delta nowhere",
+                "push nowhere hub:a/b",
+                "apply m nowhere --out r",
+                "evaluate nowhere --out r",
+                "report --compare nowhere m --out a.html",
+                "evaluate --original nowhere --forget x --out r",
+                "train --images x --from nowhere --out r",
+                "plan nowhere --forget x --set model.network=a:b --set model.image_size=8",
+            )
+        ),
         (["unlearn", "m", "--out", "r", "--config", "absent.yaml"], "absent.yaml cannot be read"),
     ],
 )

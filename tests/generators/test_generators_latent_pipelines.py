@@ -314,7 +314,7 @@ def test_prompts_and_options_that_cannot_be_used_are_refused(folder: Path, tmp_p
     assert faults_of(folder, lora_alpha=2.0) == ["model.lora_alpha is given without model.lora_rank"]
     edited = saved(tmp_path, channels=8)
     assert "restores without guidance" in faults_of(edited, guidance_scale=3.0)[0]
-    with pytest.raises(InputError, match="neither a folder nor a file lies there"):
+    with pytest.raises(InputError, match="no such file or folder"):
         opened(tmp_path / "nothing")
 
 

@@ -281,7 +281,7 @@ def test_folders_that_hold_no_model(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["./missing", "missing", "/missing/model", "a/b/c", "owner/name"])
 def test_a_path_that_is_not_there_is_said_to_be_missing(path: str) -> None:
-    assert f"no model at {path}: neither a folder nor a file lies there" in refusal(path)
+    assert f"no model at {path}: no such file or folder" in refusal(path)
 
 
 def test_a_hub_id_without_network_gives_one_clear_message_at_once() -> None:

@@ -347,6 +347,15 @@ def test_a_corruption_of_a_job_is_not_taken_for_what_a_network_was_trained_with(
     assert str(said.training_corruption) == "noise:25"
 
 
+def test_weights_that_are_not_there_are_said_to_be_missing(file: Path) -> None:
+    for place, said in (
+        (file.with_name("weight.safetensors"), "no such file or folder; did you mean 'weights.safetensors'"),
+        ("hub:owner/name", "are read from a file or a folder; fetch them first"),
+    ):
+        with pytest.raises(InputError, match=said):
+            efface.load(place, network="support.networks:unet", image_size=SIDE)
+
+
 def test_weights_that_are_no_numbers_are_named(tmp_path: Path) -> None:
     network = unet()
     network.get_parameter("out.bias").data[0] = float("nan")

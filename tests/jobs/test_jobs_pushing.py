@@ -120,7 +120,7 @@ def test_a_run_that_is_not_finished_or_made_nothing_is_refused(copied: Path, tmp
     (copied / "seal.json").unlink()
     with pytest.raises(InputError, match="is no finished run"):
         parcel(copied, TO)
-    with pytest.raises(InputError, match="is no finished run"):
+    with pytest.raises(InputError, match="nowhere: no such file or folder"):
         parcel(tmp_path / "nowhere", TO)
 
 

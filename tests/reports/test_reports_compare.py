@@ -321,7 +321,7 @@ def test_what_cannot_be_read_or_compared_is_said_at_once(tmp_path: Path) -> None
     with pytest.raises(InputError) as caught:
         read_runs([good, bare, tmp_path / "absent"])
     assert "bare holds no record.json" in str(caught.value)
-    assert "absent holds no record.json" in str(caught.value)
+    assert "absent: no such file or folder" in str(caught.value)
     with pytest.raises(InputError, match="two runs or more"):
         read_runs([good])
     with pytest.raises(InputError, match="the same run is named twice"):

@@ -29,6 +29,7 @@ from efface.documents import read_object
 from efface.errors import InputError
 from efface.factories import DRAWS, build, fresh, held, is_held, is_installed, running
 from efface.files import sha256_of_file, write_json
+from efface.hub import local_weights
 from efface.model_bounds import check_finite
 from efface.weights import read_weights
 from efface.wording import counted
@@ -40,7 +41,7 @@ def load(settings: ClassifierSettings) -> Classifier:
         network = held(settings.path)
         check_finite(settings.path, network.state_dict())
         return _assembled(network, settings, Origin("memory", {"name": settings.path}))
-    place = Path(settings.path)
+    place = local_weights(settings.path)
     if place.is_dir() and (place / CONFIG).is_file():
         settings = with_config(settings)
     if settings.network is None:

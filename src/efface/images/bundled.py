@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efface.errors import InputError
-from efface.images.listings import Candidate, FileLocator, Listing, did_you_mean
-from efface.wording import printable
+from efface.images.listings import Candidate, FileLocator, Listing
+from efface.wording import did_you_mean, printable
 
 SKIMAGE, SKLEARN = "skimage.data docstring", "sklearn/datasets/images/README.txt"
 FOLDERS = {SKIMAGE: ("skimage", "data"), SKLEARN: ("sklearn", "datasets/images")}

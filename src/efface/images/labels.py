@@ -14,8 +14,7 @@ from efface.images.crops import batch
 from efface.images.folders import parts_not_classes
 from efface.images.items import ImageItem, ImageSet
 from efface.images.labelled import LabelledImages
-from efface.images.listings import did_you_mean
-from efface.wording import counted, printable, several
+from efface.wording import counted, did_you_mean, printable, several
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

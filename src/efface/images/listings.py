@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 
 from efface.images.items import Fault, Locator
 from efface.images.reading import MAX_BYTES, SUFFIXES
 from efface.images.signatures import HEAD_BYTES
 from efface.wording import printable
-
-NAMES_TO_COMPARE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +91,3 @@ def suffix_of(name: str) -> str:
     if name.startswith("."):
         return "(hidden)"
     return os.path.splitext(name)[1].lower() or "(none)"
-
-
-def no_such(path: str | Path) -> str:
-    """ "no such file or folder", with the nearest existing name in that folder."""
-    folder, name = os.path.split(os.fspath(path).rstrip("/"))
-    while folder and not os.path.isdir(folder):
-        folder, name = os.path.split(folder)
-    try:
-        with os.scandir(folder or ".") as entries:
-            names = [entry.name for entry in islice(entries, NAMES_TO_COMPARE)]
-    except OSError:
-        names = []
-    return "no such file or folder" + did_you_mean(name, names)
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """ "; did you mean 'cats'?" or nothing."""
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
-    return f"; did you mean '{printable(near[0])}'?" if near else ""

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from efface.images.listings import no_such
+from efface.files import no_such
 from efface.wording import printable
 
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")

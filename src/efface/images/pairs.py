@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efface.errors import InputError
-from efface.files import sha256_of_bytes
+from efface.files import no_such, sha256_of_bytes
 from efface.images.folders import list_folder
 from efface.images.items import ImageItem, ImageSet
-from efface.images.listings import Candidate, FileLocator, Listing, no_such
+from efface.images.listings import Candidate, FileLocator, Listing
 from efface.images.lists import SHA256
 from efface.images.names import Names
 from efface.images.rows import JSON_SUFFIXES, TABLE_SUFFIXES, rows_of

@@ -21,9 +21,8 @@ from pydantic import JsonValue
 
 from efface.documents import parse_json, read_bytes
 from efface.errors import InputError
-from efface.images.listings import did_you_mean
 from efface.images.signatures import HEAD_BYTES, encoding_of, what_it_is
-from efface.wording import printable, several
+from efface.wording import did_you_mean, printable, several
 
 MAX_LIST_BYTES = 1 << 28
 JSON_SUFFIXES, TABLE_SUFFIXES = (".json", ".jsonl", ".ndjson"), (".csv", ".tsv", ".tab")

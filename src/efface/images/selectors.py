@@ -14,16 +14,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from efface.errors import InputError
-from efface.files import sha256_of_bytes
+from efface.files import no_such, sha256_of_bytes
 from efface.images.folders import parts_not_classes
 from efface.images.items import Fault, ImageSet
-from efface.images.listings import Candidate, FileLocator, Listing, did_you_mean, is_image_name, no_such
+from efface.images.listings import Candidate, FileLocator, Listing, is_image_name
 from efface.images.lists import SHA256
 from efface.images.names import respelled
 from efface.images.requested import take_whole
 from efface.images.sources import identify, list_source, nothing_in
 from efface.images.threads import Progress, in_threads
-from efface.wording import printable
+from efface.wording import did_you_mean, printable
 
 GRAMMAR = (
     "a folder, an image file, a list (a path or sha256 per line, CSV, JSON, or the output of sha256sum), "

@@ -10,12 +10,12 @@ import os
 from pathlib import Path
 
 from efface.errors import InputError
-from efface.files import sha256_of_bytes
+from efface.files import no_such, sha256_of_bytes
 from efface.images.archives import list_tars
 from efface.images.bundled import list_bundled
 from efface.images.folders import list_file, list_folder
 from efface.images.items import Fault, ImageItem, ImageSet, ReadingError
-from efface.images.listings import Candidate, FileLocator, Listing, is_image_name, no_such
+from efface.images.listings import Candidate, FileLocator, Listing, is_image_name
 from efface.images.lists import list_entries
 from efface.images.names import respelled
 from efface.images.reading import header

@@ -20,10 +20,10 @@ from pydantic import BaseModel, ValidationError
 
 from efface.documents import Absent, read_json
 from efface.errors import InputError
-from efface.files import sha256_of_json, write_json
+from efface.files import no_such, sha256_of_json, write_json
 from efface.images.class_parts import DataSet
 from efface.images.imagenet import open_imagenet
-from efface.images.listings import Candidate, Listing, no_such
+from efface.images.listings import Candidate, Listing
 from efface.images.places import open_places
 from efface.settings import problems_of, unknown_name
 from efface.wording import printable, shortened

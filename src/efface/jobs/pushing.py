@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efface.errors import EffaceError, InputError, Mismatch, RequirementsNotMet, Stopped
+from efface.files import refuse_absent
 from efface.reports.anew import check_texts
 from efface.reports.card import NAME as CARD
 from efface.runs.record import NAME as RECORD
@@ -51,6 +52,7 @@ def parcel(run: Path, to: str, public: bool = False, with_record: bool = False) 
     model is ruined, and `Mismatch` where verification finds that anything differs.
     """
     repository = _repository(to)
+    refuse_absent(run)
     if not is_sealed(run):
         raise InputError(
             f"{run} is no finished run: there is no seal.json. Give the command that began it once more, and push then"

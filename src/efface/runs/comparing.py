@@ -70,11 +70,6 @@ def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
             faults.add("the same run is named twice")
         for place, (folder, name) in enumerate(zip(folders, _names(folders), strict=True), 1):
             try:
-                if not (folder / "record.json").exists():
-                    faults.add(
-                        f"{printable(str(folder))} holds no record.json: it is no run, or not finished"
-                    )
-                    continue
                 run = FinishedRun.read(folder)
                 measure = lead_metric(row for row in run.rows if row.model == "unlearned")
                 by_image = run.by_image([measure.name]) if measure else ByImage()

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from efface.documents import Described, parse_json
 from efface.errors import InputError, Mismatch, RunRefused
-from efface.files import replacing, sha256_of_file
+from efface.files import no_such, refuse_absent, replacing, sha256_of_file
 from efface.runs.digests import file_digests
 from efface.runs.erasing import put_in_place, remove_folder
 from efface.runs.folder import open_run
@@ -157,8 +157,9 @@ def apply_delta(base: Path, delta: Path, out: Path) -> Delta:
 
 def read_delta(delta: Path) -> tuple[DeltaFacts, dict[str, Tensor]]:
     """What a delta says of itself, and what it holds, by FILE or FILE#NAME; raises `InputError` where it is none."""
+    refuse_absent(delta, "delta")
     if not delta.is_file():
-        raise InputError(f"{delta}: there is no such file")
+        raise InputError(f"{delta} is a folder: a delta is one file, {NAME}")
     try:
         with safe_open(delta, "pt") as file:
             text = (file.metadata() or {}).get(KEY)
@@ -185,7 +186,7 @@ def _base_of(run: Path, record: Record, base: Path | None) -> Path:
     named = dict(named) if isinstance(named, dict) else {}
     place = base or Path(str(named.get("path")))
     if not place.exists():
-        raise InputError(f"the base is not at {place}: say with --base where it lies")
+        raise InputError(f"no base at {place}: {no_such(place)} Say with --base where it lies")
     named["path"] = str(place)
     check = compare_weights("the base", named, facts.weights, facts.tensors, record.model_kind)
     if check.outcome != "matches":
@@ -197,8 +198,7 @@ class _Base:
     """The tensors of a model by their digests, each read when it is wanted."""
 
     def __init__(self, place: Path) -> None:
-        if not place.exists():
-            raise InputError(f"no model at {place}")
+        refuse_absent(place, "model")
         files = [place] if place.is_file() else files_of_weights(place) or sorted(place.glob("*.bin"))
         self._where: dict[str, tuple[Path, str]] = {}
         self._names: dict[tuple[str, str], str] = {}

@@ -26,7 +26,7 @@ from pydantic import JsonValue, ValidationError
 
 from efface.documents import Absent, read_object, read_yaml, yaml_text
 from efface.errors import InputError, RunRefused
-from efface.files import lock_held, private_files, replacing, write_json, write_text
+from efface.files import lock_held, private_files, refuse_absent, replacing, write_json, write_text
 from efface.runs.config import differences
 from efface.runs.erasing import mounts_below, purge, remove_folder, sweep
 from efface.runs.people import KEYED
@@ -230,6 +230,7 @@ def refuse_taken(path: Path, *foreign: str) -> None:
 def open_run(path: Path) -> dict[str, JsonValue]:
     """The config of an existing run, as plain values; raises `InputError` if there is none."""
     config_file = Path(path) / "config.yaml"
+    refuse_absent(path)
     if not config_file.is_file():
         raise InputError(f"{path} is not an efface run: it has no config.yaml")
     values = read_yaml(config_file)

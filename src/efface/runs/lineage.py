@@ -15,7 +15,7 @@ from typing import Any
 from efface.errors import InputError
 from efface.evaluation.drift import History, Remeasured, Request
 from efface.evaluation.results import Row, find, read_results
-from efface.files import sha256_of_file
+from efface.files import refuse_absent, sha256_of_file
 from efface.metrics.catalogue import HOLE_ERROR
 from efface.runs.ancestry import behind, run_of, weights_after
 from efface.runs.record import Record, is_intact, read_record
@@ -112,6 +112,7 @@ def follow(path: Path) -> Lineage:
 
     Raises `InputError` if it is none. What cannot be followed further back is said in the result and raises nothing.
     """
+    refuse_absent(path)
     run, part = run_of(Path(path))
     if run is None:
         raise InputError(

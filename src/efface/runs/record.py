@@ -17,7 +17,7 @@ from efface.documents import Absent, Described, read_json
 from efface.errors import InputError
 from efface.evaluation.settings import ClassifierEvaluationSettings, EvaluationSettings
 from efface.evaluation.verdict import Verdict
-from efface.files import json_text, sha256_of_json, write_text
+from efface.files import json_text, refuse_absent, sha256_of_json, write_text
 from efface.generators.families import LearntCrops
 from efface.metrics.base import ModelKind
 from efface.runs.config import StatedRequest
@@ -636,6 +636,7 @@ def raw_record(run: Path) -> dict[str, JsonValue]:
 
 def read_of_schema(path: Path, schema: str, missing: str) -> dict[str, JsonValue]:
     """The plain values of a JSON object of one `schema`; raises `InputError`, with `missing` where there is no file."""
+    refuse_absent(path.parent)
     try:
         values = read_json(path)
     except Absent:

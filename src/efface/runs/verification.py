@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from efface.classifiers import ClassifierSettings, load_classifier
 from efface.documents import read_bytes
 from efface.errors import EffaceError, InputError
-from efface.files import sha256_of_file
+from efface.files import refuse_absent, sha256_of_file
 from efface.generators import load_generator, read_model
 from efface.metrics.base import ModelKind
 from efface.runs.config import deciding_digest
@@ -127,6 +127,7 @@ class _Verification:
         self.about: list[Check] = []
         self.known_key: bytes | None = None
         self._known: dict[str, list[Check]] = {}
+        refuse_absent(run)
         if not any((run / name).is_file() for name in (RECORD, SEAL)):
             raise InputError(f"{run} is no finished run: it holds no {RECORD} and no {SEAL}")
         self.record, self.seal = self._record(), self._seal()

@@ -16,11 +16,12 @@ from efface.corruptions import parse_corruption
 from efface.documents import read_object
 from efface.errors import InputError
 from efface.factories import build, is_held, is_installed
-from efface.files import sha256_of_file
+from efface.files import refuse_absent, sha256_of_file
 from efface.generators.families import Architecture
 from efface.generators.network.family import CONFIG, NetworkArchitecture, NetworkSettings, Use
 from efface.generators.network.generator import WEIGHTS, NetworkGenerator, fresh
 from efface.generators.network.risks import risks
+from efface.hub import local_weights
 from efface.model_bounds import check_finite
 from efface.weights import check_tensors, read_weights
 
@@ -36,15 +37,15 @@ def load(settings: NetworkSettings) -> NetworkGenerator:
 
 
 def _opened(settings: NetworkSettings) -> NetworkGenerator:
-    path = Path(settings.path)
     if is_held(settings.path):
         if settings.image_size is None:
             raise InputError(
-                "image_size: say the side in pixels of the square pictures that the network answers with"
+                "model.image_size: say the side in pixels of the square pictures that the network answers with"
             )
         network = build(settings.path, {})
         check_finite(settings.path, network.state_dict())
         return NetworkGenerator(network.eval(), _use(settings), settings.image_size, {"kind": "memory"})
+    path = local_weights(settings.path)
     if path.is_dir():
         settings = _with_config(settings)
     if settings.network is None:
@@ -54,6 +55,7 @@ def _opened(settings: NetworkSettings) -> NetworkGenerator:
             f"model.image_size: say the side in pixels of the square pictures that {settings.network} answers with"
         )
     file = path / WEIGHTS if path.is_dir() else path
+    refuse_absent(file, "weights")
     network = build(settings.network, settings.arguments)
     weights = read_weights(file, settings.entry, network.state_dict())
     _fill(network, weights.tensors, str(file))

@@ -11,9 +11,8 @@ import numpy as np
 from efface.arrays import read_arrays
 from efface.errors import Faults, InputError
 from efface.images.datasets.source import Places, Source
-from efface.images.listings import did_you_mean
 from efface.images.rows import lines_of
-from efface.wording import printable
+from efface.wording import did_you_mean, printable
 
 MOST_FAULTS = 10
 NAMES_TO_COMPARE = 2000

@@ -23,9 +23,8 @@ from efface.errors import Faults, InputError
 from efface.images.datasets.forget_files import by_memorisation, listed_places
 from efface.images.datasets.source import Places, Source
 from efface.images.datasets.splitting import nearest_count
-from efface.images.listings import did_you_mean
 from efface.randomness import numpy_draws
-from efface.wording import printable
+from efface.wording import did_you_mean, printable
 
 FORMS = (
     "random:0.05 (a share) or random:90 (a count); class:NAME, class:NAME,NAME or class:NAME@0.5; classes:10 or "
