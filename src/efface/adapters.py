@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, JsonValue
@@ -41,6 +41,17 @@ PREFIXES = {
     "": ("", "lora_"),
 }
 """What stands before the names of a part's modules, dots written as underscores."""
+STABILITY_BLOCKS = {
+    "conv_in": "input_blocks_0_0", "time_embedding.linear_1": "time_embed_0", "time_embedding.linear_2": "time_embed_2",
+    "add_embedding.linear_1": "label_emb_0_0", "add_embedding.linear_2": "label_emb_0_2", "conv_norm_out": "out_0",
+    "conv_out": "out_2", "mid_block.resnets.0": "middle_block_0", "mid_block.attentions.0": "middle_block_1",
+    "mid_block.resnets.1": "middle_block_2",
+}  # fmt: skip
+STABILITY_LAYERS = {
+    "norm1": "in_layers_0", "conv1": "in_layers_2", "time_emb_proj": "emb_layers_1", "norm2": "out_layers_0",
+    "conv2": "out_layers_3", "conv_shortcut": "skip_connection",
+}  # fmt: skip
+"""How the code of Stability AI calls parts of a UNet of diffusers, and the layers of its residual blocks."""
 
 
 class AdapterConfig(BaseModel):
@@ -172,7 +183,43 @@ def _modules(parts: Mapping[str, nn.Module]) -> dict[str, str]:
                 # transformers 5 has dropped this prefix of a text encoder's names
                 for inner in ("", "text_model_"):
                     found.setdefault(f"{prefix}{inner}{_underscored(name)}", _joined(part, name))
+        if hasattr(module, "down_blocks"):
+            for name, stability in _stability_names(module).items():
+                found.setdefault(f"lora_unet_{stability}", _joined(part, name))
     return found
+
+
+def _stability_names(unet: Any) -> dict[str, str]:
+    """The names that kohya's adapters of Stable Diffusion XL have for the modules of a UNet of diffusers."""
+    places = dict(STABILITY_BLOCKS)
+    for side, way, blocks in (("down", "input", unet.down_blocks), ("up", "output", unet.up_blocks)):
+        number = int(side == "down")
+        for level, block in enumerate(blocks):
+            attends = bool(getattr(block, "attentions", None))
+            for layer in range(len(block.resnets)):
+                places[f"{side}_blocks.{level}.resnets.{layer}"] = f"{way}_blocks_{number}_0"
+                places[f"{side}_blocks.{level}.attentions.{layer}"] = f"{way}_blocks_{number}_1"
+                number += 1
+            if getattr(block, "downsamplers", None):
+                places[f"{side}_blocks.{level}.downsamplers.0.conv"] = f"{way}_blocks_{number}_0_op"
+                number += 1
+            if getattr(block, "upsamplers", None):
+                places[f"{side}_blocks.{level}.upsamplers.0.conv"] = (
+                    f"{way}_blocks_{number - 1}_{1 + attends}_conv"
+                )
+    names = {}
+    for name, _ in unet.named_modules():
+        parts = name.split(".")
+        outer = next(
+            (".".join(parts[:end]) for end in range(len(parts), 0, -1) if ".".join(parts[:end]) in places),
+            None,
+        )
+        if outer:
+            layers = STABILITY_LAYERS if ".resnets." in outer else {}
+            names[name] = "_".join(
+                [places[outer], *(layers.get(one, one) for one in parts[outer.count(".") + 1 :])]
+            )
+    return names
 
 
 def _weights(parts: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:

@@ -88,6 +88,8 @@ def test_all_faults_of_a_task_are_named_at_once() -> None:
         ({"images": {"channels": 1}}, "colour pictures"),
         ({"corruptions": ["center:0.5"]}, "centre"),
         ({"unlearning": {"stepz": 3}}, "stepz"),
+        ({"unlearning": {"trackers": ["wandb"]}}, "unlearning.trackers: no tracker follows"),
+        ({"training": {"trackers": ["wandb"]}}, "training.trackers: no tracker follows"),
         ({"relearning": {"steps": [3, 2]}}, "above the one before"),
     ],
 )

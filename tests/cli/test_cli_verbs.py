@@ -116,7 +116,7 @@ def test_what_the_command_line_does_not_know_exits_with_2(cli: CommandLine, argu
             "metrics",
             {"hole_mse", "hole_psnr", "ssim", "feature_cosine", "frechet_distance", "kernel_distance"},
         ),
-        ("extractors", {"built-in", "inception:PATH", "clip:PATH_OR_ID", "dinov2:PATH_OR_ID"}),
+        ("extractors", {"built-in", "inception:PATH", "clip:PLACE", "dinov2:PLACE"}),
         (
             "settings",
             {"method[encoder-noise].alpha", "training.steps", "images.forget", "model.path", "seed"},

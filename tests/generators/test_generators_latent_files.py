@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from efface import load
+from efface.adapters import _stability_names
 from efface.errors import InputError
 from efface.generators.latent.generator import LatentGenerator
 from efface.jobs.facts import description_of
@@ -175,6 +176,42 @@ def test_an_adapter_is_added_to_its_base_and_both_are_in_the_record(
     assert told["layout"] == layout
     assert told["base"] == base.weights_digest()
     assert f"adapter: LoRA in the layout of {layout}, on top of its base" in reading(model)
+
+
+def test_names_that_kohya_gives_to_the_blocks_of_xl_are_those_of_the_trained_file() -> None:
+    """`single_file` writes the names of the release; an adapter has underscores in them."""
+    network = unet(**WIDE)
+    numbered = unet(**WIDE)
+    for number, parameter in enumerate(numbered.parameters()):
+        parameter.data.fill_(number)
+    released = {
+        float(tensor.flatten()[0]): name.removeprefix("model.diffusion_model.")
+        .removesuffix(".weight")
+        .replace(".", "_")
+        for name, tensor in single_file(numbered, vae()).items()
+        if name.startswith("model.") and name.endswith(".weight")
+    }
+    own = {
+        number: name.removesuffix(".weight")
+        for number, (name, _) in enumerate(numbered.named_parameters())
+        if name.endswith(".weight")
+    }
+    assert _stability_names(network).items() >= {(own[number], released[number]) for number in own}
+
+
+def test_an_adapter_of_xl_as_kohya_writes_it_is_read(folder: Path, tmp_path: Path) -> None:
+    a, b = factors()
+    name = "lora_unet_output_blocks_3_1_transformer_blocks_0_attn1_to_q"
+    save_file(
+        {f"{name}.lora_down.weight": a, f"{name}.lora_up.weight": b, f"{name}.alpha": torch.tensor(4.0)},
+        tmp_path / "xl.safetensors",
+    )
+    base, model = (
+        opened(folder).network.state_dict(),
+        opened(tmp_path / "xl.safetensors", base=str(folder)).network,
+    )
+    changed = [name for name, tensor in model.state_dict().items() if not torch.equal(base[name], tensor)]
+    assert changed == ["unet.up_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight"]
 
 
 @pytest.mark.parametrize("layout", ["peft", "kohya"])

@@ -271,8 +271,12 @@ def test_folders_that_cannot_serve_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="cannot be loaded"):
         load_extractor(f"clip:{tmp_path}")
-    with pytest.raises(InputError, match="cannot be loaded"):
+    with pytest.raises(
+        InputError, match=r"no such file or folder\. If a model of the hub is meant: hub:no-such-owner"
+    ):
         load_extractor("dinov2:no-such-owner/no-such-model")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_extractor("dinov2:hub:no-such-owner/no-such-model")
     with pytest.raises(InputError, match=r"another kind of model|cannot be loaded"):
         load_extractor(f"clip:{dinov2_folder}")
     broken = saved(load_extractor(f"dinov2:{dinov2_folder}")._network, tmp_path / "broken")

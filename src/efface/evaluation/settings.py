@@ -56,8 +56,8 @@ class EvaluationSettings(MeasuringSettings):
 
     extractor: str = Field(
         "built-in",
-        description="features: built-in, natural, inception:FILE, clip:FOLDER_OR_ID, dinov2:FOLDER_OR_ID, torchscript:FILE "
-        "or module:PACKAGE:BUILD",
+        description="features: built-in, natural, inception:FILE, clip:PLACE, dinov2:PLACE (a folder or hub:owner/name), "
+        "torchscript:FILE or module:PACKAGE:BUILD",
     )
     similarity: str | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""`hole_mae`: mean absolute error in the hidden region."""
+"""`hole_mae`: mean absolute error of the restored pixels."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 class HoleMae(ImageMetric):
-    """Mean absolute error over the hidden pixels and the three channels."""
+    """Mean absolute error over the restored pixels, those of the hole or all, and the three channels."""
 
     name: ClassVar[str] = "hole_mae"
     short: ClassVar[str] = "mae"
-    title: ClassVar[str] = "Mean absolute error in the hidden region"
-    label: ClassVar[str] = "hole MAE"
-    phrase: ClassVar[str] = "absolute error in the hidden region"
+    title: ClassVar[str] = "Mean absolute error of the restored pixels"
+    label: ClassVar[str] = "MAE"
+    phrase: ClassVar[str] = "absolute error of the restored pixels"
     summary: ClassVar[str] = (
-        "How far the filled-in pixels are from the true ones, without weight on large errors."
+        "How far the restored pixels are from the true ones, without weight on large errors."
     )
     unit: ClassVar[str] = "intensity, 0 to 1"
     least: ClassVar[float] = 0.0

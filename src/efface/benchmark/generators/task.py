@@ -122,8 +122,10 @@ class GeneratorTask(BenchTask):
                 }
                 sections = {
                     "architecture": architecture,
-                    "training": training,
-                    "first_stage": TrainingSettings.read(stage, where="first_stage"),
+                    "training": unfollowed(training, "training"),
+                    "first_stage": unfollowed(
+                        TrainingSettings.read(stage, where="first_stage"), "first_stage"
+                    ),
                     "evaluation": {"crop_scale": training.crops.scale, **(values.get("evaluation") or {})},
                     "images": {
                         "channels": 3,
@@ -167,7 +169,7 @@ class GeneratorTask(BenchTask):
     @classmethod
     def _known_settings(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
-            TrainingSettings.read(values, where="unlearning")
+            unfollowed(TrainingSettings.read(values, where="unlearning"), "unlearning")
         except InputError as error:
             raise ValueError("; ".join(error.problems)) from None
         return values
@@ -245,6 +247,15 @@ class GeneratorBench(BenchConfig):
         return method, beside, told
 
 
+def unfollowed(settings: TrainingSettings, where: str) -> TrainingSettings:
+    """The settings; raises `InputError` where they name trackers, which no run of a benchmark has."""
+    if settings.trackers:
+        raise InputError(
+            f"{where}.trackers: no tracker follows the runs of a benchmark, of which there are hundreds: leave it out"
+        )
+    return settings
+
+
 def section_parts(section: Section) -> tuple[GeneratorMethod, dict[str, JsonValue], float | str]:
     """The method, the training settings and the retain share (or `proxy`) of a section; raises `InputError`."""
     method = read_method({name: value for name, value in section.items() if name not in BESIDE_METHOD})
@@ -256,5 +267,8 @@ def section_parts(section: Section) -> tuple[GeneratorMethod, dict[str, JsonValu
         )
     given = section.get("training") or {}
     training: dict[str, JsonValue] = dict(given) if isinstance(given, Mapping) else {"training": given}
-    TrainingSettings.read(training, where=f"method {method.name}: training")
+    unfollowed(
+        TrainingSettings.read(training, where=f"method {method.name}: training"),
+        f"method {method.name}: training",
+    )
     return method, training, share

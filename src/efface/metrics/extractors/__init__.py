@@ -107,14 +107,14 @@ INCEPTION = Extractor(
 )
 CLIP = Extractor(
     "clip",
-    "clip:PATH_OR_ID",
-    "a folder or hub model of CLIP in the format of transformers, safetensors only",
+    "clip:PLACE",
+    "a folder, or hub:owner/name, of CLIP in the format of transformers, safetensors only",
     "efface.metrics.extractors.pretrained:Clip",
 )
 DINOV2 = Extractor(
     "dinov2",
-    "dinov2:PATH_OR_ID",
-    "a folder or hub model of DINOv2 in the format of transformers, safetensors only",
+    "dinov2:PLACE",
+    "a folder, or hub:owner/name, of DINOv2 in the format of transformers, safetensors only",
     "efface.metrics.extractors.pretrained:Dinov2",
 )
 
@@ -150,7 +150,7 @@ EXTRACTORS: Registry[Extractor] = Registry(
 
 
 def load_extractor(spec: str, prepared: ExtractorInput | None = None) -> FeatureExtractor:
-    """The extractor named by `spec`, such as `built-in` or `clip:openai/clip-vit-base-patch32`.
+    """The extractor named by `spec`, such as `built-in` or `clip:hub:openai/clip-vit-base-patch32`.
 
     prepared: what those are given that are the user's own.
 

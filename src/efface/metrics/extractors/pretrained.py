@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from efface.errors import InputError
 from efface.files import canonical_json
+from efface.hub import HUB, NothingThere, source_of
 from efface.metrics.inputs import check_images, resized
 
 
@@ -49,7 +50,7 @@ class Preparation:
 class Clip:
     """Image embeddings of a CLIP model (Radford et al. 2021, arXiv:2103.00020), after its projection.
 
-    `place` is a folder or a hub name. Distances are not comparable with published FID.
+    `place` is a folder or `hub:owner/name`. Distances are not comparable with published FID.
     """
 
     def __init__(self, place: str) -> None:
@@ -72,7 +73,7 @@ class Clip:
 class Dinov2:
     """Class-token features of a DINOv2 model (Oquab et al. 2023, arXiv:2304.07193), after its last norm.
 
-    `place` is a folder or a hub name. Distances are not comparable with published FID.
+    `place` is a folder or `hub:owner/name`. Distances are not comparable with published FID.
     """
 
     def __init__(self, place: str) -> None:
@@ -97,10 +98,13 @@ def _loaded(model: Any, place: str, name: str) -> tuple[Any, Preparation, str]:
     from transformers.image_processing_base import ImageProcessingMixin
 
     try:
+        source = source_of(place)
         network, report = model.from_pretrained(
-            place, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            source, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
-        config, _ = ImageProcessingMixin.get_image_processor_dict(place)
+        config, _ = ImageProcessingMixin.get_image_processor_dict(source)
+    except NothingThere as error:
+        raise InputError(f"feature extractor {name}: {error}") from None
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
@@ -147,4 +151,4 @@ def only_with_itself(name: str) -> str:
 
 def _shown(place: str) -> str:
     """A hub name as it is; of a folder only its last part, because results and records carry no paths."""
-    return Path(place).name if Path(place).is_dir() else place
+    return Path(place).name if Path(place).is_dir() else place.removeprefix(HUB)
