@@ -10,14 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import CLIPTextModelWithProjection
 
 from efface import load
 from efface.adapters import _stability_names
 from efface.errors import InputError
 from efface.generators.latent.generator import LatentGenerator
 from efface.jobs.facts import description_of
-from support.latent_pipelines import pipeline, saved, text_encoder, tokenizer, unet, vae
-from support.single_files import single_file
+from support.latent_pipelines import XL, pipeline, saved, text_encoder, tokenizer, unet, vae
+from support.single_files import open_clip, single_file
 
 WIDE: dict[str, Any] = {"block_out_channels": (32, 64), "norm_num_groups": 32, "attention_head_dim": 8}
 LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -98,6 +99,58 @@ def test_stable_diffusion_in_one_file_opens_to_the_very_same_network(text: bool,
         )
         tokenizer(tmp_path / "words")
         assert opened(tmp_path / "sd.safetensors", prompt="a cat", text_tokenizer=str(tmp_path / "words"))
+
+
+HEADS_OF_64: dict[str, Any] = {
+    **WIDE, "block_out_channels": (64, 128), "attention_head_dim": (1, 2), "use_linear_projection": True,
+}  # fmt: skip
+LONG = {"max_position_embeddings": 77, "vocab_size": 49408, "num_attention_heads": 1, "eos_token_id": 49407}
+
+
+def test_stable_diffusion_2_in_one_file_has_openclip_without_its_last_layer(tmp_path: Path) -> None:
+    parts = (unet(**HEADS_OF_64), vae(block_out_channels=(32, 32, 64), norm_num_groups=32))
+    words = text_encoder(**LONG, num_hidden_layers=3, hidden_act="gelu").eval()
+    text = {
+        f"cond_stage_model.model.{name}": tensor.contiguous() for name, tensor in open_clip(words).items()
+    }
+    save_file({**single_file(*parts), **text}, tmp_path / "sd2.safetensors")
+    model = opened(tmp_path / "sd2.safetensors")
+    inputs = torch.randn(1, 9, 8, 8), torch.tensor([3]), torch.randn(1, 4, 16)
+    tokens = torch.tensor([[49406, 320, 2368, 49407]])
+    with torch.no_grad():
+        assert torch.equal(model.network.unet(*inputs).sample, parts[0].eval()(*inputs).sample)
+        wanted = words(tokens, output_hidden_states=True).hidden_states[-2]
+        found = model.network.text_encoder(tokens, output_hidden_states=True).hidden_states[-1]
+        assert torch.allclose(found, wanted, atol=1e-6)
+    model.save_pretrained(tmp_path / "saved")
+    assert opened(tmp_path / "saved").weights_digest() == model.weights_digest()
+
+
+def test_stable_diffusion_xl_in_one_file_opens_to_the_very_same_networks(tmp_path: Path) -> None:
+    first = text_encoder(**LONG)
+    second = text_encoder(
+        5, CLIPTextModelWithProjection, **LONG, hidden_size=24, projection_dim=20, hidden_act="gelu"
+    )
+    network = unet(9, **{**XL, **HEADS_OF_64})
+    parts = (network, vae(block_out_channels=(32, 32, 64), norm_num_groups=32), first, second)
+    save_file(single_file(*parts), tmp_path / "xl.safetensors")
+    model = opened(tmp_path / "xl.safetensors")
+    opened_parts = (model.network.unet, model.network.vae, *model.network.text_encoders)
+    for found, part in zip(opened_parts, parts, strict=True):
+        assert all(
+            torch.equal(tensor, part.state_dict()[name]) for name, tensor in found.state_dict().items()
+        )
+    config, wanted = model.network.unet.config, network.config
+    for name in ("addition_embed_type", "addition_time_embed_dim", "attention_head_dim", "down_block_types"):
+        assert config[name] == (list(wanted[name]) if isinstance(wanted[name], tuple) else wanted[name])
+    assert (model.network.scaling, model.image_size) == (0.13025, 1024)
+    tokens = torch.tensor([[49406, 320, 49407]])
+    with torch.no_grad():
+        assert torch.allclose(
+            model.network.text_encoder_2(tokens).text_embeds, second.eval()(tokens).text_embeds, atol=1e-6
+        )
+    model.save_pretrained(tmp_path / "saved")
+    assert opened(tmp_path / "saved").weights_digest() == model.weights_digest()
 
 
 def test_of_a_file_with_averaged_weights_the_user_says_which(tmp_path: Path) -> None:

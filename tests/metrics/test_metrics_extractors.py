@@ -123,7 +123,7 @@ def test_pictures_out_of_range_are_refused() -> None:
 
 @pytest.mark.parametrize("spec", ["fid", "inception", "built-in:x", "clip:", ""])
 def test_unknown_specs_are_refused_with_the_valid_ones(spec: str) -> None:
-    with pytest.raises(InputError, match=r"PATH|built-in"):
+    with pytest.raises(InputError, match=r"PLACE|PATH|built-in"):
         load_extractor(spec)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import torch
 from torch import Tensor
 
 RESNET = {
@@ -15,12 +16,18 @@ ENDS = {
     "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2", "conv_in": "input_blocks.0.0",
     "conv_norm_out": "out.0", "conv_out": "out.2", "mid_block.attentions.0": "middle_block.1",
     "mid_block.resnets.0": "middle_block.0", "mid_block.resnets.1": "middle_block.2",
+    "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
+}  # fmt: skip
+OPEN_CLIP = {
+    "embeddings.position_embedding.weight": "positional_embedding", "embeddings.token_embedding.": "token_embedding.",
+    "final_layer_norm": "ln_final", "encoder.layers.": "transformer.resblocks.", "self_attn": "attn", "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2", "fc1": "c_fc", "fc2": "c_proj", "text_projection.weight": "text_projection",
 }  # fmt: skip
 ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 
 
-def single_file(unet: Any, vae: Any, text_encoder: Any = None) -> dict[str, Tensor]:
-    """The tensors of such a file for these parts of a pipeline."""
+def single_file(unet: Any, vae: Any, text_encoder: Any = None, second: Any = None) -> dict[str, Tensor]:
+    """The tensors of such a file for these parts of a pipeline. second: the other text encoder of Stable Diffusion XL."""
     depth, levels = int(unet.config.layers_per_block), len(vae.config.block_out_channels)
     tensors = {}
     for name, tensor in unet.state_dict().items():
@@ -29,8 +36,13 @@ def single_file(unet: Any, vae: Any, text_encoder: Any = None) -> dict[str, Tens
         released = _vae(name, levels)
         convolved = ".mid.attn_1." in released and "norm" not in released and tensor.ndim == 2
         tensors[f"first_stage_model.{released}"] = tensor[..., None, None] if convolved else tensor
+    first = "conditioner.embedders.0" if second else "cond_stage_model"
     for name, tensor in text_encoder.state_dict().items() if text_encoder else ():
-        tensors[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = tensor
+        tensors[f"{first}.transformer.text_model.{name.removeprefix('text_model.')}"] = tensor
+    if second:
+        tensors |= {
+            f"conditioner.embedders.1.model.{name}": tensor for name, tensor in open_clip(second).items()
+        }
     return {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
 
 
@@ -67,3 +79,19 @@ def _vae(name: str, levels: int) -> str:
         for ours, released in ATTENTION.items():
             name = name.replace(f"mid_block.attentions.0.{ours}.", f"mid.attn_1.{released}.")
     return name.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
+
+
+def open_clip(encoder: Any) -> dict[str, Tensor]:
+    """A text encoder by the names of OpenCLIP, its three projections in one tensor."""
+    own = {name.removeprefix("text_model."): tensor for name, tensor in encoder.state_dict().items()}
+    tensors: dict[str, Tensor] = {"logit_scale": torch.tensor(4.6)}
+    for name, tensor in own.items():
+        released = name
+        for ours, theirs in OPEN_CLIP.items():
+            released = released.replace(ours, theirs)
+        if ".q_proj." in name:
+            joined = torch.cat([own[name.replace(".q_proj.", f".{one}_proj.")] for one in "qkv"])
+            tensors[released.replace("q_proj.", "in_proj_")] = joined
+        elif ".k_proj." not in name and ".v_proj." not in name:
+            tensors[released] = tensor.T if released == "text_projection" else tensor
+    return tensors

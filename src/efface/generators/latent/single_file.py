@@ -2,7 +2,7 @@
 
 diffusers fetches the sizes of such a network from the hub; here they are read off the tensors. What the tensors do not
 say is that of the releases: eight attention heads, or heads of 64 channels where projections are linear (Stable
-Diffusion 2), heads of 64 channels in the text encoder, the noise schedule, and how latents are scaled.
+Diffusion 2, XL), heads of 64 channels in the text encoders, the noise schedule, and how latents are scaled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from diffusers.loaders import single_file_utils as ldm
 from pydantic import JsonValue
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from efface.errors import Faults, InputError
 from efface.generators.latent.family import SINGLE_FILE
@@ -29,6 +29,12 @@ from efface.wording import printable
 
 UNET_NAMES, VAE_NAMES = "model.diffusion_model.", "first_stage_model."
 CLIP_NAMES, OPEN_CLIP_NAMES = "cond_stage_model.transformer.text_model.", "cond_stage_model.model."
+XL_FIRST, XL_SECOND = "conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."
+ENCODERS, OPEN = (CLIP_NAMES, OPEN_CLIP_NAMES, XL_FIRST, XL_SECOND), (OPEN_CLIP_NAMES, XL_SECOND)
+"""How the text encoders of Stable Diffusion 1, 2 and XL are called in a file, and which of them are OpenCLIP's."""
+XL_SIZES = f"{UNET_NAMES}label_emb.0.0.weight"
+XL_SIDE, XL_SCALE = 1024, 0.13025
+"""Of the pictures of Stable Diffusion XL, and how its latents are scaled."""
 NEEDED = (
     SINGLE_FILE, f"{UNET_NAMES}out.2.weight", f"{UNET_NAMES}input_blocks.1.0.out_layers.3.weight",
     f"{VAE_NAMES}encoder.conv_in.weight", f"{VAE_NAMES}decoder.conv_out.weight", f"{VAE_NAMES}post_quant_conv.weight",
@@ -50,17 +56,25 @@ def read_single_file(path: Path, entry: str | None, tokenizer: str | None) -> tu
             f"{printable(str(path))} is Stable Diffusion in one file, and cannot be converted: it has no "
             f"{', '.join(missing)}. Take the file of the whole pipeline, or a folder of diffusers"
         )
-    layout = {
-        "model": {"params": {"unet_config": {"params": _unet(tensors)}, "first_stage_config": _vae(tensors)}}
-    }
+    is_xl = XL_SIZES in tensors
+    params = {"unet_config": {"params": _unet(tensors)}, "first_stage_config": _vae(tensors)}
+    layout = {"model": {"params": {**params, **({"scale_factor": XL_SCALE} if is_xl else {})}}}
     with quiet(), bounded(str(path)):
         configs = {
             "unet": ldm.create_unet_diffusers_config_from_ldm(layout, tensors),
             "vae": ldm.create_vae_diffusers_config_from_ldm(layout, tensors),
         }
+        encoders = {
+            names: _text_encoder(tensors, names)
+            for names in ENCODERS
+            if any(name.startswith(names) for name in tensors)
+        }
+        for number, encoder in zip(("", "_2"), encoders.values(), strict=False):
+            configs[f"text_encoder{number}"] = encoder.config.to_dict()
+        if is_xl:
+            configs["unet"] |= _xl_sizes(tensors, configs)
         with Faults(f"the pipeline in {printable(str(path))} cannot be used") as faults:
             check_shapes(configs, faults)
-        text = _text_encoder(tensors)
         parts: dict[str, Any] = {
             "unet": UNET.from_config(configs["unet"]),
             "vae": VAE.from_config(configs["vae"]),
@@ -72,10 +86,9 @@ def read_single_file(path: Path, entry: str | None, tokenizer: str | None) -> tu
         for name, network in parts.items():
             check_tensors(f"{name} in {path}", converted[name], network.state_dict())
             network.load_state_dict(converted[name])
-        is_open = any(name.startswith(OPEN_CLIP_NAMES) for name in tensors)
-        words = [_tokenizer(tokenizer, pad="!" if is_open else "")] if text else []
-    network = LatentNetwork(parts["unet"].eval(), parts["vae"].eval(), text)
-    return Parts(network, words, dict(SCHEDULE), []), weights
+        words = [_tokenizer(tokenizer, pad="!" if names in OPEN else "") for names in encoders]
+    network = LatentNetwork(parts["unet"].eval(), parts["vae"].eval(), *encoders.values())
+    return Parts(network, words, dict(SCHEDULE), [], zeros_for_none=is_xl), weights
 
 
 def _with_average(path: Path, entry: str | None) -> Weights:
@@ -127,6 +140,18 @@ def _unet(tensors: Mapping[str, Tensor]) -> dict[str, JsonValue]:
     }
 
 
+def _xl_sizes(tensors: Mapping[str, Tensor], configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the UNet of Stable Diffusion XL is told beside the timestep: six sizes and a pooled prompt."""
+    told = tensors[XL_SIZES].shape[1]
+    second = configs.get("text_encoder_2", {}).get("projection_dim", 0)
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": (told - second) // 6,
+        "projection_class_embeddings_input_dim": told,
+        "sample_size": XL_SIDE >> (len(configs["vae"]["block_out_channels"]) - 1),
+    }
+
+
 def _vae(tensors: Mapping[str, Tensor]) -> dict[str, JsonValue]:
     first = tensors[f"{VAE_NAMES}encoder.conv_in.weight"]
     widths = {
@@ -149,47 +174,43 @@ def _vae(tensors: Mapping[str, Tensor]) -> dict[str, JsonValue]:
     }
 
 
-def _text_encoder(tensors: Mapping[str, Tensor]) -> Any:
-    """The text encoder of Stable Diffusion 1 (CLIP) or 2 (OpenCLIP without its last layer); None where there is none."""
-    released = {name for name in tensors if name.startswith((CLIP_NAMES, OPEN_CLIP_NAMES))}
-    if not released:
-        return None
-    is_open = not any(name.startswith(CLIP_NAMES) for name in released)
-    shape = {name.split(".", 2)[2].removeprefix("text_model."): tensors[name].shape for name in released}
+def _text_encoder(tensors: Mapping[str, Tensor], names: str) -> Any:
+    """The text encoder whose tensors begin with `names`; of Stable Diffusion 2 OpenCLIP without its last layer."""
+    is_open, is_second = names in OPEN, names == XL_SECOND
+    shape = {
+        name.removeprefix(names): tensor.shape for name, tensor in tensors.items() if name.startswith(names)
+    }
     tokens = shape["token_embedding.weight" if is_open else "embeddings.token_embedding.weight"]
     inner = next(
         sizes[0] for name, sizes in shape.items() if name.endswith(("mlp.c_fc.weight", "mlp.fc1.weight"))
     )
     layers = {int(found[1]) for name in shape if (found := re.search(r"(?:resblocks|layers)\.(\d+)\.", name))}
+    left_out = f"encoder.layers.{len(layers) - 1}." if names == OPEN_CLIP_NAMES else None
     config = CLIPTextConfig(
         vocab_size=tokens[0],
         hidden_size=tokens[1],
         intermediate_size=inner,
-        num_hidden_layers=len(layers) - is_open,
+        num_hidden_layers=len(layers) - (left_out is not None),
         num_attention_heads=max(tokens[1] // HEAD_CHANNELS, 1),
         max_position_embeddings=LENGTH,
         hidden_act="gelu" if is_open else "quick_gelu",
         bos_token_id=FIRST,
         eos_token_id=LAST,
+        projection_dim=shape["text_projection"][1] if is_second else 512,
     )
-    model: Any = CLIPTextModel(config)
+    model: Any = CLIPTextModelWithProjection(config) if is_second else CLIPTextModel(config)
     if is_open:
-        converted = ldm.convert_open_clip_checkpoint(model, dict(tensors), prefix=OPEN_CLIP_NAMES)
+        converted = ldm.convert_open_clip_checkpoint(model, dict(tensors), prefix=names)
     else:
         converted = ldm.convert_ldm_clip_checkpoint(dict(tensors))
     wanted = model.state_dict()
     given = {
         name if name in wanted else name.removeprefix("text_model."): tensor
         for name, tensor in converted.items()
+        if not name.endswith("position_ids") and not (left_out and left_out in name)
     }
-    given = {name: tensor for name, tensor in given.items() if not name.endswith("position_ids")}
-    last = f"encoder.layers.{len(layers) - 1}."
-    if is_open:
-        given = {
-            name: tensor
-            for name, tensor in given.items()
-            if last not in name and "text_projection" not in name
-        }
+    if not is_second:
+        given.pop("text_projection.weight", None)
     check_tensors("the text encoder", given, wanted)
     model.load_state_dict(given)
     return model.eval()
