@@ -1,5 +1,6 @@
 """Settings that must stand before any import: no network, one thread per worker, `support` for processes too."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -20,6 +21,12 @@ def flushed(handle: int) -> None:
 
 
 os.fsync = flushed
+
+
+def pytest_collection_finish() -> None:
+    """What imports and collection made is there to stay: no search for garbage need go through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,6 +9,7 @@ import efface
 
 STEPS = [
     "import efface",
+    "import efface.cli; assert 'scipy.stats' not in sys.modules",
     "import efface.corruptions",
     "import efface.forgetting.comparison",
     "import efface.generators",
@@ -33,7 +34,6 @@ STEPS = [
     "import efface.benchmark.generators.task, efface.benchmark.results",
     "from efface.benchmark.classifiers.task import task_named; from efface.images.datasets import open_dataset",
     "open_dataset(task_named('digits').images)",
-    "import efface.cli",
 ]
 HEAVY = ("torch", "matplotlib", "ray", "submitit")
 

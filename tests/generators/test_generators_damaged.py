@@ -112,8 +112,14 @@ SIZES = {
     ("kind", "change"), [(kind, change) for kind, changes in SIZES.items() for change in changes]
 )
 def test_a_config_of_a_network_that_the_weights_cannot_fill_takes_no_memory(
-    kind: str, change: dict[str, object], models: dict[str, Path], tmp_path: Path
+    kind: str,
+    change: dict[str, object],
+    models: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if kind != "mae":  # which is refused by the bound as it is
+        monkeypatch.setattr("efface.model_bounds.SPARE_MODULES", 1000)
     folder = shutil.copytree(models[kind], tmp_path / "model")
     values = json.loads((folder / "config.json").read_text())
     assert set(change) <= set(values), sorted(values)

@@ -20,6 +20,8 @@ from support.report_runs import a_record, described, rows_of
 from support.run_fixtures import CommandLine
 from support.run_making import save_photo
 
+pytestmark = pytest.mark.usefixtures("opened_once")
+
 ROWS = [*rows_of("forget", 0.01, 0.03, 0.031), *rows_of("retain", 0.01, 0.011, 0.01)]
 
 

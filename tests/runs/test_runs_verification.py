@@ -20,6 +20,8 @@ from efface.runs.verification import summary, verify
 from support.run_fixtures import CommandLine
 from support.run_making import SHORT, make_model
 
+pytestmark = pytest.mark.usefixtures("opened_once")
+
 
 @pytest.fixture
 def copied(finished: RunResult, tmp_path: Path) -> Path:

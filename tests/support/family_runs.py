@@ -13,7 +13,7 @@ from efface.generators.registry import FAMILIES
 from efface.jobs.run import RunResult
 from efface.runs.record import ModelFacts
 from support.families import SAMPLERS, SHAPES
-from support.run_fixtures import leave_undrawn
+from support.run_fixtures import charts_left_empty
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mae": {
@@ -91,6 +91,5 @@ def story_of(family: str, photos: Path, folder: Path) -> FamilyStory:
 def stories(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, FamilyStory]:
     """Their pages are drawn where pages are tested, and there once more from the same records."""
     folder = tmp_path_factory.mktemp("families")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        leave_undrawn(monkeypatch)
+    with charts_left_empty():
         return {family: story_of(family, photos, folder / family) for family in STORIES}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 import efface
 from efface.jobs.run import RunResult
+from efface.reports.canvas import UNDRAWN
 from support.command_line import CommandLine, Outcome, cli
 from support.run_making import SHORT, make_model, make_photos
 
@@ -35,17 +37,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path, photos: Path)
 
 
 @pytest.fixture(autouse=True)
-def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Charts of runs that a test makes for itself are laid out but not drawn: that takes over half of a tiny run.
+def undrawn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Charts of runs that a test makes for itself are left empty: drawing takes over half of a tiny run.
 
     All is drawn in a test that is marked so, and of the runs that tests share all but those of every family.
     """
-    if not request.node.get_closest_marker("draws"):
-        leave_undrawn(monkeypatch)
+    with charts_left_empty(not request.node.get_closest_marker("draws")):
+        yield
 
 
-def leave_undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    def save(figure: object, file: IO[str], **_: object) -> None:
-        file.write('<svg viewBox="0 0 1 1"></svg>')
-
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
+@contextmanager
+def charts_left_empty(empty: bool = True) -> Iterator[None]:
+    token = UNDRAWN.set(empty)
+    yield
+    UNDRAWN.reset(token)

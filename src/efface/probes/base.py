@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 from efface.errors import InputError
 from efface.evaluation.results import ModelName, SetName
@@ -203,6 +202,9 @@ def logs(errors: Values) -> Values:
 
 def area(positives: Values, negatives: Values) -> float:
     """Share of pairs in which the positive has the higher score (Mann and Whitney 1947); nan for an empty side."""
+    # imported here, for it takes as long as all else that a command line begins with
+    from scipy.stats import rankdata
+
     if not len(positives) or not len(negatives):
         return float("nan")
     ranks = rankdata(np.concatenate([positives, negatives]))[: len(positives)]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from markupsafe import Markup, escape
 
@@ -21,13 +21,14 @@ from efface.wording import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 Dashes = str | tuple[int, tuple[float, ...]]
 INK, FAINT, GREY = "#333333", "#d9d9d6", "#8a8a86"
 WIDTH = 2.9
 LONGEST_NAME = 40
 UNDRAWN = ContextVar("UNDRAWN", default=False)
-"""Whether charts are laid out without being drawn: a page is then compared by its words."""
+"""Whether charts are left empty, their words beside them: a page is then compared by its words, without matplotlib."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,29 @@ class Canvas:
         return Chart(title, Markup(head + rest.strip()), alt)
 
 
+class _NoAxes:
+    """Axes that take whatever is drawn and draw nothing."""
+
+    def __getattr__(self, name: str) -> Self:
+        return self
+
+    def __getitem__(self, name: str) -> Self:
+        return self
+
+    def __call__(self, *_: object, **__: object) -> Self:
+        return self
+
+
 @contextmanager
 def canvas(name: str, height: float, width: float = WIDTH) -> Iterator[Canvas]:
     """A canvas of so many inches. name: unique on the page; the names inside the SVG begin with it."""
+    if UNDRAWN.get():
+        empty = Canvas(cast("Axes", _NoAxes()))
+        empty._svg = "<svg></svg>"
+        yield empty
+        return
     import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     style: Any = {
         "svg.fonttype": "none",
@@ -120,11 +138,8 @@ def canvas(name: str, height: float, width: float = WIDTH) -> Iterator[Canvas]:
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(width, height), layout="constrained")
         drawn = Canvas(figure.add_subplot())
-        drawn.axes.xaxis.set_major_locator(MaxNLocator(4))
+        few_ticks(drawn.axes.xaxis, 4)
         yield drawn
-        if UNDRAWN.get():
-            drawn._svg = "<svg></svg>"
-            return
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
@@ -139,17 +154,27 @@ def drawn_text(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def few_ticks(axis: Axis, most: int) -> None:
+    """Ticks at round values, no more than `most` and one."""
+    if not UNDRAWN.get():
+        from matplotlib.ticker import MaxNLocator
+
+        axis.set_major_locator(MaxNLocator(most))
+
+
 def scale_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> bool:
     """Make an axis logarithmic where `values` span more than a decade; returns whether it did.
 
     Values that begin at zero, as steps of training do, get a linear stretch up to the first one above it.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, SymmetricalLogLocator
-
     finite = [value for value in values if math.isfinite(value)]
     above = [value for value in finite if value > 0]
     if not above or min(finite) < 0 or max(above) <= 10 * min(above):
         return False
+    if UNDRAWN.get():
+        return True
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, SymmetricalLogLocator
+
     axis = axes.xaxis if which == "x" else axes.yaxis
     set_scale = axes.set_xscale if which == "x" else axes.set_yscale
     subs = (1, 2, 5) if max(above) <= 200 * min(above) else (1,)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from efface.reports.canvas import GREY, INK, LOOKS, Chart, Look, canvas, drawn_text, scale_axis
+from efface.reports.canvas import GREY, INK, LOOKS, Chart, Look, canvas, drawn_text, few_ticks, scale_axis
 from efface.wording import figure, interval
 
 FEW_POINTS, FEW_DOTS, FEW_KEYS = 40, 6, 3
@@ -115,8 +115,6 @@ def dot_chart(
 
 def line_chart(name: str, title: str, x_name: str, y_name: str, lines: Sequence[Line]) -> Chart | None:
     """Lines on common axes, told apart by dashes and markers too; None where no point is a finite number."""
-    from matplotlib.ticker import MaxNLocator
-
     kept = [(line, points) for line in lines if (points := _finite(line))]
     if not kept:
         return None
@@ -130,7 +128,7 @@ def line_chart(name: str, title: str, x_name: str, y_name: str, lines: Sequence[
         x_log = scale_axis(axes, "x", (x for _, points in kept for x, _ in points))
         y_log = scale_axis(axes, "y", (y for _, points in kept for _, y in points))
         if not y_log:
-            axes.yaxis.set_major_locator(MaxNLocator(5))
+            few_ticks(axes.yaxis, 5)
             axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useOffset=False)
         drawn.grid("y", x_name + " (log)" * x_log, y_name + " (log)" * y_log)
         if not alone:

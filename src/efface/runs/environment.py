@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -44,8 +45,12 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache
 def source_state() -> SourceState:
-    """Commit of efface's source and whether it was changed; `commit` is null outside a git checkout."""
+    """Commit of efface's source and whether it was changed, as this process first saw it: that code it has imported.
+
+    `commit` is null outside a git checkout.
+    """
     package = Path(__file__).resolve().parents[1]
     commit = _git(package, "rev-parse", "HEAD")
     if commit is None or _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
@@ -64,6 +69,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
+@cache
 def _version(name: str) -> str | None:
     try:
         return version(name)
