@@ -2,7 +2,8 @@
 
 torch's momentum is the share of the new batch in a running statistic, TensorFlow's that of the old value. Where the latter
 was taken over unchanged (transformers' MobileNets with 0.997 or 0.9997, its EfficientNet with 0.99), the statistics of a
-network that trains are those of its last batch, and in evaluation mode it no longer works (transformers 5.14).
+network that trains are those of its last batch, and in evaluation mode it no longer works (transformers 5.14). What its
+makers meant is 1 - momentum.
 """
 
 from __future__ import annotations
@@ -35,6 +36,28 @@ def replaced_by_a_batch(network: nn.Module) -> dict[str, _NormBase]:
 def batches_taken(network: nn.Module) -> dict[str, int]:
     """How many batches the statistics of `replaced_by_a_batch` have taken in so far, by layer."""
     return {name: _count(layer) for name, layer in replaced_by_a_batch(network).items()}
+
+
+def fresh_statistics(network: nn.Module) -> set[str]:
+    """Names of the layers of `replaced_by_a_batch` whose statistics no batch has moved yet: mean 0 and variance 1."""
+    return {
+        name
+        for name, layer in replaced_by_a_batch(network).items()
+        if not layer.running_mean.any() and (layer.running_var == 1).all()  # type: ignore[union-attr]
+    }
+
+
+@contextmanager
+def turned_momenta(network: nn.Module) -> Iterator[None]:
+    """The layers of `replaced_by_a_batch` take 1 - momentum of each batch that goes forward inside."""
+    momenta = {layer: layer.momentum or 0.0 for layer in replaced_by_a_batch(network).values()}
+    for layer, momentum in momenta.items():
+        layer.momentum = 1 - momentum
+    try:
+        yield
+    finally:
+        for layer, momentum in momenta.items():
+            layer.momentum = momentum
 
 
 @contextmanager

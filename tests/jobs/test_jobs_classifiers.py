@@ -24,6 +24,7 @@ from transformers import (
 )
 
 import efface
+from efface.batch_norms import statistics_layers
 from efface.classifiers import load_classifier
 from efface.errors import InputError, RunRefused
 from efface.evaluation.results import find
@@ -65,7 +66,7 @@ def test_a_trained_classifier_knows_its_classes_recipe_and_normalisation(story: 
     assert record.claim.level == "exact"
     # 120 images in batches of 16 are 8 steps an epoch
     assert record.training.steps == 16
-    statistics = {"batch_norm_layers": 3, "replaced_by_a_batch": 0, "recomputed": 0}
+    statistics = {"batch_norm_layers": 3, "replaced_by_a_batch": 0, "turned": 0, "recomputed": 0}
     assert record.statistics.as_dict() == {**statistics, "handled": "of the new training alone"}
     assert {name: facts.count for name, facts in record.images.sets.items()} == {
         "forget": 0, "retain": 120, "neutral": 0
@@ -181,6 +182,7 @@ def test_recomputed_statistics_are_those_of_the_retain_images(
     assert run.record.statistics.as_dict() == {
         "batch_norm_layers": 3,
         "replaced_by_a_batch": 0,
+        "turned": 0,
         "recomputed": 3,
         "handled": "recomputed from retain images",
     }
@@ -196,7 +198,7 @@ def test_recomputed_statistics_are_those_of_the_retain_images(
     assert torch.allclose(norm.running_var, inputs.var((0, 2, 3)), rtol=1e-3)
 
 
-def test_a_network_whose_statistics_one_batch_replaces_is_named_and_gets_them_anew(
+def test_a_network_whose_statistics_one_batch_replaces_is_named_and_trains_with_the_other_momentum(
     story: Story, forget_digits: Forget, tmp_path: Path
 ) -> None:
     """transformers' MobileNetV1, whose momentum is 0.9997."""
@@ -205,7 +207,10 @@ def test_a_network_whose_statistics_one_batch_replaces_is_named_and_gets_them_an
         id2label={number: str(number) for number in range(4)},
     )  # fmt: skip
     model = tmp_path / "mobilenet"
-    MobileNetV1ForImageClassification(config).save_pretrained(model)
+    network = MobileNetV1ForImageClassification(config)
+    for layer in statistics_layers(network).values():
+        layer.running_mean.fill_(0.1)  # type: ignore[union-attr]
+    network.save_pretrained(model)
     ViTImageProcessor(size={"height": 8, "width": 8}, image_mean=[0.5], image_std=[0.5]).save_pretrained(
         model
     )
@@ -213,19 +218,18 @@ def test_a_network_whose_statistics_one_batch_replaces_is_named_and_gets_them_an
     risks = plan(config_of(story, model, method=FINE_TUNE, statistics="keep")).risks
     (risk,) = [risk for risk in risks if "momentum" in risk]
     assert risk.startswith(named)
-    assert "with statistics: keep the model is delivered so" in risk
+    assert "with statistics: keep the model is delivered so; auto trains with 1 - momentum" in risk
     run = forget_digits(tmp_path / "run", model=model, method={**FINE_TUNE, "epochs": 1}, retrained=None)
     assert run.record.statistics.as_dict() == {
         "batch_norm_layers": 27,
         "replaced_by_a_batch": 27,
-        "recomputed": 27,
-        "handled": "recomputed from retain images",
+        "turned": 27,
+        "recomputed": 0,
+        "handled": "kept (may hold forgotten images)",
     }
-    told = "27 layers (of 27, one batch replaces more than half): recomputed from retain images"
+    told = "27 layers (of 27, one batch replaces more than half; 27 took 1 - momentum of each): kept"
     assert told in text_of(run.run / "report.html")
-    assert (
-        '"event": "statistics", "layers": 27, "handled": "recomputed"' in (run.run / "log.jsonl").read_text()
-    )
+    assert '"event": "statistics", "layers": 27, "handled": "turned"' in (run.run / "log.jsonl").read_text()
 
 
 def test_an_mlp_has_no_statistics_and_says_so(digits: Digits, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def mobilenet(sets: Sets, facts: Facts) -> Classifier:
         network = MobileNetV2ForImageClassification(config)
     model = Classifier(network, classes=("red", "green", "blue"), image_size=SIDE, blocks=blocks_of(network))
     report = run_passes(model, [training_pass(facts.recipe, "retain")], sets, facts)
-    assert report.recomputed == LAYERS
+    assert (report.recomputed, report.turned) == (LAYERS, 0), "they began fresh"
     return model
 
 
@@ -87,28 +87,39 @@ def test_the_library_has_tensorflows_momentum(mobilenet: Classifier) -> None:
     assert not replaced_by_a_batch(small().network)
 
 
-def test_one_batch_takes_the_statistics_and_the_retain_images_give_them_back(
+def test_one_batch_takes_the_statistics_unless_the_momentum_is_turned(
     mobilenet: Classifier, sets: Sets, facts: Facts
 ) -> None:
     """Without one weight update: a third right is chance here."""
     unseen = images(60, 3)
     assert accuracy(mobilenet, unseen) > 0.9
-    kept, anew = mobilenet.copy(), mobilenet.copy()
-    assert run_passes(kept, [STILL], sets, facts, statistics="keep").recomputed == 0
-    assert run_passes(anew, [STILL], sets, facts).recomputed == LAYERS
+    kept, turned = mobilenet.copy(), mobilenet.copy()
+    report = run_passes(kept, [STILL], sets, facts, statistics="keep")
+    assert (report.recomputed, report.turned) == (0, 0)
+    report = run_passes(turned, [STILL], sets, facts)
+    assert (report.recomputed, report.turned) == (0, LAYERS)
     assert accuracy(kept, unseen) < 0.6
-    assert accuracy(anew, unseen) == accuracy(mobilenet, unseen)
+    assert accuracy(turned, unseen) == accuracy(mobilenet, unseen)
     for name, layer in statistics_layers(mobilenet.network).items():
-        again = statistics_layers(anew.network)[name]
-        assert (again.momentum, again.training) == (layer.momentum, False)
-        # both are the mean over the same images, under the same weights
-        torch.testing.assert_close(again.running_mean, layer.running_mean)
+        after, batch = (statistics_layers(model.network)[name] for model in (turned, kept))
+        assert (after.momentum, after.training) == (0.997, False)
+        # kept is 0.997 batch + 0.003 old, and turned the other way round: together they are batch + old
+        assert after.running_mean is not None
+        assert layer.running_mean is not None
+        of_batch = (batch.running_mean - 0.003 * layer.running_mean) / 0.997
+        torch.testing.assert_close(after.running_mean, 0.997 * layer.running_mean + 0.003 * of_batch)
 
 
-def test_what_reads_statistics_between_passes_finds_those_of_the_retain_images(
-    mobilenet: Classifier, sets: Sets, facts: Facts
+@pytest.mark.parametrize("fresh", [False, True])
+def test_what_reads_statistics_between_passes_finds_a_network_that_works(
+    fresh: bool, mobilenet: Classifier, sets: Sets, facts: Facts
 ) -> None:
-    unseen, seen = images(60, 3), []
+    """Those of a network whose statistics begin fresh are made anew from the retain images, as its own were."""
+    unseen, seen, model = images(60, 3), [], mobilenet.copy()
+    if fresh:
+        for layer in statistics_layers(model.network).values():
+            layer.reset_running_stats()
+        assert accuracy(model, unseen) < 0.6
 
     def look(work: Work) -> None:
         seen.append(accuracy(work.model, unseen))
@@ -118,20 +129,23 @@ def test_what_reads_statistics_between_passes_finds_those_of_the_retain_images(
         return forget_loss(work, batches)
 
     passes = [STILL, Edit("measure", look), STILL, replace(STILL, mode="eval", loss=loss)]
-    run_passes(mobilenet.copy(), passes, sets, facts)
+    report = run_passes(model, passes, sets, facts)
+    assert (report.recomputed, report.turned) == ((LAYERS, 0) if fresh else (0, LAYERS))
     assert seen == [accuracy(mobilenet, unseen)] * 2
 
 
 def test_statistics_that_no_pass_moved_stay(mobilenet: Classifier, sets: Sets, facts: Facts) -> None:
     model = mobilenet.copy()
     passes = [Edit("nothing", lambda work: None), replace(STILL, mode="eval")]
-    assert run_passes(model, passes, sets, facts).recomputed == 0
+    report = run_passes(model, passes, sets, facts)
+    assert (report.recomputed, report.turned) == (0, 0)
     assert model.weights_digest() == mobilenet.weights_digest()
 
 
+@pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("at", [2, 3, 4])
 def test_an_interrupted_run_makes_the_same_statistics(
-    at: int, sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: int, fresh: bool, sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two steps in training mode, and two in evaluation mode that read what they left."""
 
@@ -150,6 +164,8 @@ def test_an_interrupted_run_makes_the_same_statistics(
         model = small(image_size=SIDE)
         for layer in statistics_layers(model.network).values():
             layer.momentum = 0.997
+            if fresh:
+                layer.reset_running_stats()
         return model
 
     learns = Pass("learn", loss, {"forget": 4}, Optimiser(1e-3))
@@ -161,7 +177,9 @@ def test_an_interrupted_run_makes_the_same_statistics(
         run_passes(interrupted, passes, sets, facts, folder=tmp_path, digest="x")
     interrupted = swift()
     report = run_passes(interrupted, passes, sets, facts, folder=tmp_path, digest="x")
-    assert run_passes(whole, passes, sets, facts).recomputed == report.recomputed == 3
+    done = run_passes(whole, passes, sets, facts)
+    made = (report.recomputed, report.turned)
+    assert made == (done.recomputed, done.turned) == ((3, 0) if fresh else (0, 3))
     assert interrupted.weights_digest() == whole.weights_digest()
 
 

@@ -170,7 +170,9 @@ class ClassifierOperations(Operations[Classifier, Labelled]):
         save_model(lambda folder: save_with_recipe(model, noted, folder), start.run.model, prepared.forgets)
         cost = cost_of(passes, facts.sizes)
         budget = config.budget if isinstance(config, ClassifierRunConfig) else None
-        statistics = statistics_facts(model, report.recomputed, exact, based=facts.base is not None)
+        statistics = statistics_facts(
+            model, report.recomputed, report.turned, exact, based=facts.base is not None
+        )
         return TrainedPart(
             seconds=report.seconds,
             work=_work(report, cost, prepared.model, model, config, budget),

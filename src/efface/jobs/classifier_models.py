@@ -87,9 +87,9 @@ def averaged_weights(path: Path) -> list[str]:
 
 
 def statistics_facts(
-    classifier: Classifier, recomputed: int, exact: bool, *, based: bool = False
+    classifier: Classifier, recomputed: int, turned: int, exact: bool, *, based: bool = False
 ) -> StatisticsFacts:
-    """How many layers keep running statistics of images, and what was done with these; recomputed: layers.
+    """How many layers keep running statistics of images, and what was done with these; recomputed, turned: layers.
 
     based: whether a new training began with those of a base.
     """
@@ -104,7 +104,11 @@ def statistics_facts(
     elif recomputed:
         handled = "recomputed from retain images in part, else kept (may hold forgotten images)"
     return StatisticsFacts(
-        batch_norm_layers=count, replaced_by_a_batch=replaced, recomputed=recomputed, handled=handled
+        batch_norm_layers=count,
+        replaced_by_a_batch=replaced,
+        turned=turned,
+        recomputed=recomputed,
+        handled=handled,
     )
 
 
@@ -126,19 +130,22 @@ def statistics_ahead(
 ) -> tuple[StatisticsFacts, list[str]]:
     """What will be done with running statistics, and a sentence where one batch replaces most of one.
 
-    trains: whether the method has passes in training mode, which move the statistics.
+    trains: whether the method has passes in training mode, which move the statistics; exact: whether these
+    begin fresh.
     """
     layers, replaced = statistics_layers(classifier.network), replaced_by_a_batch(classifier.network)
-    recomputed = {"keep": 0, "recompute": len(layers), "auto": len(replaced) if trains else 0}[choice]
-    facts = statistics_facts(classifier, recomputed, exact)
+    moved = len(replaced) if trains and choice == "auto" else 0
+    recomputed = len(layers) if choice == "recompute" else moved if exact else 0
+    facts = statistics_facts(classifier, recomputed, 0 if exact else moved, exact)
     if not replaced or not trains:
         return facts, []
     momenta = sorted({layer.momentum or 0.0 for layer in replaced.values()})
-    cured = (
-        "they are computed anew from retain images after training (statistics: keep would leave them)"
-        if choice != "keep"
-        else "with statistics: keep the model is delivered so; auto computes them anew from retain images"
-    )
+    cured = {
+        "auto": "they train with 1 - momentum, and those that begin fresh are computed anew from retain images "
+        "(statistics: keep would train with the momentum as it is)",
+        "recompute": "they are computed anew from retain images after training",
+        "keep": "with statistics: keep the model is delivered so; auto trains with 1 - momentum",
+    }[choice]
     return facts, [
         f"{counted(len(replaced), 'layer')} of batch normalisation have a momentum of "
         f"{' to '.join(f'{value:g}' for value in dict.fromkeys((momenta[0], momenta[-1])))}: one batch replaces more than "

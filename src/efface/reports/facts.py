@@ -286,5 +286,6 @@ def _statistics(facts: StatisticsFacts) -> str:
     if not count:
         return facts.handled
     swift = facts.replaced_by_a_batch
-    which = f" (of {swift}, one batch replaces more than half)" if swift else ""
+    turned = f"; {facts.turned} took 1 - momentum of each" if facts.turned else ""
+    which = f" (of {swift}, one batch replaces more than half{turned})" if swift else ""
     return f"{counted(count, 'layer')}{which}: {facts.handled}"

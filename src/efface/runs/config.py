@@ -58,8 +58,9 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]
 
 STATISTICS: StatisticsChoice = Field(
     "auto",
-    description="running statistics of batch normalisation after training: keep, recompute (from retain images), or auto: "
-    "recompute those of which one batch replaces more than half (a momentum above 0.5), and keep all others",
+    description="running statistics of batch normalisation: keep (as training leaves them), recompute (from retain images, "
+    "after training), or auto: keep, but where one batch replaces more than half (a momentum above 0.5) train with "
+    "1 - momentum, and recompute those that begin fresh",
 )
 
 Read = TypeVar("Read")

@@ -27,7 +27,7 @@ from efface.training.settings import OWN_MASK, Recipe, TrainingSettings
 from efface.wording import shortened
 
 NAME: Final = "record.json"
-SCHEMA: Final = "efface-record/5"
+SCHEMA: Final = "efface-record/6"
 
 CLAIMS: dict[str, str] = {
     "exact": "The delivered model was trained from fresh weights without the forgotten images.",
@@ -294,7 +294,10 @@ class StatisticsFacts(Described):
     replaced_by_a_batch: int = Field(
         description="those of them of whose statistics one batch replaces more than half: a momentum above 0.5"
     )
-    recomputed: int = Field(description="those whose statistics were computed anew, from retain images alone")
+    turned: int = Field(description="of these, layers that trained with 1 - momentum")
+    recomputed: int = Field(
+        description="layers whose statistics were computed anew, from retain images alone"
+    )
     handled: Handled = Field(description="how these were handled")
 
 
@@ -589,7 +592,7 @@ class Statement(Described):
 class Record(Statement):
     """The record of a finished run."""
 
-    schema_name: Literal["efface-record/5"] = Field(
+    schema_name: Literal["efface-record/6"] = Field(
         SCHEMA, alias="schema", description=f"`{SCHEMA}`; a reader refuses any other"
     )
     started: str = Field(description="UTC, ISO 8601: the first start of a run that was continued")

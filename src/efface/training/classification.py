@@ -21,7 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from efface.batch_norms import batches_taken, statistics_anew, statistics_layers
+from efface.batch_norms import (
+    batches_taken,
+    fresh_statistics,
+    replaced_by_a_batch,
+    statistics_anew,
+    statistics_layers,
+    turned_momenta,
+)
 from efface.classifiers.classifier import Classifier
 from efface.errors import InputError, Stopped
 from efface.images.labelled import LabelledImages
@@ -41,6 +48,7 @@ CHECKPOINT_SECONDS = 60.0
 FINITE_EVERY = 50
 EVALUATION_BATCH = 512
 STATISTICS_BATCH = 256
+LAYER_SETS = ("recomputed", "turned", "fresh")
 KEPT_SETS = ("train", "retain")
 """Those whose images may be in running statistics, the first that is there."""
 
@@ -63,7 +71,8 @@ class PassesReport:
 
     cut: it went beyond the limit of time. finished: all was carried out; one that was cut may have finished in its last
     step or edit. resumed_from: steps of both kinds before the last continuation. micro_batches: those at its end.
-    recomputed: layers whose running statistics were made anew from the images of training.
+    recomputed: layers whose running statistics were made anew from the images of training. turned: others, of whose
+    statistics each batch replaced 1 - momentum.
     """
 
     steps: int
@@ -75,6 +84,7 @@ class PassesReport:
     resumed_from: int | None
     micro_batches: int = 1
     recomputed: int = 0
+    turned: int = 0
 
 
 class OutOfTime(Exception):
@@ -109,6 +119,8 @@ class Work:
         self._kept_logits: dict[str, Tensor] = {}
         self.statistics = statistics
         self.recomputed: set[str] = set()
+        self.turned: set[str] = set()
+        self.fresh: set[str] = set()
         self.taken = batches_taken(model.network)
 
     @property
@@ -144,17 +156,12 @@ class Work:
             yield self.batch(stream, np.arange(a, b))
 
     def settle(self) -> None:
-        """Make running statistics anew that are those of the last batch, before they are read: as `run_passes` says.
+        """Make fresh running statistics anew that training moved, before they are read: as `run_passes` says.
 
         The model is left in evaluation mode.
         """
-        if self.statistics != "auto":
-            return
-        moved = [
-            name
-            for name, taken in batches_taken(self.model.network).items()
-            if taken != self.taken.get(name, 0)
-        ]
+        taken = batches_taken(self.model.network)
+        moved = [name for name in self.fresh if taken.get(name, 0) != self.taken.get(name, 0)]
         if moved:
             self.recompute(moved)
 
@@ -171,6 +178,17 @@ class Work:
         restarting(STATISTICS_BATCH, self.model.image_size, pass_over)
         self.recomputed |= set(layers)
         self.note_statistics()
+
+    @contextmanager
+    def training_statistics(self) -> Iterator[None]:
+        """How running statistics that one batch replaces take the batches of a pass: as `run_passes` says."""
+        if self.statistics != "auto":
+            yield
+            return
+        self.fresh |= fresh_statistics(self.model.network)
+        with turned_momenta(self.model.network):
+            yield
+        self.turned = (self.turned | replaced_by_a_batch(self.model.network).keys()) - self.fresh
 
     def note_statistics(self) -> None:
         """What stands in running statistics now is as it should be."""
@@ -238,9 +256,10 @@ def run_passes(
 ) -> PassesReport:
     """Change `model` in place by edits and passes; it ends in evaluation mode.
 
-    statistics: of batch normalisation, after training and before whatever reads them meanwhile. auto: layers of which one
-    batch replaces more than half (`batch_norms`) take theirs anew, as the mean over the images of `train`, else `retain`;
-    others keep what training left. recompute: all layers do so at the end. keep: none does.
+    statistics: of batch normalisation. auto: layers of which one batch would replace more than half (`batch_norms`) take
+    1 - momentum of it; those that began fresh, which few batches then hardly move, take theirs anew after training and
+    before whatever reads them meanwhile, as the mean over the images of `train`, else `retain`. Others keep what training
+    left. recompute: all layers take theirs anew at the end. keep: none does.
     limit: seconds after which it stops where it is. With a `folder`, a checkpoint is written there now and then and at
     a signal, and the same call goes on from it; `digest` ties it to its config. Global random states stay as they were.
     memory: into how many micro-batches each batch is cut, and whether activations are computed again. Raises `Stopped` at
@@ -289,7 +308,8 @@ class _Loop:
                 if isinstance(one, Edit):
                     self._edit(number, one, began)
                 else:
-                    self._train(number, one, step if number == first else 0, stop, began)
+                    with self.work.training_statistics() if one.mode == "train" else nullcontext():
+                        self._train(number, one, step if number == first else 0, stop, began)
                 self._count(one, began)
                 self._drop_moments(number)
             self._end_statistics()
@@ -305,6 +325,7 @@ class _Loop:
             self.resumed_from,
             micro_batches,
             len(self.work.recomputed),
+            len(self.work.turned),
         )
 
     def _end_statistics(self) -> None:
@@ -313,11 +334,13 @@ class _Loop:
             self.work.recompute(list(statistics_layers(self.model.network)))
         self.work.settle()
         self.seconds += time.perf_counter() - began
-        if count := len(self.work.recomputed):
-            self.progress.log("statistics", layers=count, handled="recomputed")
-            self.progress.say(
-                f"running statistics of {counted(count, 'layer')} were made anew from the images of training"
-            )
+        for handled, layers, said in (
+            ("recomputed", self.work.recomputed, "were made anew from the images of training"),
+            ("turned", self.work.turned, "took 1 - momentum of each batch"),
+        ):
+            if layers:
+                self.progress.log("statistics", layers=len(layers), handled=handled)
+                self.progress.say(f"running statistics of {counted(len(layers), 'layer')} {said}")
 
     def _count(self, one: Edit | Pass, began: float) -> None:
         if one.preparation:
@@ -478,7 +501,10 @@ class _Loop:
             "weights": self.model.network.state_dict(),
             "memory": self.work.memory,
             "micro_batches": self.model.micro_batches,
-            "statistics": {"taken": self.work.taken, "recomputed": sorted(self.work.recomputed)},
+            "statistics": {
+                "taken": self.work.taken,
+                **{name: sorted(getattr(self.work, name)) for name in LAYER_SETS},
+            },
             "optimisers": {name: state.state_dict() for name, (_, state) in self.optimisers.items()},
         }
         write_checked(self.folder / CHECKPOINT, content)
@@ -497,7 +523,8 @@ class _Loop:
         self.model.micro_batches = content["micro_batches"]
         self.work.memory = {name: value.to(self.work.device) for name, value in content["memory"].items()}
         self.work.taken = content["statistics"]["taken"]
-        self.work.recomputed = set(content["statistics"]["recomputed"])
+        for name in LAYER_SETS:
+            setattr(self.work, name, set(content["statistics"][name]))
         described = {one.optimiser.name: one.optimiser for one in self.passes if isinstance(one, Pass)}
         for name, state in content["optimisers"].items():
             self._optimiser(described[name]).load_state_dict(state)

@@ -16,7 +16,7 @@ from efface.settings import Settings
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 StatisticsChoice = Literal["auto", "keep", "recompute"]
-"""What becomes of running statistics of batch normalisation: auto makes those anew that one batch replaces."""
+"""What becomes of running statistics of batch normalisation: auto turns the momentum where one batch replaces most."""
 OWN_MASK = "own-mask"
 """In the place of a corruption: what the model's own training hides."""
 
