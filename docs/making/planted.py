@@ -18,7 +18,10 @@ WORSE = ("no", "partly", "beyond", "ruined")
 def table(name: str) -> str:
     """`generators`, `classifiers`, `false`, `bound`; of models trained by steps the same behind `trained-`."""
     if name.startswith("trained-"):
-        trained = json.loads((RESULTS / "planted_trained.json").read_text(encoding="utf-8"))
+        file = RESULTS / "planted_trained.json"
+        if not file.exists():
+            return "Not measured yet.\n"
+        trained = json.loads(file.read_text(encoding="utf-8"))
         return "\n".join(_all_probes(trained[name])) + "\n"
     result = json.loads((RESULTS / "planted.json").read_text(encoding="utf-8"))
     makers = {"false": _false, "bound": _bound}

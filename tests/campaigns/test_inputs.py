@@ -1,4 +1,4 @@
-"""Mutated pictures, lists, configs, models, arrays and run folders: a right result or one clear message, never more."""
+"""Mutated pictures, lists, configs, models, arrays, runs and benchmarks: a right result or one clear message."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ from hypothesis.extra import numpy as npst
 from PIL import Image
 
 from campaigns.conftest import LONG
-from campaigns.errands import Errand, carry_out
+from campaigns.errands import Errand, carry_out, unlike, what_lies_in
 from campaigns.judging import Verdict, judged
 from campaigns.mutations import altered, damaged
+from efface.errors import Stopped
 from support.run_making import save_photo
 
 CASES = int(os.environ.get("CAMPAIGN_CASES") or (5000 if LONG else 250))
 FORMATS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "GIF": "gif", "TIFF": "tif", "BMP": "bmp"}
 SUFFIXES = (*FORMATS.values(), "PNG", "jpeg", "heic", "txt", "npy")
 LISTS = ("txt", "csv", "tsv", "json", "jsonl")
+BENCHES = ("bench classifiers", "bench generators")
 COUNTS: dict[str, Counter[str]] = {}
 
 Test = Callable[..., None]
@@ -55,7 +57,8 @@ def counted(tally: Callable[[str], None]) -> Iterator[None]:
 
 
 def count(what: str, verdict: Verdict) -> Verdict:
-    end = "right" if verdict.code == 0 else f"refused with {verdict.code}"
+    read = verdict.code == 0 or "the config was read" in verdict.err
+    end = "right" if read else f"refused with {verdict.code}"
     COUNTS.setdefault(what, Counter())[end] += 1
     return verdict
 
@@ -112,7 +115,7 @@ def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     from efface.jobs import generator_plan
     from efface.training.loop import Trainer
 
-    monkeypatch.setattr(Trainer, "time_steps", lambda _: 1.0)
+    monkeypatch.setattr(Trainer, "time_steps", lambda *_: 1.0)
     monkeypatch.setattr(generator_plan, "_evaluation_seconds", lambda *_: 1.0)
 
 
@@ -286,6 +289,58 @@ def test_a_stopped_run_with_a_mutated_file_goes_on_to_the_same_bits_or_stays_as_
             assert weights[0].read_bytes() == weights[1].read_bytes()
         elif verdict.code != 6:
             assert {path: path.read_bytes() for path in before} == before, verdict
+
+
+@cases(0.06)
+@given(data=st.data(), kind=st.sampled_from(BENCHES))
+def test_a_mutated_config_of_a_benchmark_is_read_or_refused(
+    data: st.DataObject, kind: str, errands: dict[str, Errand], unpriced: None
+) -> None:
+    values = yaml.safe_load(Path(str(errands[kind].arguments[-1])).read_text(encoding="utf-8"))
+    if data.draw(st.booleans()):
+        content = yaml.safe_dump(data.draw(altered(values)), allow_unicode=True).encode(
+            "utf-8", "surrogatepass"
+        )
+    else:
+        content = data.draw(damaged(yaml.safe_dump(values).encode()))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "bench.yaml").write_bytes(content)
+        count("configs of benchmarks", judged(*kind.split(), Path(folder, "bench.yaml"), "--estimate"))
+
+
+@cases(0.03)
+@given(data=st.data(), kind=st.sampled_from(BENCHES))
+def test_a_benchmark_with_a_mutated_file_comes_to_the_same_or_is_refused(
+    data: st.DataObject, kind: str, errands: dict[str, Errand], pools: dict[str, Path], undrawn: None
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(shutil.copytree(pools[kind], Path(folder, "out")))
+        spoil(data, data.draw(st.sampled_from(files_of(out))))
+        verdict = count("finished benchmarks", judged(*errands[kind].into(out)))
+        if verdict.code == 0:
+            assert not unlike(*(what_lies_in(one)["results.json"]["tasks"] for one in (pools[kind], out)))
+
+
+@pytest.fixture(scope="module")
+def pools(errands: dict[str, Errand], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished benchmark of each kind."""
+    folder = tmp_path_factory.mktemp("pools")
+    for kind in BENCHES:
+        ending = carry_out(errands[kind], made(folder / kind), folder / "scratch")
+        assert ending.code == 0, ending.said
+    return {kind: folder / kind / "out" for kind in BENCHES}
+
+
+@pytest.fixture(scope="module")
+def unpriced() -> Iterator[None]:
+    """An estimate times no steps: it is the config that matters. One that is read ends here."""
+
+    def read(*_: object) -> None:
+        raise Stopped("the config was read")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("efface.jobs.bench.timings_of", read)
+        yield
 
 
 def files_of(run: Path) -> list[Path]:

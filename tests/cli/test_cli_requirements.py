@@ -81,6 +81,25 @@ def test_one_that_is_not_met_or_not_measurable_ends_in_code_6_with_all_files_the
     assert (again.code, again.out) == (6, outcome.out)
 
 
+def test_a_verdict_may_be_required_in_unlearn_and_evaluate_by_option_and_by_file(
+    cli: CommandLine, command: list[object], tmp_path: Path
+) -> None:
+    (tmp_path / "require.json").write_text(json.dumps({"require": ["verdict=yes", "retain-error<=50x"]}))
+    outcome = cli(*command, "--config", tmp_path / "require.json")
+    assert outcome.code == 6, outcome.err
+    assert "NOT MEASURABLE  verdict=yes" in outcome.out
+    assert "MET  retain-error<=50x" in outcome.out
+    models = {name: make_model(tmp_path / name, seed) for seed, name in enumerate(("one", "two"), 1)}
+    asked = ["evaluate", tmp_path / "run", "--retrained", models["one"], "--yardstick", models["two"]]
+    outcome = cli(*asked, "--out", tmp_path / "asked", "--require", "verdict=yes", "--json")
+    assert outcome.code == 6, outcome.err
+    assert read_record(tmp_path / "asked").yardstick is not None
+    (required,) = json.loads(outcome.out)["requirements"]
+    assert (required["requirement"], required["state"]) == ("verdict=yes", "not measurable")
+    other = cli(*asked, "--out", tmp_path / "other", "--config", tmp_path / "require.json")
+    assert other.code == 6, other.err
+
+
 def test_json_holds_verdicts_and_findings(cli: CommandLine, command: list[object], tmp_path: Path) -> None:
     outcome = cli(*command, "--probe", "all", "--require", "retain-error<=0.01x", "--json")
     assert outcome.code == 6
