@@ -54,6 +54,28 @@ def test_its_two_halves_are_the_whole_network(folder: Path) -> None:
     }
 
 
+def test_a_grey_network_is_shown_brightness_and_restores_it(tmp_path: Path) -> None:
+    unet2d(in_channels=2, out_channels=1).save_pretrained(tmp_path)
+    DDPMScheduler(num_train_timesteps=STEPS, beta_start=1e-3, beta_end=0.3).save_pretrained(tmp_path)
+    generator, images = opened(tmp_path), pictures(3, size=SIDE)
+    seen = at(generator)
+    grey = (images * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    assert torch.allclose(seen.images, grey.expand(-1, 3, -1, -1), atol=1e-6)
+    assert seen.inputs.shape == (3, 2, SIDE, SIDE)
+    restored = generator.restore(seen, "ddim:3")
+    assert torch.equal(restored[:, 0], restored[:, 2])
+    known = seen.corrupted.known.expand_as(restored)
+    assert torch.equal(restored[known], seen.images[known])
+    for kind in ("standard-normal", "moment-matched"):
+        other = generator.noise_view(seen, kind, MOMENTS)
+        assert generator.noise_target(seen, kind, MOMENTS).shape == generator.task_target(other).shape
+        generator.task_loss(other).sum().backward()
+    risks_of(generator, images)
+    assert generator.describe()["channels"] == 1
+    generator.save_pretrained(tmp_path / "saved")
+    assert torch.equal(opened(tmp_path / "saved").restore(seen, "ddim:3"), restored)
+
+
 def test_levels_are_the_timesteps_of_its_scheduler(folder: Path) -> None:
     generator = opened(folder)
     scheduler = DDPMScheduler.from_pretrained(folder)
@@ -150,6 +172,10 @@ def test_a_schedule_that_is_not_there_is_assumed_and_said(tmp_path: Path) -> Non
     [
         ({"in_channels": 3}, "must take 6"),
         ({"out_channels": 6}, "gives 6"),
+        (
+            {"in_channels": 8, "out_channels": 4},
+            r"Pictures with transparency \(RGBA\) are read as colour alone",
+        ),
         ({"time_embedding_type": "fourier"}, "'fourier'"),
         ({"num_class_embeds": 4}, "classes"),
         ({"mid_block_type": None}, "no middle block"),

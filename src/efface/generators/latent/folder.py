@@ -187,7 +187,11 @@ def check_shapes(configs: Mapping[str, Mapping[str, Any]], faults: Faults) -> No
     if not isinstance(side, int) and len(set(side or [0, 1])) != 1:
         faults.add(f"the UNet's sample_size is {side}: only square pictures are supported")
     if (vae.get("in_channels", 3), vae.get("out_channels", 3)) != (3, 3):
-        faults.add("the VAE is not for RGB pictures")
+        sides = f"takes {vae.get('in_channels', 3)} channels and gives {vae.get('out_channels', 3)}"
+        faults.add(
+            f"the VAE {sides}: it is not for RGB pictures. Neither grey networks nor transparency (RGBA) are read in this "
+            "family; a grey one may be opened as a network of your own (model.network)"
+        )
     if vae.get("shift_factor"):
         faults.add("the VAE shifts its latents, as no pipeline of this kind does")
     if found := halves.unsupported(unet):

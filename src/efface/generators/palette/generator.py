@@ -21,6 +21,7 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from efface.corruptions import Corrupted, Corruption, parse_corruption
+from efface.corruptions.degradations import luma
 from efface.files import write_json
 from efface.generators.base import Generator, PixelMoments, View, mean_squares, noise_pixels
 from efface.generators.families import NoiseKind
@@ -62,11 +63,12 @@ class PaletteView(View):
 
 
 class PaletteGenerator(Generator):
-    """A diffusers `UNet2DModel` with six input channels, and its noise schedules.
+    """A diffusers `UNet2DModel` with six input channels, or two of a grey one, and its noise schedules.
 
-    Pixels are [-1, 1] to the network. In a noise view only the hole's content changes, the context and the condition
-    stay: for `standard-normal` it is the view's own noise at full strength, without any signal (as released); for
-    the other kinds a noise picture takes the hidden pixels' place under the same noise level.
+    A grey network is shown and restores brightness, in three channels that are alike. Pixels are [-1, 1] to the
+    network. In a noise view only the hole's content changes, the context and the condition stay: for
+    `standard-normal` it is the view's own noise at full strength, without any signal (as released); for the other kinds
+    a noise picture takes the hidden pixels' place under the same noise level.
     """
 
     family: ClassVar[str] = "palette"
@@ -110,13 +112,14 @@ class PaletteGenerator(Generator):
     def make_view(
         self, images: Tensor, corruption: Corruption, corrupted: Corrupted, draws: Draws, codes: Tensor | None
     ) -> PaletteView:
-        shape, hole = tuple(images.shape[1:]), ~corrupted.known
-        condition = in_network_range(corrupted.condition)
+        hole = ~corrupted.known
+        images = self.toned(images).expand_as(images)
+        condition = self._fed(corrupted.condition)
         if corruption.hides:
             condition = _filled(condition, hole, draws)
         gamma, level = self._draw_level(draws)
-        noise = draws.normal("diffusion noise", shape, images.device)
-        clean = in_network_range(images)
+        noise = draws.normal("diffusion noise", self._shape(images), images.device)
+        clean = self._fed(images)
         noisy = torch.where(hole, noised(clean, noise, gamma), clean)
         return PaletteView(images, corrupted, draws, condition, noisy, noise, gamma, level, hole)
 
@@ -132,7 +135,7 @@ class PaletteGenerator(Generator):
         assert isinstance(view, PaletteView)
         if kind == "standard-normal":
             return self.taught_view(view)
-        picture = in_network_range(noise_pixels(view.images, kind, moments, view.draws))
+        picture = self._fed(noise_pixels(view.images, kind, moments, view.draws))
         content = noised(picture, view.noise, view.gamma)
         return replace(view, noisy=torch.where(view.hole, content, view.noisy))
 
@@ -152,8 +155,8 @@ class PaletteGenerator(Generator):
     def noise_target(self, view: View, kind: NoiseKind, moments: PixelMoments) -> Tensor:
         """Noise that has nothing to do with the input: N(0, I) drawn anew, or a noise picture in [-1, 1]."""
         if kind == "standard-normal":
-            return view.draws.normal("noise target", tuple(view.images.shape[1:]), view.images.device)
-        return in_network_range(noise_pixels(view.images, kind, moments, view.draws))
+            return view.draws.normal("noise target", self._shape(view.images), view.images.device)
+        return self._fed(noise_pixels(view.images, kind, moments, view.draws))
 
     def prediction_loss(self, prediction: Tensor, target: Tensor, view: View) -> Tensor:
         """Mean square over the hole."""
@@ -193,8 +196,8 @@ class PaletteGenerator(Generator):
         assert isinstance(view, PaletteView)
         chosen = self._sampler(sampler)
         known = view.corrupted.known
-        context = in_network_range(view.images)
-        shape, device = tuple(view.images.shape[1:]), view.images.device
+        context = self._fed(view.images)
+        shape, device = self._shape(view.images), view.images.device
 
         def put_back(noisy: Tensor) -> Tensor:
             return torch.where(known, context, noisy)
@@ -216,7 +219,7 @@ class PaletteGenerator(Generator):
                 )
             else:
                 result = fast(schedule, chosen, predict, start, put_back)
-        return torch.where(known, view.images, ((result + 1) / 2).clamp(0, 1))
+        return torch.where(known, view.images, ((result + 1) / 2).clamp(0, 1).expand_as(view.images))
 
     def encoder_parameters(self) -> dict[str, nn.Parameter]:
         return {n: p for n, p in self.network.named_parameters() if n.split(".")[0] in ENCODER}
@@ -250,6 +253,7 @@ class PaletteGenerator(Generator):
             "family": self.family,
             "network": type(self.network).__name__,
             "image_size": self.image_size,
+            **({"channels": 1} if self.channels == 1 else {}),
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "value_space": "[-1, 1]",
             "condition": "holes filled with N(0, I); degraded pictures as they are",
@@ -263,6 +267,22 @@ class PaletteGenerator(Generator):
             },
             "origin": self.origin,
         }
+
+    @property
+    def channels(self) -> int:
+        """Colour channels of what it restores: 3, or 1 of a grey network."""
+        return int(self._config["out_channels"])
+
+    def toned(self, pictures: Tensor) -> Tensor:
+        """Pictures `[B, 3, H, W]` in the network's channels."""
+        return luma(pictures) if self.channels == 1 else pictures
+
+    def _fed(self, pictures: Tensor) -> Tensor:
+        """Pictures `[B, 3, H, W]` in [0, 1] in the network's range and channels."""
+        return in_network_range(self.toned(pictures))
+
+    def _shape(self, images: Tensor) -> tuple[int, ...]:
+        return self.channels, *images.shape[2:]
 
     @property
     def _config(self) -> dict[str, Any]:

@@ -22,6 +22,8 @@ ENCODER = ("conv_in", "down_blocks", "mid_block")
 """The first parts of the names of the encoder's modules; all others are the decoder's."""
 LAST_LAYERS = ("conv2", "to_out.0", "conv_out")
 """How the names of layers end whose output is added to what is there already, and of the network's last one."""
+TRANSPARENT = ". Pictures with transparency (RGBA) are read as colour alone"
+"""Said of networks with a channel for how much shows through."""
 
 
 def fresh(config: Mapping[str, Any], seed: int) -> nn.Module:
@@ -99,10 +101,11 @@ def check_network(network: Any, where: str) -> None:
     sides = {size} if isinstance(size, int) else set(size or ())
     halved = len(config["block_out_channels"]) - 1
     with Faults(f"the network in {where} cannot be used for restoring pictures") as faults:
-        if (config["in_channels"], config["out_channels"]) != (6, 3):
+        taken, given = config["in_channels"], config["out_channels"]
+        if (taken, given) not in ((6, 3), (2, 1)):
             faults.add(
-                f"it takes {config['in_channels']} channels and gives {config['out_channels']}: it must take 6, the "
-                "condition picture's and then the noisy picture's, and give 3"
+                f"it takes {taken} channels and gives {given}: it must take 6, the condition picture's and then the noisy "
+                "picture's, and give 3, or of a grey network 2 and 1" + (TRANSPARENT if given == 4 else "")
             )
         if config["time_embedding_type"] != "positional":
             faults.add(

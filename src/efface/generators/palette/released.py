@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from efface.errors import Faults, InputError
 from efface.files import sha256_of_file
 from efface.generators.palette.family import GROUPS, PaletteArchitecture, PaletteSettings
+from efface.generators.palette.network import TRANSPARENT
 from efface.generators.palette.schedule import Schedules
 from efface.weights import check_tensors, read_weights
 
@@ -170,7 +171,8 @@ def configuration(tensors: Mapping[str, Tensor], settings: PaletteSettings) -> d
     with Faults("this Palette network cannot be used") as faults:
         if (taken, given) != (6, 3):
             faults.add(
-                f"it takes {taken} channels and gives {given}: only 6 (condition, noisy picture) and 3 will do"
+                f"it takes {taken} channels and gives {given}: only 6 (condition, noisy picture) and 3 will do, or 2 "
+                f"and 1 of a grey network in a folder of diffusers{TRANSPARENT if given == 4 else ''}"
             )
         if any(name.endswith((".op.weight", ".conv.weight")) for name in tensors):
             faults.add(

@@ -53,7 +53,7 @@ def explained(generator: PaletteGenerator, images: Tensor, scale: float, shift: 
     draws = Draws(0, tuple(str(number) for number in range(len(images))), (0,) * len(images))
     view = generator.view(images, generator.training_corruption, draws)
     assert isinstance(view, PaletteView)
-    clean = view.images * scale + shift
+    clean = generator.toned(view.images) * scale + shift
     gamma, level = generator.level_near(MODERATE, len(images))
     signal, noise = gamma.view(-1, 1, 1, 1), view.noise
     noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
@@ -61,12 +61,14 @@ def explained(generator: PaletteGenerator, images: Tensor, scale: float, shift: 
     hides = generator.training_corruption.hides
     condition = torch.where(view.hole, view.condition, clean)
     if not hides:
-        condition = view.corrupted.condition * scale + shift
+        condition = generator.toned(view.corrupted.condition) * scale + shift
     view = replace(
         view, condition=condition, noisy=torch.where(view.hole, noisy, clean), gamma=gamma, level=level
     )
     error = generator.prediction_loss(generator.predict(view), noise, view).mean()
     context = (~view.hole if hides else view.hole).expand_as(clean)
-    variance = torch.stack([clean[:, channel][context[:, channel]].var() for channel in range(3)]).mean()
+    variance = torch.stack(
+        [clean[:, channel][context[:, channel]].var() for channel in range(clean.shape[1])]
+    ).mean()
     simplest = signal.mean() * variance / (signal.mean() * variance + 1 - signal.mean())
     return float(1 - error / simplest.clamp(min=1e-12))
