@@ -24,6 +24,7 @@ from efface.probes.base import Cost, FiguresByKind, Probe, judged
 from efface.probes.findings import Curve, Findings, Hit
 from efface.probes.generator_subject import GeneratorSubject
 from efface.probes.registry import PROBES
+from efface.reports.anew import check_texts
 from efface.runs.evaluate_config import EvaluateConfig
 from efface.runs.folder import read_key
 from efface.runs.people import keyed_word
@@ -461,5 +462,13 @@ def test_further_models_are_saved_recorded_and_verified(tiny: Path, photos: Path
     checked = {check.what for check in verify(result.run)}
     assert {f"path/before/{name}" for name in path["before"].files} <= checked
     assert all(check.passed for check in verify(result.run))
+    card = (result.run / "path" / "after" / "README.md").read_text()
+    assert f"weights: `{path['after'].weights}`" in card
+    assert "not the model that it delivered" in card
+    assert {check.outcome for check in check_texts(result.run, verify(result.run))} == {"matches"}
+    (result.run / "path" / "after" / "README.md").write_text(card.replace("forget", "keep"))
+    differing = [check.what for check in verify(result.run) if not check.passed]
+    assert differing == ["path/after/README.md"]
+    (result.run / "path" / "after" / "README.md").write_text(card)
     (result.run / "path" / "after" / "config.json").write_text("{}")
     assert [check.what for check in verify(result.run) if not check.passed] == ["path/after/config.json"]

@@ -12,8 +12,7 @@ from efface.errors import InputError, Mismatch
 from efface.evaluation.results import read_results
 from efface.files import json_text
 from efface.progress import Progress
-from efface.reports.card import NAME as CARD
-from efface.reports.card import card_of, write_card
+from efface.reports.card import cards_of, write_cards
 from efface.reports.page import NAME as PAGE
 from efface.reports.page import report_text, write_report
 from efface.runs.config import JobConfig
@@ -84,7 +83,7 @@ def conclude(config: JobConfig, run: RunFolder, progress: Progress, stated: Stat
         limits=limits_of(stated, rows),
     )
     record = write_record(run.path, record)
-    write_card(run.path, record)
+    write_cards(run.path, record)
     if measured:
         write_report(run.path)
     write_seal(run.path, run.key, max(finished, now()))
@@ -178,19 +177,19 @@ def _told(path: Path, record: Record) -> dict[str, str]:
     """The text of a record with its digest, and of the card and the page that name it, where the run has them; by name."""
     record = with_digest(record)
     texts = {"record.json": record_text(record)}
-    if (path / CARD).exists():
-        texts[CARD] = card_of(path, record)
+    texts |= {name: text for name, text in cards_of(path, record).items() if (path / name).exists()}
     if (path / PAGE).exists():
         texts[PAGE] = report_text(replace(FinishedRun.read(path), record=record))
     return texts
 
 
 def renew_report(path: Path) -> Path:
-    """Write the page of a finished run anew, and its model's card, and note it in the seal; returns the page."""
+    """Write the page of a finished run anew, and its models' cards, and note it in the seal; returns the page."""
     read_seal(path)
     page = report_text(FinishedRun.read(path))
-    card = {CARD: card_of(path, read_record(path))} if (path / "model").is_dir() else {}
-    renew(path, "efface report", now(), {PAGE: page, **card})
+    cards = cards_of(path, read_record(path))
+    there = {name: text for name, text in cards.items() if (path / name).parent.is_dir()}
+    renew(path, "efface report", now(), {PAGE: page, **there})
     return path / PAGE
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from efface.errors import InputError
 from efface.reports.canvas import UNDRAWN
 from efface.reports.card import NAME as CARD
-from efface.reports.card import card_of
+from efface.reports.card import card_of, further_card, further_name
 from efface.reports.page import NAME as PAGE
 from efface.reports.page import report_text
 from efface.runs.environment import source_state
@@ -48,12 +48,28 @@ TEXTS: Mapping[str, _Text] = {
 def check_texts(run: Path, checks: Sequence[Check]) -> Iterator[Check]:
     """A check of each text that the run has. checks: those of its files, of which only whole ones are compared."""
     spoilt = {check.what for check in checks if check.outcome != "matches"}
-    for name, text in TEXTS.items():
+    for name, text in {**TEXTS, **_further(run)}.items():
         others = sorted(spoilt.intersection(text.of))
         if others:
             yield Check(text.what, "not checked", f"not those of the run: {', '.join(others)}")
         elif (run / name).is_file():
             yield _checked(run, name, text)
+
+
+def _further(run: Path) -> dict[str, _Text]:
+    """The cards of models that were kept on the way."""
+    try:
+        kept = read_record(run).model.path
+    except InputError:
+        return {}
+    return {
+        further_name(name): _Text(
+            f"the card of path/{name}/",
+            ("record.json", further_name(name)),
+            lambda _, record, name=name: further_card(record, name),  # type: ignore[misc]
+        )
+        for name in kept
+    }
 
 
 def _checked(run: Path, name: str, text: _Text) -> Check:

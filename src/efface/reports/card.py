@@ -26,10 +26,40 @@ OPERATORS = "the stages that the operator names in the record"
 ABSENT, NOTHING = "not measured", Findings()
 
 
-def write_card(run: Path, record: Record) -> None:
-    """Write `RUN/model/README.md`, where the run made a model."""
-    if record.model.after:
-        write_text(run / NAME, card_of(run, record))
+def write_cards(run: Path, record: Record) -> None:
+    """Write the cards of all models that the run made."""
+    for name, text in cards_of(run, record).items():
+        write_text(run / name, text)
+
+
+def cards_of(run: Path, record: Record) -> dict[str, str]:
+    """The cards of a run's models by their names in it: of the one in `model/`, and of those that were kept on the way."""
+    cards = {NAME: card_of(run, record)} if record.model.after else {}
+    return cards | {further_name(name): further_card(record, name) for name in record.model.path}
+
+
+def further_name(name: str) -> str:
+    """Where the card of a further model lies in its run."""
+    return f"path/{name}/README.md"
+
+
+def further_card(record: Record, name: str) -> str:
+    """The card of a model that a method kept on the way to the one that it delivered."""
+    made = record.model.path[name]
+    digests = [f"`{file}`: `{digest}`" for file, digest in made.files.items()]
+    lines = [
+        f"# {_title(record)}: on the way",
+        f"**Claim level: {record.claim.level}**, of the run. This is not the model that it delivered, which lies in "
+        f"`model/`: its method kept this one on the way, as `{name}`.",
+        "## What it is",
+        _list(_facts(record)),
+        "## What was measured",
+        "Figures of the delivered model stand in its own card. Of this one there are none but what probes say of it.",
+        "## How it can be checked",
+        f"`efface verify RUN` holds this card and these files against the run. Digests:\n\n"
+        f"{_list([f'record: `{record.digest}`', f'weights: `{made.weights}`', *digests])}",
+    ]
+    return f"---\n{_metadata(record, ())}---\n\n" + "\n\n".join(lines) + "\n"
 
 
 def card_of(run: Path, record: Record) -> str:

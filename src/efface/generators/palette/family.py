@@ -171,7 +171,7 @@ RELEASE = Release(
 
 FAMILY = Family(
     name="palette",
-    summary="diffusion in pixels (released Palette .pth checkpoint, or a diffusers UNet2DModel of six input channels or two)",
+    summary="diffusion in pixels (released Palette .pth checkpoint, or a diffusers UNet2DModel of six input channels)",
     architecture=PaletteArchitecture,
     sizes=SIZES,
     settings=PaletteSettings,
