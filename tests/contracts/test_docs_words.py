@@ -31,13 +31,6 @@ FENCED = re.compile(r"```.*?```", re.S)
 COMMAND = re.compile(r"(?:^|(?<=`))\s*((?:efface|python|torchrun) [^`\n]*)", re.M)
 
 METHODS = {**GENERATOR_METHODS, **CLASSIFIER_METHODS}
-SETTINGS = {
-    row["name"]
-    for kind in KINDS.values()
-    for config in kind.configs.values()
-    for row in listing._described(config, "", METHODS, "")
-}
-
 FORBIDDEN = {
     r"nothing that could be forgotten": "a model no better than a fill may know its photos by heart",
     r"\bis where retraining is\b|\bends where the retrained\b": "equality needs a margin set before",
@@ -46,6 +39,17 @@ FORBIDDEN = {
     r"\bto 1\.00\)\s*\|\s*yes\b": "an end that excludes 1 is not written 1.00",
     r"encoder-noise`?,? \(?as published": "our schedule and hole are not the paper's",
 }
+
+
+@functools.cache
+def settings() -> set[str]:
+    """The names of all settings of all configs."""
+    return {
+        row["name"]
+        for kind in KINDS.values()
+        for config in kind.configs.values()
+        for row in listing._described(config, "", METHODS, "")
+    }
 
 
 @functools.cache
@@ -148,7 +152,7 @@ def faults_of_names(given: dict[str, Any], *, is_bench: bool) -> Iterator[str]:
     for key in (pair.partition("=")[0] for pair in given.get("set_") or () if not is_bench):
         name = re.sub(r"^method\.", f"method[{method}].", key)
         if name not in OF_FAMILIES and not any(
-            known == name or known.startswith(f"{name}.") for known in SETTINGS
+            known == name or known.startswith(f"{name}.") for known in settings()
         ):
             yield f"no setting {key}"
 
