@@ -36,6 +36,7 @@ BENCHMARKS = (
     "benchmarks/scale.py --smoke",
     "benchmarks/memory.py --smoke",
     "benchmarks/duplicates.py --smoke",
+    "benchmarks/erased_list.py --smoke",
     "benchmarks/forgetting_score.py --smoke",
     "benchmarks/probe_calibration.py --smoke",
     "benchmarks/relative_tests.py --smoke",

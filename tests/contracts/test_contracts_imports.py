@@ -34,6 +34,9 @@ STEPS = [
     "import efface.benchmark.generators.task, efface.benchmark.results",
     "from efface.benchmark.classifiers.task import task_named; from efface.images.datasets import open_dataset",
     "open_dataset(task_named('digits').images)",
+    "import efface.cli",
+    "import efface.ledger.copy_indexes, efface.ledger.models, efface.ledger.rotation, efface.ledger.sweeping",
+    "import efface.requests.intake",
 ]
 HEAVY = ("torch", "matplotlib", "ray", "submitit")
 

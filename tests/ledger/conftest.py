@@ -6,16 +6,33 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
+from efface.ledger import opening
 from efface.ledger.opening import Ledger
 from support.command_line import cli
 
 __all__ = ["cli"]
 
 SERVER = os.environ.get("EFFACE_TEST_POSTGRESQL", "")
+
+
+@pytest.fixture(autouse=True)
+def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Connections of all ledgers that a test opens are closed at its end."""
+    engines: list[Engine] = []
+
+    def remembered(*arguments: Any, **options: Any) -> Engine:
+        engines.append(create_engine(*arguments, **options))
+        return engines[-1]
+
+    monkeypatch.setattr(opening, "create_engine", remembered)
+    yield
+    for engine in engines:
+        engine.dispose()
 
 
 @pytest.fixture
@@ -40,11 +57,9 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, database: str) -> Iterator[Ledger]:
+def ledger(tmp_path: Path, database: str) -> Ledger:
     """An empty ledger."""
-    made = Ledger.create(tmp_path / "ledger", database, "ada")
-    yield made
-    made.engine.dispose()
+    return Ledger.create(tmp_path / "ledger", database, "ada")
 
 
 BOTH = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)

@@ -117,11 +117,11 @@ class CopyIndex:
                 yield Matches(matches.query + start, matches.entry + first, matches.agreement, matches.turned)
             first += len(segment.prints)
 
-    def save(self, folder: str | Path) -> None:
-        """Write the index as arrays into a new `folder`, its owner's alone."""
+    def save(self, folder: str | Path, behind: int = 0) -> None:
+        """Write the index as arrays into a new `folder`, its owner's alone, or `behind` so many segments that lie there."""
         with private_files():
-            Path(folder).mkdir(parents=True)
-            for number, segment in enumerate(self._segments):
+            Path(folder).mkdir(parents=True, exist_ok=behind > 0)
+            for number, segment in enumerate(self._segments, behind):
                 for name, array in segment.arrays().items():
                     np.save(Path(folder) / f"{number:05d}-{name}.npy", array, allow_pickle=False)
 

@@ -25,12 +25,14 @@ KINDS: Mapping[str, str] = {
     "model-status": "a model version got another status",
     "request-added": "a request was taken in",
     "request-state": "a request got another state",
+    "photo-added": "a photo of a request was taken in",
+    "photos-erasing": "supplied photos are about to be erased",
     "photos-erased": "supplied photos were erased",
-    "personal-erased": "names, addresses and letters of a request were erased",
+    "personal-erasing": "what requests say of people is about to be erased",
+    "personal-erased": "names, addresses, letters and hashes of requests were erased",
     "token-added": "a token of the service was made",
     "token-revoked": "a token of the service was revoked",
     "decided": "a person decided on a request",
-    "photo-added": "a photo came in with a request",
     "picture-viewed": "somebody looked at a picture",
     "callback-made": "a sender was told where its request stands",
     "callback-given-up": "a sender could not be told where its request stands",
@@ -48,6 +50,7 @@ class HeadFacts(Described):
     ledger: str = Field(description="id of the ledger, a UUID")
     number: int = Field(description="number of the last event")
     digest: str = Field(description="its digest (sha256)")
+    key: str = Field(description="a digest by which the ledger's key is known")
 
 
 class EventFacts(Described):
@@ -90,7 +93,7 @@ def head_row(session: Session) -> Head:
 def head(session: Session) -> HeadFacts:
     """Where the chain ends."""
     row = session.execute(select(Head)).scalar_one()
-    return HeadFacts(ledger=row.ledger, number=row.number, digest=row.digest)
+    return HeadFacts(ledger=row.ledger, number=row.number, digest=row.digest, key=row.key)
 
 
 def chained(event: Event, before: str) -> str:

@@ -26,17 +26,20 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from efface.documents import read_text
-from efface.errors import EffaceError, InputError, Stopped
-from efface.files import private_files, write_text
+from efface.documents import Absent, read_object, read_text
+from efface.errors import EffaceError, InputError, Mismatch, Stopped
+from efface.files import private_files, write_json, write_text
 from efface.ledger import events, keys
+from efface.ledger.events import HeadFacts
 from efface.ledger.migrating import check_version, migrate
 from efface.ledger.policy import Policy, policy_text, read_policy
-from efface.ledger.tables import Head
-from efface.settings import Settings
+from efface.ledger.tables import Event, Head
+from efface.settings import Settings, validated
 from efface.wording import printable
 
 CONFIG = "efface.toml"
+HEAD = "head.json"
+"""Where the chain ended when this ledger was last written to."""
 VARIABLE = "EFFACE_LEDGER"
 WAIT = 60.0
 """Seconds that a writer waits for another one."""
@@ -100,10 +103,12 @@ class Ledger:
         with private_files(), _said(settings.database):
             engine = _engine(place, settings.database)
             migrate(engine)
-            ledger = cls._opened(place, settings, engine)
+            key = keys.read_key(place / settings.key)
+            ledger = cls(place, settings, read_policy(place / settings.policy), key, engine)
             with ledger.session(made=True) as session:
                 if session.get(Head, 1) is None:
-                    session.add(Head(id=1, ledger=str(uuid.uuid4()), number=0, digest=""))
+                    known = keys.commitment(key)
+                    session.add(Head(id=1, ledger=str(uuid.uuid4()), number=0, digest="", key=known))
                     session.flush()
                     events.append(session, "ledger-made", actor, ledger=events.head(session).ledger)
         return ledger
@@ -125,7 +130,11 @@ class Ledger:
             engine = _engine(place, settings.database)
             with reading(engine).connect() as connection:
                 check_version(connection, place)
-        return cls._opened(place, settings, engine)
+            with Session(reading(engine)) as session:
+                head = events.head(session)
+                key = keys.key_of(place / settings.key, head.key)
+                _refuse_restored(session, place / HEAD)
+        return cls(place, settings, read_policy(place / settings.policy), key, engine)
 
     @classmethod
     def given(cls, place: Path | None) -> Self | None:
@@ -133,10 +142,10 @@ class Ledger:
         place = place or _of_environment()
         return cls.open(place) if place else None
 
-    @classmethod
-    def _opened(cls, place: Path, settings: LedgerSettings, engine: Engine) -> Self:
-        key, policy = keys.read_key(place / settings.key), read_policy(place / settings.policy)
-        return cls(place, settings, policy, key, engine)
+    @property
+    def key_file(self) -> Path:
+        """Where the key lies."""
+        return self.place / self.settings.key
 
     @property
     def uploads(self) -> Path:
@@ -168,15 +177,55 @@ class Ledger:
             Session(self.engine, expire_on_commit=False) as session,
             session.begin(),
         ):
-            if not made:
-                events.head_row(session)
+            if not made and events.head_row(session).key != keys.commitment(self.key):
+                raise Stopped("the key of this ledger was rotated meanwhile; start this command anew")
             yield session
+            # whoever took all back has written nothing
+            end = events.head(session) if session.in_transaction() else None
+        if end is not None:
+            _remember(self.place / HEAD, end)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A transaction that only reads: one state of the ledger, whatever others write meanwhile."""
         with _said(self.settings.database), Session(reading(self.engine)) as session:
             yield session
+
+    def flush(self) -> None:
+        """Let nothing that was erased outlive in the log of writes."""
+        if self.engine.dialect.name == "sqlite":
+            with self.engine.connect() as connection:
+                driver = connection.connection.driver_connection
+                connection.rollback()
+                if driver is not None:
+                    driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _remember(place: Path, end: HeadFacts) -> None:
+    """Keep the head beside the database, by which an older state of that is known."""
+    if _remembered(place) != end:
+        write_json(place, end.as_dict())
+
+
+def _remembered(place: Path) -> HeadFacts | None:
+    try:
+        return validated(HeadFacts, read_object(place), f"{place} cannot be read")
+    except Absent:
+        return None
+
+
+def _refuse_restored(session: Session, place: Path) -> None:
+    """Raise `Mismatch` where the database has not come as far as it had, or another way."""
+    known = _remembered(place)
+    if known is None:
+        return
+    event = session.get(Event, known.number)
+    if event is None or event.digest != known.digest:
+        raise Mismatch(
+            f"this database is not the one that this ledger had: event {known.number}, which was its last, is missing or "
+            f"another. It was restored from an older copy, and what came later is lost, answers included. Restore a newer "
+            f"copy; to go on with this one all the same, remove {place}"
+        )
 
 
 def reading(engine: Engine) -> Engine:

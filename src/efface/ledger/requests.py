@@ -115,7 +115,9 @@ def add_request(ledger: Ledger, session: Session, new: NewRequest, actor: str) -
     """Take a request in; a known one is the same request. Returns it, and whether it is new."""
     digests = sorted({digest.lower() for digest in new.digests})
     sender_id = new.sender_id or f"images-{sha256_of_json([ledger.keyed(digest) for digest in digests])[:16]}"
-    known = select(Request).where(Request.sender == new.sender, Request.sender_id == sender_id)
+    # once what it says of people is erased, it is known by a digest
+    ids = (sender_id, events.digest_of(f"{new.sender} {sender_id}"))
+    known = select(Request).where(Request.sender == new.sender, Request.sender_id.in_(ids))
     if (request := session.scalars(known).one_or_none()) is not None:
         return request, False
     number = (session.scalar(select(func.max(Request.number))) or 0) + 1
@@ -149,6 +151,7 @@ def add_request(ledger: Ledger, session: Session, new: NewRequest, actor: str) -
         request=request.id,
         sender_id=events.digest_of(f"{new.sender} {sender_id}"),
         images=[image.keyed for image in request.supplied],
+        state=request.state,
     )
     return request, True
 

@@ -108,6 +108,8 @@ class ModelVersion(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     path: Mapped[str]
+    section: Mapped[str]
+    """How it is opened: the section `model` of a config, as canonical JSON."""
     weights: Mapped[str] = mapped_column(unique=True)
     """Digest of its weights (`weights.weights_digest`)."""
     kind: Mapped[str]
@@ -357,3 +359,5 @@ class Head(Base):
     """The ledger's own id, a UUID."""
     number: Mapped[int]
     digest: Mapped[str]
+    key: Mapped[str]
+    """By which the ledger's key is known (`keys.commitment`)."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 import typer
 
 from efface.cli.ends import expected
+from efface.cli.requests import key, model, set
+from efface.cli.requests.add import add
 from efface.cli.requests.due import due
 from efface.cli.requests.init import init
 from efface.cli.requests.link import link
@@ -14,20 +16,38 @@ from efface.cli.requests.list import list_
 from efface.cli.requests.notify import notify
 from efface.cli.requests.serve import serve
 from efface.cli.requests.show import show
+from efface.cli.requests.sweep import sweep
 from efface.cli.requests.token import app as token
+from efface.cli.requests.verify import verify
 
 HELP = "From a person's photo to a signed answer: requests, kept in a ledger (docs/requests.md)."
 VERBS: Mapping[str, Callable[..., None]] = {
     "init": init,
+    "add": add,
     "list": list_,
     "show": show,
     "due": due,
     "link": link,
     "notify": notify,
     "serve": serve,
+    "sweep": sweep,
+    "verify": verify,
+}
+GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
+    "set": ("The image sets that models were trained on.", {"add": set.add}),
+    "model": ("The models that learnt from image sets.", {"add": model.add, "status": model.status}),
+    "key": ("The key of keyed ids.", {"rotate": key.rotate}),
 }
 
-app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
-for name, verb in VERBS.items():
-    app.command(name)(expected(verb))
+
+def _grouped(text: str, verbs: Mapping[str, Callable[..., None]]) -> typer.Typer:
+    group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
+    for name, verb in verbs.items():
+        group.command(name)(expected(verb))
+    return group
+
+
+app = _grouped(HELP, VERBS)
+for name, (text, verbs) in GROUPS.items():
+    app.add_typer(_grouped(text, verbs), name=name)
 app.add_typer(token, name="token")

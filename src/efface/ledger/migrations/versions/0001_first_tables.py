@@ -7,8 +7,6 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
-OPEN = "state NOT IN ('done', 'not-found', 'refused', 'withdrawn')"
-UNANSWERED = "answered IS NULL AND state != 'withdrawn'"
 
 
 def upgrade() -> None:
@@ -29,6 +27,7 @@ def upgrade() -> None:
         sa.Column("ledger", sa.Text(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_head")),
     )
     op.create_table(
@@ -47,6 +46,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("section", sa.Text(), nullable=False),
         sa.Column("weights", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("family", sa.Text(), nullable=True),
@@ -85,16 +85,36 @@ def upgrade() -> None:
         sa.UniqueConstraint("sender", "sender_id", name=op.f("uq_requests_sender_sender_id")),
     )
     op.create_index(
-        "ix_requests_open", "requests", ["number"], sqlite_where=sa.text(OPEN), postgresql_where=sa.text(OPEN)
+        "ix_requests_open",
+        "requests",
+        ["number"],
+        unique=False,
+        sqlite_where=sa.text("state NOT IN ('done', 'not-found', 'refused', 'withdrawn')"),
+        postgresql_where=sa.text("state NOT IN ('done', 'not-found', 'refused', 'withdrawn')"),
     )
+    op.create_index(op.f("ix_requests_state_number"), "requests", ["state", "number"], unique=False)
     op.create_index(
         "ix_requests_unanswered",
         "requests",
         ["due", "number"],
-        sqlite_where=sa.text(UNANSWERED),
-        postgresql_where=sa.text(UNANSWERED),
+        unique=False,
+        sqlite_where=sa.text("answered IS NULL AND state != 'withdrawn'"),
+        postgresql_where=sa.text("answered IS NULL AND state != 'withdrawn'"),
     )
-    op.create_index(op.f("ix_requests_state_number"), "requests", ["state", "number"], unique=False)
+    op.create_table(
+        "tokens",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=True),
+        sa.Column("verify_key", sa.Text(), nullable=True),
+        sa.Column("added", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("revoked", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
+        sa.UniqueConstraint("digest", name=op.f("uq_tokens_digest")),
+        sa.UniqueConstraint("name", name=op.f("uq_tokens_name")),
+    )
     op.create_table(
         "answers",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -191,20 +211,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["request_id"], ["requests.id"], name=op.f("fk_supplied_images_request_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_supplied_images")),
         sa.UniqueConstraint("request_id", "keyed", name=op.f("uq_supplied_images_request_id_keyed")),
-    )
-    op.create_table(
-        "tokens",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("role", sa.Text(), nullable=False),
-        sa.Column("digest", sa.Text(), nullable=True),
-        sa.Column("verify_key", sa.Text(), nullable=True),
-        sa.Column("added", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("expires", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("revoked", sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
-        sa.UniqueConstraint("digest", name=op.f("uq_tokens_digest")),
-        sa.UniqueConstraint("name", name=op.f("uq_tokens_name")),
     )
     op.create_table(
         "work",
