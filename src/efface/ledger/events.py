@@ -6,7 +6,8 @@ Events hold ids and digests, never names or texts of people: these are erased, a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 
 from pydantic import Field, JsonValue
@@ -115,10 +116,11 @@ def digest_of(text: str) -> str:
     return sha256_of_bytes(text.encode("utf-8", "backslashreplace"))
 
 
-def events_after(session: Session, number: int = 0) -> Iterator[Event]:
+def events_after(session: Session, number: int = 0) -> Generator[Event, None, None]:
     """The events after the one with this number, in order, some at a time."""
-    rows = select(Event).where(Event.number > number).order_by(Event.number)
-    yield from session.scalars(rows.execution_options(yield_per=READ))
+    query = select(Event).where(Event.number > number).order_by(Event.number)
+    with closing(session.scalars(query.execution_options(yield_per=READ))) as rows:
+        yield from rows
 
 
 def some_after(session: Session, number: int, most: int) -> Sequence[Event]:
@@ -144,14 +146,15 @@ def facts_of(event: Event) -> EventFacts:
 def check_chain(session: Session) -> HeadFacts:
     """Compute every digest again; raises `Mismatch` at the first event that does not follow from those before."""
     end, number, digest = head(session), 0, ""
-    for event in events_after(session):
-        if event.number != number + 1:
-            raise Mismatch(f"event {number + 1} is missing: the chain goes on with {event.number}")
-        number, digest = event.number, chained(event, digest)
-        if digest != event.digest:
-            raise Mismatch(
-                f"event {number} ({event.kind}) was changed after it was written, or one before it"
-            )
+    with closing(events_after(session)) as chain:
+        for event in chain:
+            if event.number != number + 1:
+                raise Mismatch(f"event {number + 1} is missing: the chain goes on with {event.number}")
+            number, digest = event.number, chained(event, digest)
+            if digest != event.digest:
+                raise Mismatch(
+                    f"event {number} ({event.kind}) was changed after it was written, or one before it"
+                )
     if (number, digest) != (end.number, end.digest):
         raise Mismatch(f"the chain ends with event {number}, and the head names event {end.number}")
     return end
