@@ -16,9 +16,8 @@ from pydantic import Field
 
 from efface.documents import MOST_JSON, Described, read_bytes
 from efface.errors import Faults, InputError
-from efface.files import sha256_of_bytes
+from efface.files import no_such, sha256_of_bytes
 from efface.images.items import Locator, ReadingError
-from efface.images.listings import no_such
 from efface.images.reading import header
 from efface.images.rows import TABLE_SUFFIXES
 from efface.images.sources import list_source, nothing_in

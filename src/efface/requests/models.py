@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from efface.errors import InputError
+from efface.files import no_such
 from efface.jobs.kinds import kind_of
 from efface.ledger.models import ModelFacts, add_model, facts_of
 from efface.ledger.opening import Ledger
@@ -37,7 +38,7 @@ def register(
     version with the weights that its run began with.
     """
     if not path.exists():
-        raise InputError(f"{printable(str(path))}: no such model")
+        raise InputError(f"{printable(str(path))}: {no_such(path)}")
     settings: dict[str, JsonValue] = {**(section or {}), "path": str(path.absolute())}
     weights, description = opened(settings)
     with ledger.session() as session:
