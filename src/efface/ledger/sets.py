@@ -111,6 +111,8 @@ def add_set(
                 if image.path not in known
             ]
             session.add_all(rows)
+            if rows:
+                session.get_one(ImageSet, set_id).indexed = None
             added += len(rows)
         done += len(some)
         if progress:
@@ -123,7 +125,7 @@ def add_set(
         )
     with ledger.session() as session:
         image_set = set_named(session, name)
-        if image_set.indexed is None or added:
+        if image_set.indexed is None:
             image_set.indexed, image_set.digest = datetime.now(UTC), digest_of_rows(session, set_id)
             events.append(
                 session,

@@ -54,13 +54,15 @@ def _tables(session: Session) -> Iterator[Check]:
         thing, says = TOLD[event.kind]
         ids = events.facts_of(event).ids
         told[thing][str(ids.get(thing))] = ids.get(says)
-    finished = session.scalars(select(ImageSet).where(ImageSet.indexed.is_not(None)))
+    sets = session.scalars(select(ImageSet)).all()
+    for unfinished in (one for one in sets if one.indexed is None):
+        told["set"].pop(str(unfinished.id), None)
     there: dict[str, dict[str, object]] = {
         "request": {str(id_): state for id_, state in session.execute(select(Request.id, Request.state))},
         "model": {
             str(id_): status for id_, status in session.execute(select(ModelVersion.id, ModelVersion.status))
         },
-        "set": {str(one.id): digest_of_rows(session, one.id) for one in finished.all()},
+        "set": {str(one.id): digest_of_rows(session, one.id) for one in sets if one.indexed is not None},
     }
     for thing, what in (
         ("request", "states of requests"),
