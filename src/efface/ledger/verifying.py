@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
+from pydantic import JsonValue
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -48,7 +49,7 @@ def _chain(session: Session) -> Check:
 
 def _tables(session: Session) -> Iterator[Check]:
     """What the last event of each thing says, against its row."""
-    told: dict[str, dict[str, object]] = {"request": {}, "model": {}, "set": {}}
+    told: dict[str, dict[str, JsonValue]] = {"request": {}, "model": {}, "set": {}}
     rows = select(Event).where(Event.kind.in_(TOLD)).order_by(Event.number)
     for event in session.scalars(rows.execution_options(yield_per=events.READ)):
         thing, says = TOLD[event.kind]
@@ -57,7 +58,7 @@ def _tables(session: Session) -> Iterator[Check]:
     sets = session.scalars(select(ImageSet)).all()
     for unfinished in (one for one in sets if one.indexed is None):
         told["set"].pop(str(unfinished.id), None)
-    there: dict[str, dict[str, object]] = {
+    there: dict[str, dict[str, JsonValue]] = {
         "request": {str(id_): state for id_, state in session.execute(select(Request.id, Request.state))},
         "model": {
             str(id_): status for id_, status in session.execute(select(ModelVersion.id, ModelVersion.status))
