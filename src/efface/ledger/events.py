@@ -37,6 +37,10 @@ KINDS: Mapping[str, str] = {
     "picture-viewed": "somebody looked at a picture",
     "callback-made": "a sender was told where its request stands",
     "callback-given-up": "a sender could not be told where its request stands",
+    "work-begun": "a run for a model version began",
+    "work-done": "it made a version that took the place of the old one",
+    "work-not-met": "what it made does not meet the requirements",
+    "work-failed": "it could not be carried out",
     "key-rotated": "keyed ids and masked fingerprints were made anew under another key",
 }
 ID = re.compile(r"[\w.:/+-]{1,200}", re.ASCII)

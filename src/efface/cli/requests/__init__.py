@@ -14,6 +14,7 @@ from efface.cli.requests.init import init
 from efface.cli.requests.link import link
 from efface.cli.requests.list import list_
 from efface.cli.requests.notify import notify
+from efface.cli.requests.run import run
 from efface.cli.requests.serve import serve
 from efface.cli.requests.show import show
 from efface.cli.requests.sweep import sweep
@@ -30,6 +31,7 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "link": link,
     "notify": notify,
     "serve": serve,
+    "run": run,
     "sweep": sweep,
     "verify": verify,
 }
