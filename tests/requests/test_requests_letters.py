@@ -247,6 +247,12 @@ def test_a_refusal_says_why_and_where_to_complain() -> None:
     assert text.count("Ana Núñez") == 1
 
 
+def test_who_is_refused_is_not_told_what_is_held() -> None:
+    for outcome in ("refused", "needs input"):
+        given = facts(outcome=outcome, reason="Show us who you are.", versions=(FURTHER[1],))
+        assert not re.search("located|faces-v1|12,000", words(given))
+
+
 def test_a_name_cannot_write_into_the_page() -> None:
     letter = letter_of(facts(recipient="<script>\u202e", contact="a\nb", not_touched=("<b>",)))
     assert "<script>" not in letter.html

@@ -26,6 +26,7 @@ KINDS: Mapping[str, str] = {
     "model-status": "a model version got another status",
     "request-added": "a request was taken in",
     "request-state": "a request got another state",
+    "request-answered": "a letter was written",
     "photo-added": "a photo of a request was taken in",
     "photos-erasing": "supplied photos are about to be erased",
     "photos-erased": "supplied photos were erased",

@@ -29,7 +29,9 @@ class Swept(Described):
     """What was erased."""
 
     photos: int = Field(description="supplied photos")
-    personal: int = Field(description="requests whose name, contact, letter and hashes were erased")
+    personal: int = Field(
+        description="requests whose name, contact, hashes and letters, ours too, were erased"
+    )
     abandoned: int = Field(description="files in uploads/ that no request names")
 
 
@@ -53,6 +55,9 @@ def sweep(ledger: Ledger, actor: str, now: datetime | None = None) -> Swept:
         ledger.uploads,
         [entry for entry in entries_below(ledger.uploads) if f"uploads/{entry.name}" in places],
     )
+    answered = {one.request_id for one in persons}
+    letters = [entry for entry in entries_below(ledger.answers) if entry.name.partition("/")[0] in answered]
+    erase(ledger.answers, letters)
     abandoned = _abandoned(ledger)
     erase(ledger.uploads, abandoned)
     _drop_empty(ledger.uploads)

@@ -96,10 +96,9 @@ def checked(signature: Path, run: Path, public_key: Path | None) -> tuple[Outcom
     if public_key is None:
         return "not checked", UNSHOWN
     try:
-        bundle = _Bundle.model_validate_json(read_bytes(signature, MOST, "the signature"))
-        payload = _Payload.model_validate_json(base64.b64decode(bundle.dsseEnvelope.payload, validate=True))
-    except (ValidationError, binascii.Error, EffaceError):
-        return "differs", "it is no signature of this tool, or damaged"
+        bundle, payload = _read(signature)
+    except InputError as error:
+        return "differs", str(error)
     if bundle.verificationMaterial.publicKey is None:
         return "not checked", OTHERWISE_SIGNED
     covered = _covered(payload, signature, run)
@@ -108,6 +107,25 @@ def checked(signature: Path, run: Path, public_key: Path | None) -> tuple[Outcom
     except ImportError as error:
         return "not checked", f"{NEEDS} ({error})"
     return ("differs", fault) if fault else ("matches", covered.words)
+
+
+def covered_file(signature: Path) -> str | None:
+    """The one file beside it that a signature says it covers; None for one of a folder, or none at all."""
+    try:
+        _, payload = _read(signature)
+    except InputError:
+        return None
+    is_file = [resource.name for resource in payload.predicate.resources] == ["."]
+    return payload.subject[0].name if is_file else None
+
+
+def _read(signature: Path) -> tuple[_Bundle, _Payload]:
+    try:
+        bundle = _Bundle.model_validate_json(read_bytes(signature, MOST, "the signature"))
+        payload = _Payload.model_validate_json(base64.b64decode(bundle.dsseEnvelope.payload, validate=True))
+    except (ValidationError, binascii.Error, EffaceError):
+        raise InputError("it is no signature of this tool, or damaged") from None
+    return bundle, payload
 
 
 def _fault(place: Path, signature: Path, public_key: Path) -> str | None:

@@ -99,8 +99,8 @@ def verify(
     return list(verification.checks())
 
 
-def summary(checks: list[Check]) -> str:
-    """What the checks amount to, in a few sentences."""
+def summary(checks: list[Check], meaning: str = MEANING) -> str:
+    """What the checks amount to, in a few sentences. meaning: what a match shows, and what it does not."""
     by_outcome = {
         outcome: [check.what for check in checks if check.outcome == outcome]
         for outcome in ("differs", "not checked", "not bound")
@@ -116,7 +116,7 @@ def summary(checks: list[Check]) -> str:
     ]
     signed = [check.what for check in checks if check.what.endswith(SUFFIX) and check.outcome == "matches"]
     of_signatures = SIGNED.format(several(signed)) if signed else UNSIGNED
-    return " ".join([*(said or [f"All {len(checks)} checks match."]), MEANING, of_signatures])
+    return " ".join([*(said or [f"All {len(checks)} checks match."]), meaning, of_signatures])
 
 
 class _Verification:

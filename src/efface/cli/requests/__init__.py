@@ -9,6 +9,7 @@ import typer
 from efface.cli.ends import expected
 from efface.cli.requests import key, model, set
 from efface.cli.requests.add import add
+from efface.cli.requests.answer import answer, export
 from efface.cli.requests.due import due
 from efface.cli.requests.init import init
 from efface.cli.requests.link import link
@@ -28,6 +29,8 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "list": list_,
     "show": show,
     "due": due,
+    "answer": answer,
+    "export": export,
     "link": link,
     "notify": notify,
     "serve": serve,

@@ -102,10 +102,8 @@ class _Writer:
     def in_short(self) -> Section:
         facts, say = self.facts, self.to.say
         said = [say(SHORT_OUTCOMES[facts.outcome])] if facts.outcome in SHORT_OUTCOMES else []
-        if facts.located.count:
-            said.append(say("located", facts.located.count))
-        if facts.outcome in ("carried out", "not carried out") or self.replaced:
-            said += self.state_of_models()
+        if self.tells and facts.located.count:
+            said += [say("located", facts.located.count), *self.state_of_models()]
         else:
             said.append(say("none_changed"))
         paragraphs = [" ".join(said)]
@@ -114,6 +112,11 @@ class _Writer:
                 say("needed" if facts.outcome == "needs input" else "reason", reason=_one_line(facts.reason))
             )
         return Section(say("in_short"), tuple(paragraphs))
+
+    @property
+    def tells(self) -> bool:
+        """Whether the letter says what is held: not to somebody who was refused, or of whom something is still asked."""
+        return self.facts.outcome in ("carried out", "not carried out", "not located") or bool(self.replaced)
 
     def state_of_models(self) -> Iterator[str]:
         say, left = self.to.say, [one for one in self.facts.versions if one.is_left]
@@ -131,7 +134,7 @@ class _Writer:
 
     def search(self) -> Section | None:
         searched, located, say = self.facts.searched, self.facts.located, self.to.say
-        if searched is None:
+        if searched is None or not self.tells:
             return None
         number = self.to.number
         points = [
@@ -154,7 +157,7 @@ class _Writer:
 
     def models(self) -> Section | None:
         facts, say = self.facts, self.to.say
-        if not facts.located.count or not facts.versions:
+        if not facts.located.count or not facts.versions or not self.tells:
             return None
         touched = [one for one in facts.versions if one.learnt or one.forgotten]
         never = [self.to.quoted(one.name) for one in facts.versions if one not in touched]
@@ -230,7 +233,7 @@ class _Writer:
     def limits(self) -> Section | None:
         facts, say = self.facts, self.to.say
         touched = [one for one in facts.versions if one.learnt or one.forgotten]
-        if not facts.located.count:
+        if not facts.located.count or not self.tells:
             return None
         names = ["limit_tests"] * any(new.claim != "exact" and new.verdict for new in self.replaced)
         names += ["limit_records"] * bool(facts.versions)
