@@ -20,6 +20,8 @@ import efface.cli.options as o
     keep_first_stage="keep_first_stage",
     budget="budget",
     earlier="earlier",
+    ledger="ledger",
+    erased="erased",
     seed="seed",
     duplicates="duplicates",
     skip_unreadable="skip_unreadable",

@@ -21,6 +21,8 @@ SETTINGS: dict[str, str | o.Setting] = {
     "corruption": "corruption",
     "budget": "budget",
     "earlier": "earlier",
+    "ledger": "ledger",
+    "erased": "erased",
     "seed": "seed",
     "duplicates": "images.duplicates",
     "skip_unreadable": "images.skip_unreadable",

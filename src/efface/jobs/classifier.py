@@ -31,6 +31,7 @@ from efface.jobs.classifier_models import (
 )
 from efface.jobs.classifier_plan import foresee, risks_of_sets
 from efface.jobs.earlier import earlier_of
+from efface.jobs.erased import refuse_erased
 from efface.jobs.facts import delivered_facts, model_facts, save_model
 from efface.jobs.operations import (
     Base,
@@ -396,10 +397,10 @@ def _chosen(
 ) -> Split:
     """The sets, every picture once in each."""
     if isinstance(config, ClassifierTrainConfig):
-        return once_each(split_from_scratch(config, earlier, cache, progress))
-    unlearns = isinstance(config, ClassifierRunConfig)
-    return once_each(
-        split_images(
+        split = split_from_scratch(config, earlier, cache, progress)
+    else:
+        unlearns = isinstance(config, ClassifierRunConfig)
+        split = split_images(
             config.images,
             needs_retain=unlearns,
             validation=config.validation if isinstance(config, ClassifierRunConfig) else (),
@@ -407,7 +408,8 @@ def _chosen(
             cache=cache,
             progress=progress.count,
         )
-    )
+    refuse_erased(config, split, cache, progress)
+    return once_each(split)
 
 
 def _validation_faults(method: ClassifierMethod, validation: Iterable[str]) -> list[str]:

@@ -21,6 +21,7 @@ from efface.images.cache import PixelCache
 from efface.images.items import ImageSet
 from efface.images.selection import Split, split_images
 from efface.jobs.earlier import earlier_of
+from efface.jobs.erased import refuse_erased
 from efface.jobs.facts import delivered_facts, extractor_facts, model_facts, save_model
 from efface.jobs.generator_images import (
     Views,
@@ -340,15 +341,17 @@ def _chosen(
     progress: Progress,
 ) -> Split:
     if isinstance(config, TrainConfig):
-        return split_from_scratch(config, earlier, cache, progress)
-    needs_retain = isinstance(config, RunConfig) and config.method.needs_retain
-    return split_images(
-        config.images,
-        needs_retain=needs_retain,
-        earlier=earlier.forgotten,
-        cache=cache,
-        progress=progress.count,
-    )
+        split = split_from_scratch(config, earlier, cache, progress)
+    else:
+        split = split_images(
+            config.images,
+            needs_retain=isinstance(config, RunConfig) and config.method.needs_retain,
+            earlier=earlier.forgotten,
+            cache=cache,
+            progress=progress.count,
+        )
+    refuse_erased(config, split, cache, progress)
+    return split
 
 
 def _prepare_training(start: Start) -> Prepared[Generator, Views]:

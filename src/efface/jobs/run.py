@@ -31,6 +31,7 @@ from efface.generators.base import Generator
 from efface.jobs.bases import base_facts, base_of_reference
 from efface.jobs.concluding import begin, conclude
 from efface.jobs.earlier import earlier_by_weights, earlier_notes, reference_seen, same_run_beside
+from efface.jobs.erased import register_made
 from efface.jobs.exactness import exactly
 from efface.jobs.facts import (
     images_facts,
@@ -143,7 +144,10 @@ def carry_out(config: JobConfig, out: Path, progress: Progress | None = None) ->
         else:
             with exactly(config.exact):
                 _Run(operations, Start(config, run, spoken, processes)).go()
-        return RunResult.read(run.path)
+        result = RunResult.read(run.path)
+        if processes.first and (registered := register_made(config, result.model, result.record)):
+            spoken.say(registered)
+        return result
 
 
 def _refuse_another_request(

@@ -27,6 +27,7 @@ KINDS: Mapping[str, str] = {
     "request-added": "a request was taken in",
     "request-state": "a request got another state",
     "request-answered": "a letter was written",
+    "images-located": "images that a request may mean were found in sets",
     "photo-added": "a photo of a request was taken in",
     "photos-erasing": "supplied photos are about to be erased",
     "photos-erased": "supplied photos were erased",

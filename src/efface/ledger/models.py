@@ -61,8 +61,7 @@ def add_model(
     """
     sets = [set_named(session, one) for one in dict.fromkeys(trained_on)]
     before = model_named(session, parent) if parent else None
-    known = session.scalars(select(ModelVersion).where(ModelVersion.weights == weights)).one_or_none()
-    if known is not None:
+    if (known := version_of(session, weights)) is not None:
         if (sets and set(sets) != set(known.sets)) or (before and before.id != known.parent_id):
             raise InputError(
                 f"a model with these weights is registered as {known.name}, with other sets or another parent"
@@ -131,6 +130,11 @@ def model_named(session: Session, name: str) -> ModelVersion:
     raise InputError(
         f"no model {shortened(name)} in this ledger. There are: {', '.join(there[:20]) or 'none'}"
     )
+
+
+def version_of(session: Session, weights: str) -> ModelVersion | None:
+    """The version with these weights, if one is registered."""
+    return session.scalars(select(ModelVersion).where(ModelVersion.weights == weights)).one_or_none()
 
 
 def ancestry(session: Session, model: ModelVersion) -> list[ModelVersion]:

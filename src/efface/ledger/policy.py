@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from efface.documents import read_yaml, yaml_text
 from efface.settings import Settings
@@ -90,6 +90,13 @@ class FaceEmbeddings(Settings):
 
     allowed: bool = Field(False, description="whether embeddings of faces may be computed to locate images")
     ground: str = Field("", description="the legal ground on which they are, as the letter says it")
+    extractor: str = Field("", description="the feature extractor of faces, such as torchscript:FILE")
+
+    @model_validator(mode="after")
+    def _on_a_ground(self) -> FaceEmbeddings:
+        if self.allowed and not (self.ground and self.extractor):
+            raise ValueError("embeddings of faces are allowed with a ground and an extractor only: give both")
+        return self
 
 
 class Locating(Settings):
@@ -99,6 +106,9 @@ class Locating(Settings):
         0.85, ge=0, le=1, description="agreement of detail from which on an image is a copy"
     )
     extractor: str = Field("", description="feature extractor for look-alikes; empty: none are looked for")
+    similarity: float = Field(
+        0.7, ge=0, le=1, description="cosine of features from which on an image is proposed as a look-alike"
+    )
     most: int = Field(20, ge=1, description="look-alikes proposed for each photo, at most")
 
 
@@ -150,10 +160,10 @@ class Policy(Settings):
     service: Service = Field(Service(), description="what the service over the network needs to know")
 
     def due_date(self, received: datetime, regime: str | None) -> datetime:
-        """When a request that came in at `received` must be answered."""
+        """When a request that came in at `received` must be answered, in UTC."""
         by_regime = {name.casefold(): days for name, days in self.due.days.items()}
         days = by_regime.get((regime or "").strip().casefold(), self.due.otherwise)
-        return received + timedelta(days=days)
+        return (received + timedelta(days=days)).astimezone(UTC)
 
 
 def read_policy(path: Path) -> Policy:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,7 +89,7 @@ def add_set(
         raise InputError(
             *(listing.problems or [nothing_in(listing)]), what=f"the set {shortened(name)} cannot be added"
         )
-    place = source if ":" in source.partition("/")[0] or source == "bundled" else str(Path(source).absolute())
+    place = place_of(source)
     with ledger.session() as session:
         set_id = _begun(session, name, place).id
     unread: list[Unread] = []
@@ -147,6 +147,17 @@ def set_named(session: Session, name: str) -> ImageSet:
             f"no image set {shortened(name)} in this ledger. There are: {', '.join(there) or 'none'}"
         )
     return image_set
+
+
+def place_of(source: str) -> str:
+    """A source as the ledger writes it down: a path from the root on."""
+    return source if ":" in source.partition("/")[0] or source == "bundled" else str(Path(source).absolute())
+
+
+def sets_at(session: Session, sources: Iterable[str]) -> Sequence[ImageSet]:
+    """The sets that lie at these sources."""
+    places = [place_of(source) for source in sources]
+    return session.scalars(select(ImageSet).where(ImageSet.place.in_(places)).order_by(ImageSet.id)).all()
 
 
 def finished_sets(session: Session) -> Sequence[ImageSet]:

@@ -164,6 +164,8 @@ class Request(Base):
     """Why it is in this state, where that needs saying."""
     changed: Mapped[datetime]
     """Since when it has its state."""
+    located_at: Mapped[datetime | None]
+    """When its images were last looked for."""
     language: Mapped[Language]
     answered: Mapped[datetime | None]
     personal: Mapped[PersonalFile | None] = relationship(back_populates="request")

@@ -45,7 +45,15 @@ from efface.wording import shortened
 
 Verb = Literal["unlearn", "train", "evaluate"]
 
-NOT_DECIDING = ("keep_working_files", "with_pictures", "device", "batch_pixels", "training.trackers")
+NOT_DECIDING = (
+    "keep_working_files",
+    "with_pictures",
+    "device",
+    "batch_pixels",
+    "training.trackers",
+    "ledger",
+    "erased",
+)
 """Settings that do not change the result, or by rounding alone, so they may differ when a run is continued."""
 
 SHORT_FORMS = {
@@ -139,7 +147,18 @@ class JobConfig(Settings, ABC):
         "224 px); halved where memory ends",
     )
 
-    unasked: ClassVar[tuple[str, ...]] = ("exact", "device", "batch_pixels")
+    ledger: str | None = Field(
+        None,
+        description="folder of the ledger whose erased images are not trained on again, and in which the model that is "
+        "made is registered; by default what EFFACE_LEDGER names",
+    )
+    erased: Literal["stop", "exact"] = Field(
+        "stop",
+        description="with a ledger: `stop` where erased images or copies of them are to be trained on, or only where the "
+        "very same bytes are (`exact`)",
+    )
+
+    unasked: ClassVar[tuple[str, ...]] = ("exact", "device", "batch_pixels", "ledger", "erased")
     """Settings that are not written down unless asked for, so that a run from before there were any can go on."""
 
     @classmethod

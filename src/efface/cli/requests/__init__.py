@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 import typer
 
 from efface.cli.ends import expected
-from efface.cli.requests import key, model, set
+from efface.cli.requests import decisions, key, model, set
 from efface.cli.requests.add import add
 from efface.cli.requests.answer import answer, export
 from efface.cli.requests.due import due
 from efface.cli.requests.init import init
 from efface.cli.requests.link import link
 from efface.cli.requests.list import list_
+from efface.cli.requests.locate import locate
 from efface.cli.requests.notify import notify
 from efface.cli.requests.run import run
 from efface.cli.requests.serve import serve
@@ -26,6 +27,13 @@ HELP = "From a person's photo to a signed answer: requests, kept in a ledger (do
 VERBS: Mapping[str, Callable[..., None]] = {
     "init": init,
     "add": add,
+    "locate": locate,
+    "confirm": decisions.confirm,
+    "reject": decisions.reject,
+    "verify-identity": decisions.verify_identity,
+    "approve": decisions.approve,
+    "refuse": decisions.refuse,
+    "withdraw": decisions.withdraw,
     "list": list_,
     "show": show,
     "due": due,
@@ -39,7 +47,7 @@ VERBS: Mapping[str, Callable[..., None]] = {
     "verify": verify,
 }
 GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
-    "set": ("The image sets that models were trained on.", {"add": set.add}),
+    "set": ("The image sets that models were trained on.", {"add": set.add, "check": set.check}),
     "model": ("The models that learnt from image sets.", {"add": model.add, "status": model.status}),
     "key": ("The key of keyed ids.", {"rotate": key.rotate}),
 }

@@ -44,3 +44,43 @@ def add(
         o.say(
             f"{counted(facts.undecodable, 'image')} cannot be decoded: known by their bytes, but not by their copies"
         )
+
+
+def check(
+    images: Annotated[
+        str, typer.Argument(help="The new images: a folder, a list, parquet, tar, hub:owner/name, bundled.")
+    ],
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")
+    ] = False,
+    ledger: LedgerFolder = None,
+    json_: o.Json = False,
+) -> None:
+    """Compare new images with the erased list, before anyone trains on them.
+
+    Exit code 1 if an image, or a copy of it, was erased. `efface train`, `unlearn` and `plan` ask the same with --ledger.
+
+    Example: efface requests set check /data/new-portraits"""
+    from efface.images.scanning import scan
+    from efface.images.sources import open_images
+    from efface.ledger.erased import erased_among
+    from efface.progress import Progress
+
+    opened, progress = open_ledger(ledger), Progress.on_terminal()
+    try:
+        given = open_images(images, skip_unreadable=skip_unreadable, progress=progress.count)
+        scanned = scan(given, progress=progress.count)
+        readable = given.without({fault.id for fault in scanned.faults})
+        erased = erased_among(opened, readable, scanned.of(readable), progress.count)
+    finally:
+        progress.finish_counting()
+    if json_:
+        o.show({"images": len(readable), "erased": [image.as_dict() for image in erased]})
+    else:
+        for image in erased:
+            o.say(image)
+        o.say(f"{len(erased)} of {counted(len(readable), 'image')} were erased on request")
+        if scanned.faults:
+            o.say(f"{counted(len(scanned.faults), 'image')} cannot be decoded and could not be compared")
+    if erased:
+        raise typer.Exit(1)
