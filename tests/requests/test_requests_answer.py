@@ -214,6 +214,17 @@ def test_a_run_whose_requirements_are_not_met_is_told_and_the_request_stays_open
     assert not made.final
 
 
+def test_what_a_failed_run_said_is_not_asked_of_the_person(ledger: Ledger) -> None:
+    name = add(ledger, DIGESTS, State.needs_input)
+    shutil.rmtree(carry_out(ledger, [name], "faces", state="failed"))
+    text = text_of(answer(ledger, name, "ada").folder)
+    assert "We have not yet been able to carry out your request entirely." in text
+    assert "No new version of it has been made yet." in text
+    assert "a reason" not in text
+    asked = text_of(answer(ledger, add(ledger, ["f" * 64], State.needs_input), "ada").folder)
+    assert "What we need: a reason" in asked
+
+
 @pytest.mark.parametrize(
     ("state", "said"),
     [

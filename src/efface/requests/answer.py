@@ -123,7 +123,9 @@ def _facts(
     state = State(request.state)
     located = located_images(session, request)
     versions = tuple(_versions(ledger, session, request)) if located.count else ()
-    needs: Outcome = "not carried out" if any(one.successor for one in versions) else "needs input"
+    # what a run came to is no question to the person, and its reason is for the operator
+    unfinished: Outcome = "not carried out" if list(_works(session, request)) else "needs input"
+    outcome = OUTCOMES.get(state, unfinished)
     until = received + timedelta(days=policy.supplied_photos.days)
     is_erased = person is None or person.erased is not None
     kept_from = request.changed if state == State.withdrawn else request.answered or now
@@ -142,8 +144,8 @@ def _facts(
         received=received.date(),
         due=request.due.astimezone(received.tzinfo).date(),
         written=now.astimezone(received.tzinfo).date(),
-        outcome=OUTCOMES.get(state, needs),
-        reason=request.reason if state in (State.refused, State.needs_input) else None,
+        outcome=outcome,
+        reason=request.reason if outcome in ("refused", "needs input") else None,
         searched=None if is_erased else _searched(session, request),
         located=located,
         versions=versions,
@@ -198,12 +200,7 @@ def events_of(session: Session, request: Request) -> Iterator[events.EventFacts]
 
 def _versions(ledger: Ledger, session: Session, request: Request) -> Iterator[VersionFacts]:
     """The versions that a letter speaks of: those that hold or held its images, and all that are in service."""
-    works = {
-        work.version_id: work
-        for work in session.scalars(
-            select(Work).where(Work.requests.any(Request.id == request.id)).order_by(Work.id)
-        )
-    }
+    works = {work.version_id: work for work in _works(session, request)}
     ours = {work.made_id for work in works.values() if work.made_id is not None}
     for one in standings(session, request):
         version = one.version
@@ -213,6 +210,13 @@ def _versions(ledger: Ledger, session: Session, request: Request) -> Iterator[Ve
         facts = _version(ledger, one, works.get(version.id))
         if facts.learnt or facts.forgotten or facts.status == "in-service":
             yield facts
+
+
+def _works(session: Session, request: Request) -> Iterator[Work]:
+    """The runs for a request, oldest first."""
+    yield from session.scalars(
+        select(Work).where(Work.requests.any(Request.id == request.id)).order_by(Work.id)
+    )
 
 
 def _version(ledger: Ledger, standing: Standing, work: Work | None) -> VersionFacts:
