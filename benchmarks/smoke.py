@@ -46,6 +46,7 @@ BENCHMARKS = (
     "benchmarks/planted.py --smoke",
     "benchmarks/extractors.py --smoke",
     "benchmarks/remembered.py --smoke",
+    "benchmarks/serve.py --smoke",
     "docs/make.py --demo DEMO --out WORK/demo.png",
 )
 """`WORK` is a temporary folder, `DEMO` a finished demo."""

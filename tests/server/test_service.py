@@ -27,8 +27,10 @@ from efface.server.limits import HEADERS, MOST_BODY, Rates
 from efface.server.tokens import Role, add_token, digest_of, list_tokens, revoke_token
 from server.conftest import AGENT_KEY, Serving, picture
 
-PUBLIC = {"/", "/style.css", "/api/openapi.json", "/api/health", "/v2/discovery", "/v2/certificate", "/v1/agent/{agent_id}",
-          "/officer/login"}  # fmt: skip
+PUBLIC = {
+    "/", "/style.css", "/favicon.ico", "/api/openapi.json", "/api/health", "/v2/discovery", "/v2/certificate",
+    "/v1/agent/{agent_id}", "/officer/login",
+}  # fmt: skip
 
 
 def opendsr(**more: object) -> dict[str, object]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, ScalarSelect, func, select, text
+from sqlalchemy import ScalarSelect, bindparam, func, select, text
 from sqlalchemy.orm import Session, selectinload
 
 from efface.documents import Described
@@ -28,6 +29,7 @@ from efface.ledger.tables import (
     SuppliedImage,
 )
 
+DECISIONS = ("confirmed", "open", "rejected")
 PAGE = 100
 """Requests listed at once."""
 
@@ -198,11 +200,7 @@ def decide(session: Session, request: Request, kind: str, actor: str, reason: st
 
 def is_overdue(request: Request, now: datetime | None = None) -> bool:
     """Whether a request should have been answered, and was not."""
-    return (
-        request.answered is None
-        and request.state != State.withdrawn
-        and request.due < (now or datetime.now(UTC))
-    )
+    return _is_late(request.answered, request.state, request.due, now or datetime.now(UTC))
 
 
 def list_requests(
@@ -225,18 +223,12 @@ def list_requests(
         query = query.where(Request.number > after).order_by(Request.number)
     else:
         query = query.where(text(UNANSWERED), Request.due <= due_before).order_by(Request.due, Request.number)
-    return [_facts(*row) for row in session.execute(query)]
+    return [told(row) for row in session.execute(query)]
 
 
 def short_facts(session: Session, request: Request) -> RequestFacts:
     """What is told of one request: nothing of the person."""
-    return _facts(*session.execute(COUNTED.where(Request.id == request.id)).one())
-
-
-def facts_by(session: Session, *conditions: ColumnElement[bool]) -> RequestFacts | None:
-    """What is told of the one request for which these hold, in one query; None where there is none."""
-    row = session.execute(COUNTED.where(*conditions)).one_or_none()
-    return None if row is None else _facts(*row)
+    return told(session.execute(BY_ID, {"id": request.id}).one())
 
 
 def count_by_state(session: Session) -> dict[State, int]:
@@ -296,31 +288,49 @@ def _located(decision: str) -> ScalarSelect[int]:
 
 
 COUNTED = select(
-    Request,
+    Request.id,
+    Request.sender,
+    Request.sender_id,
+    Request.format,
+    Request.received_as,
+    Request.due,
+    Request.regime,
+    Request.state,
+    Request.reason,
+    Request.changed,
+    Request.answered,
     select(func.count()).where(SuppliedImage.request_id == Request.id).correlate(Request).scalar_subquery(),
-    *map(_located, ("confirmed", "open", "rejected")),
+    *map(_located, DECISIONS),
 )
-"""A request, how many images came with it, and how many were located, by decision."""
+"""What is told of requests: a row for each, with how many images came with it, and were located, by decision."""
+BY_ID = COUNTED.where(Request.id == bindparam("id"))
+BY_SENDER = COUNTED.where(Request.sender == bindparam("sender"), Request.sender_id == bindparam("sender_id"))
 
 
-def _facts(request: Request, images: int, confirmed: int, open_: int, rejected: int) -> RequestFacts:
-    located = {"confirmed": confirmed, "open": open_, "rejected": rejected}
+def told(row: Sequence[Any]) -> RequestFacts:
+    """What a row of `COUNTED` tells."""
+    id_, sender, sender_id, format_, received, due, regime, state, reason, changed, answered, *counts = row
+    images, *located = counts
     return RequestFacts(
-        id=request.id,
-        sender=request.sender,
-        sender_id=request.sender_id,
-        format=request.format,
-        received=request.received_as,
-        due=request.due.isoformat(timespec="seconds"),
-        overdue=is_overdue(request),
-        regime=request.regime,
-        state=State(request.state),
-        reason=request.reason,
-        changed=request.changed.isoformat(timespec="seconds"),
-        answered=_text(request.answered),
+        id=id_,
+        sender=sender,
+        sender_id=sender_id,
+        format=format_,
+        received=received,
+        due=due.isoformat(timespec="seconds"),
+        overdue=_is_late(answered, state, due, datetime.now(UTC)),
+        regime=regime,
+        state=State(state),
+        reason=reason,
+        changed=changed.isoformat(timespec="seconds"),
+        answered=_text(answered),
         images=images,
-        located={decision: count for decision, count in located.items() if count},
+        located={name: count for name, count in zip(DECISIONS, located, strict=True) if count},
     )
+
+
+def _is_late(answered: datetime | None, state: str, due: datetime, now: datetime) -> bool:
+    return answered is None and state != State.withdrawn and due < now
 
 
 def _text(time: datetime | None) -> str | None:

@@ -11,11 +11,9 @@ import hmac
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from efface.errors import InputError
 from efface.ledger.opening import Ledger
@@ -30,8 +28,6 @@ COOKIE = "efface"
 WRONG_PER_MINUTE = 20
 PUBLIC_PER_MINUTE = 120
 """Wrong tokens, and calls without a token, of one address."""
-
-bearer = HTTPBearer(auto_error=False, description="A token: efface requests token add NAME --role ROLE")
 
 
 class Access:
@@ -123,14 +119,13 @@ def access_of(request: Request) -> Access:
 def may(*roles: Role) -> Callable[..., Awaitable[Caller]]:
     """A dependency: the caller, who must have one of these roles (default: any)."""
 
-    async def caller(
-        request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
-    ) -> Caller:
-        if given is None:
+    async def caller(request: Request) -> Caller:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
             raise HTTPException(
                 401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"}
             )
-        holder = await access_of(request).holder(given.credentials, address_of(request))
+        holder = await access_of(request).holder(token.strip(), address_of(request))
         if roles and holder.role not in roles:
             raise HTTPException(
                 403, f"this is for {' and '.join(roles)}; the token of {holder.name} is for {holder.role}"

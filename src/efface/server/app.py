@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi import Request as Call
 from fastapi.exceptions import RequestValidationError
-from pydantic import JsonValue
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from efface.errors import EffaceError, InputError, Stopped
+from efface.ledger.events import head
 from efface.ledger.opening import Ledger
 from efface.requests.formats import fides as fides_format
 from efface.requests.formats import opendsr as opendsr_format
@@ -23,10 +24,18 @@ from efface.server.access import Access
 from efface.server.callbacks import Deliverer
 from efface.server.decoding import Decoder
 from efface.server.limits import Guard
+from efface.server.reading import StatusReader
 from efface.server.serving import Problem, Service, document
 from efface.server.signing import Signer, read_signer
 from efface.wording import shortened
 
+TOKENS = "made with: efface requests token add NAME --role ROLE"
+WITHOUT_TOKEN = {
+    ("/api/health", "get"),
+    ("/v2/discovery", "get"),
+    ("/v2/certificate", "get"),
+    ("/v1/agent/{agent_id}", "post"),
+}
 DESCRIPTION = """Requests to have images erased from models, kept in a ledger. Tokens are made with
 `efface requests token add`. Images are named by the sha256 of their files; photos are sent as bytes."""
 
@@ -37,6 +46,8 @@ def make_app(ledger: Ledger, deliver: bool = True) -> FastAPI:
     deliver: whether it also calls senders back.
     """
     signer = signer_of(ledger)
+    with ledger.reading() as session:
+        id_ = head(session).ledger
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -48,6 +59,7 @@ def make_app(ledger: Ledger, deliver: bool = True) -> FastAPI:
         finally:
             deliverer.stop()
             app.state.service.decoder.close()
+            app.state.service.status.close()
 
     app = FastAPI(
         title="efface requests",
@@ -59,17 +71,18 @@ def make_app(ledger: Ledger, deliver: bool = True) -> FastAPI:
         openapi_url="/api/openapi.json",
         separate_input_output_schemas=False,
     )
-    app.state.service = Service(ledger, Decoder(), signer)
+    app.state.service = Service(ledger, Decoder(), signer, StatusReader(ledger), id_)
     app.state.access = Access(ledger)
     for routes in (rest, opendsr, drp, fides, officer, person):
         app.include_router(routes.router)
     app.add_api_route("/", pages.front, include_in_schema=False)
     app.add_api_route("/style.css", pages.style, include_in_schema=False)
+    app.add_api_route("/favicon.ico", pages.icon, include_in_schema=False)
     app.add_exception_handler(StarletteHTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(EffaceError, _refused)
     app.add_middleware(Guard)
-    _describe_bodies(app)
+    _describe(app)
     return app
 
 
@@ -130,17 +143,25 @@ def _told(
     return document(Problem(message=message, problems=problems), code, headers)
 
 
-def _describe_bodies(app: FastAPI) -> None:
-    """Give the OpenAPI document the bodies that the formats read by themselves."""
+def _describe(app: FastAPI) -> None:
+    """Give the OpenAPI document what routes read by themselves: tokens, and the bodies of the formats."""
     plain = app.openapi
 
-    def described() -> dict[str, JsonValue]:
-        document = plain()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    def described() -> Any:
+        made = plain()
+        schemas = made["components"]["schemas"]
         for name, model in (("OpenDSRRequest", opendsr_format.Body), ("FidesRequest", fides_format.Body)):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}", by_alias=True)
             schemas |= schema.pop("$defs", {})
             schemas[name] = schema
-        return document
+        made["components"]["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer", "description": TOKENS}
+        }
+        for path, methods in made["paths"].items():
+            for method, operation in methods.items():
+                if (path, method) not in WITHOUT_TOKEN:
+                    operation["security"] = [{"token": []}]
+        made["paths"]["/v1/agent/{agent_id}"]["post"]["responses"]["403"].pop("content", None)  # it is empty
+        return made
 
     app.openapi = described  # type: ignore[method-assign]

@@ -16,7 +16,7 @@ from efface.documents import Described
 from efface.errors import InputError
 from efface.ledger import events
 from efface.ledger.opening import Ledger
-from efface.ledger.requests import move, short_facts
+from efface.ledger.requests import BY_ID, move, short_facts
 from efface.ledger.states import State
 from efface.ledger.tables import Request, Token
 from efface.requests.formats import drp
@@ -87,11 +87,12 @@ async def exercise(call: Call, agent: Agent) -> Response:
 @router.get("/data-rights-request/{request_id}", response_model=drp.Status)
 async def status(call: Call, request_id: str, agent: Agent) -> Response:
     """Where a request stands."""
-    with service_of(call).ledger.reading() as session:
-        id_ = events.head(session).ledger
-        number = drp.number_in(request_id, id_)
-        request = session.scalar(select(Request).where(Request.number == number)) if number else None
-        return document(drp.status(short_facts(session, _of(request, agent)), id_))
+    service = service_of(call)
+    number = drp.number_in(request_id, service.id)
+    facts = service.status.facts(BY_ID, id=f"R-{number:05d}") if number else None
+    if facts is None or facts.sender != agent.name:
+        raise not_theirs()
+    return document(drp.status(facts, service.id))
 
 
 @router.delete("/data-rights-request/{request_id}", response_model=drp.Status, openapi_extra=SIGNED)
@@ -99,6 +100,11 @@ async def revoke(call: Call, request_id: str, agent: Agent) -> Response:
     """Withdraw a request, until work on it has begun."""
     body = await call.body()
     return document(await run_in_threadpool(_revoke, service_of(call).ledger, request_id, agent, body))
+
+
+def not_theirs() -> HTTPException:
+    """The answer where there is no such request of this agent."""
+    return HTTPException(403, "this is no request of this agent")
 
 
 def error(code: int, message: str) -> Fault:
@@ -149,5 +155,5 @@ def _key(ledger: Ledger, agent: Caller) -> str:
 def _of(request: Request | None, agent: Caller) -> Request:
     """The request, if it is this agent's; raises 403 as the protocol wants it, also where there is none."""
     if request is None or request.sender != agent.name:
-        raise HTTPException(403, "this is no request of this agent")
+        raise not_theirs()
     return request

@@ -33,7 +33,7 @@ from efface.ledger.requests import (
     open_states,
 )
 from efface.ledger.states import MEANINGS, State
-from efface.ledger.tables import LocatedImage, SetImage, SuppliedImage
+from efface.ledger.tables import Answer, LocatedImage, SetImage, SuppliedImage
 from efface.requests.formats.values import MOST_TEXT
 from efface.requests.links import link_to
 from efface.requests.uploads import add_photo
@@ -215,6 +215,18 @@ def picture(call: Call, request_id: RequestId, which: str, number: int, caller: 
     except (OSError, InputError) as error:
         raise HTTPException(404, f"the picture cannot be shown: {error}") from None
     return Response(service.decoder.thumbnail(data), media_type="image/jpeg")
+
+
+@router.get("/requests/{request_id}/letters/{number}")
+def letter(call: Call, request_id: RequestId, number: int, caller: Officer) -> Response:
+    """A letter that was written."""
+    _check_role(caller)
+    ledger = service_of(call).ledger
+    with ledger.reading() as session:
+        answer = session.get(Answer, number)
+        if answer is None or answer.request_id != request_id:
+            raise HTTPException(404, "there is no such letter")
+        return pages.letter(ledger.place / answer.folder)
 
 
 @router.get("/events")

@@ -14,9 +14,8 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field, JsonValue
 
 from efface.documents import Described, parse_json
-from efface.ledger.requests import facts_by, move, short_facts
+from efface.ledger.requests import BY_SENDER, move, short_facts
 from efface.ledger.states import State
-from efface.ledger.tables import Request
 from efface.requests.formats import opendsr
 from efface.requests.formats.values import keyed_values
 from efface.server.access import in_public, may
@@ -102,8 +101,8 @@ async def add(call: Call, controller: Controller) -> Response:
 @router.get("/status/{subject_request_id}", response_model=opendsr.Status)
 async def status(call: Call, subject_request_id: str, controller: Controller) -> Response:
     """Where a request stands. It is read at once: readers of the ledger wait for nobody."""
-    with service_of(call).ledger.reading() as session:
-        facts = facts_by(session, Request.sender == controller.name, Request.sender_id == subject_request_id)
+    reader = service_of(call).status
+    facts = reader.facts(BY_SENDER, sender=controller.name, sender_id=subject_request_id)
     if facts is None:
         raise no_request(subject_request_id)
     return _answer(call, opendsr.status(facts))

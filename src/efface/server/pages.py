@@ -6,22 +6,33 @@ from collections.abc import Sequence
 from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from fastapi import HTTPException, Response
 from fastapi import Request as Call
-from fastapi import Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from efface.wording import moment, printable, sentence
 
+LETTER = (
+    "default-src 'none'; style-src 'unsafe-inline'; sandbox; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+"""What the letter's page may do: show itself."""
 FOR_A_DAY = {"Cache-Control": "max-age=86400"}
 
 
 async def front() -> Response:
     """The front page leads officers to their queue."""
     return RedirectResponse("/officer", 303)
+
+
+async def icon() -> Response:
+    """Browsers ask for an icon of their own accord; there is none."""
+    return Response(status_code=204, headers=FOR_A_DAY)
 
 
 async def style() -> Response:
@@ -45,6 +56,14 @@ def fault(call: Call, code: int, problems: Sequence[str], headers: dict[str, str
     answer = page("fault", code, title=title, problems=problems, caller=None, language="en")
     answer.headers.update(headers or {})
     return answer
+
+
+def letter(folder: Path) -> HTMLResponse:
+    """The letter in the folder of an answer, kept from doing anything but showing itself; raises 404 where it is gone."""
+    place = folder / "letter.html"
+    if not place.is_file():
+        raise HTTPException(404, "the letter is no longer there")
+    return HTMLResponse(place.read_bytes(), headers={"Content-Security-Policy": LETTER})
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Response
 from fastapi import Request as Call
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from sqlalchemy.orm import Session
 
 from efface.errors import InputError
@@ -20,11 +20,6 @@ from efface.server.serving import service_of
 from efface.server.words import WORDS, day_in
 
 ACTOR = "person"
-LETTER = (
-    "default-src 'none'; style-src 'unsafe-inline'; sandbox; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
-"""What the letter's page may do: show itself."""
 router = APIRouter(
     prefix="/person/{request_id}/{secret}", include_in_schema=False, dependencies=[Depends(in_public)]
 )
@@ -69,10 +64,9 @@ def letter(call: Call, request_id: str, secret: str) -> Response:
     ledger = service_of(call).ledger
     with ledger.reading() as session:
         request = _of_link(call, session, request_id, secret)
-        place = ledger.place / request.answers[-1].folder / "letter.html" if request.answers else None
-    if place is None or not place.is_file():
-        raise HTTPException(404, "no letter was written yet")
-    return HTMLResponse(place.read_bytes(), headers={"Content-Security-Policy": LETTER})
+        if not request.answers:
+            raise HTTPException(404, "no letter was written yet")
+        return pages.letter(ledger.place / request.answers[-1].folder)
 
 
 def _show(call: Call, request_id: str, secret: str, problem: str = "", code: int = 200) -> Response:

@@ -15,16 +15,15 @@ from efface.ledger import events
 from efface.ledger.events import EventFacts, HeadFacts
 from efface.ledger.policy import Language
 from efface.ledger.requests import (
+    BY_ID,
     FullRequest,
     NewRequest,
     RequestFacts,
-    facts_by,
     facts_of,
     list_requests,
     short_facts,
 )
 from efface.ledger.states import State
-from efface.ledger.tables import Request
 from efface.requests.formats.values import Id, PastMoment, Sha256s, Text
 from efface.requests.uploads import add_photo
 from efface.server.access import in_public, may
@@ -176,8 +175,7 @@ def due(
 @router.get("/requests/{request_id}", response_model=RequestFacts)
 async def status(call: Call, request_id: RequestId, caller: Anyone) -> Response:
     """Where a request stands; nothing of the person. It is read at once: readers of the ledger wait for nobody."""
-    with service_of(call).ledger.reading() as session:
-        facts = facts_by(session, Request.id == request_id)
+    facts = service_of(call).status.facts(BY_ID, id=request_id)
     if facts is None or (caller.role in OWN and facts.sender != caller.name):
         raise no_request(request_id)
     return document(facts)

@@ -16,6 +16,7 @@ from efface.ledger.opening import Ledger
 from efface.ledger.requests import NewRequest, RequestFacts, add_request, short_facts
 from efface.ledger.tables import Request
 from efface.server.decoding import Decoder
+from efface.server.reading import StatusReader
 from efface.server.signing import Signer
 from efface.server.tokens import Caller, Role
 
@@ -58,11 +59,13 @@ def answers(fault: type[BaseModel]) -> dict[int | str, Any]:
 
 @dataclass(frozen=True)
 class Service:
-    """What the routes work with. signer: of OpenDSR answers, where the policy names a certificate."""
+    """What the routes work with. signer: of OpenDSR answers, where the policy names a certificate; id: the ledger's."""
 
     ledger: Ledger
     decoder: Decoder
     signer: Signer | None
+    status: StatusReader
+    id: str
 
 
 def service_of(call: Call) -> Service:
