@@ -1,4 +1,4 @@
-"""The pages in a real browser (Debian's Chromium, by Playwright): at desktop and phone width, in light and dark.
+"""The pages in a real browser (Debian's Chromium, by Playwright): at desktop and phone width, light and dark, by keyboard.
 
 `pytest -m slow tests/server/test_pages.py`; with EFFACE_PICTURES=FOLDER it also leaves pictures, as in docs/server.md.
 """
@@ -190,3 +190,46 @@ def check(page, name: str) -> None:
     assert page.locator("script").count() == 0, name
     if PICTURES:
         page.screenshot(path=Path(PICTURES) / f"{name}.png")
+
+
+def test_the_keyboard_alone_decides_a_request_without_any_script(site, browser) -> None:
+    at, tokens, _ = site
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{at}/officer/login")
+    page.keyboard.type(tokens["approver"])  # the field has the focus
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{at}/officer")
+    page.keyboard.press("Tab")
+    assert focused(page) == "Skip to the content"
+    page.goto(f"{at}/officer/requests/R-00002")
+    for decide in ("Confirm the ticked ones", "Reject the ticked ones"):
+        boxes = page.locator("li.open input[name=image]")
+        tab_to(page, boxes.first)
+        page.keyboard.press("Space")
+        tab_to(page, page.get_by_role("button", name=decide))
+        page.keyboard.press("Enter")
+        page.wait_for_load_state()
+    assert page.locator("li.open").count() == 0
+    tab_to(page, page.locator("input[name=kind][type=radio]").first)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    page.keyboard.type("the crop is hers")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_load_state()
+    assert page.locator("h1 .state").inner_text() == "approved"
+    context.close()
+
+
+def focused(page) -> str:
+    return page.locator(":focus").inner_text()
+
+
+def tab_to(page, target) -> None:
+    """Press Tab until an element has the focus."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if target.and_(page.locator(":focus")).count():
+            return
+    raise AssertionError(f"Tab never reaches {target}")
