@@ -6,7 +6,7 @@ its images in arrays, is unlearned without a run folder by `efface.methods.class
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,9 @@ class Module:
         return {"path": place, "network": place, **self.settings}
 
 
-Model = PathOrName | Module
-"""What a model is named by: where it lies, or a module in memory."""
+Model = PathOrName | Module | Mapping[str, JsonValue]
+"""What a model is named by: where it lies, `{"path": where it lies, "network": "package.module:build"}` with other settings
+as a config has them, or a module in memory."""
 Selection = PathOrName | Iterable[PathOrName] | None
 Probes = str | Iterable[str | dict[str, Any]] | None
 Requirements = str | Iterable[str] | None
@@ -203,6 +204,8 @@ def _judged(probes: Probes, require: Requirements) -> dict[str, Any]:
 def _section(model: Model) -> dict[str, JsonValue]:
     if isinstance(model, Module):
         return model.section()
+    if isinstance(model, Mapping):
+        return dict(model)
     if not isinstance(model, str | PathLike):
         raise InputError(
             f"a model is named by its path, not by a {type(model).__name__}: give a network in memory as "

@@ -34,6 +34,7 @@ from support.family_runs import (
     FamilyStory,
     evaluation,
     first_stage,
+    from_base,
     trained,
 )
 from support.published import FOLDER
@@ -97,6 +98,19 @@ def test_every_digest_of_every_run_is_found_again(story: FamilyStory) -> None:
         "weights of the original model",
         "weights of the retrained model",
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("story", ["mage", "palette"], indirect=True)
+def test_it_is_trained_on_from_a_base_and_retrained_from_it(
+    story: FamilyStory, photos: Path, tmp_path: Path
+) -> None:
+    base = story.reference
+    for run in from_base(story.family, base.model, photos, tmp_path):
+        assert run.record.claim.level == "exact from base"
+        assert run.record.model.base is not None
+        assert run.record.model.base.weights == after(base).weights
+        assert {check.outcome for check in verify(run.run)} == {"matches"}
 
 
 def test_tensors_need_no_family_to_be_compared(story: FamilyStory) -> None:

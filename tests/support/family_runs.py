@@ -48,6 +48,22 @@ def trained(photos: Path, out: Path, family: str, **settings: Any) -> RunResult:
     return efface.train(photos, out=out, **{**own, **settings})
 
 
+def from_base(
+    family: str, base: Path, photos: Path, folder: Path, **code: Any
+) -> tuple[RunResult, RunResult]:
+    """A model trained on from a base that left the cats out, so that it does too, and one retrained from it in fewer steps.
+
+    code: what builds a network.
+    """
+    given = {"path": str(base), **code}
+    tuned = efface.train(photos, base=given, neutral="label:birds", out=folder / "tuned", training=FEW)
+    retrained = efface.unlearn(
+        {"path": str(tuned.model), **code}, images=photos, base=given, method="retrain", out=folder / "retrained",
+        training={**FEW, "steps": 2}, evaluation=evaluation(family), **CATS,
+    )  # fmt: skip
+    return tuned, retrained
+
+
 def evaluation(family: str, number: int = 0) -> dict[str, Any]:
     return {"resamples": 200, "sampler": SAMPLERS[family][number], "samples": 2}
 

@@ -194,6 +194,15 @@ def read_bench(
     return kind.read({**settings, "tasks": _tasks(kind, base, vary, data, where)}, where=where)
 
 
+def check_base(config: BenchConfig, task: BenchTask) -> None:
+    """Raise `InputError` if a method asks the task's base, and it has none."""
+    asking = [one.label for one in entries(config) if one.method.asks_base]
+    if asking and task.base is None:
+        raise InputError(
+            f"methods: {', '.join(asking)}: they ask the task's base, and it has none; give `base` in it"
+        )
+
+
 def entries(config: BenchConfig) -> list[MethodEntry]:
     """The methods of a benchmark with their default settings, or those of their section; one error for all faults."""
     table: Mapping[str, type[Method]] = GENERATOR_METHODS

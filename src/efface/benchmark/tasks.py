@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, JsonValue
 
@@ -24,6 +24,11 @@ class BenchTask(Settings):
     files: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Settings (section and name) that may hold `KIND:PATH`."""
     images: DatasetSettings = Field(description="the images and the forget set")
+    base: str | None = Field(
+        None,
+        description="a folder with a model of this shape, from whose weights originals and retrained models are trained "
+        "on; default: fresh weights",
+    )
 
     @classmethod
     def from_values(cls, values: Section) -> Self:
@@ -32,13 +37,23 @@ class BenchTask(Settings):
 
     def with_whole_path(self) -> Self:
         """The same with its files from the root, for processes that stand in another folder."""
-        return self.model_copy(update={"images": self.images.with_whole_path()})
+        base = self.base and str(Path(self.base).absolute())
+        return self.model_copy(update={"images": self.images.with_whole_path(), "base": base})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready values, without a word about a base where there is none."""
+        values = super().as_dict()
+        if self.base is None:
+            del values["base"]
+        return values
 
     def without_paths(self) -> dict[str, JsonValue]:
         """Its settings as they may be published: of a path only its last part."""
         values = self.as_dict()
         if path := self.images.path:
             values["images"]["path"] = Path(path).name
+        if self.base:
+            values["base"] = Path(self.base).name
         for section, name in self.files:
             if text := values[section].get(name):
                 values[section][name] = without_folder(text)

@@ -187,7 +187,8 @@ class ClassifierSettings(Settings):
             return self.model_copy(update={**said, "network": code})
         config = Path(self.path) / CONFIG
         saved = read_object(config) if config.is_file() else {}
-        same = saved.get("model_type") == BY_FACTORY and saved.get("network") == named.network
+        built_by = saved.get("network") or (code if is_held(code) else None)
+        same = saved.get("model_type") == BY_FACTORY and built_by in (code, named.network)
         return self.model_copy(update={"network": code}) if same else self
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from efface.benchmark.classifiers.reading import ClassifierReader
 from efface.benchmark.classifiers.runs import ClassifierOutputs, carry_out, digest_of, images_of, read_outputs
-from efface.benchmark.classifiers.task import ClassifierTask
+from efface.benchmark.classifiers.task import ClassifierTask, new_classifier
 from efface.benchmark.classifiers.timing import time_steps
-from efface.benchmark.config import BenchConfig
+from efface.benchmark.config import BenchConfig, check_base
 from efface.benchmark.kind import BenchKind
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.tasks import BenchTask
@@ -15,7 +17,10 @@ from efface.methods.registry import read_classifier_method
 
 
 def _check(config: BenchConfig, task: BenchTask) -> None:
-    open_dataset(task.images)
+    check_base(config, task)
+    data = open_dataset(task.images)
+    if task.base is not None:
+        new_classifier(cast("ClassifierTask", task), data, 0)
     if config.tuning:
         open_dataset(task.images, "tuning")
 

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from efface.arrays import read_arrays
-from efface.benchmark.classifiers.task import ClassifierTask, new_classifier
+from efface.benchmark.classifiers.task import ClassifierTask, base_of, new_classifier
 from efface.benchmark.runs import RunJob, RunSpending, weights_at
 from efface.errors import EffaceError
+from efface.files import sha256_of_json
 from efface.images.datasets import Dataset, Purpose, open_dataset
 
 if TYPE_CHECKING:
@@ -95,13 +96,14 @@ def warm_up(task: str) -> None:
 def fresh(
     task: ClassifierTask, data: Dataset, sets: dict[str, LabelledImages], seed: int
 ) -> tuple[Classifier, Facts]:
-    """An untrained classifier of a task on the worker's device, and what its passes are laid down from."""
+    """A classifier of a task before its training on the worker's device, and what its passes are laid down from."""
     from efface.devices import chosen_device
     from efface.training.passes import Facts
 
     model = new_classifier(task, data, seed).to(chosen_device())
     sizes = {name: len(images) for name, images in sets.items()}
-    return model, Facts(sizes, len(data.classes), model.blocks, task.recipe, seed)
+    base = model.copy() if task.base else None
+    return model, Facts(sizes, len(data.classes), model.blocks, task.recipe, seed, base)
 
 
 def sets_of(data: Dataset) -> dict[str, LabelledImages]:
@@ -122,8 +124,11 @@ def images_of(text: str, purpose: Purpose) -> Dataset:
 
 
 def digest_of(task: ClassifierTask) -> str:
-    """A digest of the images of a task."""
-    return open_dataset(task.images).digest()
+    """A digest of the images of a task, and of the weights of its base, where it has one."""
+    images = open_dataset(task.images).digest()
+    if task.base is None:
+        return images
+    return sha256_of_json({"images": images, "base": base_of(task, task.base).weights_digest()})
 
 
 def _model(job: RunJob) -> tuple[Classifier, PassesReport]:

@@ -86,6 +86,17 @@ class ClassifierTask(BenchTask):
     )
     recipe: Recipe = Field(Recipe(), description="how originals and retrained models are trained")
 
+    @model_validator(mode="after")
+    def _as_the_base_is(self) -> Self:
+        if self.base and (
+            (self.network.own and self.network != TaskNetwork()) or self.normalisation != "raw"
+        ):
+            raise ValueError(
+                "network, normalisation: with base, they are the base's; leave them out, but for code that builds "
+                "its network"
+            )
+        return self
+
 
 def task_named(name: str, path: str | None = None) -> ClassifierTask:
     """A built-in task: `digits`, `faces-age`, `casia-surf`, `cifar10`, or `folder` with a path.
@@ -132,11 +143,24 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
 
 
 def new_classifier(task: ClassifierTask, data: Dataset, seed: int) -> Classifier:
-    """A fresh network of the task, in evaluation mode; it takes raw values 0..255 and normalises them itself."""
+    """A network of the task before its training, fresh or the base, in evaluation mode; it takes raw values 0..255 and
+    normalises them itself. The head of a base with other classes is drawn anew. Raises `InputError` where a base takes
+    other pictures.
+    """
     from efface.classifiers.architecture import NetworkSettings
     from efface.classifiers.classifier import Classifier
+    from efface.classifiers.heads import for_classes
     from efface.classifiers.networks import blocks_of, build
 
+    if task.base is not None:
+        base = base_of(task, task.base)
+        asked, there = (task.images.side, task.images.colours), (base.image_size, base.channels)
+        if there != asked:
+            raise InputError(
+                f"base: {task.base} takes pictures of {there[0]} px and {there[1]} channels, the task has {asked[0]} "
+                f"px and {asked[1]} channels"
+            )
+        return for_classes(base, data.classes, seed).eval()
     normalisation = _normalisation(task, data)
     if not task.network.own:
         from efface.classifiers.factory_network import new
@@ -159,6 +183,15 @@ def new_classifier(task: ClassifierTask, data: Dataset, seed: int) -> Classifier
         channels=task.images.colours,
         normalisation=normalisation,
         blocks=blocks_of(network),
+    )
+
+
+def base_of(task: ClassifierTask, path: str) -> Classifier:
+    """The task's base; code that builds the task's network builds it too."""
+    from efface.classifiers import ClassifierSettings, load_classifier
+
+    return load_classifier(
+        ClassifierSettings(path=path, network=None if task.network.own else task.network.network)
     )
 
 

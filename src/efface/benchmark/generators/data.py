@@ -21,6 +21,7 @@ from efface.randomness import numpy_draws
 
 if TYPE_CHECKING:
     from efface.evaluation.results import SetName
+    from efface.generators.base import Generator
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,15 @@ class GeneratorData:
         return images.subset(np.sort(order[:count]).tolist())
 
 
+def base_of(task: GeneratorTask, path: str) -> Generator:
+    """The task's base; code that builds the task's network builds it too."""
+    from efface.generators.registry import FAMILIES, load_generator
+
+    family = FAMILIES.named(task.generator)
+    named = {family.named_by: getattr(task.architecture, family.named_by)} if family.named_by else {}
+    return load_generator(family.settings.read({"path": path, **named}))
+
+
 def images_of(task: GeneratorTask, purpose: Purpose = "score") -> GeneratorData:
     """The images of a task; tasks that share them share their pixels in memory."""
     return _opened(canonical_json(task.images.with_whole_path().as_dict()), purpose)
@@ -81,9 +91,7 @@ def digest_of(task: GeneratorTask) -> str:
     images = open_dataset(task.images).digest()
     if task.base is None:
         return images
-    from efface.generators.registry import load_generator
-
-    return sha256_of_json({"images": images, "base": load_generator(task.base).weights_digest()})
+    return sha256_of_json({"images": images, "base": base_of(task, task.base).weights_digest()})
 
 
 def drop_images() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from efface.benchmark.config import BenchConfig, entries
+from efface.benchmark.config import BenchConfig, check_base
 from efface.benchmark.generators.data import digest_of, drop_images, images_of
 from efface.benchmark.generators.models import new_generator
 from efface.benchmark.generators.reading import GeneratorReader
@@ -15,7 +15,6 @@ from efface.benchmark.kind import BenchKind
 from efface.benchmark.runs import PoolRun
 from efface.benchmark.tasks import BenchTask
 from efface.corruptions import parse_corruption
-from efface.errors import InputError
 from efface.generators.registry import FAMILIES
 from efface.metrics.extractors import EXTRACTORS
 
@@ -23,11 +22,7 @@ from efface.metrics.extractors import EXTRACTORS
 def _check(config: BenchConfig, task: BenchTask) -> None:
     task = cast("GeneratorTask", task)
     images_of(task)
-    asking = [one.label for one in entries(config) if one.method.asks_base]
-    if asking and task.base is None:
-        raise InputError(
-            f"methods: {', '.join(asking)}: they ask the task's base, and it has none; give `base` in it"
-        )
+    check_base(config, task)
     if config.tuning:
         images_of(task, "tuning")
     generator = new_generator(task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from efface.benchmark.generators.data import GeneratorData
+from efface.benchmark.generators.data import GeneratorData, base_of
 from efface.benchmark.generators.task import GeneratorTask, section_parts
 from efface.benchmark.runs import Section
 from efface.errors import InputError
@@ -59,12 +59,12 @@ def new_generator(task: GeneratorTask, seed: int = 0) -> Generator:
     Raises `InputError` where the base is of another family or size than the task says.
     """
     from efface.corruptions import parse_corruption
-    from efface.generators.registry import FAMILIES, load_generator
+    from efface.generators.registry import FAMILIES
 
     if task.base is None:
         generator = FAMILIES.named(task.generator).new(task.architecture, seed)
     else:
-        generator = load_generator(task.base)
+        generator = base_of(task, task.base)
         asked, there = (
             (task.generator, task.architecture.image_size),
             (generator.family, generator.image_size),

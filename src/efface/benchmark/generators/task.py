@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, SerializeAsAny, field_validator, model_validator
@@ -63,11 +62,6 @@ class GeneratorTask(BenchTask):
     files: ClassVar[tuple[tuple[str, str], ...]] = (("evaluation", "extractor"), ("evaluation", "similarity"))
     generator: str = Field("mae", description="the family of the model")
     architecture: SerializeAsAny[Architecture] = Field(description="its shape; `size` names one")
-    base: str | None = Field(
-        None,
-        description="a folder with a model of this family and shape, from whose weights originals and retrained models are "
-        "trained on; default: fresh weights",
-    )
     training: TrainingSettings = Field(description="how originals and retrained models are trained")
     first_stage: TrainingSettings = Field(description="how a tokenizer or VAE is trained, if there is one")
     unlearning: Mapping[str, Any] = Field(
@@ -138,21 +132,6 @@ class GeneratorTask(BenchTask):
             if not faults:
                 return cls.read({**values, **sections}, where="the task")
         raise AssertionError("faults are raised above")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values, without a word about a base where there is none."""
-        values = super().as_dict()
-        if self.base is None:
-            del values["base"]
-        return values
-
-    def with_whole_path(self) -> Self:
-        whole = super().with_whole_path()
-        return whole.model_copy(update={"base": self.base and str(Path(self.base).absolute())})
-
-    def without_paths(self) -> dict[str, JsonValue]:
-        values = super().without_paths()
-        return {**values, "base": Path(self.base).name} if self.base else values
 
     @field_validator("corruptions")
     @classmethod
