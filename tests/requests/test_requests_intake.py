@@ -47,10 +47,11 @@ def test_photos_and_lists_become_requests_once(cli: CommandLine, ledger: Ledger,
         f"agent.example;7f;2026-11-01T00:00Z;{'ab' * 32};Ben;de\n"
         f"agent.example;7f;2026-11-01T00:00Z;{'CD' * 32};Ben;de\n"
         f"agent.example;80;2026-11-02;{'ab' * 32};;\n"
+        f";81;2026-11-02;{'ab' * 32};;\n"
     )
     told = cli("requests", "add", hashes)
-    assert told.out.splitlines()[-1] == "2 requests taken in"
-    assert "0 requests taken in, 2 known before" in cli("requests", "add", hashes).out
+    assert told.out.splitlines()[-1] == "3 requests taken in"
+    assert "0 requests taken in, 3 known before" in cli("requests", "add", hashes).out
     with ledger.reading() as session:
         of_two = facts_of(session, request_named(session, "7f"))
         assert (of_two.images, of_two.name, of_two.sender, of_two.format) == (
@@ -60,6 +61,7 @@ def test_photos_and_lists_become_requests_once(cli: CommandLine, ledger: Ledger,
             "csv",
         )
         assert request_named(session, "7f").language == "de"
+        assert [request_named(session, id_).sender for id_ in ("81", "R-00001")] == ["csv", "photos"]
         assert facts_of(session, request_named(session, "80")).received == "2026-11-02T00:00:00+00:00"
 
 

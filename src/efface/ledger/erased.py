@@ -38,7 +38,7 @@ class ErasedImage(Described):
 
 
 def erase_for(session: Session, key: bytes, images: Sequence[SetImage], request: Request | None) -> int:
-    """Put images on the list; returns how many were not there. Their codes are kept masked, their thumbnails no longer."""
+    """Put images on the list; returns how many were not there. Their codes are kept there masked."""
     there = set(
         session.scalars(select(Erased.keyed).where(Erased.keyed.in_([image.keyed for image in images])))
     )

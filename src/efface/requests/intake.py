@@ -89,12 +89,16 @@ def read_requests(place: str, stated: NewRequest, policy: Policy) -> list[Incomi
     if not os.path.exists(place):
         raise InputError(f"{printable(place)}: {no_such(place)}")
     if place.lower().endswith(TABLE_SUFFIXES):
-        return [Incoming(new, place) for new in requests_of_hashes(Path(place), stated)]
+        return [
+            Incoming(new, place)
+            for new in requests_of_hashes(Path(place), replace(stated, sender=stated.sender or "csv"))
+        ]
     if place.lower().endswith(".json"):
         new = read_document(read_bytes(place, MOST_JSON), printable(place), policy)
         return [Incoming(_with_stated(new, stated), place)]
     photos = tuple(_photos(place))
-    return [Incoming(replace(stated, digests=[photo.digest for photo in photos]), place, photos)]
+    digests = [photo.digest for photo in photos]
+    return [Incoming(replace(stated, sender=stated.sender or "photos", digests=digests), place, photos)]
 
 
 def _with_stated(new: NewRequest, stated: NewRequest) -> NewRequest:

@@ -16,7 +16,12 @@ def add(
         list[str],
         typer.Argument(help="Photos, folders of photos, lists of hashes (CSV), JSON.", metavar="FILE..."),
     ],
-    sender: Annotated[str, typer.Option(help="Who sent it, as far as that names no person.")] = "photos",
+    sender: Annotated[
+        str | None,
+        typer.Option(
+            help="Who sent it, as far as that names no person; else what it came as: photos or csv."
+        ),
+    ] = None,
     id_: Annotated[str | None, typer.Option("--id", help="The sender's own id of it.")] = None,
     received: Annotated[
         str | None, typer.Option(help="When it came in, with its zone: 2026-11-30T23:30-05:00; else now.")
@@ -48,7 +53,7 @@ def add(
     from efface.requests.intake import received_now, said, take_in
 
     stated = NewRequest(
-        sender=sender,
+        sender=sender or "",
         format="photos",
         received=moment_of(received, "--received") if received else received_now(),
         digests=(),
