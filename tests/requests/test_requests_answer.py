@@ -180,7 +180,7 @@ def test_a_request_that_was_carried_out_is_answered_once(ledger: Ledger) -> None
     for said in (
         "Dear Ana Núñez,",
         "We located 3 images",
-        "2 of our models had learnt from them. New versions have taken their places.",
+        "2 of our models had learnt from what we located. New versions have taken their places.",
         "“faces-made”, has its place",
         "It had learnt from 3 of these images. It is no longer in use",
         "never trained on these images: “empty”",

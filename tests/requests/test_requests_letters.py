@@ -195,7 +195,7 @@ def test_what_was_done_is_said_with_dates_and_counts() -> None:
     text = words(facts())
     for said in (
         "We located 3 images that your request is about.",
-        "One of our models had learnt from them. A new version has taken its place.",
+        "One of our models had learnt from what we located. A new version has taken its place.",
         "It had learnt from 2 of these images. Since 1 March 2027 a new version, “faces-v4”, has its place.",
         "It was tested on 40 photos",
         "Collections of images that we searched: 2, with images: 12,000",
