@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from efface.runs import temporary
 from efface.runs.folder import hold
 from efface.runs.temporary import OWNED, erase_abandoned, temporary_folder
 
@@ -40,6 +41,23 @@ def test_it_is_its_owners_alone_and_gone_at_the_end(place: Path) -> None:
         (folder / "deep" / "pixels").write_text("forgotten")
         erase_abandoned()
         assert (folder / "deep" / "pixels").exists()
+    assert os.listdir(place) == []
+
+
+def test_another_start_does_not_meddle_while_it_is_removed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = temporary.remove_folder
+
+    def beside_another_start(folder: Path) -> None:
+        there = folder.exists()
+        erase_abandoned()
+        assert folder.exists() == there
+        remove(folder)
+
+    with temporary_folder() as folder:
+        (folder / "pixels").write_text("forgotten")
+        monkeypatch.setattr(temporary, "remove_folder", beside_another_start)
     assert os.listdir(place) == []
 
 

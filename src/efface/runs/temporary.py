@@ -25,7 +25,11 @@ def temporary_folder() -> Iterator[Path]:
         # it gets its name once it is locked, or another start could take the folder for one left behind
         with lock_held(folder / "new"):
             os.rename(folder / "new", folder / OWNED)
-            yield folder
+            try:
+                yield folder
+            finally:
+                # still locked, or another start could take it for one left behind and remove it at the same time
+                remove_folder(folder)
     finally:
         remove_folder(folder)
 
@@ -41,5 +45,5 @@ def erase_abandoned() -> None:
                 continue
             # where the file system keeps no locks, nothing is known of the process
             with lock_held(folder / OWNED) as locked:
-                if locked:
+                if locked and os.path.lexists(folder / OWNED):
                     remove_folder(folder)
