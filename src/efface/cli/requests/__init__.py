@@ -23,7 +23,7 @@ from efface.cli.requests.sweep import sweep
 from efface.cli.requests.token import app as token
 from efface.cli.requests.verify import verify
 
-HELP = "From a person's photo to a signed answer: requests, kept in a ledger (docs/requests.md)."
+HELP = "Deletion requests in a ledger: find images, carry out, answer, withdraw (docs/requests.md)."
 VERBS: Mapping[str, Callable[..., None]] = {
     "init": init,
     "add": add,
