@@ -221,13 +221,15 @@ def test_what_was_erased_is_known_again_exact_and_as_a_copy(
     shutil.copy(photos / "chelsea.png", new / "same.png")
     Image.open(photos / "chelsea.png").resize((150, 125)).save(new / "smaller.jpg", quality=80)
     shutil.copy(photos / "rocket.png", new / "rocket.png")
+    Image.open(photos / "chelsea.png").crop((19, 16, 173, 144)).save(new / "cropped.png")
     given = open_images(new)
     erased = erased_among(ledger, given, scan(given).of(given))
     assert [(Path(one.path).name, one.how, one.request) for one in erased] == [
+        ("cropped.png", "copy", id_),
         ("same.png", "exact", id_),
         ("smaller.jpg", "copy", id_),
     ]
-    assert {one.keyed for one in erased} == {ledger.keyed(given.ids[1])}
+    assert {one.keyed for one in erased} == {ledger.keyed(given.ids[2])}
     assert [one.how for one in erased_among(ledger, given)] == ["exact"]
     assert located(ledger, id_).erased_before == 1
 

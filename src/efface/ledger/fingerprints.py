@@ -2,7 +2,7 @@
 
 How many bits two codes differ in survives that, so copies of an erased image are found among images that the key's holder
 has; without the key a code tells nothing of its picture. This is weaker than a keyed digest, and still personal data. No
-thumbnail is kept, so that copies are told by the codes of many parts together, and not by their detail.
+thumbnail is kept that could be laid over another: a copy is told by the code of one part alone, and so must come nearer.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ import numpy as np
 from efface.images.fingerprints import (
     BITS,
     FINGERPRINT,
-    FIXED,
     PARTS,
     VIEWS,
+    WHOLES,
     codes,
     is_flat,
     spectra,
     viewed,
-    viewed_parts,
 )
 
 if TYPE_CHECKING:
@@ -31,11 +30,11 @@ if TYPE_CHECKING:
 
     from efface.images.fingerprints import Prints
 
-BITS_APART = 12.0
-"""Mean over the parts, of 64 bits, up to which two pictures count as copies; `benchmarks/erased_list.py` measures it."""
-WHOLE_APART = 16
-"""Bits of the codes of the whole pictures, up to which all parts are compared."""
-QUERIES = 64
+BITS_APART = 5
+"""Bits of 64 up to which the whole of one picture and a part of another count as the same (`benchmarks/erased_list.py`)."""
+LISTED = 512
+"""Erased images that are compared in one go."""
+QUERIES = 32
 
 
 @dataclass(frozen=True)
@@ -78,32 +77,42 @@ def masked_anew(masked: bytes, key: bytes, new_key: bytes) -> bytes:
 
 
 def copies_of_erased(
-    key: bytes, erased: list[bytes], prints: Prints, most: float = BITS_APART
-) -> list[tuple[int, int, float]]:
-    """(index in `prints`, index in `erased`, mean bits apart) of copies of erased images, also turned or mirrored ones.
+    key: bytes, erased: list[bytes], prints: Prints, most: int = BITS_APART
+) -> list[tuple[int, int, int]]:
+    """(index in `prints`, index in `erased`, bits apart) of copies of erased images, also cropped, framed or turned ones.
 
-    Of each image the nearest erased one. prints: fingerprints `[N]`.
+    A copy shows the whole of one picture where the other has a part: one bit less than `most` is allowed where it is turned
+    or mirrored. Of each image the nearest erased one. prints: fingerprints `[N]`.
     """
     if not erased or not len(prints):
         return []
     listed, mask = np.frombuffer(b"".join(erased), np.uint64).reshape(-1, PARTS), Mask.of(key)
-    best = dict[int, tuple[int, float]]()
+    best = dict[int, tuple[int, int]]()
     telling = np.flatnonzero(~is_flat(prints))
     for start in range(0, len(telling), QUERIES):
         rows = telling[start : start + QUERIES]
         spectrum = spectra(prints[rows])
-        for view in range(VIEWS):
-            masked = mask.on(codes(viewed(spectrum, view)[:, PARTS_IN_VIEW[view]]))
-            queries, entries = np.nonzero(
-                np.bitwise_count(masked[:, None, 0] ^ listed[None, :, 0]) <= WHOLE_APART
-            )
-            apart = np.bitwise_count(masked[queries] ^ listed[entries]).mean(axis=1)
+        wholes = [mask.on(codes(viewed(spectrum[:, :WHOLES], view))) for view in range(VIEWS)]
+        parts = mask.on(codes(spectrum))
+        for first in range(0, len(listed), LISTED):
+            some = listed[first : first + LISTED]
+            upright = np.minimum(_nearest(wholes[0], some), _nearest(some[:, :WHOLES], parts).T)
+            turned = np.min([_nearest(each, some) for each in wholes[1:]], axis=0)
+            apart = np.minimum(upright, turned + 1)
+            entries = apart.argmin(axis=1)
             for row, entry, bits in zip(
-                rows[queries].tolist(), entries.tolist(), apart.tolist(), strict=True
+                rows.tolist(), entries.tolist(), apart.min(axis=1).tolist(), strict=True
             ):
                 if bits <= most and (row not in best or bits < best[row][1]):
-                    best[row] = entry, bits
+                    best[row] = first + entry, bits
     return [(row, *best[row]) for row in sorted(best)]
+
+
+def _nearest(wholes: NDArray[np.uint64], parts: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Bits between the nearest of wholes `[N, WHOLES]` and of parts `[M, PARTS]`: `[N, M]`."""
+    each = [np.bitwise_count(whole[:, None, None] ^ parts).min(axis=2) for whole in wholes.T]
+    nearest: NDArray[np.uint8] = np.min(each, axis=0)
+    return nearest
 
 
 def _bits(numbers: NDArray[np.uint64]) -> NDArray[np.uint8]:
@@ -115,17 +124,3 @@ def _packed(bits: NDArray[np.uint8]) -> NDArray[np.uint64]:
     packed = np.ascontiguousarray(np.packbits(bits, axis=-1, bitorder="little"))
     numbers: NDArray[np.uint64] = packed.view(np.uint64)[..., 0]
     return numbers
-
-
-def _parts_in_view(view: int) -> NDArray[np.int64]:
-    """For each part of a picture the one that lies in its place when the picture is turned; a box is its own."""
-    turned = viewed_parts(FIXED, np.full(len(FIXED), view))
-    apart = np.abs(turned[None, :] - FIXED[:, None]).sum(axis=2)
-    fixed = apart.argmin(axis=1)
-    boxes = PARTS - len(FIXED)
-    # boxes stand behind the whole picture, which is its own too
-    moved = np.where(fixed > 0, fixed + boxes, 0)
-    return np.concatenate([[0], 1 + np.arange(boxes), moved[1:]])
-
-
-PARTS_IN_VIEW = [_parts_in_view(view) for view in range(VIEWS)]
