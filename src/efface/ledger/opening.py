@@ -11,6 +11,7 @@ wait for each other, so that the chain of events never forks; readers do not wai
 from __future__ import annotations
 
 import os
+import threading
 import tomllib
 import uuid
 from collections.abc import Iterator
@@ -41,6 +42,8 @@ CONFIG = "efface.toml"
 HEAD = "head.json"
 """Where the chain ended when this ledger was last written to."""
 VARIABLE = "EFFACE_LEDGER"
+REMEMBERING = threading.Lock()
+"""Held by the thread that writes the head: those of a server share the name of a file that is half written."""
 WAIT = 60.0
 """Seconds that a writer waits for another one."""
 TEXT = """\
@@ -203,8 +206,11 @@ class Ledger:
 
 def _remember(place: Path, end: HeadFacts) -> None:
     """Keep the head beside the database, by which an older state of that is known."""
-    if _remembered(place) != end:
-        write_json(place, end.as_dict())
+    with REMEMBERING:
+        known = _remembered(place)
+        # a thread that ended later may have written already
+        if known is None or known.ledger != end.ledger or known.number < end.number:
+            write_json(place, end.as_dict())
 
 
 def _remembered(place: Path) -> HeadFacts | None:
