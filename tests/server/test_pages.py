@@ -201,7 +201,8 @@ def test_the_keyboard_alone_decides_a_request_without_any_script(site, browser) 
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"{at}/officer/login")
-    page.keyboard.type(tokens["approver"])  # the field has the focus
+    page.wait_for_selector("input:focus")
+    page.keyboard.type(tokens["approver"])
     page.keyboard.press("Enter")
     page.wait_for_url(f"{at}/officer")
     page.keyboard.press("Tab")
@@ -212,16 +213,16 @@ def test_the_keyboard_alone_decides_a_request_without_any_script(site, browser) 
         tab_to(page, boxes.first)
         page.keyboard.press("Space")
         tab_to(page, page.get_by_role("button", name=decide))
-        page.keyboard.press("Enter")
-        page.wait_for_load_state()
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
     assert page.locator("li.open").count() == 0
     tab_to(page, page.locator("input[name=kind][type=radio]").first)
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Tab")
     page.keyboard.type("the crop is hers")
     page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     assert page.locator("h1 .state").inner_text() == "approved"
     context.close()
 
